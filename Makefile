@@ -1,0 +1,42 @@
+# make run   sets up and starts the server with the built-in model
+# make test  sets up and passes every check
+# make setup only sets up; does nothing when all is in place
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: run setup test lint types imports unit lock
+
+run: setup
+	@$(BIN)/python server.py --demo
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; rm -rf $(VENV); exit 1; }
+	@echo "Installing the dependencies into $(VENV); the first time this takes some minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: lint types imports unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/python -m pytest
+
+# The versions that the tests passed with. Some of them have no release for Python 3.10,
+# where pip chooses within the ranges of pyproject.toml.
+lock:
+	$(BIN)/python -m pip freeze --exclude-editable | sed -e '/^torch==/s/+.*//;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt

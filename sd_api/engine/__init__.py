@@ -1,0 +1,1 @@
+"""Turns a request into pictures; the only room that runs a pipeline."""

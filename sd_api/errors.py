@@ -1,0 +1,136 @@
+"""Every error that this server answers or prints on purpose.
+
+Each class carries the HTTP status that a dialect answers it with; the message is written
+for the person who reads it, names the field and says what to do. Anything that is not a
+``ServerError`` is a bug: it is logged whole and answered with a generic message and an id.
+
+::
+
+    ServerError                  500
+    ├── ConfigurationError            start-up only: every fault found, as a list
+    ├── RequestError             400  the request cannot be understood
+    │   ├── InvalidField         400  a field's text or image is not what it should be
+    │   │   └── OutOfLimits      422  well-formed, but outside the configured limits
+    │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
+    │   ├── UnknownModel         404  no custom model has that url_path
+    │   └── RequestTooLarge      413  more bytes or pixels than the limits allow
+    ├── JobCancelled             409  somebody stopped the job
+    ├── GenerationFailed         500  the model broke down on this request
+    └── Unavailable              503  not now; the same request may work later
+        ├── QueueFull            503  too many requests are waiting
+        ├── ModelUnavailable     503  the model is not there: network, token, files
+        ├── OutOfMemory          503  even the smallest way of running it did not fit
+        └── ServerStopping       503  the server is shutting down
+"""
+
+from collections.abc import Sequence
+
+
+class ServerError(Exception):
+    """Base of the tree.
+
+    Args:
+        message: what happened and what to do, for the person who reads it.
+    """
+
+    status = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ConfigurationError(ServerError):
+    """The configuration or the files that it names cannot be used.
+
+    Args:
+        faults: one line for each fault, in the order in which they were found.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class RequestError(ServerError):
+    """The request cannot be understood as it stands."""
+
+    status = 400
+
+
+class InvalidField(RequestError):
+    """One field of the request is malformed.
+
+    Args:
+        field: the field's name, as the client spelt it.
+        problem: what is wrong with it, as the rest of a sentence that starts with the name.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+class RefusedCaller(RequestError):
+    """The Host or Origin header is not one that the configuration allows."""
+
+    status = 403
+
+
+class UnknownModel(RequestError):
+    """No model has that name."""
+
+    status = 404
+
+
+class RequestTooLarge(RequestError):
+    """More bytes or pixels came than the limits allow."""
+
+    status = 413
+
+
+class OutOfLimits(InvalidField):
+    """A well-formed field lies outside the configured limits."""
+
+    status = 422
+
+
+class JobCancelled(ServerError):
+    """The job was stopped before it was finished."""
+
+    status = 409
+
+
+class GenerationFailed(ServerError):
+    """The model broke down on this request; the next one is not affected."""
+
+
+class Unavailable(ServerError):
+    """Not now.
+
+    Args:
+        message: what happened and what to do.
+        retry_after: seconds after which trying again makes sense, where that is known.
+    """
+
+    status = 503
+
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFull(Unavailable):
+    """Too many requests are waiting."""
+
+
+class ModelUnavailable(Unavailable):
+    """The model cannot be loaded: no network, no permission, no such files."""
+
+
+class OutOfMemory(Unavailable):
+    """Even the smallest way of running the request did not fit into memory."""
+
+
+class ServerStopping(Unavailable):
+    """The server is shutting down."""

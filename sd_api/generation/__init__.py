@@ -1,0 +1,1 @@
+"""What is asked for and what comes back, as plain values; knows nothing of HTTP or torch."""

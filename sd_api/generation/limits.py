@@ -1,0 +1,66 @@
+"""Refuses what is too large, too long or out of range, before any work is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sd_api.errors import OutOfLimits
+from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.settings import Limits
+
+if TYPE_CHECKING:
+    from sd_api.generation.request import GenerationRequest
+
+# JSON numbers are exact up to here in every client, so a reported seed can be posted again.
+MAX_SEED = 2**53 - 1
+
+# Beyond this every pixel is saturated; it also keeps half-precision arithmetic finite.
+MAX_GUIDANCE_SCALE = 100.0
+
+# One latent cell is 8 pixels wide and the UNet halves its input three times.
+MIN_SIDE = 64
+
+
+def check_limits(request: GenerationRequest, limits: Limits) -> None:
+    """Raise OutOfLimits for the first value of ``request`` that lies outside ``limits``."""
+    _check_length("prompt", request.prompt, limits.max_prompt_length)
+    _check_length("negative_prompt", request.negative_prompt, limits.max_prompt_length)
+    check_num_outputs(len(request.seeds), limits)
+    _check_range("seed", min(request.seeds), 0, MAX_SEED)
+    _check_range("seed + num_outputs - 1", max(request.seeds), 0, MAX_SEED)
+    _check_range("num_inference_steps", request.num_inference_steps, 1, limits.max_num_inference_steps)
+    _check_range("guidance_scale", request.guidance_scale, 0, MAX_GUIDANCE_SCALE)
+    _check_range("eta", request.eta, 0, 1)
+    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
+        raise OutOfLimits("scheduler", f"is {request.scheduler[:40]!r}; valid are {', '.join(SCHEDULERS)}")
+    if request.init_image is None:
+        _check_range("width", request.width, MIN_SIDE, limits.max_width)
+        _check_range("height", request.height, MIN_SIDE, limits.max_height)
+    else:
+        _check_strength(request.strength, request.num_inference_steps)
+
+
+def check_num_outputs(count: int, limits: Limits) -> None:
+    """Raise OutOfLimits unless ``count`` pictures may be asked for; for who has yet to choose their seeds."""
+    _check_range("num_outputs", count, 1, limits.max_num_outputs)
+
+
+def _check_length(field: str, text: str, longest: int) -> None:
+    if len(text) > longest:
+        raise OutOfLimits(field, f"has {len(text)} characters; at most {longest} are allowed")
+
+
+def _check_range(field: str, value: float, lowest: float, highest: float) -> None:
+    # Written so that nan, which compares false with everything, is refused.
+    if not lowest <= value <= highest:
+        raise OutOfLimits(field, f"is {value:g}; it must be from {lowest:g} to {highest:g}")
+
+
+def _check_strength(strength: float, num_inference_steps: int) -> None:
+    _check_range("strength", strength, 0, 1)
+    if int(num_inference_steps * strength) < 1:
+        raise OutOfLimits(
+            "strength",
+            f"is {strength:g}: with num_inference_steps {num_inference_steps} that leaves no step to run; "
+            f"use at least {1 / num_inference_steps:.3g}, or more steps",
+        )

@@ -1,0 +1,124 @@
+"""Any pixel mode that Pillow loads, to the two that the models take: RGB pictures and L masks."""
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageCms
+
+_BLACK = 8  # levels; a lossy file's black is not quite 0
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to 8-bit RGB.
+
+    Transparency is flattened onto white. 16-bit values are scaled, not clipped; floating-point values
+    are read as 0..1, or as 0..255 where their mean is above 1. Greyscale and CMYK pixels with a
+    profile of their own kind become sRGB; the profile of a picture that is RGB already is kept.
+
+    Args:
+        image: a loaded image of any mode.
+
+    Returns:
+        A new image of mode RGB; ``info`` holds nothing but ``icc_profile``, and that only where the
+        pixels are still the RGB values which the profile describes.
+    """
+    profile = image.info.get("icc_profile") or b""
+    space = profile[16:20]  # where every ICC header names its colour space
+    flat = _over_white(_eight_bit(image))
+    if (flat.mode, space) in {("L", b"GRAY"), ("CMYK", b"CMYK")}:
+        rgb = _to_srgb(flat, profile)
+    else:
+        rgb = flat.convert("RGB")
+    rgb.info = {"icc_profile": profile} if flat.mode == "RGB" and space == b"RGB " else {}
+    return rgb
+
+
+def to_mask(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to a mask: 255 = replace, 0 = keep.
+
+    ============================================  ==================================================
+    the mask image                                what is replaced
+    ============================================  ==================================================
+    no alpha, or alpha opaque everywhere          luminance: white = replace, black = keep
+    alpha with holes, some of the paint is light  the paint: alpha x luminance, so that transparent
+                                                  and black = keep, white = replace
+    alpha with holes, all of the paint is black   the shape: alpha, so that painted = replace
+    transparent everywhere                        nothing
+    ============================================  ==================================================
+
+    Args:
+        image: a loaded image of any mode.
+
+    Returns:
+        A new image of mode L with an empty ``info``.
+    """
+    image = _eight_bit(image)
+    if not image.has_transparency_data:
+        mask = image.convert("L") if image.mode == "L" else image.convert("RGB").convert("L")
+    else:
+        painted = _with_alpha(image)
+        light, alpha = painted.convert("L"), painted.getchannel("A")
+        if alpha.getextrema() == (255, 255):
+            mask = light
+        elif np.asarray(light)[np.asarray(alpha) > 0].max(initial=0) <= _BLACK:
+            mask = alpha
+        else:
+            mask = ImageChops.multiply(alpha, light)
+    mask.info = {}
+    return mask
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring greyscale of any other depth to mode L (LA where one value means transparent)."""
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    levels = _unit_floats(values) if image.mode == "F" else np.clip(values, 0, 65535) / 65535
+    grey = Image.fromarray(np.rint(levels * 255).astype(np.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _unit_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Bring floats to 0..1.
+
+    The mean tells which scale they have: highlights above 1 are common in 0..1 pictures, but a
+    picture in 0..255 is hardly ever so dark that its mean is below 1.
+    """
+    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=1.0, neginf=0.0)
+    return np.clip(finite / 255 if finite.mean() > 1 else finite, 0, 1)
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    return image.convert("LA" if image.mode in {"L", "LA", "La"} else "RGBA")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Lay what is transparent over white and resolve palettes."""
+    if image.has_transparency_data:
+        painted = _with_alpha(image)
+        flat = Image.new(painted.mode.removesuffix("A"), painted.size, "white")
+        flat.paste(painted.convert(flat.mode), mask=painted.getchannel("A"))
+        return flat
+    return image.convert("RGB") if image.mode == "P" else image
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        # Relative with black point compensation: paper white becomes 255, the darkest ink 0.
+        converted = ImageCms.profileToProfile(
+            image,
+            io.BytesIO(profile),
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except ImageCms.PyCMSError:  # a damaged profile says nothing about the pixels
+        converted = None
+    return converted or image.convert("RGB")

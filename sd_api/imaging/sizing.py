@@ -1,0 +1,60 @@
+"""Sizes that models take, without ever stretching the picture."""
+
+from math import ceil
+
+import numpy as np
+from PIL import Image
+
+
+def padded_size(size: tuple[int, int], *, multiple: int, minimum: int) -> tuple[int, int]:
+    """Find the smallest size that holds a picture and suits a model.
+
+    Args:
+        size: width and height in pixels.
+        multiple: the factor that both sides have to be multiples of.
+        minimum: least number of pixels on each side.
+
+    Returns:
+        Width and height, at least those of ``size``.
+    """
+    width, height = (ceil(max(side, minimum) / multiple) * multiple for side in size)
+    return width, height
+
+
+def pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Enlarge the canvas to the right and downwards, repeating the pixels of the edge.
+
+    Args:
+        image: an image of mode RGB or L.
+        size: new width and height, neither smaller than the image's.
+
+    Returns:
+        An image of that size with the same ``info``; the same image where nothing has to be added.
+    """
+    if image.size == size:
+        return image
+    pixels = np.asarray(image)
+    edges = [(0, size[1] - image.height), (0, size[0] - image.width)] + [(0, 0)] * (pixels.ndim - 2)
+    padded = Image.fromarray(np.pad(pixels, edges, mode="edge"))
+    padded.info = dict(image.info)
+    return padded
+
+
+def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut out the top left region of that size; the inverse of ``pad``."""
+    return image.crop((0, 0, *size))
+
+
+def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Stretch a mask to a size; 0 stays 0 and 255 stays 255, and the same size changes nothing.
+
+    Bilinear, because sharper filters overshoot and would leave traces in what is to be kept.
+
+    Args:
+        mask: a mask of mode L.
+        size: new width and height.
+
+    Returns:
+        A mask of mode L.
+    """
+    return mask.resize(size, Image.Resampling.BILINEAR)

@@ -1,0 +1,1 @@
+"""Jobs: one generation each, in order, watchable and stoppable."""

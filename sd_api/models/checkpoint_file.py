@@ -1,0 +1,131 @@
+"""From a single-file checkpoint, in the layout of the first Stable Diffusion release, to a pipeline.
+
+Such a file holds weights only. What Stable Diffusion 1.x needs beside them is part of this package;
+for other architectures it is fetched from the hub once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import torch
+from diffusers import DiffusionPipeline, pipelines
+from diffusers.loaders.single_file import load_single_file_sub_model
+from diffusers.loaders.single_file_utils import SingleFileComponentError
+from huggingface_hub import snapshot_download
+
+from sd_api.errors import ModelUnavailable
+from sd_api.models.architectures import Architecture, identify
+from sd_api.models.sources import MODEL_INDEX
+from sd_api.models.state_dict import read_state_dict
+
+SD1_CONFIG = Path(__file__).parent / "sd1_config"
+CONFIG_FILES = ["*.json", "*.txt"]
+
+# Another room decides on the safety filter, and attaches it.
+NO_FILTER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def load_checkpoint_file(
+    path: Path, *, torch_dtype: torch.dtype, token: str | None = None, sd1_config: Path = SD1_CONFIG
+) -> DiffusionPipeline:
+    """Load a model from a single file; only its weights are read, never code.
+
+    Args:
+        path: a ``.safetensors`` or ``.ckpt`` file.
+        torch_dtype: what the weights become.
+        token: for the hub, where the architecture's configuration comes from there.
+        sd1_config: a directory with the components' configurations and the tokenizer of Stable Diffusion 1.x.
+
+    Returns:
+        A pipeline on the CPU, without a safety checker. Its weights may still be mapped from the file.
+
+    Raises:
+        ModelUnavailable: the file is damaged, incomplete or something else than a model that this server
+            runs, or its architecture's configuration cannot be had.
+    """
+    checkpoint = _with_full_names(read_state_dict(path))
+    architecture = identify(path, checkpoint)
+    config = _fetch_config(path, architecture, token) if architecture.repo_id else sd1_config
+    components: dict[str, Any] = {}
+    for name, entry in architecture.pipeline_class.load_config(config).items():
+        if isinstance(entry, list) and entry[0] and name not in NO_FILTER:
+            changes = {"in_channels": architecture.unet_channels} if name == "unet" else {}
+            with _explained(path, architecture, name):
+                components[name] = _load_component(name, entry, checkpoint, config, torch_dtype, changes)
+    accepted = signature(architecture.pipeline_class).parameters
+    components |= {name: value for name, value in NO_FILTER.items() if name in accepted}
+    return architecture.pipeline_class(**components)
+
+
+def _with_full_names(checkpoint: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Add the level that some tools for merging models leave out of the text encoder's names."""
+    short, full = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
+
+    def full_name(name: str) -> str:
+        return full + name.removeprefix(full).removeprefix(short) if name.startswith(short) else name
+
+    return {full_name(name): tensor for name, tensor in checkpoint.items()}
+
+
+def _load_component(
+    name: str,
+    class_path: list[str],
+    checkpoint: dict[str, torch.Tensor],
+    config: Path,
+    torch_dtype: torch.dtype,
+    changes: dict[str, int],
+) -> Any:
+    library_name, class_name = class_path
+    component = load_single_file_sub_model(
+        library_name,
+        class_name,
+        name,
+        checkpoint,
+        pipelines,
+        is_pipeline_module=False,
+        cached_model_config_path=str(config),
+        local_files_only=True,
+        torch_dtype=torch_dtype,
+        **changes,
+    )
+    if isinstance(component, torch.nn.Module) and any(weight.is_meta for weight in component.parameters()):
+        raise NotImplementedError
+    return component
+
+
+@contextmanager
+def _explained(path: Path, architecture: Architecture, part: str) -> Iterator[None]:
+    """Translate what diffusers raises where a checkpoint does not fit the architecture's configuration."""
+    try:
+        yield
+    except NotImplementedError:
+        # Weights that the file did not provide are still on the meta device, and cannot leave it.
+        raise ModelUnavailable(
+            f"{path} is incomplete: weights of its {part} are missing. Get the complete file of this model."
+        ) from None
+    except (SingleFileComponentError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelUnavailable(
+            f"{path} looks like a {architecture.name} model, but its {part} is of another architecture, "
+            f"which this server cannot run: {str(error).split('. ')[0]}"
+        ) from error
+
+
+def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> Path:
+    repo_id = str(architecture.repo_id)
+    with suppress(FileNotFoundError):
+        cached = Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, local_files_only=True))
+        if (cached / MODEL_INDEX).is_file():
+            return cached
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, token=token))
+    except (OSError, httpx2.HTTPError) as error:
+        raise ModelUnavailable(
+            f"{path} is a {architecture.name} model. This architecture needs its small configuration files "
+            f"from the Hugging Face hub once (https://huggingface.co/{repo_id}), and they cannot be had now "
+            f"({type(error).__name__}). Connect this machine to the network and load the model once; from "
+            "then on it needs no network. Files of Stable Diffusion 1.x never need it."
+        ) from error

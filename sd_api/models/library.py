@@ -1,0 +1,166 @@
+"""Which models there are and which are loaded; each is loaded once and kept."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+)
+
+from sd_api.errors import ModelUnavailable, OutOfLimits, UnknownModel
+from sd_api.generation.request import Mode
+from sd_api.models import hub
+from sd_api.models.architectures import INPAINTING_CHANNELS
+from sd_api.models.device import DeviceChoice
+from sd_api.models.loader import load_pipeline
+from sd_api.models.safety import OFF, SafetyFilter, fetch_safety_filter
+from sd_api.models.schedulers import make_scheduler
+from sd_api.models.sources import parse_source
+from sd_api.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PIPELINES = {
+    "txt2img": AutoPipelineForText2Image,
+    "img2img": AutoPipelineForImage2Image,
+    "masking": AutoPipelineForInpainting,
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model on its device.
+
+    Attributes:
+        label: its name without this machine's folders, for the pictures' metadata.
+        base: the pipeline that holds the weights.
+        requires_safety_checker: whether a request may not switch the filter off.
+    """
+
+    label: str
+    base: DiffusionPipeline
+    requires_safety_checker: bool
+
+    @property
+    def size_multiple(self) -> int:
+        """Pixels: both sides of a picture must be a multiple of this."""
+        return int(self.base.vae_scale_factor)
+
+    def pipeline(self, mode: Mode, scheduler: str | None, safety: SafetyFilter) -> Any:
+        """A pipeline for one run, made of the shared weights and a scheduler of its own.
+
+        Raises:
+            OutOfLimits: the model was made for inpainting and cannot do anything else.
+            ModelUnavailable: the filter is wanted, and the model's architecture has no place for it.
+        """
+        if mode != "masking" and self.base.unet.config.in_channels == INPAINTING_CHANNELS:
+            raise OutOfLimits("model", f"{self.label} was trained for masking only; it cannot do {mode}")
+        pipeline = PIPELINES[mode].from_pipe(
+            self.base,
+            scheduler=make_scheduler(scheduler, self.base.scheduler),
+            safety_checker=safety.safety_checker,
+            feature_extractor=safety.feature_extractor,
+            requires_safety_checker=safety is not OFF,
+        )
+        if safety is not OFF and "safety_checker" not in pipeline.components:
+            raise ModelUnavailable(
+                f"{self.label} is of an architecture that has no safety filter. To run it all the same, "
+                'set "requires_safety_checker": false for it in the configuration.'
+            )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+
+class ModelLibrary:
+    """Loads the models of the configuration on first use.
+
+    Not for several threads at once: it belongs to the engine's thread.
+    """
+
+    def __init__(self, settings: Settings, device: DeviceChoice) -> None:
+        self._settings = settings
+        self._device = device
+        self._token = hub.token_of(settings)
+        self._loaded: dict[str | None, LoadedModel] = {}
+        self._fetched_filter: SafetyFilter | None = None
+
+    def get(self, name: str | None) -> LoadedModel:
+        """A model, loaded.
+
+        Args:
+            name: the ``url_path`` of a custom model; None is the main model.
+
+        Raises:
+            UnknownModel: no custom model has that name.
+            ModelUnavailable: it cannot be loaded; the next call tries again.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self._load_main() if name is None else self._load_custom(name)
+        return self._loaded[name]
+
+    def safety_filter(self, model: LoadedModel, wanted: bool | None) -> SafetyFilter:
+        """The filter for one run of a model.
+
+        Args:
+            model: one that ``get`` returned.
+            wanted: what the request says; None is the model's own setting.
+
+        Raises:
+            OutOfLimits: the request switches off what the model requires.
+            ModelUnavailable: a filter is wanted and there is none to be had.
+        """
+        if model.requires_safety_checker and wanted is False:
+            raise OutOfLimits(
+                "safety_checker",
+                f"cannot be switched off for {model.label}; its configuration says requires_safety_checker",
+            )
+        if not (model.requires_safety_checker if wanted is None else wanted):
+            return OFF
+        for candidate in (self._loaded.get(None), model):
+            if candidate is not None and (own := _own_filter(candidate)) is not None:
+                return own
+        if self._fetched_filter is None:
+            self._fetched_filter = fetch_safety_filter(self._device, self._token)
+        return self._fetched_filter
+
+    def _load_main(self) -> LoadedModel:
+        name = self._settings.model
+        return LoadedModel(
+            label=Path(name).stem if Path(name).exists() else name,
+            base=load_pipeline(parse_source(name), self._device, self._token),
+            requires_safety_checker=self._settings.requires_safety_checker,
+        )
+
+    def _load_custom(self, name: str) -> LoadedModel:
+        config = next((model for model in self._settings.custom_models if model.url_path == name), None)
+        if config is None:
+            known = ", ".join(model.url_path for model in self._settings.custom_models)
+            raise UnknownModel(f"There is no custom model {name!r}; the configuration has {known or 'none'}.")
+        return LoadedModel(
+            label=config.ui_label,
+            base=load_pipeline(
+                parse_source(config.model_path), self._device, self._token, **self._shared_with_custom_models()
+            ),
+            requires_safety_checker=config.requires_safety_checker,
+        )
+
+    def _shared_with_custom_models(self) -> dict[str, None]:
+        """Custom models use the main model's filter, so their own need not be loaded."""
+        try:
+            main = self.get(None)
+        except ModelUnavailable:
+            # A custom model is no worse for the main one's trouble: it brings its own filter, if it has one.
+            return {}
+        return {"safety_checker": None, "feature_extractor": None} if _own_filter(main) else {}
+
+
+def _own_filter(model: LoadedModel) -> SafetyFilter | None:
+    parts = model.base.components
+    if parts.get("safety_checker") is None:
+        return None
+    return SafetyFilter(parts["safety_checker"], parts["feature_extractor"])

@@ -1,0 +1,78 @@
+"""From a model's source to a pipeline on its device."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+
+from sd_api.errors import ModelUnavailable
+from sd_api.models import hub
+from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.device import DeviceChoice
+from sd_api.models.files import find_faults
+from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
+
+log = logging.getLogger(__name__)
+
+
+def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, **components: Any) -> DiffusionPipeline:
+    """Load a model, downloading it first where it is not on this machine.
+
+    Args:
+        source: where the model is.
+        device: where it goes, and in which precision.
+        token: for the hub.
+        components: parts to use in place of the model's own, such as ``safety_checker``.
+
+    Raises:
+        ModelUnavailable: with the reason, and what to do.
+    """
+    started = time.monotonic()
+    if isinstance(source, ModelFile):
+        _refuse_faults(source)
+        pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
+        pipeline.register_modules(**components)
+    else:
+        pipeline = _load_directory(local_directory(source, token), device.torch_dtype, components)
+    pipeline.to(device.device)
+    pipeline.set_progress_bar_config(disable=True)
+    log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
+    return pipeline
+
+
+def local_directory(source: HubModel | ModelDirectory, token: str | None) -> Path:
+    """The folder on this machine that holds the model; a hub model is downloaded if it is not here yet."""
+    if isinstance(source, ModelDirectory):
+        return source.path
+    return hub.cached(source.repo_id) or hub.download(source.repo_id, token)
+
+
+def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
+    _refuse_faults(ModelDirectory(path))
+    try:
+        return AutoPipelineForText2Image.from_pretrained(
+            path, dtype=dtype, variant=_variant(path), local_files_only=True, **components
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # Files that look right and still cannot be loaded fail in as many ways as there are libraries.
+        log.exception("Loading %s failed", path)
+        raise ModelUnavailable(
+            f"The model in {path} cannot be loaded: {type(error).__name__}: {error}. Its files may be incomplete or "
+            "of a kind that this server does not know; download it again, or check with: python server.py --check"
+        ) from None
+
+
+def _variant(path: Path) -> str | None:
+    """``fp16`` for a model that was saved in half precision only."""
+    weights = {file.name for file in (path / "unet").glob("*.safetensors")}
+    return "fp16" if weights and all(".fp16." in name for name in weights) else None
+
+
+def _refuse_faults(source: ModelSource) -> None:
+    if faults := find_faults(source):
+        raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")

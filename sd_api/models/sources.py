@@ -1,0 +1,124 @@
+"""What a model's name means: a model on the Hugging Face hub, a directory or a single file."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public by its documentation
+
+from sd_api.errors import ModelUnavailable
+
+log = logging.getLogger(__name__)
+
+BUILTIN_MODEL = Path(__file__).parent / "builtin"
+MODEL_INDEX = "model_index.json"
+FILE_SUFFIXES = (".safetensors", ".ckpt")
+
+# Removed from the hub by their publisher; these are the copies that the community keeps.
+SUCCESSORS = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+}
+
+_EXAMPLE = "CompVis/stable-diffusion-v1-4"
+_MOST_ENTRIES = 8
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model on the Hugging Face hub.
+
+    Attributes:
+        repo_id: ``name`` or ``organization/name``.
+    """
+
+    repo_id: str
+
+    def __str__(self) -> str:
+        return self.repo_id
+
+
+@dataclass(frozen=True)
+class _LocalModel:
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+class ModelDirectory(_LocalModel):
+    """A directory in the diffusers format, the one that holds ``model_index.json``."""
+
+
+class ModelFile(_LocalModel):
+    """A single ``.safetensors`` or ``.ckpt`` file with all weights of a model."""
+
+
+ModelSource = HubModel | ModelDirectory | ModelFile
+
+
+def parse_source(name: str | Path) -> ModelSource:
+    """Decide what a model's name means; a directory or file that exists goes before a model on the hub.
+
+    Args:
+        name: a path, where ``~`` is the user's home, or a name on the hub.
+
+    Raises:
+        ModelUnavailable: it is none of the three; the message says which one it may have been meant as.
+    """
+    text = str(name)
+    path = Path(os.path.expanduser(text))
+    if not text.strip():
+        raise ModelUnavailable(f"no model is named; {_valid_names()}")
+    if os.path.isdir(path):
+        if not os.path.isfile(path / MODEL_INDEX):
+            raise ModelUnavailable(f"{path} is no diffusers model: no {MODEL_INDEX} is in it; it {_contents(path)}")
+        return ModelDirectory(path)
+    is_file_name = path.suffix.lower() in FILE_SUFFIXES
+    if os.path.isfile(path):
+        if not is_file_name:
+            raise ModelUnavailable(f"{path} is no model file; {_valid_names()}")
+        return ModelFile(path)
+    if is_file_name or not _is_repo_id(text):
+        raise ModelUnavailable(_explain_missing(text, path, "file" if is_file_name else "directory"))
+    return HubModel(_successor(text))
+
+
+def _is_repo_id(text: str) -> bool:
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _successor(repo_id: str) -> str:
+    successor = SUCCESSORS.get(repo_id, repo_id)
+    if successor != repo_id:
+        log.warning("%s was removed from the Hugging Face hub; using %s, which is the same", repo_id, successor)
+    return successor
+
+
+def _explain_missing(text: str, path: Path, kind: str) -> str:
+    if kind == "directory" and not {"/", "\\"} & set(text):
+        return f"{text} is neither in {Path.cwd()} nor a valid name of a model on the hub; {_valid_names()}"
+    nearest = next((str(parent) for parent in path.absolute().parents if os.path.isdir(parent)), "none of it")
+    return f"the {kind} {path} does not exist; what exists of this path is {nearest}"
+
+
+def _contents(directory: Path) -> str:
+    try:
+        entries = sorted(entry.name + "/" * entry.is_dir() for entry in directory.iterdir())
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    more = f" and {len(entries) - _MOST_ENTRIES} more" if len(entries) > _MOST_ENTRIES else ""
+    return f"contains {', '.join(entries[:_MOST_ENTRIES])}{more}" if entries else "contains nothing"
+
+
+def _valid_names() -> str:
+    return (
+        f"valid are a directory that contains {MODEL_INDEX}, a {' or '.join(FILE_SUFFIXES)} file, "
+        f"or a name on the Hugging Face hub, such as {_EXAMPLE}"
+    )

@@ -1,0 +1,180 @@
+"""The network edge: a production server in this process, and the news that a client has gone.
+
+uvicorn serves, because it runs the same on Windows, macOS and Linux, sees a client close its
+connection, and speaks websockets; a2wsgi runs the Flask application behind it on threads.
+"""
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import uvicorn
+from a2wsgi import WSGIMiddleware
+from flask import Flask
+from uvicorn.server import HANDLED_SIGNALS
+
+from sd_api.errors import ConfigurationError
+from sd_api.settings import Settings
+from sd_api.web.client import CLIENT_GONE
+
+log = logging.getLogger(__name__)
+
+# Threads besides those that wait for their turn in the queue, so that /ping always finds one.
+SPARE_THREADS = 16
+
+# A client that sends too much reads the answer only when it has sent all; beyond this it is cut off.
+DRAINED_LIMITS = 4
+
+# Seconds that answers under way have to be sent once the server stops.
+GRACE = 3
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port, before anything slow is begun.
+
+    Args:
+        host: an address or name of this machine.
+        port: 0 takes any free one.
+
+    Raises:
+        ConfigurationError: naming the port and how to choose another.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except socket.gaierror:
+        fault = f"host: {host!r} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for the whole network."
+    except OSError as error:
+        fault = _why_not(error, host, port)
+    raise ConfigurationError([fault])
+
+
+def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: Callable[[], object]) -> None:
+    """Answer requests until Ctrl-C or a request to terminate.
+
+    Args:
+        app: the application.
+        settings: for the limits.
+        listener: what ``listen`` returned.
+        before_stop: called when stopping begins, to end what requests are waiting for.
+    """
+    config = uvicorn.Config(
+        Edge(app, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS),
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = _Server(config, before_stop)
+    # uvicorn takes these signals over while it runs, and gives them back before the last steps of stopping:
+    # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    log.info("Listening on %s (Ctrl-C stops)", _url(listener))
+    server.run([listener])
+
+
+class Edge:
+    """Runs a WSGI application on threads, each with a whole request and word of its client.
+
+    The body is read before a thread is taken, so that slow uploads cannot hold the threads.
+
+    Args:
+        app: the WSGI application.
+        max_request_bytes: larger bodies are not kept; the application is told their size and refuses them.
+        threads: how many requests may be inside the application at a time.
+    """
+
+    def __init__(self, app: Any, max_request_bytes: int, threads: int) -> None:
+        self._max_bytes = max_request_bytes
+        self._wsgi = WSGIMiddleware(app, workers=threads)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection's request, as ASGI 3 has it."""
+        if scope["type"] != "http":
+            await self._wsgi(scope, receive, send)
+            return
+        received = await self._read(receive)
+        if received is None:
+            return
+        body, length = received
+        gone: Future[None] = Future()
+        watcher = asyncio.create_task(_watch(receive, gone))
+
+        async def replay() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        try:
+            await self._wsgi({**_with_length(scope, length), CLIENT_GONE: gone}, replay, send)
+        finally:
+            watcher.cancel()
+
+    async def _read(self, receive: Any) -> tuple[bytes, int] | None:
+        """The body and how long it was; an empty one where that is too long, None if the client left."""
+        body = bytearray()
+        length = 0
+        more = True
+        while more and length <= self._max_bytes * DRAINED_LIMITS:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            length += len(message.get("body", b""))
+            if length > self._max_bytes:
+                body.clear()
+            else:
+                body += message.get("body", b"")
+            more = message.get("more_body", False)
+        return bytes(body), length
+
+
+class _Server(uvicorn.Server):
+    """Ends the jobs before it stops, so that their requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, before_stop: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._before_stop = before_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._before_stop()
+        await super().shutdown(sockets)
+
+
+async def _watch(receive: Any, gone: "Future[None]") -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set_result(None)
+
+
+def _with_length(scope: Any, length: int) -> dict[str, Any]:
+    """The scope with the body's true length, which a chunked request does not state."""
+    headers = [
+        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
+    ]
+    if length:
+        headers.append((b"content-length", str(length).encode()))
+    return {**scope, "headers": headers}
+
+
+def _url(listener: socket.socket) -> str:
+    address, port = listener.getsockname()[:2]
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port: {port} is in use on {host}; perhaps this server is running already. "
+            f"Choose another with --port {port % 65535 + 1}, or stop the other program."
+        )
+    if error.errno == errno.EACCES:
+        return f"port: {port} may not be used by this account; choose one above 1023, for example --port 1337."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"host: {host!r} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for the whole network."
+    return f"port: {host}:{port} cannot be opened: {error.strerror}."

@@ -1,0 +1,118 @@
+"""Makes the settings out of a configuration file, the environment and the command line."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sd_api.errors import ConfigurationError
+from sd_api.settings.document import Document, Location, Position, RepeatedKey, read_document
+from sd_api.settings.faults import cite, problem, spell
+from sd_api.settings.fields import absolute_if_local, is_no_token
+from sd_api.settings.schema import REPEATED_URL_PATH, Settings, repeated_url_paths
+
+_VARIABLE = "HF_TOKEN"
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_AFTER_THE_FILE = Position(sys.maxsize, 0)
+# A token that somebody pasted into the wrong place.
+_ANY_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
+
+
+def load_settings(
+    path: Path | None,
+    overrides: Mapping[str, object] = _NOTHING,
+    environment: Mapping[str, str] | None = None,
+    check_source: Callable[[str], list[str]] | None = None,
+) -> Settings:
+    """Read and validate the configuration.
+
+    A relative path in the file starts at the file's directory, one in the overrides at the working
+    directory. Without a token in the file, ``HF_TOKEN`` of the environment is taken; if that is not
+    set either, ``hf_token`` is ``None`` and the hub library uses the login stored on the machine.
+
+    Args:
+        path: the configuration file; ``None`` for the defaults.
+        overrides: the command line's values by the name of their setting, stronger than the file's;
+            ``None`` as a value means that the option was not given.
+        environment: the environment variables; ``os.environ`` if ``None``.
+        check_source: finds the faults of a model's files from its name or path, so that they are
+            reported together with the others; ``None`` leaves the files unchecked.
+
+    Raises:
+        ConfigurationError: with one line for each fault: those in the file in its order, each with its
+            line and column, then those in the overrides, each with its option (``--port``).
+    """
+    document = Document()
+    unreadable: tuple[str, ...] = ()
+    if path is not None:
+        try:
+            document = read_document(path)
+        except ConfigurationError as error:
+            unreadable = error.faults
+
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if isinstance(model := given.get("model"), str):
+        given["model"] = absolute_if_local(model, Path.cwd())
+    values = {**document.values, **given}
+    outside = {name: f"--{name.replace('_', '-')}" for name in given}
+    if is_no_token(values.get("hf_token")):
+        values["hf_token"] = (os.environ if environment is None else environment).get(_VARIABLE)
+        outside["hf_token"] = _VARIABLE
+
+    directory = path.absolute().parent if path else Path.cwd()
+    errors: list[ErrorDetails] = []
+    try:
+        context = {"directory": directory, "check_source": check_source}
+        settings = Settings.model_validate(values, context=context)
+    except ValidationError as error:
+        errors = error.errors()
+    if unreadable or errors:
+        raise ConfigurationError([*unreadable, *_in_order(errors, values, document, outside)])
+    return settings
+
+
+def _in_order(
+    errors: list[ErrorDetails], values: Mapping[str, object], document: Document, outside: Mapping[str, str]
+) -> list[str]:
+    """One line for each fault, in the file's order.
+
+    ``outside`` names the origin of each value that is not from the document.
+    """
+    faults: list[tuple[Position, str]] = []
+    for location, text, of_key in (*_invalid(errors), *_repeated(values, document)):
+        name = str(location[0])
+        if name in outside:
+            faults.append((_AFTER_THE_FILE, f"{outside[name]}: {text}"))
+        else:
+            position = document.position(location, of_key=of_key)
+            place = f"{document.name}, line {position.line}, column {position.column}"
+            faults.append((position, f"{place}: {spell(location)}: {text}"))
+    return [_ANY_TOKEN.sub("hf_…", line) for _, line in sorted(faults, key=itemgetter(0))]
+
+
+def _invalid(errors: list[ErrorDetails]) -> Iterator[tuple[Location, str, bool]]:
+    for error in errors:
+        if error["type"] != REPEATED_URL_PATH:
+            of_key = error["type"] == "extra_forbidden" or isinstance(error["input"], RepeatedKey)
+            yield error["loc"], problem(error), of_key
+
+
+def _repeated(values: Mapping[str, object], document: Document) -> Iterator[tuple[Location, str, bool]]:
+    # Looked for here once more, because pydantic gets to it only where every model is valid by itself.
+    models = values.get("custom_models")
+    if not isinstance(models, list):
+        return
+    url_paths = [model.get("url_path") if isinstance(model, dict) else None for model in models]
+    for first, again in repeated_url_paths(url_paths):
+        owner = ("custom_models", first, "url_path")
+        text = (
+            f"{cite(url_paths[again])} came, but {spell(owner)} in line {document.position(owner).line} "
+            "has it already; each model needs its own"
+        )
+        yield ("custom_models", again, "url_path"), text, False

@@ -1,0 +1,126 @@
+"""What can be configured: every setting with its type, its default and its meaning."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from sd_api.settings.fields import (
+    Address,
+    Count,
+    Device,
+    Host,
+    Label,
+    LocalPath,
+    ModelSource,
+    Origin,
+    Port,
+    Token,
+    UrlPath,
+)
+
+REPEATED_URL_PATH = "repeated_url_path"
+
+
+class _Section(BaseModel):
+    # The input stays out of pydantic's own messages too, because it may be the token.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class CustomModel(_Section):
+    """One entry of ``custom_models``: a model of the user's own, served at ``/custom/<url_path>``."""
+
+    model_path: LocalPath = Field(
+        description="the model's diffusers directory (the one with model_index.json in it), "
+        "or its .safetensors or .ckpt file"
+    )
+    ui_label: Label = Field(description="the model's name as the plugin shows it")
+    url_path: UrlPath = Field(description="the model's address: /custom/<url_path>, unique among all models")
+    requires_safety_checker: bool = Field(
+        default=True, description="whether this model's images always pass the safety checker"
+    )
+
+
+class Limits(_Section):
+    """The most that one request may ask for, and how many may wait."""
+
+    max_request_bytes: Count = Field(default=100 * 1024 * 1024, description="the size of one request's body, in bytes")
+    max_image_pixels: Count = Field(
+        default=2048 * 2048, description="width times height of an image that is sent, in pixels"
+    )
+    max_width: Count = Field(default=2048, description="the width of a result, in pixels")
+    max_height: Count = Field(default=2048, description="the height of a result, in pixels")
+    max_num_inference_steps: Count = Field(default=500, description="the steps of one request")
+    max_num_outputs: Count = Field(default=16, description="the images of one request")
+    max_prompt_length: Count = Field(default=4000, description="the length of a prompt, in characters")
+    max_queued_requests: Count = Field(default=16, description="the requests that may wait for the model")
+
+
+class Settings(_Section):
+    """The whole configuration, validated and immutable.
+
+    Paths are absolute, but whether a model's files exist is not checked here. ``hf_token`` is
+    ``None`` unless one was given; the hub library then uses the login stored on the machine, if any.
+    Every setting's default and meaning is in ``Settings.model_json_schema()``.
+    """
+
+    hf_token: Token = Field(default=None, description="the Hugging Face access token; only gated models need one")
+    custom_models: tuple[CustomModel, ...] = Field(
+        default=(), description="your own models, as one flat array of objects: [ { … }, { … } ]"
+    )
+    model: ModelSource = Field(
+        default="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        description="the main model: a Hugging Face id, a diffusers directory, or a .safetensors or .ckpt file",
+    )
+    requires_safety_checker: bool = Field(
+        default=True,
+        description="whether the main model's images always pass the safety checker; "
+        "if not, a request may switch it off",
+    )
+    host: Address = Field(
+        default="127.0.0.1",
+        description="where to listen: 127.0.0.1 for this computer alone, 0.0.0.0 for the whole network",
+    )
+    port: Port = Field(default=1337, description="the port to listen on; 0 for any free one")
+    device: Device = Field(default="auto", description="what the models run on")
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        default="auto", description="the precision of the weights and the arithmetic"
+    )
+    allowed_hosts: tuple[Host, ...] = Field(
+        default=(), description="further names under which clients may call this server"
+    )
+    allowed_origins: tuple[Origin, ...] = Field(
+        default=(), description="further web pages that may call this server, by their origin"
+    )
+    limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
+
+    @field_validator("custom_models")
+    @classmethod
+    def _url_paths_are_unique(cls, models: tuple[CustomModel, ...]) -> tuple[CustomModel, ...]:
+        repeated = repeated_url_paths(model.url_path for model in models)
+        if repeated:
+            first, again = repeated[0]
+            raise PydanticCustomError(
+                REPEATED_URL_PATH,
+                "custom_models[{first}] and [{again}] have the same url_path",
+                {"first": first, "again": again},
+            )
+        return models
+
+
+def repeated_url_paths(url_paths: Iterable[object]) -> list[tuple[int, int]]:
+    """Find the models whose address is taken.
+
+    Args:
+        url_paths: the ``url_path`` of each model, in order; what is not a text is passed over.
+
+    Returns:
+        For each that came before: the index of the first with that value, and its own index.
+    """
+    owner: dict[str, int] = {}
+    return [
+        (owner[url_path], index)
+        for index, url_path in enumerate(url_paths)
+        if isinstance(url_path, str) and owner.setdefault(url_path, index) != index
+    ]

@@ -1,0 +1,1 @@
+"""HTTP: one folder for each dialect, and what they share."""

@@ -1,0 +1,70 @@
+"""Every failure becomes an answer here: ours, Flask's, and the ones that nobody foresaw."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from sd_api.errors import ServerError, Unavailable
+from sd_api.settings import Limits
+
+log = logging.getLogger(__name__)
+
+Render = Callable[[str], dict[str, Any]]
+
+
+def register_error_handlers(app: Flask, render: Render, limits: Limits) -> None:
+    """Answer every error of ``app`` as JSON.
+
+    Args:
+        app: the application.
+        render: from a message to the dialect's own shape of a failure.
+        limits: named in the answer to a request that is too large.
+    """
+
+    def answer(message: str, status: int) -> Response:
+        response = jsonify(render(message))
+        response.status_code = status
+        return response
+
+    def ours(error: ServerError) -> Response:
+        response = answer(error.message, error.status)
+        if isinstance(error, Unavailable) and error.retry_after is not None:
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+
+    def flasks(error: HTTPException) -> Response:
+        response = answer(_explained(error, app, limits), error.code or 500)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(error.valid_methods)
+        return response
+
+    def unforeseen(error: Exception) -> Response:
+        error_id = uuid4().hex[:8]
+        log.error("Unexpected error %s in %s %s", error_id, request.method, request.path, exc_info=error)
+        return answer(f"Something unexpected went wrong. The server's log tells more at error id {error_id}.", 500)
+
+    app.register_error_handler(ServerError, ours)
+    app.register_error_handler(HTTPException, flasks)
+    app.register_error_handler(Exception, unforeseen)
+
+
+def _explained(error: HTTPException, app: Flask, limits: Limits) -> str:
+    if isinstance(error, NotFound):
+        paths = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"})
+        return f"There is nothing at {request.path[:200]!r}. This server has: {', '.join(paths)}."
+    if isinstance(error, MethodNotAllowed):
+        return f"{request.path} does not take {request.method}, but {' or '.join(_worth_naming(error))}."
+    if isinstance(error, RequestEntityTooLarge):
+        return (
+            f"The request is larger than {limits.max_request_bytes} bytes. Send a smaller image, "
+            "or raise limits.max_request_bytes in the configuration."
+        )
+    return error.description or error.name
+
+
+def _worth_naming(error: MethodNotAllowed) -> list[str]:
+    return sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})

@@ -1,0 +1,70 @@
+"""Who may talk to this server: people and programs of this machine, not web pages in a browser.
+
+A page on any web site can make the visitor's browser post a form to ``localhost``, without
+asking first, and a name in the page's own domain can be made to point here (DNS rebinding).
+So the ``Host`` must be a name of this server, and an ``Origin``, which only browsers send,
+must be the server's own or one that the configuration allows.
+"""
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+from flask_cors import CORS
+
+from sd_api.errors import RefusedCaller
+from sd_api.settings import Settings
+
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+
+
+def install_guards(app: Flask, settings: Settings) -> None:
+    """Check the Host and the Origin of every request before anything else is done."""
+    hosts = _own_names(settings.host) | {host.lower().strip("[]") for host in settings.allowed_hosts}
+    origins = set(settings.allowed_origins)
+
+    def check_host() -> None:
+        host = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+        if host not in hosts and not (_listens_beyond_loopback(settings.host) and _is_address(host)):
+            raise RefusedCaller(
+                f"Host {request.host[:100]!r} is not a name of this server. If it is one, "
+                'add it to "allowed_hosts" in the configuration.'
+            )
+
+    def check_origin() -> None:
+        origin = request.headers.get("Origin")
+        # The Host has been checked, so an Origin that equals it is this server's own page.
+        if origin is None or origin in origins or urlsplit(origin).netloc == request.host:
+            return
+        raise RefusedCaller(
+            f"A web page of {origin[:100]!r} tried to use this server. If you trust that page, "
+            'add its origin to "allowed_origins" in the configuration.'
+        )
+
+    app.before_request(check_host)
+    app.before_request(check_origin)
+    if origins:
+        CORS(app, origins=sorted(origins))
+
+
+def _own_names(host: str) -> set[str]:
+    names = LOOPBACK_NAMES | {host.lower().strip("[]")}
+    if _listens_beyond_loopback(host):
+        machine = socket.gethostname().lower()
+        names |= {machine, f"{machine}.local"}
+    return names
+
+
+def _listens_beyond_loopback(host: str) -> bool:
+    host = host.strip("[]")
+    return not (host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback))
+
+
+def _is_address(host: str) -> bool:
+    # Rebinding needs a name that its owner can point elsewhere; an address is what it is.
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""``GET /health``: whether pictures can be made now, and with what."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from flask import Blueprint
+
+from sd_api import __version__
+from sd_api.jobs.queue import JobQueue
+
+PACKAGES = ("torch", "diffusers", "transformers")
+
+
+def make_blueprint(queue: JobQueue) -> Blueprint:
+    """The health endpoint over ``queue``."""
+    blueprint = Blueprint("health", __name__)
+    # Read once: looking into the installed packages takes longer than an answer may.
+    versions = {
+        "server": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+    def health() -> tuple[dict[str, Any], int]:
+        status = queue.status()
+        answer = {
+            "status": status.state,
+            "model": status.model,
+            "device": status.device,
+            "dtype": status.dtype,
+            "versions": versions,
+        }
+        if status.message is not None:
+            answer["message"] = status.message
+        return answer, 503 if status.state == "failed" else 200
+
+    blueprint.add_url_rule("/health", view_func=health)
+    return blueprint

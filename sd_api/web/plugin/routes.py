@@ -1,0 +1,84 @@
+"""The endpoints of the Photoshop plugin. Each decodes, submits, waits, encodes."""
+
+from typing import Any
+
+from flask import Blueprint, request
+
+from sd_api.errors import RequestError, UnknownModel
+from sd_api.generation.request import Mode
+from sd_api.jobs.queue import JobQueue
+from sd_api.settings import CustomModel, Settings
+from sd_api.web.client import when_client_goes
+from sd_api.web.plugin.answers import success
+from sd_api.web.plugin.forms import decode_form
+
+
+def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
+    """The plugin's endpoints over ``queue``."""
+    blueprint = Blueprint("plugin", __name__)
+    endpoints = PluginEndpoints(settings, queue)
+    blueprint.add_url_rule("/ping", view_func=endpoints.ping)
+    blueprint.add_url_rule("/custom_models", view_func=endpoints.custom_models)
+    blueprint.add_url_rule("/txt2img", view_func=endpoints.txt2img, methods=["POST"])
+    blueprint.add_url_rule("/img2img", view_func=endpoints.img2img, methods=["POST"])
+    blueprint.add_url_rule("/masking", view_func=endpoints.masking, methods=["POST"])
+    blueprint.add_url_rule("/custom/<path:url_path>", view_func=endpoints.custom, methods=["POST"])
+    return blueprint
+
+
+class PluginEndpoints:
+    """One method for each endpoint."""
+
+    def __init__(self, settings: Settings, queue: JobQueue) -> None:
+        self._settings = settings
+        self._queue = queue
+
+    def ping(self) -> dict[str, Any]:
+        """Tell that the server is there, whatever it is doing."""
+        return {"status": "success"}
+
+    def custom_models(self) -> list[dict[str, Any]]:
+        """The custom models of the configuration, as the configuration names them."""
+        return [_described(model) for model in self._settings.custom_models]
+
+    def txt2img(self) -> dict[str, Any]:
+        """Text to image with the main model."""
+        return self._generate("txt2img")
+
+    def img2img(self) -> dict[str, Any]:
+        """Image to image with the main model."""
+        return self._generate("img2img")
+
+    def masking(self) -> dict[str, Any]:
+        """Replace what the mask shows in white, with the main model."""
+        return self._generate("masking")
+
+    def custom(self, url_path: str) -> dict[str, Any]:
+        """What the form's images ask for, with a custom model."""
+        known = [model.url_path for model in self._settings.custom_models]
+        if url_path not in known:
+            raise UnknownModel(
+                f"There is no custom model {url_path!r}. The configuration has: {', '.join(known) or 'none'}."
+            )
+        if "mask_image" in request.form:
+            return self._generate("masking", url_path)
+        return self._generate("img2img" if "init_image" in request.form else "txt2img", url_path)
+
+    def _generate(self, mode: Mode, model: str | None = None) -> dict[str, Any]:
+        if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+            raise RequestError(
+                f"The request's content type is {request.mimetype or 'missing'}; send a form "
+                "(application/x-www-form-urlencoded)."
+            )
+        job = self._queue.submit(decode_form(request.form, mode, self._settings.limits, model))
+        with when_client_goes(lambda: self._queue.cancel(job)):
+            return success(job.result())
+
+
+def _described(model: CustomModel) -> dict[str, Any]:
+    return {
+        "model_path": str(model.model_path),
+        "ui_label": model.ui_label,
+        "url_path": model.url_path,
+        "requires_safety_checker": model.requires_safety_checker,
+    }

@@ -1,0 +1,93 @@
+"""The command line: read the settings, wire the services, serve."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sd_api import __version__
+from sd_api.app import create_app
+from sd_api.errors import ConfigurationError
+from sd_api.models.files import find_source_faults
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.serving import listen, serve
+from sd_api.settings import Settings, load_settings
+from sd_api.wiring import build_services
+
+CONFIG_FILE = Path(__file__).resolve().parent / "config.json"
+
+# Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
+PATIENCE = 0.5
+
+log = logging.getLogger("sd_api")
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=CONFIG_FILE,
+    show_default="config.json beside server.py",
+    help="The configuration file.",
+)
+@click.option("--host", help="Listen on this address; 0.0.0.0 opens the server to the whole network.")
+@click.option("--port", type=int, help="Listen on this port.")
+@click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.")
+@click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
+@click.option("--check", is_flag=True, help="Check the configuration and every model's files, then exit.")
+@click.version_option(__version__, prog_name="sd-api-server")
+def main(config: Path, host: str | None, port: int | None, device: str | None, demo: bool, check: bool) -> None:
+    """Serve Stable Diffusion to the Photoshop plugin, and to whoever speaks its API."""
+    _configure_logging()
+    given = {"host": host, "port": port, "device": device}
+    overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if demo:
+        # Its safety checker knows only the demo's own pictures, so other models are left out.
+        overrides |= {"model": str(BUILTIN_MODEL), "custom_models": []}
+    try:
+        settings = _read_settings(config, overrides, demo)
+        if check:
+            _report_check(settings)
+            return
+        listener = listen(settings.host, settings.port)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            click.secho(fault, fg="red", err=True)
+        sys.exit(1)
+
+    log.info("sd-api-server %s", __version__)
+    services = build_services(settings)
+    services.queue.start()
+    serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
+    ended = services.queue.stop(timeout=PATIENCE)
+    log.info("Stopped.")
+    if not ended:
+        # A thread inside torch or a download cannot be interrupted, and Python would wait for it.
+        logging.shutdown()
+        os._exit(0)
+
+
+def _read_settings(config: Path, overrides: dict[str, object], demo: bool) -> Settings:
+    if demo and config == CONFIG_FILE and not config.exists():
+        return Settings.model_validate(overrides)
+    return load_settings(config, overrides, check_source=find_source_faults)
+
+
+def _report_check(settings: Settings) -> None:
+    # Imported here, because it imports torch: an ordinary start need not wait for that.
+    from sd_api.models.check import find_remote_faults
+
+    if faults := find_remote_faults(settings):
+        raise ConfigurationError(faults)
+    click.secho("The configuration and the models' files are in order.", fg="green")
+
+
+def _configure_logging() -> None:
+    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    log.setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What the tests share: the built-in model, run for real, once for the whole session."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from sd_api.app import create_app
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.settings import Settings
+from sd_api.wiring import Services, build_services
+
+# Read by torch on import, here and in the servers that the tests start: where other things keep the cores
+# busy, its threads wait for each other for most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SettingsFactory = Callable[..., Settings]
+
+
+@pytest.fixture(scope="session")
+def make_settings() -> SettingsFactory:
+    """Settings for the built-in model, in fp32 so that pixels can be compared to the last bit."""
+
+    def make(**changes: object) -> Settings:
+        values = {"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": "fp32", "port": 0, **changes}
+        return Settings.model_validate(values)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def settings(make_settings: SettingsFactory) -> Settings:
+    """A server with the built-in model and two custom ones, one of which needs no safety checker."""
+    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "My First Model", "url_path": "my_first_model"}
+    return make_settings(
+        hf_token="hf_" + "secret" * 5,
+        custom_models=[
+            custom,
+            custom | {"url_path": "folder/other", "ui_label": "Other", "requires_safety_checker": False},
+        ],
+        limits={"max_num_outputs": 3, "max_width": 256, "max_height": 256, "max_image_pixels": 256 * 256},
+    )
+
+
+@pytest.fixture(scope="session")
+def services(settings: Settings) -> Iterator[Services]:
+    """Running services: a queue whose engine has the built-in model loaded."""
+    services = build_services(settings)
+    services.queue.start()
+    yield services
+    assert services.queue.stop(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings, services: Services) -> Flask:
+    """The application over the running services."""
+    return create_app(settings, services)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client that calls the application without a network."""
+    return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder of the whole project."""
+    return Path(__file__).resolve().parent.parent

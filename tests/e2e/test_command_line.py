@@ -1,0 +1,87 @@
+"""What ``python server.py`` says when it does not start, and to who only wants to know."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sd_api.models.sources import BUILTIN_MODEL
+
+
+def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(repository / "server.py"), *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_shows_every_option(repository: Path) -> None:
+    result = run(repository, "--help")
+    assert result.returncode == 0
+    for option in ("--config", "--host", "--port", "--device", "--demo", "--check"):
+        assert option in result.stdout
+
+
+def test_a_taken_port_is_named_with_the_way_out(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(repository, "--demo", "--port", str(port))
+    assert result.returncode == 1
+    assert f"port: {port} is in use" in result.stderr
+    assert "--port" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-name.invalid"])
+def test_a_foreign_host_is_explained(repository: Path, host: str) -> None:
+    result = run(repository, "--demo", "--port", "0", "--host", host)
+    assert result.returncode == 1
+    assert "is no address of this machine; use 127.0.0.1" in result.stderr
+
+
+def test_a_bad_option_is_named(repository: Path) -> None:
+    result = run(repository, "--demo", "--port", "70000", "--device", "toaster")
+    assert result.returncode == 1
+    assert "--port: " in result.stderr
+    assert "--device: " in result.stderr
+
+
+def test_check_of_a_good_configuration(repository: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model": str(BUILTIN_MODEL)}), encoding="utf-8")
+    result = run(repository, "--check", "--config", str(config))
+    assert result.returncode == 0, result.stderr
+    assert "in order" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--check",), ()])
+def test_every_fault_is_reported_at_once_with_its_place(
+    repository: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    model = {"model_path": "nowhere", "ui_label": "One", "url_path": "a b"}
+    config = tmp_path / "config.json"
+    lines = [
+        "{",
+        '  "hf_tokn": "hf_abcdefghijklmnopqrstuvwxyz",',
+        '  "port": "many",',
+        f'  "model": {json.dumps(str(tmp_path))},',
+        f'  "custom_models": [{json.dumps(model)}]',
+        "}",
+    ]
+    config.write_text("\n".join(lines), encoding="utf-8")
+    result = run(repository, *arguments, "--config", str(config))
+    assert result.returncode == 1
+    faults = result.stderr.splitlines()
+    assert [fault.split(", column")[0] for fault in faults] == [f"config.json, line {line}" for line in (2, 3, 4, 5, 5)]
+    assert "did you mean hf_token?" in faults[0]
+    assert "hf_abcdef" not in result.stderr
+    assert "model_index.json" in faults[2]
+    assert "nowhere" in faults[3]
+    assert "url_path" in faults[4]

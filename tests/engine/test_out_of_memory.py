@@ -1,0 +1,128 @@
+"""Out of memory: smaller first, failure last, and the next request gives the same picture."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from sd_api.engine.memory import out_of_memory_as_ours
+from sd_api.errors import OutOfMemory
+from sd_api.generation.engine import Progress
+from sd_api.generation.request import GenerationRequest
+from sd_api.settings import Settings
+from sd_api.wiring import build_engine
+
+
+def request(settings: Settings, count: int = 1) -> GenerationRequest:
+    return GenerationRequest(
+        prompt="a dog",
+        seeds=tuple(range(10, 10 + count)),
+        width=64,
+        height=64,
+        num_inference_steps=2,
+        guidance_scale=7.5,
+        limits=settings.limits,
+    )
+
+
+@pytest.fixture(scope="module")
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings()
+
+
+@pytest.fixture(scope="module")
+def engine(settings: Settings) -> Any:
+    engine = build_engine(settings)
+    engine.load()
+    assert engine.status().state == "ready"
+    return engine
+
+
+@contextmanager
+def memory_for(engine: Any, fits: Callable[[torch.Tensor], bool]) -> Iterator[list[int]]:
+    """Let the real UNet run out of memory unless its input fits; yields the batch sizes that were tried."""
+    tried: list[int] = []
+
+    def check(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        tried.append(arguments[0].shape[0])
+        if not fits(arguments[0]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    hook = engine._library.get(None).base.unet.register_forward_pre_hook(check)
+    try:
+        yield tried
+    finally:
+        hook.remove()
+
+
+def ignore(progress: Progress) -> None:
+    pass
+
+
+def test_fewer_pictures_at_once_where_all_do_not_fit(
+    engine: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = engine.generate(request(settings, 3), ignore)
+    # As on a GPU, where all pictures are tried in one pass.
+    monkeypatch.setattr(type(engine), "_images_at_once", lambda self, count: count)
+    with memory_for(engine, lambda latents: latents.shape[0] <= 2) as tried:
+        result = engine.generate(request(settings, 3), ignore)
+    assert tried[0] == 6  # three pictures, each with and without the prompt
+    assert set(tried[1:]) == {2}
+    assert [image.seed for image in result.images] == [10, 11, 12]
+    assert result == expected
+
+
+def test_in_tiles_where_even_one_does_not_fit_and_then_a_message(engine: Any, settings: Settings) -> None:
+    before = engine.generate(request(settings), ignore)
+    with (
+        memory_for(engine, lambda latents: False) as tried,
+        pytest.raises(OutOfMemory, match=r"64×64.*Try a smaller size"),
+    ):
+        engine.generate(request(settings), ignore)
+    assert len(tried) == 2
+    vae = engine._library.get(None).base.vae
+    assert not vae.use_tiling
+    assert not vae.use_slicing
+    assert engine.generate(request(settings), ignore) == before
+
+
+def test_decoding_in_tiles_saves_a_picture(engine: Any, settings: Settings) -> None:
+    vae = engine._library.get(None).base.vae
+
+    def decode_needs_tiles(module: torch.nn.Module, arguments: Any) -> None:
+        if not vae.use_tiling:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = vae.post_quant_conv.register_forward_pre_hook(decode_needs_tiles)
+    try:
+        assert len(engine.generate(request(settings), ignore).images) == 1
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
+        RuntimeError("Invalid buffer size: 12.00 GB"),
+    ],
+)
+def test_every_devices_way_of_saying_it_is_understood(error: Exception) -> None:
+    with pytest.raises(OutOfMemory), out_of_memory_as_ours():
+        raise error
+
+
+def test_other_errors_are_left_alone() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory_as_ours():
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+def test_a_real_allocation_beyond_all_memory_is_understood() -> None:
+    with pytest.raises(OutOfMemory), out_of_memory_as_ours():
+        torch.empty(2**60)

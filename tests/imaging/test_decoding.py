@@ -1,0 +1,215 @@
+import base64
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from sd_api.errors import InvalidField, OutOfLimits
+from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask
+
+Bytes = Callable[..., bytes]
+FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"]
+PIXELS = 10_000
+
+
+def picture(width: int = 24, height: int = 16) -> Image.Image:
+    """Four patches of plain colours, which survive lossy formats and palettes."""
+    image = Image.new("RGB", (width, height), "red")
+    image.paste("lime", (width // 2, 0, width, height // 2))
+    image.paste("blue", (0, height // 2, width // 2, height))
+    image.paste("white", (width // 2, height // 2, width, height))
+    return image
+
+
+def corners(image: Image.Image) -> list[tuple[int, ...]]:
+    """The colours near the corners, clockwise from the top left, rounded to 0 or 255."""
+    right, bottom = image.width - 2, image.height - 2
+    places = [(1, 1), (right, 1), (right, bottom), (1, bottom)]
+    pixels = np.asarray(image.convert("RGB"))
+    return [tuple(int(level > 127) * 255 for level in pixels[y, x]) for x, y in places]
+
+
+RED, LIME, WHITE, BLUE = (255, 0, 0), (0, 255, 0), (255, 255, 255), (0, 0, 255)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_format_is_read(file_format: str, save: Bytes) -> None:
+    text = base64.b64encode(save(picture(), file_format)).decode()
+    image = decode_image("init_image", text, max_pixels=PIXELS)
+    assert (image.mode, image.size, image.info) == ("RGB", (24, 16), {})
+    assert corners(image) == [RED, LIME, WHITE, BLUE]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_mask_is_read_from_every_format(file_format: str, save: Bytes) -> None:
+    half = Image.new("L", (24, 16), 0)
+    half.paste(255, (12, 0, 24, 16))
+    text = base64.b64encode(save(half, file_format)).decode()
+    mask = decode_mask("mask_image", text, max_pixels=PIXELS)
+    assert (mask.mode, mask.size, mask.info) == ("L", (24, 16), {})
+    assert np.abs(np.asarray(mask, int) - np.asarray(half)).max() <= 2
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_counts(file_format: str, save: Bytes) -> None:
+    later = [Image.new("RGB", (24, 16), colour) for colour in ("black", "yellow")]
+    data = save(picture(), file_format, save_all=True, append_images=later)
+    assert corners(read_image("init_image", data, max_pixels=PIXELS)) == [RED, LIME, WHITE, BLUE]
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "seen"),
+    [
+        (1, [RED, LIME, WHITE, BLUE]),
+        (2, [LIME, RED, BLUE, WHITE]),
+        (3, [WHITE, BLUE, RED, LIME]),
+        (4, [BLUE, WHITE, LIME, RED]),
+        (5, [RED, BLUE, WHITE, LIME]),
+        (6, [BLUE, RED, LIME, WHITE]),
+        (7, [WHITE, LIME, RED, BLUE]),
+        (8, [LIME, WHITE, BLUE, RED]),
+    ],
+)
+def test_pictures_are_turned_upright(
+    file_format: str, orientation: int, seen: list[tuple[int, ...]], save: Bytes
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = read_image("init_image", save(picture(), file_format, exif=exif), max_pixels=PIXELS)
+    assert image.size == ((24, 16) if orientation < 5 else (16, 24))
+    assert corners(image) == seen
+
+
+@pytest.mark.filterwarnings("ignore")  # as in production: Pillow warns about the damage
+def test_pictures_are_turned_upright_where_the_rest_of_the_exif_data_is_damaged(save: Bytes) -> None:
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    cut_off = struct.pack("<HHII", 0x010E, 2, 1000, 9999) + b"\x87\x69"
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 3) + orientation + cut_off
+    image = read_image("init_image", save(picture(), "JPEG", exif=exif), max_pixels=PIXELS)
+    assert corners(image) == [BLUE, RED, LIME, WHITE]
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF", b"%PDF-1.7", b"8BPS\0\1", b"RIFF\0\0\0\0WAVE", b"<svg></svg>"])
+def test_what_is_no_picture_is_refused_with_the_formats_that_are(data: bytes) -> None:
+    with pytest.raises(InvalidField) as refusal:
+        read_image("init_image", data, max_pixels=PIXELS)
+    assert refusal.value.status == 400
+    assert refusal.value.message == (
+        "init_image is not a picture that this server can read; send PNG, JPEG, WEBP, TIFF, BMP or GIF"
+    )
+
+
+def test_as_many_pixels_as_the_limit_allows_are_read(save: Bytes) -> None:
+    data = save(picture(20, 10))
+    assert read_image("init_image", data, max_pixels=200).size == (20, 10)
+    with pytest.raises(OutOfLimits) as refusal:
+        read_image("init_image", data, max_pixels=199)
+    assert refusal.value.status == 422
+    assert refusal.value.message == "init_image has 20 x 10 pixels, 200 in all; at most 199 are allowed"
+
+
+@pytest.mark.parametrize("side", [200, 10_000, 14_000, 2**31 - 1])  # below, at and above Pillow's own limits
+def test_the_limit_is_checked_before_pixels_are_decoded(side: int, png: Bytes) -> None:
+    with pytest.raises(OutOfLimits, match=f"^mask_image has {side} x {side} pixels"):
+        read_mask("mask_image", png((side, side), b""), max_pixels=PIXELS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0,"
+        b"\0\0\0\0" + struct.pack("<HH", 65535, 65535) + b"\0\x08\0;",
+        b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0" + struct.pack("<HH", 65535, 65535) + b"\0\x08\0;",
+        b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\xff\xff" * 2,
+        b"BM" + struct.pack("<IIIIiiHH", 54, 0, 54, 40, 60000, 60000, 1, 24) + b"\0" * 24,
+    ],
+)
+def test_absurd_sizes_are_refused_in_every_format(data: bytes) -> None:
+    with pytest.raises(OutOfLimits, match=r"^init_image has .*allowed"):
+        read_image("init_image", data, max_pixels=PIXELS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"II*\0\xff\xff\xff\xff",
+        b"MM\0+\0\x08\0\0" + b"\xff" * 8,
+        b"BM",
+        b"GIF89a",
+        b"RIFF\0\0\0\0WEBP",
+        b"RIFF\0\0\0\0WEBPVP8 ",
+    ],
+)
+def test_files_that_are_nothing_but_a_start_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidField, match=r"^init_image is a \w+ file that cannot be read: .") as refusal:
+        read_image("init_image", data, max_pixels=PIXELS)
+    assert refusal.value.status == 400
+
+
+BOMB = zlib.compress(bytes(30_000_000))
+
+
+@pytest.mark.parametrize(
+    ("size", "chunks"),
+    [
+        ((0, 0), []),
+        ((0, 5), []),
+        ((4, 4), [(b"zTXt", b"bomb\0\0" + BOMB)]),
+        ((4, 4), [(b"iTXt", b"bomb\0\1\0\0\0" + BOMB)]),
+        ((4, 4), [(b"iCCP", b"bomb\0\0" + BOMB)]),
+        ((4, 4), [(b"tRNS", b"\0")]),
+    ],
+)
+def test_hostile_pngs_are_refused(size: tuple[int, int], chunks: list[tuple[bytes, bytes]], png: Bytes) -> None:
+    rows = bytes(4 * (1 + 3 * 4))
+    assert rgb_size(png((4, 4), rows)) == (4, 4)
+    with pytest.raises(InvalidField, match=r"^init_image is a PNG file that cannot be read: ."):
+        rgb_size(png(size, rows, *chunks))
+
+
+def rgb_size(data: bytes) -> tuple[int, int]:
+    return read_image("init_image", data, max_pixels=PIXELS).size
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def sample(request: pytest.FixtureRequest, save: Bytes) -> bytes:
+    """A small file of each format, with as many optional parts as it has."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "described"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return save(picture(8, 6), request.param, exif=exif, icc_profile=profile)
+
+
+def read_or_refuse(data: bytes) -> bool:
+    """Whether the file could be read, as both picture and mask."""
+    try:
+        assert read_image("f", data, max_pixels=PIXELS).mode == "RGB"
+        assert read_mask("f", data, max_pixels=PIXELS).mode == "L"
+    except InvalidField:
+        return False
+    return True
+
+
+def test_a_file_cut_off_anywhere_is_read_or_refused(sample: bytes) -> None:
+    assert read_or_refuse(sample)
+    assert not read_or_refuse(sample[: len(sample) // 4])
+    for end in range(len(sample)):
+        read_or_refuse(sample[:end])
+
+
+@settings(max_examples=150, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_file_with_changed_bytes_is_read_or_refused(sample: bytes, changes: list[tuple[int, int]]) -> None:
+    changed = bytearray(sample)
+    for place, value in changes:
+        changed[place % len(changed)] = value
+    read_or_refuse(bytes(changed))

@@ -1,0 +1,58 @@
+"""One list of dependencies: whatever way the server is installed, it gets the same set."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+
+
+@pytest.fixture(scope="module")
+def project(repository: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return loaded
+
+
+def conda_file(repository: Path, name: str) -> tuple[dict[str, str], list[str]]:
+    """The conda packages with their versions, and the lines for pip."""
+    loaded = yaml.safe_load((repository / name).read_text(encoding="utf-8"))
+    assert loaded["name"] == "sd-api-server"
+    assert loaded["channels"] == ["conda-forge"]
+    lines = [line for line in loaded["dependencies"] if isinstance(line, str)]
+    packages = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+    (pip,) = (line["pip"] for line in loaded["dependencies"] if isinstance(line, dict))
+    return packages, pip
+
+
+@pytest.mark.parametrize("name", ["environment.yaml", "environment-m1.yaml"])
+def test_conda_files_take_everything_from_pyproject(repository: Path, project: dict[str, Any], name: str) -> None:
+    packages, pip = conda_file(repository, name)
+    assert pip == ["--editable ."]
+    assert set(packages) <= {"python", "pip", "pytorch-gpu"}
+    assert packages["python"] in SpecifierSet(project["requires-python"])
+
+
+def test_conda_brings_the_cuda_build_of_the_torch_that_pyproject_wants(
+    repository: Path, project: dict[str, Any]
+) -> None:
+    packages, _ = conda_file(repository, "environment.yaml")
+    (torch,) = (line for line in map(Requirement, project["dependencies"]) if line.name == "torch")
+    # conda-forge numbers its builds like 2.13.0.post300, which pip must take for good.
+    assert packages["pytorch-gpu"].replace("*", "0.post300") in torch.specifier
+
+
+def test_every_dependency_is_pinned_within_its_range(repository: Path, project: dict[str, Any]) -> None:
+    pins = {}
+    for line in (repository / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        pin = Requirement(line)
+        (specifier,) = pin.specifier
+        assert specifier.operator == "=="
+        pins[re.sub(r"[-_.]+", "-", pin.name).lower()] = specifier.version
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for requirement in map(Requirement, wanted):
+        assert pins[re.sub(r"[-_.]+", "-", requirement.name).lower()] in requirement.specifier
