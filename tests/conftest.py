@@ -1,5 +1,6 @@
 """What the tests share: the built-in model, run for real, once for the whole session."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from server_process import ServerProcess
 
 from sd_api.app import create_app
 from sd_api.models.sources import BUILTIN_MODEL
@@ -18,6 +20,7 @@ from sd_api.wiring import Services, build_services
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SettingsFactory = Callable[..., Settings]
+StartServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +73,23 @@ def client(app: Flask) -> FlaskClient:
 def repository() -> Path:
     """The folder of the whole project."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def start_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start a server with this configuration; whatever is started is stopped at the end."""
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, environment: dict[str, str] | None = None, **config: object) -> ServerProcess:
+        path = tmp_path_factory.mktemp("server") / "config.json"
+        values = {"model": str(BUILTIN_MODEL), "port": 0, "device": "cpu", "dtype": "fp32"}
+        path.write_text(json.dumps(values | config), encoding="utf-8")
+        # No network of its own accord: a test that needs the hub says so.
+        offline = {"HF_HUB_OFFLINE": "1"} | (environment or {})
+        server = ServerProcess(repository, "--config", str(path), *arguments, environment=offline)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()

@@ -25,7 +25,7 @@ from sd_api.models.state_dict import read_state_dict
 SD1_CONFIG = Path(__file__).parent / "sd1_config"
 CONFIG_FILES = ["*.json", "*.txt"]
 
-# Another room decides on the safety filter, and attaches it.
+# The configuration of the server decides on the safety filter, not the file.
 NO_FILTER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
@@ -109,23 +109,29 @@ def _explained(path: Path, architecture: Architecture, part: str) -> Iterator[No
         ) from None
     except (SingleFileComponentError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelUnavailable(
-            f"{path} looks like a {architecture.name} model, but its {part} is of another architecture, "
-            f"which this server cannot run: {str(error).split('. ')[0]}"
+            f"{path} seems to hold {architecture.name}, but its {part} is of another architecture, which "
+            f"this server cannot run: {str(error).split('. ')[0]}"
         ) from error
 
 
 def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> Path:
     repo_id = str(architecture.repo_id)
     with suppress(FileNotFoundError):
-        cached = Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, local_files_only=True))
-        if (cached / MODEL_INDEX).is_file():
-            return cached
+        return _snapshot(repo_id, local_files_only=True)
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, token=token))
+        return _snapshot(repo_id, token=token)
     except (OSError, httpx2.HTTPError) as error:
         raise ModelUnavailable(
-            f"{path} is a {architecture.name} model. This architecture needs its small configuration files "
+            f"{path} holds {architecture.name}. This architecture needs its small configuration files "
             f"from the Hugging Face hub once (https://huggingface.co/{repo_id}), and they cannot be had now "
             f"({type(error).__name__}). Connect this machine to the network and load the model once; from "
             "then on it needs no network. Files of Stable Diffusion 1.x never need it."
         ) from error
+
+
+def _snapshot(repo_id: str, **options: Any) -> Path:
+    folder = Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, **options))
+    if not (folder / MODEL_INDEX).is_file():
+        # The cache also has a folder where somebody fetched a single file of the repository.
+        raise FileNotFoundError(folder / MODEL_INDEX)
+    return folder

@@ -22,7 +22,8 @@ def make_scheduler(name: str | None, model_scheduler: Any) -> Any:
 
 def scheduler_name(scheduler: Any) -> str:
     """The name of a model's own scheduler, as a request would spell it, else its class."""
-    for name, choice in SCHEDULERS.items():
+    # The one that says the most about its options first, or it would pass for the plain one of its class.
+    for name, choice in sorted(SCHEDULERS.items(), key=lambda entry: -len(entry[1].options)):
         if choice.class_name == type(scheduler).__name__ and all(
             scheduler.config.get(key) == value for key, value in choice.options.items()
         ):

@@ -12,11 +12,27 @@ import pytest
 import requests
 from server_process import ServerProcess
 
+from sd_api.models.sources import BUILTIN_MODEL
+
 StartServer = Callable[..., ServerProcess]
 
 QUICK: dict[str, Any] = {"prompt": "a dog", "num_inference_steps": 2, "width": 64, "height": 64, "seed": 5}
 # Long enough to act upon: some seconds here.
 LONG: dict[str, Any] = QUICK | {"num_inference_steps": 300}
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> ServerProcess:
+    """A server that is ready, for every test that leaves it as it was."""
+    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "My First Model", "url_path": "my_first_model"}
+    server = start_server(
+        custom_models=[custom],
+        allowed_hosts=["studio.example"],
+        allowed_origins=["https://friend.example"],
+        limits={"max_request_bytes": 3_000_000, "max_queued_requests": 2},
+    )
+    server.wait_until("ready")
+    return server
 
 
 def post(server: ServerProcess, path: str = "/txt2img", **form: Any) -> requests.Response:

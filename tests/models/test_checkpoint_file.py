@@ -193,7 +193,7 @@ def test_one_missing_tensor_is_noticed(directory: Path, checkpoint: Path, tmp_pa
 
 
 def test_another_shape_is_told_apart_from_stable_diffusion_1(checkpoint: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"Stable Diffusion 1\.x model, but its \w+ is of another"):
+    with pytest.raises(ModelUnavailable, match=r"Stable Diffusion 1\.x, but its \w+ is of another"):
         load_checkpoint_file(checkpoint, torch_dtype=torch.float32)
 
 
@@ -205,15 +205,20 @@ def test_other_architectures_need_the_hub_once(
     path = tmp_path / "v2.safetensors"
     save_file(to_original_layout(original), path)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", tmp_path / "hub")
-    with pytest.raises(ModelUnavailable, match=r"Stable Diffusion 2\.x model.*Connect this machine"):
+    with pytest.raises(ModelUnavailable, match=r"holds Stable Diffusion 2\.x\..*Connect this machine"):
         load_checkpoint_file(path, torch_dtype=torch.float32)
     assert attempts
 
-    attempts.clear()
     repository = tmp_path / "hub" / "models--sd2-community--stable-diffusion-2-1"
-    original.save_pretrained(repository / "snapshots" / ("0" * 40))
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
+    snapshot = repository / "snapshots" / ("0" * 40)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(snapshot.name)
+    snapshot.mkdir(parents=True)
+    with pytest.raises(ModelUnavailable, match="Connect this machine"):
+        load_checkpoint_file(path, torch_dtype=torch.float32)
+
+    attempts.clear()
+    original.save_pretrained(snapshot)
     pipeline = load_checkpoint_file(path, torch_dtype=torch.float32)
     assert pipeline.unet.config.cross_attention_dim == 1024
     assert attempts == []

@@ -1,0 +1,45 @@
+"""Every scheduler that a request may name exists and draws, in every mode."""
+
+from typing import Any
+
+import pytest
+from diffusers import DDPMScheduler, PNDMScheduler
+from flask.testing import FlaskClient
+from pictures import half_mask, photograph, to_base64
+
+from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.models.schedulers import make_scheduler, scheduler_name
+from sd_api.models.sources import BUILTIN_MODEL
+
+IMAGES = {"init_image": to_base64(photograph(64, 64)), "mask_image": to_base64(half_mask(64, 64))}
+FORM = {"prompt": "a dog", "num_inference_steps": 3, "seed": 5, "width": 64, "height": 64}
+
+
+@pytest.fixture(scope="module")
+def own() -> Any:
+    return PNDMScheduler.from_pretrained(BUILTIN_MODEL, subfolder="scheduler")
+
+
+@pytest.mark.parametrize("path", ["/txt2img", "/img2img", "/masking"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_draws_in_every_mode(client: FlaskClient, name: str, path: str) -> None:
+    answer = client.post(path, data=FORM | IMAGES | {"scheduler": name}).get_json()
+    assert answer["status"] == "success", answer
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_keeps_the_models_noise_schedule_and_its_name(own: Any, name: str) -> None:
+    made = make_scheduler(name, own)
+    assert made.config.beta_schedule == own.config.beta_schedule
+    assert made.config.beta_start == own.config.beta_start
+    assert scheduler_name(made) == name
+
+
+def test_each_run_has_a_scheduler_of_its_own(own: Any) -> None:
+    assert make_scheduler(None, own) is not own
+    assert type(make_scheduler(None, own)) is type(own)
+    assert scheduler_name(own) == "plms"
+
+
+def test_a_scheduler_that_no_request_may_name_is_told_by_its_class() -> None:
+    assert scheduler_name(DDPMScheduler()) == "DDPMScheduler"
