@@ -61,12 +61,12 @@ def main(config: Path, host: str | None, port: int | None, device: str | None, d
     services = build_services(settings)
     services.queue.start()
     serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
-    ended = services.queue.stop(timeout=PATIENCE)
+    services.queue.stop(timeout=PATIENCE)
     log.info("Stopped.")
-    if not ended:
-        # A thread inside torch or a download cannot be interrupted, and Python would wait for it.
-        logging.shutdown()
-        os._exit(0)
+    # A thread inside torch, in a download or with an answer that its client does not read cannot be
+    # interrupted, and Python would wait for it.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _read_settings(config: Path, overrides: dict[str, object], demo: bool) -> Settings:

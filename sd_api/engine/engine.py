@@ -45,6 +45,10 @@ class DiffusersEngine:
             self._model(None)
         except ServerError as error:
             log.error("The model is not available: %s", error.message)
+        except Exception:
+            log.exception("The model could not be loaded")
+        else:
+            log.info("Ready")
 
     def status(self) -> EngineStatus:
         """See Engine."""
@@ -66,10 +70,11 @@ class DiffusersEngine:
         try:
             with out_of_memory_as_ours():
                 model = self._library.get(name)
-        except ServerError as error:
+        except Exception as error:
             free_memory()
             if name is None:
-                self._set_state("failed", error.message)
+                unforeseen = "The model could not be loaded; the server's log tells why."
+                self._set_state("failed", error.message if isinstance(error, ServerError) else unforeseen)
             raise
         if name is None:
             self._set_state("ready", None)

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from diffusers import (
@@ -129,10 +128,10 @@ class ModelLibrary:
         return self._fetched_filter
 
     def _load_main(self) -> LoadedModel:
-        name = self._settings.model
+        source = parse_source(self._settings.model)
         return LoadedModel(
-            label=Path(name).stem if Path(name).exists() else name,
-            base=load_pipeline(parse_source(name), self._device, self._token),
+            label=source.label,
+            base=load_pipeline(source, self._device, self._token),
             requires_safety_checker=self._settings.requires_safety_checker,
         )
 

@@ -36,6 +36,11 @@ class HubModel:
 
     repo_id: str
 
+    @property
+    def label(self) -> str:
+        """Its name for people, and for the metadata of pictures."""
+        return self.repo_id
+
     def __str__(self) -> str:
         return self.repo_id
 
@@ -43,6 +48,11 @@ class HubModel:
 @dataclass(frozen=True)
 class _LocalModel:
     path: Path
+
+    @property
+    def label(self) -> str:
+        """Its name for people, and for the metadata of pictures: without this machine's folders."""
+        return self.path.name
 
     def __str__(self) -> str:
         return str(self.path)

@@ -1,6 +1,7 @@
 """Everything malformed is refused in the plugin's own shape, and the next request works."""
 
 import random
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -125,6 +126,11 @@ def test_every_failure_has_the_same_shape_on_every_path_and_method(
 def test_other_content_types_are_told_to_send_a_form(client: FlaskClient, content_type: str) -> None:
     response = client.post("/txt2img", data='{"prompt": "a dog"}', content_type=content_type)
     assert "x-www-form-urlencoded" in refused(response, 400)
+
+
+def test_an_uploaded_file_is_told_to_come_as_text(client: FlaskClient) -> None:
+    message = refused(client.post("/img2img", data=GOOD | {"init_image": (BytesIO(b"x"), "a.png")}), 400)
+    assert message == "init_image: came as a file; send images as base64 text."
 
 
 def test_a_form_that_is_too_large_is_refused_and_told_the_limit(app: Flask, client: FlaskClient) -> None:

@@ -70,6 +70,8 @@ class PluginEndpoints:
                 f"The request's content type is {request.mimetype or 'missing'}; send a form "
                 "(application/x-www-form-urlencoded)."
             )
+        if request.files:
+            raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         job = self._queue.submit(decode_form(request.form, mode, self._settings.limits, model))
         with when_client_goes(lambda: self._queue.cancel(job)):
             return success(job.result())

@@ -1,0 +1,125 @@
+"""A model that cannot be loaded is told to whoever asks, and tried again by the next request."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sd_api.errors import ModelUnavailable
+from sd_api.generation.engine import Progress
+from sd_api.generation.request import GenerationRequest
+from sd_api.models import library
+from sd_api.models.safety import OFF
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.settings import Settings
+from sd_api.wiring import build_engine
+
+
+def ignore(progress: Progress) -> None:
+    pass
+
+
+def request(settings: Settings, model: str | None = None) -> GenerationRequest:
+    return GenerationRequest(
+        prompt="a dog",
+        seeds=(1,),
+        width=64,
+        height=64,
+        num_inference_steps=1,
+        guidance_scale=7.5,
+        model=model,
+        limits=settings.limits,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(BUILTIN_MODEL, tmp_path / "copy"))
+
+
+def test_a_damaged_model_is_named_with_its_fault_and_works_once_it_is_mended(
+    make_settings: Callable[..., Settings], copy: Path
+) -> None:
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    settings = make_settings(model=str(copy))
+    engine = build_engine(settings)
+    engine.load()
+    assert engine.status().state == "failed"
+    assert str(weights) in str(engine.status().message)
+    with pytest.raises(ModelUnavailable):
+        engine.generate(request(settings), ignore)
+    weights.write_bytes(whole)
+    assert engine.generate(request(settings), ignore).images
+    assert engine.status().state == "ready"
+    assert engine.status().message is None
+
+
+def test_files_that_only_look_right_are_refused_as_well(make_settings: Callable[..., Settings], copy: Path) -> None:
+    (copy / "unet" / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}', encoding="utf-8")
+    engine = build_engine(make_settings(model=str(copy)))
+    engine.load()
+    assert engine.status().state == "failed"
+    assert "cannot be loaded" in str(engine.status().message)
+
+
+def test_a_custom_model_works_while_the_main_one_does_not(make_settings: Callable[..., Settings], copy: Path) -> None:
+    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "Mine", "url_path": "mine"}
+    (copy / "vae" / "config.json").unlink()
+    settings = make_settings(model=str(copy), custom_models=[custom])
+    engine = build_engine(settings)
+    engine.load()
+    assert engine.status().state == "failed"
+    (image,) = engine.generate(request(settings, "mine"), ignore).images
+    # Its own safety checker stands in for the main model's.
+    assert image.nsfw is False
+
+
+def test_custom_models_share_the_main_models_filter(make_settings: Callable[..., Settings]) -> None:
+    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "Mine", "url_path": "mine"}
+    settings = make_settings(custom_models=[custom])
+    engine = build_engine(settings)
+    engine.load()
+    engine.generate(request(settings, "mine"), ignore)
+    models = engine._library  # type: ignore[attr-defined]
+    main, mine = models.get(None), models.get("mine")
+    assert mine.base.components["safety_checker"] is None
+    assert models.safety_filter(mine, None) == models.safety_filter(main, None)
+    assert mine.base.components["unet"] is not main.base.components["unet"]
+
+
+def test_the_modes_share_one_models_weights(make_settings: Callable[..., Settings]) -> None:
+    engine = build_engine(make_settings())
+    engine.load()
+    models = engine._library  # type: ignore[attr-defined]
+    model = models.get(None)
+    pipelines = [model.pipeline(mode, None, OFF) for mode in library.PIPELINES]
+    for part in ("unet", "vae", "text_encoder"):
+        assert {id(pipeline.components[part]) for pipeline in pipelines} == {id(model.base.components[part])}
+    assert len({id(pipeline.scheduler) for pipeline in pipelines}) == 3
+
+
+def test_what_nobody_foresaw_while_loading_does_not_stop_the_engine(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("a secret detail")
+
+    settings = make_settings()
+    engine = build_engine(settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(library, "load_pipeline", broken)
+        engine.load()
+    assert engine.status().state == "failed"
+    assert "secret" not in str(engine.status().message)
+    assert "a secret detail" in caplog.text
+    assert engine.generate(request(settings), ignore).images
+
+
+def test_a_model_saved_in_half_precision_only_is_loaded(make_settings: Callable[..., Settings], copy: Path) -> None:
+    for weights in copy.rglob("*.safetensors"):
+        weights.rename(weights.with_suffix(".fp16.safetensors"))
+    settings = make_settings(model=str(copy))
+    assert build_engine(settings).generate(request(settings), ignore).images
