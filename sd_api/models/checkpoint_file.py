@@ -10,12 +10,12 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import torch
 from diffusers import DiffusionPipeline, pipelines
 from diffusers.loaders.single_file import load_single_file_sub_model
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import snapshot_download
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever of its two it uses
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.architectures import Architecture, identify
@@ -120,7 +120,7 @@ def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> 
         return _snapshot(repo_id, local_files_only=True)
     try:
         return _snapshot(repo_id, token=token)
-    except (OSError, httpx2.HTTPError) as error:
+    except (OSError, httpx.HTTPError) as error:
         raise ModelUnavailable(
             f"{path} holds {architecture.name}. This architecture needs its small configuration files "
             f"from the Hugging Face hub once (https://huggingface.co/{repo_id}), and they cannot be had now "
