@@ -1,0 +1,33 @@
+"""A real server with the built-in model in this process, for the benchmarks."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from sd_api.app import create_app
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.serving import SPARE_THREADS, Edge, listen
+from sd_api.settings import Settings
+from sd_api.wiring import build_services
+
+
+@contextmanager
+def running_server(dtype: str) -> Iterator[str]:
+    """The URL of a server on a free port, on the CPU in ``dtype``; it stops when the block ends."""
+    settings = Settings.model_validate({"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": dtype, "port": 0})
+    services = build_services(settings)
+    services.queue.start()
+    listener = listen(settings.host, settings.port)
+    edge = Edge(create_app(settings, services), settings.limits.max_request_bytes, SPARE_THREADS)
+    config = uvicorn.Config(edge, interface="asgi3", lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        services.queue.stop(timeout=10)
+        server.should_exit = True
+        thread.join()
