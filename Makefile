@@ -39,4 +39,4 @@ unit: setup
 # The versions that the tests passed with. Some of them have no release for Python 3.10,
 # where pip chooses within the ranges of pyproject.toml.
 lock:
-	$(BIN)/python -m pip freeze --exclude-editable | sed -e '/^torch==/s/+.*//;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt

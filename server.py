@@ -14,7 +14,7 @@ from sd_api.models.files import find_source_faults
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.serving import listen, serve
 from sd_api.settings import Settings, load_settings
-from sd_api.wiring import build_services
+from sd_api.wiring import build_services, prepare_libraries
 
 CONFIG_FILE = Path(__file__).resolve().parent / "config.json"
 
@@ -47,10 +47,13 @@ def main(config: Path, host: str | None, port: int | None, device: str | None, d
         # Its safety checker knows only the demo's own pictures, so other models are left out.
         overrides |= {"model": str(BUILTIN_MODEL), "custom_models": []}
     try:
-        settings = _read_settings(config, overrides, demo)
+        # The default file may be missing: then every setting has its default.
+        exists = config.exists() or config != CONFIG_FILE
+        settings = load_settings(config if exists else None, overrides, check_source=find_source_faults)
         if check:
             _report_check(settings)
             return
+        _check_device(settings)
         listener = listen(settings.host, settings.port)
     except ConfigurationError as error:
         for fault in error.faults:
@@ -69,19 +72,23 @@ def main(config: Path, host: str | None, port: int | None, device: str | None, d
     os._exit(0)
 
 
-def _read_settings(config: Path, overrides: dict[str, object], demo: bool) -> Settings:
-    if demo and config == CONFIG_FILE and not config.exists():
-        return Settings.model_validate(overrides)
-    return load_settings(config, overrides, check_source=find_source_faults)
-
-
 def _report_check(settings: Settings) -> None:
+    prepare_libraries()
     # Imported here, because it imports torch: an ordinary start need not wait for that.
     from sd_api.models.check import find_remote_faults
 
     if faults := find_remote_faults(settings):
         raise ConfigurationError(faults)
     click.secho("The configuration and the models' files are in order.", fg="green")
+
+
+def _check_device(settings: Settings) -> None:
+    """Refuse a device that is not there before anything is started; what "auto" finds is always there."""
+    if settings.device not in ("auto", "cpu"):
+        # Imports torch, as above.
+        from sd_api.models.device import choose_device
+
+        choose_device(settings.device, settings.dtype)
 
 
 def _configure_logging() -> None:

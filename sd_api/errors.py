@@ -12,8 +12,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── InvalidField         400  a field's text or image is not what it should be
     │   │   └── OutOfLimits      422  well-formed, but outside the configured limits
     │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
-    │   ├── UnknownModel         404  no custom model has that url_path
-    │   └── RequestTooLarge      413  more bytes or pixels than the limits allow
+    │   └── UnknownModel         404  no custom model has that url_path
     ├── JobCancelled             409  somebody stopped the job
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
@@ -23,7 +22,9 @@ for the person who reads it, names the field and says what to do. Anything that 
         └── ServerStopping       503  the server is shutting down
 """
 
+import logging
 from collections.abc import Sequence
+from uuid import uuid4
 
 
 class ServerError(Exception):
@@ -83,12 +84,6 @@ class UnknownModel(RequestError):
     status = 404
 
 
-class RequestTooLarge(RequestError):
-    """More bytes or pixels came than the limits allow."""
-
-    status = 413
-
-
 class OutOfLimits(InvalidField):
     """A well-formed field lies outside the configured limits."""
 
@@ -134,3 +129,14 @@ class OutOfMemory(Unavailable):
 
 class ServerStopping(Unavailable):
     """The server is shutting down."""
+
+
+def log_unexpected(log: logging.Logger, error: Exception, where: str) -> str:
+    """Log an error that nobody foresaw, with its trace, under an id.
+
+    Returns:
+        A message for the person who asked: the id, and nothing of what went wrong inside.
+    """
+    error_id = uuid4().hex[:8]
+    log.error("Unexpected error %s in %s", error_id, where, exc_info=error)
+    return f"Something unexpected went wrong. The server's log tells more at error id {error_id}."

@@ -45,17 +45,15 @@ def listen(host: str, port: int) -> socket.socket:
         ConfigurationError: naming the port and how to choose another.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        # Of a name with both, such as localhost, the address that every client tries.
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         listener = socket.create_server(address[:2], family=family, backlog=128)
-    except socket.gaierror:
-        fault = f"host: {host!r} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for the whole network."
     except OSError as error:
-        fault = _why_not(error, host, port)
-    else:
-        # Named as TCP, which create_server leaves out: asyncio switches Nagle's algorithm off only where it sees
-        # that name, and with it every answer would wait 40 ms for the acknowledgement of its headers.
-        return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
-    raise ConfigurationError([fault])
+        raise ConfigurationError([_why_not(error, host, port)]) from None
+    # Named as TCP, which create_server leaves out: asyncio switches Nagle's algorithm off only where it sees
+    # that name, and with it every answer would wait 40 ms for the acknowledgement of its headers.
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
 def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: Callable[[], object]) -> None:
@@ -81,7 +79,7 @@ def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: 
     # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
     for number in HANDLED_SIGNALS:
         signal.signal(number, server.handle_exit)
-    log.info("Listening on %s (Ctrl-C stops)", _url(listener))
+    log.info("Listening on %s (Ctrl-C stops)", _where(listener))
     server.run([listener])
 
 
@@ -166,19 +164,22 @@ def _with_length(scope: Any, length: int) -> dict[str, Any]:
     return {**scope, "headers": headers}
 
 
-def _url(listener: socket.socket) -> str:
+def _where(listener: socket.socket) -> str:
     address, port = listener.getsockname()[:2]
+    if address in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
+        return f"http://127.0.0.1:{port}, and on the network at this machine's address, port {port}"
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:
+    another = port + 1 if 1023 < port < 65535 else 1337
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"host: {host!r} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for the whole network."
     if error.errno == errno.EADDRINUSE:
         return (
             f"port: {port} is in use on {host}; perhaps this server is running already. "
-            f"Choose another with --port {port % 65535 + 1}, or stop the other program."
+            f"Choose another with --port {another}, or stop the other program."
         )
     if error.errno == errno.EACCES:
-        return f"port: {port} may not be used by this account; choose one above 1023, for example --port 1337."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"host: {host!r} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for the whole network."
+        return f"port: {port} is reserved on this machine; choose another above 1023 with --port {another}."
     return f"port: {host}:{port} cannot be opened: {error.strerror}."

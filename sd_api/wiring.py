@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 
 from sd_api.generation.engine import Engine, EngineStatus
@@ -36,7 +37,7 @@ def build_engine(settings: Settings) -> Engine:
     Raises:
         ConfigurationError: this machine has no such device.
     """
-    _quiet_libraries()
+    prepare_libraries()
     # Imported here: it takes seconds, and the port should be open by then.
     from sd_api.engine.engine import DiffusersEngine
     from sd_api.models.device import choose_device
@@ -48,17 +49,25 @@ def build_engine(settings: Settings) -> Engine:
     return DiffusersEngine(ModelLibrary(settings, device), device, settings.model)
 
 
-def _quiet_libraries() -> None:
-    """Keep what the libraries say to programmers from who runs this server; their progress bars stay."""
-    # Read on import, as the first message comes with it.
+def prepare_libraries() -> None:
+    """Import the libraries, and keep what they say to programmers from who runs this server.
+
+    Some progress bars stay.
+    """
+    # Read on import. What Apple's GPUs cannot do is done on the processor, instead of failing.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     import diffusers
     import transformers
-    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from huggingface_hub.utils.logging import set_verbosity_error
+    from huggingface_hub.utils.tqdm import enable_progress_bars
 
-    # One bar for each pipeline is enough; this one counts the tensors of each of its parts.
+    set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", module="huggingface_hub")
+    # One bar for a download is enough, and one for each pipeline; this one counts the tensors of each of its
+    # parts, and takes all bars of downloads with it.
     transformers.logging.disable_progress_bar()
+    enable_progress_bars("huggingface_hub.snapshot_download.transfer")
     if not sys.stderr.isatty():
         diffusers.utils.logging.disable_progress_bar()
-        disable_progress_bars()

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 
 from sd_api.engine.arguments import pipeline_arguments
 from sd_api.engine.memory import free_memory, out_of_memory_as_ours
+from sd_api.engine.noise import HALF_PRECISIONS, draw_in_full_precision
 from sd_api.errors import OutOfMemory, ServerError
 from sd_api.generation.engine import EngineStatus, OnProgress, Progress
 from sd_api.generation.metadata import parameters_text
@@ -61,28 +63,38 @@ class DiffusersEngine:
         model = self._model(request.model)
         safety = self._library.safety_filter(model, request.safety_checker)
         pipeline = model.pipeline(request.mode, request.scheduler, safety)
+        if self._device.torch_dtype in HALF_PRECISIONS:
+            draw_in_full_precision(pipeline)
         images = self._make_images(pipeline, model, request, on_progress)
         log.info("%s", _summary(request, model, time.monotonic() - started))
         return GenerationResult(tuple(images))
 
     def _model(self, name: str | None) -> LoadedModel:
         """A model from the library; what happens to the main one is kept for ``status``."""
+        if name is not None:
+            return self._load(name)
+        if self._status.state == "failed":
+            self._status = replace(self._status, state="loading", message=None)
         try:
-            with out_of_memory_as_ours():
-                model = self._library.get(name)
+            model = self._load(None)
         except Exception as error:
-            free_memory()
-            if name is None:
-                unforeseen = "The model could not be loaded; the server's log tells why."
-                self._set_state("failed", error.message if isinstance(error, ServerError) else unforeseen)
+            unforeseen = "The model could not be loaded; the server's log tells why."
+            message = error.message if isinstance(error, ServerError) else unforeseen
+            self._status = replace(self._status, state="failed", message=message)
             raise
-        if name is None:
-            self._set_state("ready", None)
+        self._status = replace(self._status, state="ready")
         return model
 
-    def _set_state(self, state: Any, message: str | None) -> None:
-        known = self._status
-        self._status = EngineStatus(state, known.model, known.device, known.dtype, message)
+    def _load(self, name: str | None) -> LoadedModel:
+        try:
+            with out_of_memory_as_ours():
+                return self._library.get(name)
+        except OutOfMemory as error:
+            free_memory()
+            raise OutOfMemory(
+                f"There is not enough memory to load the model. {error.message} Close other programs that use the "
+                'GPU, configure fewer models, or set "device": "cpu".'
+            ) from None
 
     def _make_images(
         self, pipeline: Any, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress
@@ -128,6 +140,8 @@ class DiffusersEngine:
     ) -> list[GeneratedImage]:
         def report_step(running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
             on_progress(Progress("denoising", step + 1, running.num_timesteps))
+            if step + 1 == running.num_timesteps:
+                on_progress(Progress("decoding"))
             return {}
 
         with torch.inference_mode():

@@ -10,7 +10,13 @@ import torch
 from sd_api.errors import OutOfMemory
 
 # torch has a class of its own only for CUDA; on the other devices the text is all there is.
-OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size")
+OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Invalid buffer size",
+    "STATUS_ALLOC_FAILED",
+)
 
 
 @contextmanager

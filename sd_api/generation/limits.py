@@ -37,6 +37,7 @@ def check_limits(request: GenerationRequest, limits: Limits) -> None:
         _check_range("width", request.width, MIN_SIDE, limits.max_width)
         _check_range("height", request.height, MIN_SIDE, limits.max_height)
     else:
+        _check_image_size(request.init_image.size, limits)
         _check_strength(request.strength, request.num_inference_steps)
 
 
@@ -54,6 +55,14 @@ def _check_range(field: str, value: float, lowest: float, highest: float) -> Non
     # Written so that nan, which compares false with everything, is refused.
     if not lowest <= value <= highest:
         raise OutOfLimits(field, f"is {value:g}; it must be from {lowest:g} to {highest:g}")
+
+
+def _check_image_size(size: tuple[int, int], limits: Limits) -> None:
+    # Its pixels have been counted before, but a line of few pixels would be padded to a great many.
+    if size[0] > limits.max_width or size[1] > limits.max_height:
+        raise OutOfLimits(
+            "init_image", f"is {size[0]}×{size[1]} pixels; at most {limits.max_width}×{limits.max_height} are allowed"
+        )
 
 
 def _check_strength(strength: float, num_inference_steps: int) -> None:

@@ -21,15 +21,15 @@ def parameters_text(request: GenerationRequest, *, seed: int, scheduler: str, mo
     pairs: dict[str, object] = {
         "Steps": request.num_inference_steps,
         "Sampler": scheduler,
-        "CFG scale": f"{request.guidance_scale:g}",
+        "CFG scale": _number(request.guidance_scale),
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         "Model": model,
     }
     if request.init_image is not None:
-        pairs["Denoising strength"] = f"{request.strength:g}"
+        pairs["Denoising strength"] = _number(request.strength)
     if request.eta:
-        pairs["Eta"] = f"{request.eta:g}"
+        pairs["Eta"] = _number(request.eta)
     pairs["Version"] = f"sd-api-server {__version__}"
 
     lines = [request.prompt]
@@ -37,6 +37,11 @@ def parameters_text(request: GenerationRequest, *, seed: int, scheduler: str, mo
         lines.append(f"Negative prompt: {request.negative_prompt}")
     lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items()))
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    # Every digit, because a rounded strength can mean another number of steps.
+    return str(value).removesuffix(".0")
 
 
 def _quoted(value: object) -> str:

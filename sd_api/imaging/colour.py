@@ -48,12 +48,15 @@ def to_mask(image: Image.Image) -> Image.Image:
     transparent everywhere                        nothing
     ============================================  ==================================================
 
+    In a JPEG or WEBP file, what is nearly black or nearly white counts as black or white.
+
     Args:
         image: a loaded image of any mode.
 
     Returns:
         A new image of mode L with an empty ``info``.
     """
+    lossy = image.format in {"JPEG", "WEBP"}
     image = _eight_bit(image)
     if not image.has_transparency_data:
         mask = image.convert("L") if image.mode == "L" else image.convert("RGB").convert("L")
@@ -66,6 +69,9 @@ def to_mask(image: Image.Image) -> Image.Image:
             mask = alpha
         else:
             mask = ImageChops.multiply(alpha, light)
+    if lossy:
+        # Its black and white are a few levels off, and would keep no pixel as it is.
+        mask = mask.point([0 if level <= _BLACK else 255 if level >= 255 - _BLACK else level for level in range(256)])
     mask.info = {}
     return mask
 

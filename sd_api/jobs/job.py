@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from concurrent.futures import Future, InvalidStateError
-from uuid import uuid4
 
 from sd_api.errors import JobCancelled
 from sd_api.generation.engine import Progress
@@ -15,13 +14,11 @@ class Job:
     """A request in the queue, with its progress and its outcome.
 
     Attributes:
-        id: unguessable, so that knowing it is permission enough to ask for it.
         request: what to make.
         progress: the last step reported; None before the first.
     """
 
     def __init__(self, request: GenerationRequest) -> None:
-        self.id = uuid4().hex
         self.request = request
         self.progress: Progress | None = None
         self._cancelled = threading.Event()

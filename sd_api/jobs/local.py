@@ -7,7 +7,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from uuid import uuid4
 
 from sd_api.errors import (
     GenerationFailed,
@@ -16,6 +15,7 @@ from sd_api.errors import (
     QueueFull,
     ServerError,
     ServerStopping,
+    log_unexpected,
 )
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.generation.request import GenerationRequest
@@ -118,7 +118,7 @@ class LocalQueue:
         try:
             engine = self._make_engine()
         except Exception as error:
-            message = error.message if isinstance(error, ServerError) else _log_unexpected(error)
+            message = error.message if isinstance(error, ServerError) else log_unexpected(log, error, "starting")
             log.error("The engine could not be started: %s", message)
             failed = EngineStatus("failed", model=self._loading.model, message=message)
             self._status = lambda: failed
@@ -144,12 +144,6 @@ def _run(engine: Engine, job: Job) -> None:
     except ServerError as error:
         job.fail(error)
     except Exception as error:
-        job.fail(GenerationFailed(_log_unexpected(error)))
+        job.fail(GenerationFailed(log_unexpected(log, error, job.request.mode)))
         # The frames of the trace hold the job's tensors.
         traceback.clear_frames(error.__traceback__)
-
-
-def _log_unexpected(error: Exception) -> str:
-    error_id = uuid4().hex[:8]
-    log.error("Unexpected error %s", error_id, exc_info=error)
-    return f"Something unexpected went wrong. The server's log tells more at error id {error_id}."

@@ -3,12 +3,13 @@
 from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.device import choose_device
+from sd_api.models.safety import check_safety_filter
 from sd_api.models.sources import HubModel, parse_source
 from sd_api.settings import Settings
 
 
 def find_remote_faults(settings: Settings) -> list[str]:
-    """Find what would keep the server from making pictures, without loading or downloading anything.
+    """Find what would keep the server from making pictures, without loading any model.
 
     Args:
         settings: valid ones, whose local models have been checked.
@@ -21,10 +22,13 @@ def find_remote_faults(settings: Settings) -> list[str]:
         choose_device(settings.device, settings.dtype)
     except ConfigurationError as error:
         faults += error.faults
-    source = parse_source(settings.model)
-    if isinstance(source, HubModel) and hub.cached(source.repo_id) is None:
-        try:
-            hub.check_access(source.repo_id, hub.token_of(settings))
-        except ModelUnavailable as error:
-            faults.append(f"model: {error.message}")
+    source, token = parse_source(settings.model), hub.token_of(settings)
+    try:
+        if isinstance(source, HubModel):
+            if hub.cached(source.repo_id) is None:
+                hub.check_access(source.repo_id, token)
+        elif settings.requires_safety_checker and not (source.path / "safety_checker").is_dir():
+            check_safety_filter(token)
+    except ModelUnavailable as error:
+        faults.append(f"model: {error.message}")
     return faults

@@ -15,10 +15,10 @@ from diffusers import DiffusionPipeline, pipelines
 from diffusers.loaders.single_file import load_single_file_sub_model
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import snapshot_download
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever of its two it uses
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.architectures import Architecture, identify
+from sd_api.models.hub_faults import explained
 from sd_api.models.sources import MODEL_INDEX
 from sd_api.models.state_dict import read_state_dict
 
@@ -119,19 +119,18 @@ def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> 
     with suppress(FileNotFoundError):
         return _snapshot(repo_id, local_files_only=True)
     try:
-        return _snapshot(repo_id, token=token)
-    except (OSError, httpx.HTTPError) as error:
+        with explained(repo_id, token):
+            return _snapshot(repo_id, token=token)
+    except ModelUnavailable as error:
         raise ModelUnavailable(
-            f"{path} holds {architecture.name}. This architecture needs its small configuration files "
-            f"from the Hugging Face hub once (https://huggingface.co/{repo_id}), and they cannot be had now "
-            f"({type(error).__name__}). Connect this machine to the network and load the model once; from "
-            "then on it needs no network. Files of Stable Diffusion 1.x never need it."
-        ) from error
+            f"{path} is a {architecture.name} model, which needs the small configuration files of "
+            f"https://huggingface.co/{repo_id} once; from then on it needs no network. {error.message}"
+        ) from None
 
 
 def _snapshot(repo_id: str, **options: Any) -> Path:
     folder = Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, **options))
     if not (folder / MODEL_INDEX).is_file():
-        # The cache also has a folder where somebody fetched a single file of the repository.
+        # The cache also has a folder where somebody fetched a single file, and gives it where there is no network.
         raise FileNotFoundError(folder / MODEL_INDEX)
     return folder

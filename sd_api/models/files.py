@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 from safetensors import SafetensorError, safe_open
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models.pipeline_files import why_unfit
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile, ModelSource, parse_source
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,10 @@ def _directory_faults(directory: Path) -> Iterator[str]:
     except _FileFaultError as fault:
         yield str(fault)
         return
-    if not isinstance(index.get("_class_name"), str):
+    if "_class_name" not in index:
         yield f"{path}: it names no pipeline, which _class_name should do"
+    elif reason := why_unfit(index, [file.relative_to(directory).as_posix() for file in directory.glob("*/*.py")]):
+        yield f"{directory} {reason}"
     for name, value in index.items():
         # A component is [library, class], and [null, null] where the model has none.
         if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):

@@ -1,29 +1,37 @@
-"""Fetches models from the Hugging Face hub, and says exactly why where that fails."""
+"""Fetches models from the Hugging Face hub into its cache on this machine."""
 
-import errno
+import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from diffusers import DiffusionPipeline
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    DisabledRepoError,
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_cached_repo_tree,
+    hf_hub_download,
+    set_client_factory,
+    snapshot_download,
+    try_to_load_from_cache,
 )
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever of its two it uses
+from huggingface_hub.errors import CachedRepoTreeNotFoundError
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # httpx is whichever of its two it uses
+    WeakFileLock,
+    httpx,
+    tqdm,
+)
+from huggingface_hub.utils._http import default_client_factory
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models.files import find_faults
+from sd_api.models.hub_faults import explained
+from sd_api.models.pipeline_files import needed_files, why_unfit
+from sd_api.models.sources import MODEL_INDEX, ModelDirectory
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
-
-DEMO_HINT = "Or start with the built-in model: python server.py --demo"
 
 
 def token_of(settings: Settings) -> str | None:
@@ -32,15 +40,22 @@ def token_of(settings: Settings) -> str | None:
 
 
 def cached(repo_id: str) -> Path | None:
-    """The folder of a model that was downloaded whole before; None where it was not."""
-    try:
-        return Path(DiffusionPipeline.download(repo_id, local_files_only=True))
-    except FileNotFoundError:
+    """The folder of a model that was downloaded whole before; None where it was not. Asks nobody."""
+    index = try_to_load_from_cache(repo_id, MODEL_INDEX)
+    if not isinstance(index, str):
         return None
+    folder = Path(index).parent
+    try:
+        names = [file.path for file in get_cached_repo_tree(repo_id)]
+    except CachedRepoTreeNotFoundError:
+        # Only the library's newer versions keep a list of what there is.
+        return None if find_faults(ModelDirectory(folder)) else folder
+    needed = needed_files(_read(index), names)
+    return folder if all((folder / name).is_file() for name in needed) else None
 
 
 def download(repo_id: str, token: str | None) -> Path:
-    """Bring a model into the hub's cache on this machine; continues what was broken off.
+    """Bring a model into the cache; the files that an earlier attempt completed are kept.
 
     Args:
         repo_id: for example ``stable-diffusion-v1-5/stable-diffusion-v1-5``.
@@ -52,93 +67,128 @@ def download(repo_id: str, token: str | None) -> Path:
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    check_access(repo_id, token)
-    log.info("Downloading %s from the Hugging Face hub", repo_id)
-    with _explained(repo_id, token):
-        return Path(DiffusionPipeline.download(repo_id, token=token))
+    with _conversation(repo_id, token):
+        folder = _fetch(repo_id, _find_needed(repo_id, token), token)
+    _remove_leftovers(folder)
+    return folder
 
 
 def check_access(repo_id: str, token: str | None) -> None:
-    """Ask the hub whether a model exists, is a diffusers model and may be fetched.
+    """Ask the hub whether a model exists, is one that this server runs, and may be fetched.
 
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    api = HfApi(token=token)
-    with _explained(repo_id, token):
-        # Asked first: diffusers reports every one of these faults as "not cached".
-        files = {sibling.rfilename for sibling in api.model_info(repo_id).siblings or ()}
-        api.auth_check(repo_id)
-    if "model_index.json" not in files:
-        raise ModelUnavailable(
-            f"{repo_id} is on the Hugging Face hub, but it is not a diffusers model: it has no model_index.json. "
-            "If it holds a single .safetensors file, download that and give its path as the model."
-        )
+    with _conversation(repo_id, token):
+        _find_needed(repo_id, token)
 
 
-def fetch_files(repo_id: str, token: str | None) -> Path:
-    """Bring a repository that is not a whole pipeline into the cache, if it is not there yet.
+def check_exists(repo_id: str, token: str | None) -> None:
+    """Ask the hub whether a repository may be read.
 
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    patterns = ["*.json", "*.safetensors"]
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=patterns, local_files_only=True))
-    except FileNotFoundError:
-        with _explained(repo_id, token):
-            return Path(snapshot_download(repo_id, allow_patterns=patterns, token=token))
+    with _conversation(repo_id, token):
+        HfApi(token=token).model_info(repo_id)
+
+
+def has_files(repo_id: str, names: Sequence[str]) -> Path | None:
+    """The folder in the cache that holds these files of a repository; None where one of them is missing."""
+    first = try_to_load_from_cache(repo_id, names[0])
+    if isinstance(first, str) and all((Path(first).parent / name).is_file() for name in names):
+        return Path(first).parent
+    return None
+
+
+def fetch_files(repo_id: str, names: Sequence[str], token: str | None) -> Path:
+    """Bring files from the top of a repository into the cache, if they are not there yet.
+
+    Returns:
+        The folder that holds them.
+
+    Raises:
+        ModelUnavailable: with the one reason for it, and what to do.
+    """
+    if (folder := has_files(repo_id, names)) is not None:
+        return folder
+    with _conversation(repo_id, token):
+        return _fetch(repo_id, names, token)
 
 
 @contextmanager
-def _explained(repo_id: str, token: str | None) -> Iterator[None]:
-    """Translate what the hub and the network raise into words for the person at the terminal."""
-    page = f"https://huggingface.co/{repo_id}"
-    has_token = "The token that the server has was sent" if token else "The server has no token (hf_token)"
-    try:
+def _conversation(repo_id: str, token: str | None) -> Iterator[None]:
+    """The hub library, with an end to its patience and its faults explained."""
+    # Xet, its second way to download, retries for minutes where a firewall keeps it off, and gives no reason then.
+    constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    set_client_factory(_make_client)
+    with explained(repo_id, token):
         yield
-    except GatedRepoError:
-        raise ModelUnavailable(
-            f"{repo_id} is gated. Open {page}, accept its terms while logged in, then put a token of the "
-            f"same account into hf_token. {has_token}. {DEMO_HINT}"
-        ) from None
-    except DisabledRepoError:
-        raise ModelUnavailable(f"{repo_id} was disabled on the Hugging Face hub. {DEMO_HINT}") from None
-    except RepositoryNotFoundError:
-        raise ModelUnavailable(
-            f"There is no model {repo_id} on the Hugging Face hub, or it is private. Check the spelling at "
-            f"{page}; for a private model, put a token that may read it into hf_token. {has_token}. {DEMO_HINT}"
-        ) from None
-    except EntryNotFoundError as error:
-        raise ModelUnavailable(f"{repo_id} lacks a file that is needed: {_first_line(error)}. {DEMO_HINT}") from None
-    except OfflineModeIsEnabled:
-        raise ModelUnavailable(
-            f"{repo_id} is not on this machine yet, and HF_HUB_OFFLINE forbids to download it. "
-            f"Unset that variable. {DEMO_HINT}"
-        ) from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise ModelUnavailable(
-                f"The Hugging Face hub refused the token ({status}). Make a new read token at "
-                f"https://huggingface.co/settings/tokens and put it into hf_token, or leave hf_token empty. {DEMO_HINT}"
-            ) from None
-        raise ModelUnavailable(
-            f"The Hugging Face hub answered {status} for {repo_id}. Try again later. {DEMO_HINT}"
-        ) from None
-    except (httpx.TransportError, ConnectionError, TimeoutError) as error:
-        raise ModelUnavailable(
-            f"{repo_id} is not on this machine yet, and the Hugging Face hub cannot be reached "
-            f"({type(error).__name__}). Check the network and try again. {DEMO_HINT}"
-        ) from None
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ModelUnavailable(
-                f"The disk is full; {repo_id} could not be downloaded. Free some space, or set HF_HOME to a folder "
-                "on another disk."
-            ) from None
-        raise ModelUnavailable(f"{repo_id} could not be downloaded: {_first_line(error)}. {DEMO_HINT}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _make_client() -> httpx.Client:
+    client = default_client_factory()
+    client.event_hooks["request"].append(_limit_waiting)
+    return client
+
+
+def _limit_waiting(request: httpx.Request) -> None:
+    """Give each request a time limit: the library leaves many without any, and some with a minute."""
+    longest = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    limits = request.extensions["timeout"]
+    request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
+
+
+def _find_needed(repo_id: str, token: str | None) -> list[str]:
+    api = HfApi(token=token)
+    names = [sibling.rfilename for sibling in api.model_info(repo_id).siblings or ()]
+    if MODEL_INDEX not in names:
+        raise ModelUnavailable(
+            f"{repo_id} is on the Hugging Face hub, but it is not a diffusers model: it has no {MODEL_INDEX}. "
+            "If it holds a single .safetensors file, download that and give its path as the model."
+        )
+    api.auth_check(repo_id)
+    index = _read(hf_hub_download(repo_id, MODEL_INDEX, token=token))
+    if reason := why_unfit(index, names):
+        raise ModelUnavailable(f"{repo_id} {reason}")
+    return [MODEL_INDEX, *needed_files(index, names)]
+
+
+def _fetch(repo_id: str, names: Sequence[str], token: str | None) -> Path:
+    log.info("Downloading %s from the Hugging Face hub", repo_id)
+    with _bars() as bar:
+        folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        # Where the hub breaks down in between, the library is content with what is there.
+        raise ConnectionError(f"{missing[0]} did not arrive")
+    return folder
+
+
+@contextmanager
+def _bars() -> Iterator[type[tqdm]]:
+    """The library's bars, in a form that also tells how much there is and how long it takes, and closed at last."""
+    with ExitStack() as opened:
+
+        class Bar(tqdm):
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options | {"bar_format": None})  # type: ignore[no-untyped-call]
+                opened.callback(self.close)
+
+        yield Bar
+
+
+def _read(index: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path(index).read_bytes())
+    return content
+
+
+def _remove_leftovers(snapshot: Path) -> None:
+    """Delete what interrupted downloads left in the cache: the library never looks at those files again."""
+    repository = snapshot.parents[1]
+    for leftover in repository.glob("blobs/*.incomplete"):
+        etag = leftover.name.split(".")[0]
+        lock = repository.parent / ".locks" / repository.name / f"{etag}.lock"
+        # Another process that is downloading this file has the lock, and keeps it.
+        with suppress(OSError), WeakFileLock(lock, timeout=0.1):
+            leftover.unlink()

@@ -11,7 +11,7 @@ from diffusers import (
     DiffusionPipeline,
 )
 
-from sd_api.errors import ModelUnavailable, OutOfLimits, UnknownModel
+from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.request import Mode
 from sd_api.models import hub
 from sd_api.models.architectures import INPAINTING_CHANNELS
@@ -55,7 +55,6 @@ class LoadedModel:
 
         Raises:
             OutOfLimits: the model was made for inpainting and cannot do anything else.
-            ModelUnavailable: the filter is wanted, and the model's architecture has no place for it.
         """
         if mode != "masking" and self.base.unet.config.in_channels == INPAINTING_CHANNELS:
             raise OutOfLimits("model", f"{self.label} was trained for masking only; it cannot do {mode}")
@@ -66,11 +65,6 @@ class LoadedModel:
             feature_extractor=safety.feature_extractor,
             requires_safety_checker=safety is not OFF,
         )
-        if safety is not OFF and "safety_checker" not in pipeline.components:
-            raise ModelUnavailable(
-                f"{self.label} is of an architecture that has no safety filter. To run it all the same, "
-                'set "requires_safety_checker": false for it in the configuration.'
-            )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -99,7 +93,10 @@ class ModelLibrary:
             ModelUnavailable: it cannot be loaded; the next call tries again.
         """
         if name not in self._loaded:
-            self._loaded[name] = self._load_main() if name is None else self._load_custom(name)
+            model = self._load_main() if name is None else self._load_custom(name)
+            # A model without the filter that it requires is of no use: better known now than by every request.
+            self.safety_filter(model, None)
+            self._loaded[name] = model
         return self._loaded[name]
 
     def safety_filter(self, model: LoadedModel, wanted: bool | None) -> SafetyFilter:
@@ -120,6 +117,11 @@ class ModelLibrary:
             )
         if not (model.requires_safety_checker if wanted is None else wanted):
             return OFF
+        if "safety_checker" not in model.base.components:
+            raise ModelUnavailable(
+                f"{model.label} is of an architecture that has no place for the safety filter. To run it all the "
+                'same, set "requires_safety_checker": false for it in the configuration.'
+            )
         for candidate in (self._loaded.get(None), model):
             if candidate is not None and (own := _own_filter(candidate)) is not None:
                 return own
@@ -136,10 +138,7 @@ class ModelLibrary:
         )
 
     def _load_custom(self, name: str) -> LoadedModel:
-        config = next((model for model in self._settings.custom_models if model.url_path == name), None)
-        if config is None:
-            known = ", ".join(model.url_path for model in self._settings.custom_models)
-            raise UnknownModel(f"There is no custom model {name!r}; the configuration has {known or 'none'}.")
+        config = self._settings.custom_model(name)
         return LoadedModel(
             label=config.ui_label,
             base=load_pipeline(

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +52,32 @@ def local_directory(source: HubModel | ModelDirectory, token: str | None) -> Pat
     return hub.cached(source.repo_id) or hub.download(source.repo_id, token)
 
 
-def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
-    _refuse_faults(ModelDirectory(path))
+@contextmanager
+def explained_loading(path: Path) -> Iterator[None]:
+    """Translate what the libraries raise where files look right and still cannot be loaded.
+
+    Raises:
+        ModelUnavailable: for everything but a lack of the device's memory.
+    """
     try:
-        return AutoPipelineForText2Image.from_pretrained(
-            path, dtype=dtype, variant=_variant(path), local_files_only=True, **components
-        )
+        yield
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        # Files that look right and still cannot be loaded fail in as many ways as there are libraries.
+        # They fail in as many ways as there are libraries.
         log.exception("Loading %s failed", path)
         raise ModelUnavailable(
             f"The model in {path} cannot be loaded: {type(error).__name__}: {error}. Its files may be incomplete or "
             "of a kind that this server does not know; download it again, or check with: python server.py --check"
         ) from None
+
+
+def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
+    _refuse_faults(ModelDirectory(path))
+    with explained_loading(path):
+        return AutoPipelineForText2Image.from_pretrained(
+            path, dtype=dtype, variant=_variant(path), local_files_only=True, **components
+        )
 
 
 def _variant(path: Path) -> str | None:

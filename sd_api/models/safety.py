@@ -1,5 +1,7 @@
 """The content safety filter, for models that come without one of their own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +11,11 @@ from transformers import CLIPImageProcessor
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.device import DeviceChoice
+from sd_api.models.loader import explained_loading
 
 # The checker of Stable Diffusion 1.x, published by its authors on its own.
 CHECKER_REPO = "CompVis/stable-diffusion-safety-checker"
+CHECKER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,31 @@ def fetch_safety_filter(device: DeviceChoice, token: str | None) -> SafetyFilter
     Raises:
         ModelUnavailable: it is neither here nor to be had.
     """
+    with _explained():
+        path = hub.fetch_files(CHECKER_REPO, CHECKER_FILES, token)
+        with explained_loading(path):
+            checker = StableDiffusionSafetyChecker.from_pretrained(path, dtype=device.torch_dtype)
+            return SafetyFilter(checker.to(device.device), CLIPImageProcessor.from_pretrained(path))
+
+
+def check_safety_filter(token: str | None) -> None:
+    """Make sure that the published checker is here or to be had, without fetching it.
+
+    Raises:
+        ModelUnavailable: it is neither.
+    """
+    with _explained():
+        if hub.has_files(CHECKER_REPO, CHECKER_FILES) is None:
+            hub.check_exists(CHECKER_REPO, token)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        path = hub.fetch_files(CHECKER_REPO, token)
+        yield
     except ModelUnavailable as error:
         raise ModelUnavailable(
-            f"This model has no safety checker of its own, and the published one cannot be had: {error.message} "
-            'To run this model without the filter, set "requires_safety_checker": false for it in the configuration.'
+            "This model has no safety checker of its own. To run it without one, set "
+            '"requires_safety_checker": false for it in the configuration. The published checker cannot be had: '
+            f"{error.message}"
         ) from None
-    checker = StableDiffusionSafetyChecker.from_pretrained(path, dtype=device.torch_dtype)
-    return SafetyFilter(checker.to(device.device), CLIPImageProcessor.from_pretrained(path))

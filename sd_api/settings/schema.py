@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from sd_api.errors import UnknownModel
 from sd_api.settings.fields import (
     Address,
     Count,
@@ -94,6 +95,18 @@ class Settings(_Section):
         default=(), description="further web pages that may call this server, by their origin"
     )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
+
+    def custom_model(self, url_path: str) -> CustomModel:
+        """The custom model at ``/custom/<url_path>``.
+
+        Raises:
+            UnknownModel: there is none; the message lists those that there are.
+        """
+        by_path = {model.url_path: model for model in self.custom_models}
+        if url_path not in by_path:
+            known = ", ".join(by_path) or "none"
+            raise UnknownModel(f"There is no custom model {url_path[:100]!r}. The configuration has: {known}.")
+        return by_path[url_path]
 
     @field_validator("custom_models")
     @classmethod

@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from sd_api.errors import ServerError, Unavailable
+from sd_api.errors import ServerError, Unavailable, log_unexpected
 from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -43,9 +42,7 @@ def register_error_handlers(app: Flask, render: Render, limits: Limits) -> None:
         return response
 
     def unforeseen(error: Exception) -> Response:
-        error_id = uuid4().hex[:8]
-        log.error("Unexpected error %s in %s %s", error_id, request.method, request.path, exc_info=error)
-        return answer(f"Something unexpected went wrong. The server's log tells more at error id {error_id}.", 500)
+        return answer(log_unexpected(log, error, f"{request.method} {request.path}"), 500)
 
     app.register_error_handler(ServerError, ours)
     app.register_error_handler(HTTPException, flasks)
@@ -54,14 +51,15 @@ def register_error_handlers(app: Flask, render: Render, limits: Limits) -> None:
 
 def _explained(error: HTTPException, app: Flask, limits: Limits) -> str:
     if isinstance(error, NotFound):
-        paths = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"})
+        paths = sorted({rule.rule for rule in app.url_map.iter_rules()})
         return f"There is nothing at {request.path[:200]!r}. This server has: {', '.join(paths)}."
     if isinstance(error, MethodNotAllowed):
         return f"{request.path} does not take {request.method}, but {' or '.join(_worth_naming(error))}."
     if isinstance(error, RequestEntityTooLarge):
         return (
-            f"The request is larger than {limits.max_request_bytes} bytes. Send a smaller image, "
-            "or raise limits.max_request_bytes in the configuration."
+            f"The request is larger than {limits.max_request_bytes} bytes, or has more than "
+            f"{app.config['MAX_FORM_PARTS']} fields. Send a smaller image, or raise limits.max_request_bytes in the "
+            "configuration."
         )
     return error.description or error.name
 

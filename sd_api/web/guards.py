@@ -7,6 +7,7 @@ must be the server's own or one that the configuration allows.
 """
 
 import ipaddress
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ def install_guards(app: Flask, settings: Settings) -> None:
     def check_origin() -> None:
         origin = request.headers.get("Origin")
         # The Host has been checked, so an Origin that equals it is this server's own page.
-        if origin is None or origin in origins or urlsplit(origin).netloc == request.host:
+        if origin is None or origin in origins or origin.partition("://")[2] == request.host:
             return
         raise RefusedCaller(
             f"A web page of {origin[:100]!r} tried to use this server. If you trust that page, "
@@ -45,7 +46,8 @@ def install_guards(app: Flask, settings: Settings) -> None:
     app.before_request(check_host)
     app.before_request(check_origin)
     if origins:
-        CORS(app, origins=sorted(origins))
+        # As patterns, because what looks like one, such as an IPv6 address, would be taken for one.
+        CORS(app, origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)])
 
 
 def _own_names(host: str) -> set[str]:

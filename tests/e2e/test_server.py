@@ -169,6 +169,8 @@ def test_a_client_that_leaves_in_the_middle_of_its_form_does_no_harm(server: Ser
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": ""}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://]evil"}, 403),
         ({"Origin": "https://friend.example"}, 200),
         ({"Origin": "http://friend.example"}, 403),
         ({"Origin": "https://friend.example.evil.example"}, 403),

@@ -33,18 +33,18 @@ def pairs_of(text: str) -> dict[str, str]:
 
 def test_everything_that_makes_the_picture_is_there() -> None:
     init = Image.new("RGB", (512, 640))
-    text = text_of(negative_prompt="cat", init_image=init, strength=0.6, eta=0.5)
+    text = text_of(negative_prompt="cat", init_image=init, strength=1 / 3, guidance_scale=7.0, eta=0.5)
     assert text.splitlines()[:2] == ["a dog", "Negative prompt: cat"]
     pairs = pairs_of(text)
     assert pairs.pop("Version").startswith("sd-api-server ")
     assert pairs == {
         "Steps": "20",
         "Sampler": "plms",
-        "CFG scale": "7.5",
+        "CFG scale": "7",
         "Seed": "7",
         "Size": "512x640",
         "Model": "sd-v1-5",
-        "Denoising strength": "0.6",
+        "Denoising strength": "0.3333333333333333",
         "Eta": "0.5",
     }
 

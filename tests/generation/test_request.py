@@ -78,6 +78,8 @@ def test_what_lies_on_the_limit_is_allowed(changes: dict[str, Any]) -> None:
         ("scheduler", {"scheduler": "PLMS"}),
         ("prompt", {"prompt": "x" * 4001}),
         ("negative_prompt", {"negative_prompt": "x" * 4001}),
+        ("init_image", {"init_image": Image.new("RGB", (2049, 1))}),
+        ("init_image", {"init_image": Image.new("RGB", (1, 60000))}),
         ("strength", {"init_image": IMAGE, "strength": 1.01}),
         ("strength", {"init_image": IMAGE, "strength": 0.04}),
         ("strength", {"init_image": IMAGE, "strength": float("nan")}),

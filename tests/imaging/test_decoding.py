@@ -1,4 +1,5 @@
 import base64
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -53,6 +54,18 @@ def test_a_mask_is_read_from_every_format(file_format: str, save: Bytes) -> None
     mask = decode_mask("mask_image", text, max_pixels=PIXELS)
     assert (mask.mode, mask.size, mask.info) == ("L", (24, 16), {})
     assert np.abs(np.asarray(mask, int) - np.asarray(half)).max() <= 2
+
+
+def test_black_and_white_of_a_lossy_mask_are_black_and_white() -> None:
+    stripes = Image.new("L", (64, 64), 0)
+    stripes.paste(255, (20, 0, 45, 64))
+    buffer = io.BytesIO()
+    stripes.save(buffer, "JPEG", quality=60)
+    lossy = np.asarray(Image.open(buffer))
+    assert set(np.unique(lossy)) - {0, 255}
+    mask = np.asarray(read_mask("mask_image", buffer.getvalue(), max_pixels=PIXELS))
+    assert not mask[:, :16].any()
+    assert (mask[:, 24:40] == 255).all()
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])

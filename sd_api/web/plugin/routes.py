@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from sd_api.errors import RequestError, UnknownModel
+from sd_api.errors import RequestError
 from sd_api.generation.request import Mode
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import CustomModel, Settings
@@ -55,11 +55,7 @@ class PluginEndpoints:
 
     def custom(self, url_path: str) -> dict[str, Any]:
         """What the form's images ask for, with a custom model."""
-        known = [model.url_path for model in self._settings.custom_models]
-        if url_path not in known:
-            raise UnknownModel(
-                f"There is no custom model {url_path!r}. The configuration has: {', '.join(known) or 'none'}."
-            )
+        self._settings.custom_model(url_path)
         if "mask_image" in request.form:
             return self._generate("masking", url_path)
         return self._generate("img2img" if "init_image" in request.form else "txt2img", url_path)

@@ -1,0 +1,74 @@
+"""Which files of a repository make up its pipeline, and whether this server runs such a pipeline at all."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+# The families whose three modes the engine and its tests know, each by the pipeline that it was published for.
+PIPELINES = {
+    f"{family}{mode}Pipeline"
+    for family in ("StableDiffusion", "StableDiffusionXL")
+    for mode in ("", "Img2Img", "Inpaint")
+}
+
+_CONFIGS = (".json", ".txt", ".model")
+_STEM = "(diffusion_pytorch_model|pytorch_model|model)"
+_SHARD = r"(-\d+-of-\d+)?"
+# The best first; a model in half precision is taken where its publisher left out the other one.
+_WEIGHTS = (
+    rf"{_STEM}{_SHARD}\.safetensors(\.index\.json)?",
+    rf"{_STEM}(\.fp16{_SHARD}|{_SHARD}\.fp16)\.safetensors|{_STEM}\.safetensors\.index\.fp16\.json",
+    rf"{_STEM}{_SHARD}\.bin(\.index\.json)?",
+)
+
+
+def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
+    """Why this server does not run a model, told before any of it is loaded.
+
+    Args:
+        index: the content of its ``model_index.json``.
+        names: the files that it has, relative to its folder, with slashes.
+
+    Returns:
+        The rest of a sentence that starts with the model's name; None if the server runs it.
+    """
+    class_name = index.get("_class_name")
+    modules = {f"{part}/{module}.py" for part, (module, _) in _parts(index)}
+    if isinstance(class_name, list) or not modules.isdisjoint(names):
+        return (
+            "needs Python code of its own, which this server does not run: such code could do anything "
+            "on this machine. Choose another model."
+        )
+    if class_name not in PIPELINES:
+        return (
+            f"is a model for {class_name}, which this server does not run. "
+            "It runs Stable Diffusion 1, 2 and XL, and what was made from them."
+        )
+    return None
+
+
+def needed_files(index: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    """Choose what to download: the parts that the index lists, with one kind of weights for each.
+
+    Args:
+        index: the content of ``model_index.json``.
+        names: the files that the repository has; with slashes, as the hub writes them.
+
+    Returns:
+        The chosen ones, without ``model_index.json`` itself.
+    """
+    chosen: list[str] = []
+    for part, _ in _parts(index):
+        files = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
+        kinds = ([name for name in files if re.fullmatch(kind, name)] for kind in _WEIGHTS)
+        weights = next(filter(None, kinds), [])
+        configs = [name for name in files if (name == "config.json" if weights else name.endswith(_CONFIGS))]
+        chosen += [f"{part}/{name}" for name in configs + weights]
+    return chosen
+
+
+def _parts(index: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The names of the pipeline's parts with their library and class; those that it does without are left out."""
+    for name, value in index.items():
+        if name != "_class_name" and isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+            yield name, value

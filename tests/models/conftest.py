@@ -1,0 +1,70 @@
+"""A small hub, and this process as its client."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from diffusers import StableDiffusionPipeline
+from fake_hub import FakeHub
+from hub_app import App, make_repositories
+from huggingface_hub import close_session, constants
+from original_layout import to_original_layout
+from safetensors.torch import save_file
+
+from sd_api.app import create_app
+from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.settings import Settings
+from sd_api.wiring import build_services
+
+StartApp = Callable[..., App]
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    """A hub that works and has every model."""
+    hub = FakeHub()
+    hub.repositories.update(make_repositories())
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def cache(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and this process as if its variables had named the hub and the cache when it was started."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield tmp_path / "cache"
+    close_session()
+
+
+@pytest.fixture
+def start(make_settings: Callable[..., Settings], cache: Path) -> Iterator[StartApp]:
+    """Start the application with a model of the hub."""
+    started: list[App] = []
+
+    def start(model: str = "demo/tiny", **changes: object) -> App:
+        settings = make_settings(model=model, **changes)
+        services = build_services(settings)
+        started.append(App(create_app(settings, services), services.queue))
+        services.queue.start()
+        return started[-1]
+
+    yield start
+    assert all(app.queue.stop(timeout=60) for app in started)
+
+
+@pytest.fixture
+def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The built-in model as a single file, which has no safety checker."""
+    path = tmp_path / "model.safetensors"
+    save_file(to_original_layout(StableDiffusionPipeline.from_pretrained(BUILTIN_MODEL)), path)
+    # It is smaller than any model of its architecture.
+    assert load_checkpoint_file.__kwdefaults__ is not None
+    monkeypatch.setitem(load_checkpoint_file.__kwdefaults__, "sd1_config", BUILTIN_MODEL)
+    return str(path)
