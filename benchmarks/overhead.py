@@ -33,7 +33,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--steps", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 20])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="fp32")
     arguments = parser.parse_args()
