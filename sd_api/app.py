@@ -15,6 +15,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
     """Make the application; nothing is started and nothing is loaded."""
     # No static folder: every path is an endpoint or a failure in a dialect's own shape.
     app = Flask("sd_api", static_folder=None)
+    # A path with two slashes is an unknown one, not a redirection to another.
+    app.url_map.merge_slashes = False
     # A base64 layer is far larger than the 500 kB that Flask allows a form.
     app.config.update(
         MAX_CONTENT_LENGTH=settings.limits.max_request_bytes,

@@ -24,8 +24,11 @@ from sd_api.web.client import CLIENT_GONE
 
 log = logging.getLogger(__name__)
 
-# Threads besides those that wait for their turn in the queue, so that /ping always finds one.
+# Threads besides those that wait for their turn in the queue, for requests that are being read or refused.
 SPARE_THREADS = 16
+
+# Threads for what only reads: /ping, /health and their like.
+READING_THREADS = 4
 
 # A client that sends too much reads the answer only when it has sent all; beyond this it is cut off.
 DRAINED_LIMITS = 4
@@ -49,7 +52,7 @@ def listen(host: str, port: int) -> socket.socket:
         # Of a name with both, such as localhost, the address that every client tries.
         family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         listener = socket.create_server(address[:2], family=family, backlog=128)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigurationError([_why_not(error, host, port)]) from None
     # Named as TCP, which create_server leaves out: asyncio switches Nagle's algorithm off only where it sees
     # that name, and with it every answer would wait 40 ms for the acknowledgement of its headers.
@@ -72,6 +75,9 @@ def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: 
         log_config=None,
         access_log=False,
         server_header=False,
+        # Nobody stands in front of this server, so nobody's word about a client is taken; nor are there websockets.
+        proxy_headers=False,
+        ws="none",
         timeout_graceful_shutdown=GRACE,
     )
     server = _Server(config, before_stop)
@@ -97,6 +103,8 @@ class Edge:
     def __init__(self, app: Any, max_request_bytes: int, threads: int) -> None:
         self._max_bytes = max_request_bytes
         self._wsgi = WSGIMiddleware(app, workers=threads)
+        # Of their own, so that /ping is answered while every other thread decodes pictures.
+        self._reading = WSGIMiddleware(app, workers=READING_THREADS)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection's request, as ASGI 3 has it."""
@@ -114,7 +122,8 @@ class Edge:
             return {"type": "http.request", "body": body, "more_body": False}
 
         try:
-            await self._wsgi({**_with_length(scope, length), CLIENT_GONE: gone}, replay, send)
+            application = self._reading if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._wsgi
+            await application({**_with_length(scope, length), CLIENT_GONE: gone}, replay, send)
         finally:
             watcher.cancel()
 
@@ -171,9 +180,10 @@ def _where(listener: socket.socket) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def _why_not(error: OSError | UnicodeError, host: str, port: int) -> str:
     another = port + 1 if 1023 < port < 65535 else 1337
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    # The latter for text that cannot be a name at all.
+    if isinstance(error, (socket.gaierror, UnicodeError)) or error.errno == errno.EADDRNOTAVAIL:
         return f"host: {host!r} is no address of this machine; use 127.0.0.1, or 0.0.0.0 for the whole network."
     if error.errno == errno.EADDRINUSE:
         return (

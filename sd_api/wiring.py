@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.local import LocalQueue
+from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def build_services(settings: Settings) -> Services:
     return Services(
         LocalQueue(
             make_engine=lambda: build_engine(settings),
-            loading=EngineStatus("loading", settings.model),
+            loading=EngineStatus("loading", parse_source(settings.model).label),
             max_waiting=settings.limits.max_queued_requests,
         )
     )
@@ -46,7 +47,7 @@ def build_engine(settings: Settings) -> Engine:
     device = choose_device(settings.device, settings.dtype)
     log.info("Device: %s, %s", device.device, device.device_reason)
     log.info("Precision: %s, %s", device.dtype, device.dtype_reason)
-    return DiffusersEngine(ModelLibrary(settings, device), device, settings.model)
+    return DiffusersEngine(ModelLibrary(settings, device), device, parse_source(settings.model).label)
 
 
 def prepare_libraries() -> None:

@@ -1,11 +1,14 @@
-"""The listening socket, before any server runs on it."""
+"""The network edge without a network: its socket, and its threads."""
 
+import asyncio
 import socket
+import threading
+from typing import Any
 
 import pytest
 
 from sd_api.errors import ConfigurationError
-from sd_api.serving import listen
+from sd_api.serving import Edge, listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "0.0.0.0"])
@@ -19,8 +22,58 @@ def test_asyncio_will_see_tcp_and_send_answers_at_once(host: str) -> None:
                 assert connection.proto == socket.IPPROTO_TCP
 
 
+@pytest.mark.parametrize("host", [".", "ex..ample", "x" * 70, "no-such-name.invalid"])
+def test_what_cannot_be_a_name_is_explained(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no address of this machine"):
+        listen(host, 0)
+
+
 def test_a_port_is_taken_only_once() -> None:
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"port: {port} is in use"):
             listen("127.0.0.1", port)
+
+
+def test_what_only_reads_is_answered_while_every_other_thread_is_busy() -> None:
+    may_end = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["REQUEST_METHOD"] == "POST":
+            assert may_end.wait(10)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    async def ask(edge: Edge, method: str) -> list[bytes]:
+        body: list[bytes] = []
+        requests = iter([{"type": "http.request"}])
+
+        async def receive() -> dict[str, Any]:
+            for message in requests:
+                return message
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+        async def send(message: dict[str, Any]) -> None:
+            body.append(message.get("body", b""))
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": "/",
+            "query_string": b"",
+            "headers": [],
+            "http_version": "1.1",
+        }
+        await edge(scope, receive, send)
+        return body
+
+    async def run() -> None:
+        edge = Edge(application, max_request_bytes=100, threads=2)
+        busy = [asyncio.create_task(ask(edge, "POST")) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        assert b"done" in await asyncio.wait_for(ask(edge, "GET"), 5)
+        assert not any(task.done() for task in busy)
+        may_end.set()
+        assert all(b"done" in body for body in await asyncio.gather(*busy))
+
+    asyncio.run(run())

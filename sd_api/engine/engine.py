@@ -33,7 +33,7 @@ class DiffusersEngine:
     Args:
         library: where the models come from.
         device: where they run.
-        model: the main model, as the configuration names it.
+        model: the main model's label.
     """
 
     def __init__(self, library: ModelLibrary, device: DeviceChoice, model: str) -> None:

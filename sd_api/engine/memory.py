@@ -16,6 +16,10 @@ OUT_OF_MEMORY_TEXTS = (
     "not enough memory",
     "Invalid buffer size",
     "STATUS_ALLOC_FAILED",
+    # oneDNN's way on the CPU.
+    "could not create a primitive",
+    "could not create a memory",
+    "bad_alloc",
 )
 
 

@@ -35,7 +35,7 @@ class EngineStatus:
 
     Attributes:
         state: ``loading`` until the main model is there, then ``ready``; ``failed`` where it cannot be had.
-        model: the main model, as the configuration names it.
+        model: the main model: its id on the hub, or the name of its folder or file.
         device: for example ``cuda:0``; None until it has been chosen.
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from sd_api.errors import OutOfLimits
@@ -54,7 +55,12 @@ def _check_length(field: str, text: str, longest: int) -> None:
 def _check_range(field: str, value: float, lowest: float, highest: float) -> None:
     # Written so that nan, which compares false with everything, is refused.
     if not lowest <= value <= highest:
-        raise OutOfLimits(field, f"is {value:g}; it must be from {lowest:g} to {highest:g}")
+        raise OutOfLimits(field, f"is {_shown(value)}; it must be from {_shown(lowest)} to {_shown(highest)}")
+
+
+def _shown(value: float) -> str:
+    text = str(value) if isinstance(value, int) else f"{value:g}"
+    return text if len(text) <= 20 else f"{text[:20]}…"
 
 
 def _check_image_size(size: tuple[int, int], limits: Limits) -> None:
@@ -71,5 +77,5 @@ def _check_strength(strength: float, num_inference_steps: int) -> None:
         raise OutOfLimits(
             "strength",
             f"is {strength:g}: with num_inference_steps {num_inference_steps} that leaves no step to run; "
-            f"use at least {1 / num_inference_steps:.3g}, or more steps",
+            f"use at least {math.ceil(1000 / num_inference_steps) / 1000:g}, or more steps",
         )

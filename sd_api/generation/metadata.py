@@ -32,9 +32,10 @@ def parameters_text(request: GenerationRequest, *, seed: int, scheduler: str, mo
         pairs["Eta"] = _number(request.eta)
     pairs["Version"] = f"sd-api-server {__version__}"
 
-    lines = [request.prompt]
+    # What would end the text chunk early cannot be part of it.
+    lines = [request.prompt.replace("\0", " ")]
     if request.negative_prompt:
-        lines.append(f"Negative prompt: {request.negative_prompt}")
+        lines.append("Negative prompt: " + request.negative_prompt.replace("\0", " "))
     lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items()))
     return "\n".join(lines)
 

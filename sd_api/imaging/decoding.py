@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from sd_api.errors import InvalidField, OutOfLimits, ServerError
+from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory, ServerError
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.colour import to_mask, to_rgb
 
@@ -101,6 +101,8 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
         return convert(image)
     except ServerError:
         raise
+    except MemoryError:
+        raise OutOfMemory(f"There is not enough memory to read {field}; send a smaller picture.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OutOfLimits(field, f"has more than the {max_pixels:,} pixels that are allowed") from error
     except Exception as error:

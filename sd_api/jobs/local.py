@@ -106,6 +106,7 @@ class LocalQueue:
         engine = self._start_engine()
         while (job := self._next_job()) is not None:
             started = time.monotonic()
+            engine = engine or self._start_engine()
             if engine is None:
                 job.fail(ModelUnavailable(self.status().message or "The engine could not be started."))
             else:

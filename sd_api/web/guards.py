@@ -22,21 +22,24 @@ LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 def install_guards(app: Flask, settings: Settings) -> None:
     """Check the Host and the Origin of every request before anything else is done."""
-    hosts = _own_names(settings.host) | {host.lower().strip("[]") for host in settings.allowed_hosts}
+    hosts = _own_names(settings.host) | {host.lower().strip("[]").rstrip(".") for host in settings.allowed_hosts}
     origins = set(settings.allowed_origins)
 
     def check_host() -> None:
-        host = (urlsplit(f"//{request.host}").hostname or "").rstrip(".")
+        # As it came: what werkzeug makes of it drops names with an underscore, which Windows allows.
+        came = request.environ.get("HTTP_HOST", "")
+        host = _name_of(came)
         if host not in hosts and not (_listens_beyond_loopback(settings.host) and _is_address(host)):
             raise RefusedCaller(
-                f"Host {request.host[:100]!r} is not a name of this server. If it is one, "
+                f"Host {came[:100]!r} is not a name of this server. If it is one, "
                 'add it to "allowed_hosts" in the configuration.'
             )
 
     def check_origin() -> None:
         origin = request.headers.get("Origin")
-        # The Host has been checked, so an Origin that equals it is this server's own page.
-        if origin is None or origin in origins or origin.partition("://")[2] == request.host:
+        # The Host has been checked, so a page from there is this server's own.
+        host = request.environ.get("HTTP_HOST")
+        if origin is None or origin in origins or origin in (f"http://{host}", f"https://{host}"):
             return
         raise RefusedCaller(
             f"A web page of {origin[:100]!r} tried to use this server. If you trust that page, "
@@ -47,7 +50,21 @@ def install_guards(app: Flask, settings: Settings) -> None:
     app.before_request(check_origin)
     if origins:
         # As patterns, because what looks like one, such as an IPv6 address, would be taken for one.
-        CORS(app, origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)])
+        CORS(
+            app,
+            origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)],
+            allow_private_network=True,
+        )
+
+
+def _name_of(host_header: str) -> str:
+    """The name or address without its port, in the one form that is compared."""
+    try:
+        parts = urlsplit(f"//{host_header}")
+        # Nothing but a name and a port: "evil.example@localhost" is for neither of the two.
+        return (parts.hostname or "").rstrip(".") if parts.netloc == host_header and "@" not in host_header else ""
+    except ValueError:
+        return ""
 
 
 def _own_names(host: str) -> set[str]:
@@ -59,7 +76,7 @@ def _own_names(host: str) -> set[str]:
 
 
 def _listens_beyond_loopback(host: str) -> bool:
-    host = host.strip("[]")
+    host = host.lower().strip("[]")
     return not (host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback))
 
 

@@ -229,6 +229,22 @@ def test_an_engine_that_cannot_be_made_is_told_to_every_job(make_queue: MakeQueu
     assert queue.status().message == "There is no such device."
 
 
+def test_an_engine_that_could_not_be_made_is_tried_again(make_queue: MakeQueue, engine: StepByStep) -> None:
+    attempts = iter([ModelUnavailable("Not yet."), ModelUnavailable("Not yet."), None])
+
+    def make_engine() -> Engine:
+        if (error := next(attempts)) is not None:
+            raise error
+        return engine
+
+    queue = make_queue(make_engine)
+    with pytest.raises(ModelUnavailable, match="Not yet"):
+        queue.submit(request()).result()
+    engine.steps.release()
+    assert queue.submit(request()).result()
+    assert queue.status() == READY
+
+
 def test_many_clients_at_once_each_get_one_answer(queue: LocalQueue, engine: StepByStep) -> None:
     engine.steps.release(50)
 

@@ -27,7 +27,7 @@ def server(start_server: StartServer) -> ServerProcess:
     custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "My First Model", "url_path": "my_first_model"}
     server = start_server(
         custom_models=[custom],
-        allowed_hosts=["studio.example"],
+        allowed_hosts=["studio.example", "my_pc"],
         allowed_origins=["https://friend.example"],
         limits={"max_request_bytes": 3_000_000, "max_queued_requests": 2},
     )
@@ -170,6 +170,12 @@ def test_a_client_that_leaves_in_the_middle_of_its_form_does_no_harm(server: Ser
         ({"Origin": "null"}, 403),
         ({"Origin": ""}, 403),
         ({"Origin": "http://["}, 403),
+        ({"Host": "localhost:1337", "Origin": "file://localhost:1337"}, 403),
+        ({"Host": "my_pc"}, 200),
+        ({"Host": "["}, 403),
+        ({"Host": "localhost/evil.example"}, 403),
+        ({"Host": "localhost?evil.example"}, 403),
+        ({"Host": "localhost#evil.example"}, 403),
         ({"Origin": "http://]evil"}, 403),
         ({"Origin": "https://friend.example"}, 200),
         ({"Origin": "http://friend.example"}, 403),

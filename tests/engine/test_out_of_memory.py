@@ -111,6 +111,8 @@ def test_decoding_in_tiles_saves_a_picture(engine: Any, settings: Settings) -> N
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
         RuntimeError("Invalid buffer size: 12.00 GB"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_every_devices_way_of_saying_it_is_understood(error: Exception) -> None:

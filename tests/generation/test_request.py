@@ -1,5 +1,6 @@
 """The request's own limits, which hold for every dialect."""
 
+import re
 from typing import Any
 
 import pytest
@@ -59,6 +60,15 @@ def test_the_images_tell_the_mode(changes: dict[str, Any], mode: str) -> None:
 )
 def test_what_lies_on_the_limit_is_allowed(changes: dict[str, Any]) -> None:
     assert request(**changes)
+
+
+@pytest.mark.parametrize("steps", [3, 7, 49, 499, 500])
+def test_the_strength_that_a_refusal_suggests_is_enough(steps: int) -> None:
+    with pytest.raises(OutOfLimits) as refusal:
+        request(init_image=IMAGE, strength=0.5 / steps, num_inference_steps=steps)
+    found = re.search(r"use at least ([0-9.]+),", refusal.value.message)
+    assert found is not None
+    assert request(init_image=IMAGE, strength=float(found.group(1)), num_inference_steps=steps)
 
 
 @pytest.mark.parametrize(
