@@ -18,7 +18,7 @@ StartServer = Callable[..., ServerProcess]
 
 QUICK: dict[str, Any] = {"prompt": "a dog", "num_inference_steps": 2, "width": 64, "height": 64, "seed": 5}
 # Long enough to act upon: some seconds here.
-LONG: dict[str, Any] = QUICK | {"num_inference_steps": 300}
+LONG: dict[str, Any] = QUICK | {"num_inference_steps": 400}
 
 
 @pytest.fixture(scope="session")
