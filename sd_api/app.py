@@ -4,6 +4,7 @@ from flask import Flask
 
 from sd_api.settings import Settings
 from sd_api.web import health
+from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import install_guards
 from sd_api.web.plugin import routes as plugin
@@ -23,6 +24,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         MAX_FORM_MEMORY_SIZE=settings.limits.max_request_bytes,
     )
     install_guards(app, settings)
+    app.before_request(refuse_while_stopping)
     register_error_handlers(app, failure, settings.limits)
     app.register_blueprint(plugin.make_blueprint(settings, services.queue))
     app.register_blueprint(health.make_blueprint(services.queue))

@@ -20,7 +20,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from sd_api.errors import ConfigurationError
 from sd_api.settings import Settings
-from sd_api.web.client import CLIENT_GONE
+from sd_api.web.client import CLIENT_GONE, SERVER_STOPPING
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ READING_THREADS = 4
 DRAINED_LIMITS = 4
 
 # Seconds that answers under way have to be sent once the server stops.
-GRACE = 3
+GRACE = 1
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -68,8 +68,9 @@ def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: 
         listener: what ``listen`` returned.
         before_stop: called when stopping begins, to end what requests are waiting for.
     """
+    edge = Edge(app, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS)
     config = uvicorn.Config(
-        Edge(app, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS),
+        edge,
         interface="asgi3",
         lifespan="off",
         log_config=None,
@@ -80,7 +81,7 @@ def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: 
         ws="none",
         timeout_graceful_shutdown=GRACE,
     )
-    server = _Server(config, before_stop)
+    server = _Server(config, edge, before_stop)
     # uvicorn takes these signals over while it runs, and gives them back before the last steps of stopping:
     # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
     for number in HANDLED_SIGNALS:
@@ -105,25 +106,42 @@ class Edge:
         self._wsgi = WSGIMiddleware(app, workers=threads)
         # Of their own, so that /ping is answered while every other thread decodes pictures.
         self._reading = WSGIMiddleware(app, workers=READING_THREADS)
+        self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection's request, as ASGI 3 has it."""
         if scope["type"] != "http":
             await self._wsgi(scope, receive, send)
             return
-        received = await self._read(receive)
-        if received is None:
-            return
-        body, length = received
+        read = asyncio.create_task(self._read(receive))
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((read, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not read.done():
+            read.cancel()
+            await self._answer({**_with_length(scope, 0), SERVER_STOPPING: True}, b"", receive, send)
+        elif (received := read.result()) is not None:
+            body, length = received
+            await self._answer(_with_length(scope, length), body, receive, send)
+
+    def stop(self) -> None:
+        """Give up the requests that are still being read; they are answered that the server is shutting down."""
+        self._stopping.set()
+
+    async def _answer(self, scope: dict[str, Any], body: bytes, receive: Any, send: Any) -> None:
         gone: Future[None] = Future()
         watcher = asyncio.create_task(_watch(receive, gone))
 
         async def replay() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
+        application = self._reading if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._wsgi
         try:
-            application = self._reading if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._wsgi
-            await application({**_with_length(scope, length), CLIENT_GONE: gone}, replay, send)
+            await application({**scope, CLIENT_GONE: gone}, replay, send)
+        except asyncio.CancelledError:
+            # A client that does not take its answer is not waited for any longer; nobody need hear of it.
+            if not self._stopping.is_set():
+                raise
         finally:
             watcher.cancel()
 
@@ -148,11 +166,13 @@ class Edge:
 class _Server(uvicorn.Server):
     """Ends the jobs before it stops, so that their requests are answered."""
 
-    def __init__(self, config: uvicorn.Config, before_stop: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, edge: Edge, before_stop: Callable[[], object]) -> None:
         super().__init__(config)
+        self._edge = edge
         self._before_stop = before_stop
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._edge.stop()
         self._before_stop()
         await super().shutdown(sockets)
 

@@ -215,6 +215,35 @@ def test_stopping_during_a_generation_is_clean_and_at_once(start_server: StartSe
     assert server.output.rstrip().endswith("Stopped.")
 
 
+def test_stopping_while_a_client_sends_or_does_not_read_is_clean_and_at_once(start_server: StartServer) -> None:
+    server = start_server(limits={"max_num_outputs": 16})
+    server.wait_until("ready")
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as sending, socket.socket() as not_reading:
+        sending.sendall(
+            b"POST /txt2img HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\nprompt=a"
+        )
+        # Room for a part of the answer only, so that the server cannot send all of it.
+        not_reading.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        not_reading.connect((host, int(port)))
+        form = b"prompt=a&num_inference_steps=1&width=512&height=512&num_outputs=16"
+        not_reading.sendall(
+            b"POST /txt2img HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+            b"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s" % (len(form), form)
+        )
+        while "txt2img with" not in server.output:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 4
+        answer = sending.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"The server is shutting down." in answer
+    assert "Traceback" not in server.output
+
+
 def test_stopping_while_loading_is_clean(start_server: StartServer) -> None:
     server = start_server()
     assert server.stop() == 0
