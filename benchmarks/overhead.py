@@ -18,9 +18,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from running_server import running_server
 
+from sd_api.models.device import DTYPES
 from sd_api.models.sources import BUILTIN_MODEL
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PROMPT = "a dog on a blue background"
 SEED = 5
 

@@ -27,7 +27,8 @@ def pipeline_arguments(request: GenerationRequest, seeds: Sequence[int], size_mu
     width, height = padded_size((request.width, request.height), multiple=size_multiple, minimum=MIN_SIDE)
     arguments: dict[str, Any] = {
         "prompt": [request.prompt] * count,
-        # None is no more than an empty one to Stable Diffusion 1, but SDXL was trained with it.
+        # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding that
+        # its pipeline uses by default.
         "negative_prompt": [request.negative_prompt] * count if request.negative_prompt else None,
         "num_inference_steps": request.num_inference_steps,
         "guidance_scale": request.guidance_scale,

@@ -17,8 +17,8 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub import snapshot_download
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models import hub
 from sd_api.models.architectures import Architecture, identify
-from sd_api.models.hub_faults import explained
 from sd_api.models.sources import MODEL_INDEX
 from sd_api.models.state_dict import read_state_dict
 
@@ -119,7 +119,7 @@ def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> 
     with suppress(FileNotFoundError):
         return _snapshot(repo_id, local_files_only=True)
     try:
-        with explained(repo_id, token):
+        with hub.conversation(repo_id, token):
             return _snapshot(repo_id, token=token)
     except ModelUnavailable as error:
         raise ModelUnavailable(

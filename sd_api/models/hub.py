@@ -67,7 +67,7 @@ def download(repo_id: str, token: str | None) -> Path:
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    with _conversation(repo_id, token):
+    with conversation(repo_id, token):
         folder = _fetch(repo_id, _find_needed(repo_id, token), token)
     _remove_leftovers(folder)
     return folder
@@ -79,7 +79,7 @@ def check_access(repo_id: str, token: str | None) -> None:
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    with _conversation(repo_id, token):
+    with conversation(repo_id, token):
         _find_needed(repo_id, token)
 
 
@@ -89,11 +89,11 @@ def check_exists(repo_id: str, token: str | None) -> None:
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    with _conversation(repo_id, token):
+    with conversation(repo_id, token):
         HfApi(token=token).model_info(repo_id)
 
 
-def has_files(repo_id: str, names: Sequence[str]) -> Path | None:
+def cached_files(repo_id: str, names: Sequence[str]) -> Path | None:
     """The folder in the cache that holds these files of a repository; None where one of them is missing."""
     first = try_to_load_from_cache(repo_id, names[0])
     if isinstance(first, str) and all((Path(first).parent / name).is_file() for name in names):
@@ -110,15 +110,23 @@ def fetch_files(repo_id: str, names: Sequence[str], token: str | None) -> Path:
     Raises:
         ModelUnavailable: with the one reason for it, and what to do.
     """
-    if (folder := has_files(repo_id, names)) is not None:
+    if (folder := cached_files(repo_id, names)) is not None:
         return folder
-    with _conversation(repo_id, token):
+    with conversation(repo_id, token):
         return _fetch(repo_id, names, token)
 
 
 @contextmanager
-def _conversation(repo_id: str, token: str | None) -> Iterator[None]:
-    """The hub library, with an end to its patience and its faults explained."""
+def conversation(repo_id: str, token: str | None) -> Iterator[None]:
+    """Talk to the hub through its library, with an end to its patience and its faults explained.
+
+    Args:
+        repo_id: what is asked for.
+        token: what it is asked with.
+
+    Raises:
+        ModelUnavailable: with the one reason for it, and what to do.
+    """
     # Xet, its second way to download, retries for minutes where a firewall keeps it off, and gives no reason then.
     constants.HF_HUB_DISABLE_XET = True
     constants.HF_HUB_DISABLE_TELEMETRY = True

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 # The families whose three modes the engine and its tests know, each by the pipeline that it was published for.
-PIPELINES = {
+RUNNABLE = {
     f"{family}{mode}Pipeline"
     for family in ("StableDiffusion", "StableDiffusionXL")
     for mode in ("", "Img2Img", "Inpaint")
@@ -39,7 +39,7 @@ def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
             "needs Python code of its own, which this server does not run: such code could do anything "
             "on this machine. Choose another model."
         )
-    if class_name not in PIPELINES:
+    if class_name not in RUNNABLE:
         return (
             f"is a model for {class_name}, which this server does not run. "
             "It runs Stable Diffusion 1, 2 and XL, and what was made from them."

@@ -49,7 +49,7 @@ def check_safety_filter(token: str | None) -> None:
         ModelUnavailable: it is neither.
     """
     with _explained():
-        if hub.has_files(CHECKER_REPO, CHECKER_FILES) is None:
+        if hub.cached_files(CHECKER_REPO, CHECKER_FILES) is None:
             hub.check_exists(CHECKER_REPO, token)
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from sd_api.app import create_app
 from sd_api.imaging.blending import composite
+from sd_api.models.device import DTYPES
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
@@ -34,8 +35,7 @@ def precision(request: pytest.FixtureRequest, make_settings: Callable[..., Setti
     settings = make_settings(dtype=request.param)
     services = build_services(settings)
     services.queue.start()
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[request.param]
-    yield create_app(settings, services).test_client(), dtype
+    yield create_app(settings, services).test_client(), DTYPES[request.param]
     assert services.queue.stop(timeout=60)
 
 
