@@ -1,13 +1,14 @@
 # make run   sets up and starts the server with the built-in model
 # make test  sets up and passes every check
 # make setup only sets up; does nothing when all is in place
+# make model makes the built-in model anew, which takes hours (tools/builtin_model/README.md)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: run setup test lint types imports unit lock
+.PHONY: run setup test lint types imports unit lock model
 
 run: setup
 	@$(BIN)/python server.py --demo
@@ -40,3 +41,7 @@ unit: setup
 # where pip chooses within the ranges of pyproject.toml.
 lock:
 	$(BIN)/python -m pip freeze --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt
+
+model: setup
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	$(BIN)/python -m tools.builtin_model all

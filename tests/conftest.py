@@ -9,9 +9,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from server_process import ServerProcess
+from tiny_model import tiny_model
 
 from sd_api.app import create_app
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import Services, build_services
 
@@ -28,7 +28,7 @@ def make_settings() -> SettingsFactory:
     """Settings for the built-in model, in fp32 so that pixels can be compared to the last bit."""
 
     def make(**changes: object) -> Settings:
-        values = {"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": "fp32", "port": 0, **changes}
+        values = {"model": str(tiny_model()), "device": "cpu", "dtype": "fp32", "port": 0, **changes}
         return Settings.model_validate(values)
 
     return make
@@ -37,7 +37,7 @@ def make_settings() -> SettingsFactory:
 @pytest.fixture(scope="session")
 def settings(make_settings: SettingsFactory) -> Settings:
     """A server with the built-in model and two custom ones, one of which needs no safety checker."""
-    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "My First Model", "url_path": "my_first_model"}
+    custom = {"model_path": str(tiny_model()), "ui_label": "My First Model", "url_path": "my_first_model"}
     return make_settings(
         hf_token="hf_" + "secret" * 5,
         custom_models=[
@@ -82,7 +82,7 @@ def start_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def start(*arguments: str, environment: dict[str, str] | None = None, **config: object) -> ServerProcess:
         path = tmp_path_factory.mktemp("server") / "config.json"
-        values = {"model": str(BUILTIN_MODEL), "port": 0, "device": "cpu", "dtype": "fp32"}
+        values = {"model": str(tiny_model()), "port": 0, "device": "cpu", "dtype": "fp32"}
         path.write_text(json.dumps(values | config), encoding="utf-8")
         # No network of its own accord: a test that needs the hub says so.
         offline = {"HF_HUB_OFFLINE": "1"} | (environment or {})

@@ -9,15 +9,15 @@ import safetensors.torch
 import torch
 from fake_hub import Repository
 from flask import Flask
+from tiny_model import tiny_model
 from werkzeug.test import TestResponse
 
 from sd_api.jobs.local import LocalQueue
 from sd_api.models.safety import CHECKER_REPO
-from sd_api.models.sources import BUILTIN_MODEL
 
 FORM = {"prompt": "a dog", "num_inference_steps": "2", "width": "64", "height": "64", "seed": "5"}
 UNET = "unet/diffusion_pytorch_model.safetensors"
-TINY = Repository.of(BUILTIN_MODEL)
+TINY = Repository.of(tiny_model())
 EVIL = b"raise SystemExit('code of a stranger ran')"
 
 

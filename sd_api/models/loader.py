@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import AutoencoderTiny, AutoPipelineForText2Image, DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
@@ -39,6 +39,8 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
         pipeline.register_modules(**components)
     else:
         pipeline = _load_directory(local_directory(source, token), device.torch_dtype, components)
+    if isinstance(pipeline.vae, AutoencoderTiny):
+        _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
     pipeline.to(device.device)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
@@ -78,6 +80,12 @@ def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) 
         return AutoPipelineForText2Image.from_pretrained(
             path, dtype=dtype, variant=_variant(path), local_files_only=True, **components
         )
+
+
+def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
+    """Make decoding in tiles work: diffusers takes the number of colours for the number of levels, right only for 8."""
+    vae.spatial_scale_factor = factor
+    vae.tile_latent_min_size = vae.tile_sample_min_size // factor
 
 
 def _variant(path: Path) -> str | None:

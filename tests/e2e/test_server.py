@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 from server_process import ServerProcess
-
-from sd_api.models.sources import BUILTIN_MODEL
+from tiny_model import tiny_model
 
 StartServer = Callable[..., ServerProcess]
 
@@ -24,7 +23,7 @@ LONG: dict[str, Any] = QUICK | {"num_inference_steps": 400}
 @pytest.fixture(scope="session")
 def server(start_server: StartServer) -> ServerProcess:
     """A server that is ready, for every test that leaves it as it was."""
-    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "My First Model", "url_path": "my_first_model"}
+    custom = {"model_path": str(tiny_model()), "ui_label": "My First Model", "url_path": "my_first_model"}
     server = start_server(
         custom_models=[custom],
         allowed_hosts=["studio.example", "my_pc"],

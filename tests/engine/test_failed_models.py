@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_model import tiny_model
 
 from sd_api.errors import ModelUnavailable
 from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.models import library
 from sd_api.models.safety import OFF
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -35,7 +35,7 @@ def request(settings: Settings, model: str | None = None) -> GenerationRequest:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(BUILTIN_MODEL, tmp_path / "copy"))
+    return Path(shutil.copytree(tiny_model(), tmp_path / "copy"))
 
 
 def test_a_damaged_model_is_named_with_its_fault_and_works_once_it_is_mended(
@@ -66,7 +66,7 @@ def test_files_that_only_look_right_are_refused_as_well(make_settings: Callable[
 
 
 def test_a_custom_model_works_while_the_main_one_does_not(make_settings: Callable[..., Settings], copy: Path) -> None:
-    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "Mine", "url_path": "mine"}
+    custom = {"model_path": str(tiny_model()), "ui_label": "Mine", "url_path": "mine"}
     (copy / "vae" / "config.json").unlink()
     settings = make_settings(model=str(copy), custom_models=[custom])
     engine = build_engine(settings)
@@ -78,7 +78,7 @@ def test_a_custom_model_works_while_the_main_one_does_not(make_settings: Callabl
 
 
 def test_custom_models_share_the_main_models_filter(make_settings: Callable[..., Settings]) -> None:
-    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "Mine", "url_path": "mine"}
+    custom = {"model_path": str(tiny_model()), "ui_label": "Mine", "url_path": "mine"}
     settings = make_settings(custom_models=[custom])
     engine = build_engine(settings)
     engine.load()

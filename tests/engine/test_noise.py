@@ -10,12 +10,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from pictures import half_mask, photograph
 from PIL import Image
+from tiny_model import tiny_model
 
 from sd_api.engine.noise import draw_in_full_precision
 from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GeneratedImage
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -53,7 +53,7 @@ def pixels(image: GeneratedImage) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_noise_in_half_precision_is_that_of_full_precision_rounded(dtype: torch.dtype) -> None:
-    pipeline = StableDiffusionPipeline.from_pretrained(BUILTIN_MODEL, dtype=dtype)
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_model(), dtype=dtype)
     draw_in_full_precision(pipeline)
 
     def draw(dtype: torch.dtype) -> torch.Tensor:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from flask.testing import FlaskClient
 from pictures import from_base64, half_mask, photograph, to_base64
+from tiny_model import tiny_model
 
 from sd_api.app import create_app
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import Services, build_services
 
@@ -22,7 +22,7 @@ MASK = {"mask_image": to_base64(half_mask(64, 64))}
 @pytest.fixture(scope="module")
 def strict(make_settings: Callable[..., Settings]) -> Iterator[FlaskClient]:
     """A server whose real safety checker was made to flag everything."""
-    custom = {"model_path": str(BUILTIN_MODEL), "ui_label": "A", "url_path": "a"}
+    custom = {"model_path": str(tiny_model()), "ui_label": "A", "url_path": "a"}
     settings = make_settings(custom_models=[custom, custom | {"url_path": "b", "requires_safety_checker": False}])
     services = build_services(settings)
     services.queue.start()

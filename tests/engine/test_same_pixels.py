@@ -16,11 +16,11 @@ from diffusers import (
 from flask.testing import FlaskClient
 from pictures import from_base64, half_mask, photograph, to_base64
 from PIL import Image
+from tiny_model import tiny_model
 
 from sd_api.app import create_app
 from sd_api.imaging.blending import composite
 from sd_api.models.device import DTYPES
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
 
@@ -40,7 +40,7 @@ def precision(request: pytest.FixtureRequest, make_settings: Callable[..., Setti
 
 
 def by_hand(pipeline_class: Any, dtype: torch.dtype, scheduler: Any = None, **arguments: Any) -> Image.Image:
-    pipeline = pipeline_class.from_pretrained(BUILTIN_MODEL, dtype=dtype)
+    pipeline = pipeline_class.from_pretrained(tiny_model(), dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     if scheduler is not None:
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)

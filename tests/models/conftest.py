@@ -10,10 +10,10 @@ from hub_app import App, make_repositories
 from huggingface_hub import close_session, constants
 from original_layout import to_original_layout
 from safetensors.torch import save_file
+from tiny_model import tiny_model
 
 from sd_api.app import create_app
 from sd_api.models.checkpoint_file import load_checkpoint_file
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
 
@@ -63,8 +63,8 @@ def start(make_settings: Callable[..., Settings], cache: Path) -> Iterator[Start
 def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The built-in model as a single file, which has no safety checker."""
     path = tmp_path / "model.safetensors"
-    save_file(to_original_layout(StableDiffusionPipeline.from_pretrained(BUILTIN_MODEL)), path)
+    save_file(to_original_layout(StableDiffusionPipeline.from_pretrained(tiny_model())), path)
     # It is smaller than any model of its architecture.
     assert load_checkpoint_file.__kwdefaults__ is not None
-    monkeypatch.setitem(load_checkpoint_file.__kwdefaults__, "sd1_config", BUILTIN_MODEL)
+    monkeypatch.setitem(load_checkpoint_file.__kwdefaults__, "sd1_config", tiny_model())
     return str(path)

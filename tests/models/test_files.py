@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_model import tiny_model
 
 from sd_api.models.files import find_faults, find_source_faults
-from sd_api.models.sources import BUILTIN_MODEL, HubModel, ModelDirectory, ModelFile
+from sd_api.models.sources import HubModel, ModelDirectory, ModelFile
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 12345\n"
 WEB_PAGE = b"\n<!DOCTYPE html>\n<html><body>Not found</body></html>"
@@ -24,7 +25,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A copy of the built-in model, to be damaged."""
-    return shutil.copytree(BUILTIN_MODEL, tmp_path / "model")
+    return shutil.copytree(tiny_model(), tmp_path / "model")
 
 
 def faults(directory: Path) -> list[str]:
@@ -268,7 +269,7 @@ def test_a_folder_in_a_files_place(model: Path) -> None:
 def test_checking_does_not_import_torch(repository: Path) -> None:
     code = (
         "import sys; from sd_api.models.files import find_source_faults; "
-        f"print(find_source_faults({str(BUILTIN_MODEL)!r})); "
+        f"print(find_source_faults({str(tiny_model())!r})); "
         "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)

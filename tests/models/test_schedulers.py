@@ -6,10 +6,10 @@ import pytest
 from diffusers import DDPMScheduler, PNDMScheduler
 from flask.testing import FlaskClient
 from pictures import half_mask, photograph, to_base64
+from tiny_model import tiny_model
 
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.models.schedulers import make_scheduler, scheduler_name
-from sd_api.models.sources import BUILTIN_MODEL
 
 IMAGES = {"init_image": to_base64(photograph(64, 64)), "mask_image": to_base64(half_mask(64, 64))}
 FORM = {"prompt": "a dog", "num_inference_steps": 3, "seed": 5, "width": 64, "height": 64}
@@ -17,7 +17,7 @@ FORM = {"prompt": "a dog", "num_inference_steps": 3, "seed": 5, "width": 64, "he
 
 @pytest.fixture(scope="module")
 def own() -> Any:
-    return PNDMScheduler.from_pretrained(BUILTIN_MODEL, subfolder="scheduler")
+    return PNDMScheduler.from_pretrained(tiny_model(), subfolder="scheduler")
 
 
 @pytest.mark.parametrize("path", ["/txt2img", "/img2img", "/masking"])

@@ -1,16 +1,19 @@
-"""Write the built-in model: a complete Stable Diffusion 1.x directory with small seeded random weights.
+"""A complete Stable Diffusion 1.x model with small seeded random weights, for tests that need no meaning.
 
 Every component is the published models' own class, made small, so that code which runs this one
-runs those too. The same library versions write the same bytes on every run.
+runs those too: also what the built-in model has not, such as the larger autoencoder's layers.
 """
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from math import comb
 from pathlib import Path
 from types import MappingProxyType
 
-import click
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -25,8 +28,6 @@ from transformers import (
     CLIPVisionConfig,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-DEFAULT_OUT = Path(__file__).parents[2] / "sd_api" / "models" / "builtin"
 
 # Chosen by eye, together, from sheets of pictures. Strong cross attention is what lets a prompt
 # decide the picture; the decoder's last layer sets the contrast, short of saturation.
@@ -195,12 +196,10 @@ def write_model(out: Path) -> None:
     (out / "tokenizer" / "special_tokens_map.json").write_text(special_tokens + "\n", encoding="utf-8")
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_OUT)
-def main(out: Path) -> None:
-    """Write the built-in model into the directory --out."""
-    write_model(out)
-
-
-if __name__ == "__main__":
-    main()
+@cache
+def tiny_model() -> Path:
+    """The directory of the model, made on first use and gone when the tests end. Do not change it."""
+    directory = Path(tempfile.mkdtemp(prefix="tiny-model-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    write_model(directory)
+    return directory
