@@ -34,7 +34,7 @@ class MuonWithAdamW:
         for weight, view in zip(self._weights, self._views, strict=True):
             view.grad = None if weight.grad is None else _as_matrix(weight.grad)
             weight.grad = None
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
         self._adamw.step()
         self._adamw.zero_grad()
 
