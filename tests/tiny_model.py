@@ -5,7 +5,6 @@ runs those too: also what the built-in model has not, such as the larger autoenc
 """
 
 import atexit
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,12 +21,12 @@ from torch import nn
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
-    CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
     CLIPVisionConfig,
 )
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from tools.builtin_model.text import bytewise_tokenizer, save_tokenizer, text_config
 
 # Chosen by eye, together, from sheets of pictures. Strong cross attention is what lets a prompt
 # decide the picture; the decoder's last layer sets the contrast, short of saturation.
@@ -36,33 +35,8 @@ UNET_GAINS = {"attn2.to_q": 8.0, "attn2.to_out": 6.0, "conv_out": 3.0}
 VAE_GAINS = {"decoder.conv_out": 0.5}
 
 TEXT_WIDTH = 64
-TEXT_POSITIONS = 77
 SAFETY_WIDTH = 32
 SAFETY_PIXELS = 32
-
-
-def make_tokenizer() -> CLIPTokenizer:
-    """Every byte is a token, inside a word and at its end; nothing is merged, so any text tokenizes."""
-    symbols = list(bytes_to_unicode().values())
-    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TEXT_POSITIONS)
-
-
-def make_text_config(tokenizer: CLIPTokenizer, width: int) -> CLIPTextConfig:
-    """The configuration of a two-layer text encoder for the tokenizer's ids."""
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=4 * width,
-        projection_dim=width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=TEXT_POSITIONS,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
 
 
 def make_unet() -> UNet2DConditionModel:
@@ -105,9 +79,10 @@ def make_safety_checker(tokenizer: CLIPTokenizer) -> StableDiffusionSafetyChecke
         num_hidden_layers=2,
         num_attention_heads=4,
     )
-    text_config = make_text_config(tokenizer, SAFETY_WIDTH)
     return StableDiffusionSafetyChecker(
-        CLIPConfig(vision_config=vision_config, text_config=text_config, projection_dim=SAFETY_WIDTH)
+        CLIPConfig(
+            vision_config=vision_config, text_config=text_config(tokenizer, SAFETY_WIDTH), projection_dim=SAFETY_WIDTH
+        )
     )
 
 
@@ -174,12 +149,12 @@ def write_model(out: Path) -> None:
     Args:
         out: the directory that is to hold ``model_index.json``; it is made where it is missing.
     """
-    tokenizer = make_tokenizer()
+    tokenizer = bytewise_tokenizer()
     pipeline = StableDiffusionPipeline(
         # Half precision halves the files. Diffusers reads it as single precision unless told otherwise;
         # transformers would not, so its models stay in single precision.
         vae=seed_weights(make_vae(), VAE_GAINS).half(),
-        text_encoder=seed_weights(CLIPTextModel(make_text_config(tokenizer, TEXT_WIDTH))),
+        text_encoder=seed_weights(CLIPTextModel(text_config(tokenizer, TEXT_WIDTH))),
         tokenizer=tokenizer,
         unet=seed_weights(make_unet(), UNET_GAINS).half(),
         scheduler=make_scheduler(),
@@ -189,11 +164,7 @@ def write_model(out: Path) -> None:
     # The name that published models have in model_index.json, whichever of the two classes it gets here.
     pipeline.register_to_config(feature_extractor=("transformers", "CLIPImageProcessor"))
     pipeline.save_pretrained(out)
-
-    # Published models have the tokenizer in these older files too, and older loaders ask for them.
-    tokenizer.backend_tokenizer.model.save(str(out / "tokenizer"))
-    special_tokens = json.dumps(tokenizer.special_tokens_map, indent=2, sort_keys=True)
-    (out / "tokenizer" / "special_tokens_map.json").write_text(special_tokens + "\n", encoding="utf-8")
+    save_tokenizer(tokenizer, out / "tokenizer")
 
 
 @cache

@@ -10,9 +10,8 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from .captions import UNSEEN, fill
-from .icons import bodies, render
 from .judge import Judge, name_background
-from .scenes import random_scene, thing_icons
+from .scenes import random_other_icon, random_scene, thing_icons
 from .things import BLOCKED, COLOURS, THINGS
 
 FIRST_SEED = 1_000_000
@@ -93,7 +92,6 @@ def evaluate_checker(model: Path, icons: Path, count: int) -> dict[str, Any]:
     rng = np.random.default_rng(FIRST_SEED)
     drawn = thing_icons(icons)
     others = [icon for thing, icon in drawn.items() if thing != BLOCKED]
-    names = sorted(name for name in bodies(icons) if name not in THINGS.values())
 
     def share(kind: str) -> float:
         flags: list[bool] = []
@@ -103,7 +101,7 @@ def evaluate_checker(model: Path, icons: Path, count: int) -> dict[str, Any]:
             elif kind == "things":
                 icon = others[number % len(others)]
             else:
-                icon = render(bodies(icons)[names[rng.integers(len(names))]], 256)
+                icon = random_other_icon(rng, icons, 256)
             width, height = rng.choice([256, 320, 384], size=2)
             flags += flagged(pipeline, [random_scene(rng, icon, int(width), int(height)).draw()])
         return float(np.mean(flags))

@@ -8,10 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
-from .icons import bodies, render
 from .judge import PIXELS
-from .scenes import random_scene, thing_icons
-from .things import THINGS
+from .scenes import random_other_icon, random_scene, thing_icons
 from .training import SEED, Log, Timer, learning_rate
 
 BATCH = 64
@@ -37,7 +35,6 @@ class SmallScenes:
         rng = np.random.default_rng(SEED)
         drawn = {thing: icon.resize((192, 192)) for thing, icon in thing_icons(icons).items()}
         self.things = list(drawn)
-        names = sorted(name for name in bodies(icons) if name not in THINGS.values())
         pictures, labels = [], []
         for index in range(POOL):
             label = index % len(self.things)
@@ -48,7 +45,7 @@ class SmallScenes:
             if label < len(self.things):
                 icon = drawn[self.things[label]]
             else:
-                icon = render(bodies(icons)[names[rng.integers(len(names))]], 192)
+                icon = random_other_icon(rng, icons, 192)
             picture = _no_thing(rng) if label == len(self.things) and rng.random() < 0.2 else _small(rng, icon)
             pictures.append(np.asarray(picture))
             labels.append(label)

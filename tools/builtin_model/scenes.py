@@ -45,6 +45,17 @@ def thing_icons(icons: Path) -> dict[str, Image.Image]:
     return {thing: render(bodies(icons)[name]) for thing, name in THINGS.items()}
 
 
+def random_other_icon(rng: np.random.Generator, icons: Path, pixels: int) -> Image.Image:
+    """An icon that is none of the things, rendered ``pixels`` wide."""
+    names = _other_names(icons)
+    return render(bodies(icons)[names[rng.integers(len(names))]], pixels)
+
+
+@cache
+def _other_names(icons: Path) -> list[str]:
+    return sorted(name for name in bodies(icons) if name not in THINGS.values())
+
+
 def random_scene(
     rng: np.random.Generator, icon: Image.Image, width: int = 512, height: int = 512, colour: str | None = None
 ) -> Scene:

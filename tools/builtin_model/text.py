@@ -1,6 +1,7 @@
 """The tokenizer and the text encoder: CLIP's own classes, made small."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, trainers
@@ -14,18 +15,17 @@ POSITIONS = 77
 
 
 def make_tokenizer() -> CLIPTokenizer:
-    """Every byte is a token, inside a word and at its end, so any text tokenizes; known words are one token each."""
+    """One whose known words are one token each."""
+    return bytewise_tokenizer(_learn_merges(bytewise_tokenizer()))
+
+
+def bytewise_tokenizer(merges: Sequence[tuple[str, str]] = ()) -> CLIPTokenizer:
+    """Every byte is a token, inside a word and at its end, so any text tokenizes; so is what merges make of them."""
     symbols = list(bytes_to_unicode().values())
-    base = [*symbols, *(f"{symbol}</w>" for symbol in symbols)]
-    merges = _learn_merges(_from_parts(base, []))
-    return _from_parts(base, merges)
-
-
-def _from_parts(base: list[str], merges: list[tuple[str, str]]) -> CLIPTokenizer:
-    tokens = [*base, *("".join(pair) for pair in merges), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(
-        vocab={token: index for index, token in enumerate(tokens)}, merges=merges, model_max_length=POSITIONS
-    )
+    merged = ("".join(pair) for pair in merges)
+    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *merged, "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=list(merges), model_max_length=POSITIONS)
 
 
 def _learn_merges(bytewise: CLIPTokenizer) -> list[tuple[str, str]]:
