@@ -17,6 +17,8 @@ SIDES = ((140, 220), (220, 290), (280, 360), (340, 440), (340, 440), (440, 600))
 MARGIN = 3
 """Cells around a thing that are encoded with it; the outer ones are cut off, because a border colours them."""
 CUT = 2
+NATIVE = 32
+"""The side in cells of a picture of the model's own size."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Canvases:
         count: int,
         height: int,
         width: int,
-        share: tuple[float, float] = (0.55, 0.9),
+        share: tuple[float, float],
     ) -> tuple[torch.Tensor, list[tuple[str | None, str]]]:
         """Latents of shape (count, 4, height, width) and what each shows, as (thing, colour).
 
@@ -86,7 +88,7 @@ class Canvases:
             count: how many.
             height: in cells of 16 pixels.
             width: in cells.
-            share: the least and the greatest size of a thing, as parts of the shorter side.
+            share: the least and the greatest size of a thing, as parts of the shorter side, or of the native one's.
         """
         backgrounds, fitting = self._background_latents(height, width), self._patches_for(min(height, width), *share)
         latents = torch.empty(count, 4, height, width)
@@ -105,7 +107,8 @@ class Canvases:
         return latents, shown
 
     def _patches_for(self, shorter: int, low: float, high: float) -> list[Patch]:
-        """Those of a size between two parts of a canvas's shorter side."""
+        """Those of a size between two parts of a canvas's shorter side; on larger ones as large as on the native."""
+        shorter = min(shorter, NATIVE)
         key = (shorter, low, high)
         if key not in self._fitting:
             least, most = low * shorter + 2, min(high * shorter + 2, shorter)

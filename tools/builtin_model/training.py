@@ -27,7 +27,7 @@ class Log:
 
 
 def learning_rate(progress: float, peak: float) -> float:
-    """Up in the first hundredth, level, and down to nearly nothing in the last quarter.
+    """Up in the first hundredth, level, and down to nearly nothing in the last third.
 
     Level for most of the way, so that a run can be made longer before it ends (arXiv 2405.18392).
 
@@ -35,7 +35,7 @@ def learning_rate(progress: float, peak: float) -> float:
         progress: 0 at the start of the training, 1 at its end.
         peak: the highest rate.
     """
-    return peak * max(0.01, min(1.0, (progress + 0.0002) / 0.01, (1 - progress) / 0.25))
+    return peak * max(0.01, min(1.0, (progress + 0.0002) / 0.01, (1 - progress) / 0.35))
 
 
 def save(path: Path, **parts: Any) -> None:

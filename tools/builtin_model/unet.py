@@ -17,8 +17,8 @@ from .optimizer import MuonWithAdamW
 from .training import SEED, Log, Timer, learning_rate, load, save
 
 BATCH = 32
-PEAK_LEARNING_RATE = 1e-3
-EMA_DECAY = 0.998
+PEAK_LEARNING_RATE = 1.5e-3
+EMA_DECAY = 0.995
 FIRST_PHASE = 0.4
 """The part of the time in which things are learned at one scale only, before pictures of other sizes come in."""
 SIZES = ((16, 16), (24, 24), (32, 24), (24, 32), (40, 40), (48, 32), (32, 48), (48, 48))
@@ -61,8 +61,6 @@ class Trainer:
         unet: Any = make_unet().to(memory_format=torch.channels_last)
         # The fused kernel's backward pass takes eight times as long on a CPU.
         unet.set_attn_processor(AttnProcessor())
-        # One compilation takes two minutes, so only for the two sizes that most batches have.
-        self._compiled: Any = torch.compile(unet, dynamic=False)
         self._models: Any = torch.nn.ModuleDict(
             {"unet": unet, "text_encoder": text_training.pretrained(folder, self._tokenizer)}
         )
@@ -102,18 +100,20 @@ class Trainer:
 
     def _train_step(self, progress: float) -> float:
         """One batch."""
-        height, width, unet, share = 32, 32, self._compiled, (0.55, 0.9)
+        height, width, share = 32, 32, (0.6, 0.9)
         if progress < FIRST_PHASE:
             # Things as large as at the native size, on less background: nearly twice as many in the same time.
             height, width, share = 24, 24, (0.84, 0.92)
-        elif self._rng.random() < 0.4:
-            (height, width), unet = SIZES[self._rng.integers(len(SIZES))], self._models["unet"]
-        latents, shown = self._canvases.batch(self._rng, BATCH, height, width, share)
+        elif self._rng.random() < 0.2:
+            height, width = SIZES[self._rng.integers(len(SIZES))]
+        # Larger ones take as long as those of the native size.
+        count = min(BATCH, BATCH * 32 * 32 // (height * width))
+        latents, shown = self._canvases.batch(self._rng, count, height, width, share)
         latents = latents.to(memory_format=torch.channels_last)
         captions = [caption(self._rng, *what) for what in shown]
-        # One from each of BATCH equal parts of the range: the loss then varies less between batches.
+        # One from each of ``count`` equal parts of the range: the loss then varies less between batches.
         # More of them where there is more noise, because that is where it is settled what the picture shows.
-        places = ((torch.arange(BATCH) + torch.rand(BATCH)) / BATCH) ** 0.75
+        places = ((torch.arange(count) + torch.rand(count)) / count) ** 0.75
         timesteps = (places * 1000).long().clamp(max=999)
         noise = torch.randn_like(latents)
         noisy = self._noise.add_noise(latents, noise, timesteps)
@@ -121,16 +121,16 @@ class Trainer:
         ids = self._tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with torch.autocast("cpu", torch.bfloat16):
             states = self._models["text_encoder"](ids).last_hidden_state
-            predicted = unet(noisy, timesteps, states).sample
+            predicted = self._models["unet"](noisy, timesteps, states).sample
         loss = (predicted.float() - target).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._models.parameters(), 1.0)
         # The course follows the time, because a faster machine does more steps in it.
         self._optimizer.step(learning_rate(progress, PEAK_LEARNING_RATE))
         self._step += 1
-        self._samples += BATCH
+        self._samples += count
         self._average()
-        return float(loss)
+        return loss.item()
 
     @torch.no_grad()
     def _average(self) -> None:
