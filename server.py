@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sd_api import __version__
 from sd_api.app import create_app
@@ -63,7 +64,9 @@ def main(config: Path, host: str | None, port: int | None, device: str | None, d
     log.info("sd-api-server %s", __version__)
     services = build_services(settings)
     services.queue.start()
-    serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
+    # Lines of the log go above the bar of a running job, not into it.
+    with logging_redirect_tqdm():
+        serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
     services.queue.stop(timeout=PATIENCE)
     log.info("Stopped.")
     # A thread inside torch, in a download or with an answer that its client does not read cannot be

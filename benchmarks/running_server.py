@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from sd_api.app import create_app
+from sd_api.jobs.local import LocalQueue
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.serving import SPARE_THREADS, Edge, listen
 from sd_api.settings import Settings
@@ -14,9 +15,20 @@ from sd_api.wiring import build_services
 
 
 @contextmanager
+def running_queue(dtype: str) -> Iterator[LocalQueue]:
+    """A queue with the built-in model, on the CPU in ``dtype``; it stops when the block ends."""
+    queue = build_services(_settings(dtype)).queue
+    queue.start()
+    try:
+        yield queue
+    finally:
+        queue.stop(timeout=10)
+
+
+@contextmanager
 def running_server(dtype: str) -> Iterator[str]:
     """The URL of a server on a free port, on the CPU in ``dtype``; it stops when the block ends."""
-    settings = Settings.model_validate({"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": dtype, "port": 0})
+    settings = _settings(dtype)
     services = build_services(settings)
     services.queue.start()
     listener = listen(settings.host, settings.port)
@@ -31,3 +43,7 @@ def running_server(dtype: str) -> Iterator[str]:
         services.queue.stop(timeout=10)
         server.should_exit = True
         thread.join()
+
+
+def _settings(dtype: str) -> Settings:
+    return Settings.model_validate({"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": dtype, "port": 0})

@@ -7,6 +7,7 @@ from sd_api.web import health
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import install_guards
+from sd_api.web.plugin import jobs
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.wiring import Services
@@ -27,5 +28,6 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.before_request(refuse_while_stopping)
     register_error_handlers(app, failure, settings.limits)
     app.register_blueprint(plugin.make_blueprint(settings, services.queue))
+    app.register_blueprint(jobs.make_blueprint(services.queue))
     app.register_blueprint(health.make_blueprint(services.queue))
     return app

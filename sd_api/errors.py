@@ -12,7 +12,9 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── InvalidField         400  a field's text or image is not what it should be
     │   │   └── OutOfLimits      422  well-formed, but outside the configured limits
     │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
-    │   └── UnknownModel         404  no custom model has that url_path
+    │   ├── UnknownModel         404  no custom model has that url_path
+    │   ├── UnknownJob           404  no job has that id, or none any more
+    │   └── JobIdTaken           409  the client chose the id of another job
     ├── JobCancelled             409  somebody stopped the job
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
@@ -82,6 +84,18 @@ class UnknownModel(RequestError):
     """No model has that name."""
 
     status = 404
+
+
+class UnknownJob(RequestError):
+    """No job has that id, or none any more."""
+
+    status = 404
+
+
+class JobIdTaken(RequestError):
+    """The id that the client chose is another job's."""
+
+    status = 409
 
 
 class OutOfLimits(InvalidField):

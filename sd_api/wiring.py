@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
 
@@ -23,11 +24,13 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Make the services; ``services.queue.start()`` begins to load the model."""
+    label = parse_source(settings.model).label
     return Services(
         LocalQueue(
             make_engine=lambda: build_engine(settings),
-            loading=EngineStatus("loading", parse_source(settings.model).label),
-            max_waiting=settings.limits.max_queued_requests,
+            loading=EngineStatus("loading", label),
+            limits=settings.limits,
+            listeners=(TerminalProgress(label),),
         )
     )
 
@@ -43,8 +46,11 @@ def build_engine(settings: Settings) -> Engine:
     from sd_api.engine.engine import DiffusersEngine
     from sd_api.models.device import choose_device
     from sd_api.models.library import ModelLibrary
+    from sd_api.models.memory import keep_freed_memory
 
     device = choose_device(settings.device, settings.dtype)
+    if device.device.type == "cpu":
+        keep_freed_memory()
     log.info("Device: %s, %s", device.device, device.device_reason)
     log.info("Precision: %s, %s", device.dtype, device.dtype_reason)
     return DiffusersEngine(ModelLibrary(settings, device), device, parse_source(settings.model).label)

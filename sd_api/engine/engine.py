@@ -1,30 +1,28 @@
-"""The engine: a request in, finished PNG files out. Knows nothing of HTTP or of queues."""
+"""The engine: requests in, finished PNG files out. Knows nothing of HTTP or of queues."""
 
 import logging
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from PIL import Image
 
-from sd_api.engine.arguments import pipeline_arguments
-from sd_api.engine.memory import free_memory, out_of_memory_as_ours
-from sd_api.engine.noise import HALF_PRECISIONS, draw_in_full_precision
-from sd_api.errors import OutOfMemory, ServerError
-from sd_api.generation.engine import EngineStatus, OnProgress, Progress
-from sd_api.generation.metadata import parameters_text
+from sd_api.engine.batch import Member, Picture, members_of
+from sd_api.engine.decoding import decode
+from sd_api.engine.denoising import Denoiser
+from sd_api.engine.finishing import finish
+from sd_api.errors import GenerationFailed, OutOfMemory, ServerError, log_unexpected
+from sd_api.generation.engine import EngineStatus, Run
 from sd_api.generation.request import GenerationRequest
-from sd_api.generation.result import GeneratedImage, GenerationResult
-from sd_api.imaging.blending import composite
-from sd_api.imaging.encoding import encode_png
-from sd_api.imaging.sizing import crop
 from sd_api.models.device import DeviceChoice
 from sd_api.models.library import LoadedModel, ModelLibrary
-from sd_api.models.schedulers import scheduler_name
+from sd_api.models.memory import free_memory, out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
+
+# Beyond this a GPU gains nothing, and a cancelled picture is computed for longer in vain.
+MAX_AT_ONCE = 16
 
 
 class DiffusersEngine:
@@ -54,20 +52,69 @@ class DiffusersEngine:
 
     def status(self) -> EngineStatus:
         """See Engine."""
-        return self._status
+        return replace(self._status, models=self._library.memory())
 
-    def generate(self, request: GenerationRequest, on_progress: OnProgress) -> GenerationResult:
+    def at_once(self) -> int:
+        """See Engine."""
+        # A batch gains nothing on a CPU and costs memory; on MPS diffusers' guide advises against it.
+        return MAX_AT_ONCE if self._device.device.type == "cuda" else 1
+
+    def generate(self, runs: Sequence[Run]) -> None:
         """See Engine."""
         started = time.monotonic()
-        on_progress(Progress("loading"))
+        members = [Member(run) for run in runs]
+        for member in members:
+            member.report("loading")
+        request = runs[0].request
         model = self._model(request.model)
         safety = self._library.safety_filter(model, request.safety_checker)
-        pipeline = model.pipeline(request.mode, request.scheduler, safety)
-        if self._device.torch_dtype in HALF_PRECISIONS:
-            draw_in_full_precision(pipeline)
-        images = self._make_images(pipeline, model, request, on_progress)
-        log.info("%s", _summary(request, model, time.monotonic() - started))
-        return GenerationResult(tuple(images))
+        denoiser = Denoiser(model.pipeline(request.mode, request.scheduler, safety), model)
+        at_once = self.at_once()
+        while pictures := [picture for member in members for picture in member.remaining()][:at_once]:
+            at_once = self._pass(denoiser, model, pictures)
+        count = sum(len(run.request.seeds) for run in runs)
+        log.info("%s", _summary(request, model, count, time.monotonic() - started))
+
+    def _pass(self, denoiser: Denoiser, model: LoadedModel, pictures: Sequence[Picture]) -> int:
+        """Make some pictures at once; what goes wrong ends their runs, or has them made with fewer at once.
+
+        Returns:
+            How many to make at once from now on.
+        """
+        try:
+            with torch.inference_mode(), out_of_memory_as_ours():
+                self._make(denoiser, model, pictures)
+        except OutOfMemory:
+            free_memory()
+            log.warning("Out of memory with %d at once", len(pictures))
+            if len(pictures) == 1 and not self._library.make_room_for(model):
+                pictures[0].member.fail(_nothing_smaller(pictures[0].request))
+            elif len(pictures) > 1:
+                for member in members_of(pictures):
+                    member.warn(f"Memory ran out with {len(pictures)} pictures at once, so fewer were made at a time.")
+            return max(1, len(pictures) // 2)
+        except Exception as error:
+            if len(members_of(pictures)) > 1:
+                # One of them may be the reason; alone, each ends as it deserves.
+                log.warning("A batch of %d failed (%s); making its pictures one by one", len(pictures), error)
+                return 1
+            ours = error if isinstance(error, ServerError) else None
+            pictures[0].member.fail(ours or GenerationFailed(log_unexpected(log, error, pictures[0].request.mode)))
+            # The frames of the trace hold the tensors.
+            traceback.clear_frames(error.__traceback__)
+        return len(pictures)
+
+    def _make(self, denoiser: Denoiser, model: LoadedModel, pictures: Sequence[Picture]) -> None:
+        """Denoise, decode and finish pictures; their runs are told, and get what is finished."""
+        rows, latents = denoiser.denoise(pictures)
+        if not rows:
+            return
+        warnings: list[str] = []
+        images, flags = decode(denoiser.pipeline, latents, warnings)
+        for picture, image, nsfw in zip(rows, images, flags, strict=True):
+            for warning in warnings:
+                picture.member.warn(warning)
+            picture.member.add(finish(picture, image, nsfw=nsfw, scheduler=denoiser.scheduler, model=model.label))
 
     def _model(self, name: str | None) -> LoadedModel:
         """A model from the library; what happens to the main one is kept for ``status``."""
@@ -96,95 +143,16 @@ class DiffusersEngine:
                 'GPU, configure fewer models, or set "device": "cpu".'
             ) from None
 
-    def _make_images(
-        self, pipeline: Any, model: LoadedModel, request: GenerationRequest, on_progress: OnProgress
-    ) -> list[GeneratedImage]:
-        """Make every picture; where memory runs out, fewer at once, and at last in tiles."""
-        images: list[GeneratedImage] = []
-        at_once = self._images_at_once(len(request.seeds))
-        tiled = False
-        try:
-            while remaining := request.seeds[len(images) :]:
-                try:
-                    with out_of_memory_as_ours():
-                        images += self._run(pipeline, model, request, remaining[:at_once], on_progress)
-                except OutOfMemory:
-                    if at_once == 1 and tiled:
-                        raise _nothing_smaller(request) from None
-                    log.warning("Out of memory with %d at once%s", at_once, ", tiled" if tiled else "")
-                    if at_once > 1:
-                        at_once //= 2
-                    else:
-                        tiled = True
-                        pipeline.vae.enable_slicing()
-                        pipeline.vae.enable_tiling()
-                    free_memory()
-        finally:
-            if tiled:
-                # The autoencoder is shared by every later run.
-                pipeline.vae.disable_slicing()
-                pipeline.vae.disable_tiling()
-        return images
-
-    def _images_at_once(self, count: int) -> int:
-        # A batch gains nothing on a CPU and costs memory; on MPS diffusers' guide advises against it.
-        return count if self._device.device.type == "cuda" else 1
-
-    def _run(
-        self,
-        pipeline: Any,
-        model: LoadedModel,
-        request: GenerationRequest,
-        seeds: Sequence[int],
-        on_progress: OnProgress,
-    ) -> list[GeneratedImage]:
-        def report_step(running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-            on_progress(Progress("denoising", step + 1, running.num_timesteps))
-            if step + 1 == running.num_timesteps:
-                on_progress(Progress("decoding"))
-            return {}
-
-        with torch.inference_mode():
-            output = pipeline(
-                **pipeline_arguments(request, seeds, model.size_multiple), callback_on_step_end=report_step
-            )
-        # None without a filter; pipelines of later architectures have no such field at all.
-        flags = getattr(output, "nsfw_content_detected", None) or [False] * len(seeds)
-        scheduler = scheduler_name(pipeline.scheduler)
-        return [
-            GeneratedImage(
-                png=encode_png(
-                    _finish(image, request, nsfw),
-                    parameters=parameters_text(request, seed=seed, scheduler=scheduler, model=model.label),
-                ),
-                seed=seed,
-                nsfw=nsfw,
-            )
-            for image, seed, nsfw in zip(output.images, seeds, map(bool, flags), strict=True)
-        ]
-
-
-def _finish(image: Image.Image, request: GenerationRequest, nsfw: bool) -> Image.Image:
-    """Take the padding off, and put what the mask keeps back; a flagged picture stays black all over."""
-    image = crop(image, (request.width, request.height))
-    if request.init_image is not None:
-        if request.mask_image is not None and not nsfw:
-            image = composite(request.init_image, image, request.mask_image)
-        if profile := request.init_image.info.get("icc_profile"):
-            image.info["icc_profile"] = profile
-    return image
-
 
 def _nothing_smaller(request: GenerationRequest) -> OutOfMemory:
     return OutOfMemory(
-        f"There is not enough memory for a picture of {request.width}×{request.height}, not even one at a time and "
-        "decoded in tiles. Try a smaller size, close other programs that use the GPU, or set "
+        f"There is not enough memory for a picture of {request.width}×{request.height}, not even for one at a "
+        "time. Try a smaller size, close other programs that use the GPU, or set "
         '"device": "cpu" in the configuration.'
     )
 
 
-def _summary(request: GenerationRequest, model: LoadedModel, seconds: float) -> str:
-    count = len(request.seeds)
+def _summary(request: GenerationRequest, model: LoadedModel, count: int, seconds: float) -> str:
     return (
         f"{request.mode} with {model.label}: {count} picture{'s' if count > 1 else ''} of "
         f"{request.width}×{request.height}, {request.num_inference_steps} steps, "

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-HALF_PRECISIONS = (torch.float16, torch.bfloat16)
+from sd_api.models.device import HALF_PRECISIONS
 
 
 def draw_in_full_precision(pipeline: Any) -> None:

@@ -1,9 +1,10 @@
 """What the queue needs of an engine; ``jobs`` and ``engine`` meet only here."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from sd_api.errors import ServerError
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
 
@@ -16,8 +17,8 @@ class Progress:
 
     Attributes:
         phase: what is being done now.
-        step: the steps of this phase that are done, 0 to ``steps``.
-        steps: the steps that this phase has; 0 where it has none to count.
+        step: the denoising steps that are done, 0 to ``steps``; those of each picture are counted.
+        steps: those that there are, of all pictures; 0 while that is not known.
     """
 
     phase: Phase
@@ -25,8 +26,47 @@ class Progress:
     steps: int = 0
 
 
-OnProgress = Callable[[Progress], None]
-"""Is told of every step, from the engine's thread; what it raises stops the generation."""
+class Run(Protocol):
+    """One request on its way through an engine, and whoever waits for it."""
+
+    @property
+    def request(self) -> GenerationRequest:
+        """What to make."""
+
+    @property
+    def preview_wanted(self) -> bool:
+        """Whether somebody looks at previews now."""
+
+    def report(self, progress: Progress) -> None:
+        """Be told of a step.
+
+        Raises:
+            JobCancelled: nobody wants this run any more.
+        """
+
+    def show(self, preview: bytes) -> None:
+        """Be shown a small PNG of how the first picture looks now."""
+
+    def finish(self, result: GenerationResult) -> None:
+        """End well; after any other end it changes nothing."""
+
+    def fail(self, error: ServerError) -> None:
+        """End badly; after any other end it changes nothing."""
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """A model that is loaded.
+
+    Attributes:
+        model: its label.
+        bytes: the size of its weights.
+        on_device: whether it is where it runs, rather than in the host's memory for the time being.
+    """
+
+    model: str
+    bytes: int
+    on_device: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +79,7 @@ class EngineStatus:
         device: for example ``cuda:0``; None until it has been chosen.
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.
+        models: those that are loaded.
     """
 
     state: Literal["loading", "ready", "failed"]
@@ -46,20 +87,25 @@ class EngineStatus:
     device: str | None = None
     dtype: str | None = None
     message: str | None = None
+    models: tuple[ModelMemory, ...] = ()
 
 
 class Engine(Protocol):
-    """Makes pictures, one request at a time, always called from the same thread."""
+    """Makes pictures, always called from the same thread."""
 
     def load(self) -> None:
         """Load the main model; a failure is not raised but told by ``status``."""
 
-    def generate(self, request: GenerationRequest, on_progress: OnProgress) -> GenerationResult:
-        """Make the pictures of ``request``.
+    def at_once(self) -> int:
+        """How many pictures are best made at once, where there are as many."""
+
+    def generate(self, runs: Sequence[Run]) -> None:
+        """Make the pictures of one request, or of several with the same ``batch_key``, and end each run.
+
+        A run that is cancelled or that fails does not affect the others.
 
         Raises:
-            ServerError: in words for the person who asked; the next request is not affected.
-            Exception: whatever ``on_progress`` raises.
+            Exception: for a reason that concerns all runs that have not ended; the next call is not affected.
         """
 
     def status(self) -> EngineStatus:

@@ -1,5 +1,6 @@
 """The one value that every dialect makes and every engine takes."""
 
+from collections.abc import Hashable
 from dataclasses import InitVar, dataclass
 from typing import Literal
 
@@ -55,6 +56,27 @@ class GenerationRequest:
 
     def __post_init__(self, limits: Limits) -> None:
         check_limits(self, limits)
+
+    @property
+    def work(self) -> float:
+        """How much there is to do: pictures times denoising steps times pixels."""
+        return len(self.seeds) * max(1.0, self.num_inference_steps * self.strength) * self.width * self.height
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Requests with the same one can be made in one batch: all but words, seeds and images is alike."""
+        return (
+            self.mode,
+            self.model,
+            self.width,
+            self.height,
+            self.num_inference_steps,
+            self.guidance_scale,
+            self.eta,
+            self.scheduler,
+            self.strength,
+            self.safety_checker,
+        )
 
     @property
     def mode(self) -> Mode:

@@ -20,6 +20,12 @@ class GeneratedImage:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """The pictures of one request, in the order of its seeds."""
+    """The pictures of one request, in the order of its seeds.
+
+    Attributes:
+        images: one for each seed.
+        warnings: what had to be done in a lesser way, in words for the person who asked.
+    """
 
     images: tuple[GeneratedImage, ...]
+    warnings: tuple[str, ...] = ()

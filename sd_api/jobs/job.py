@@ -1,28 +1,137 @@
 """One generation from the moment it is accepted to its one final state."""
 
-import contextlib
+import logging
 import threading
-from concurrent.futures import Future, InvalidStateError
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
+from uuid import uuid4
 
-from sd_api.errors import JobCancelled
+from sd_api.errors import JobCancelled, ServerError
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest
+from sd_api.generation.request import GenerationRequest, Mode
 from sd_api.generation.result import GenerationResult
+
+log = logging.getLogger(__name__)
+
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+# Seconds that previews are made for whoever asked for one.
+PREVIEW_INTEREST = 5.0
+
+ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobStatus:
+    """What may be told about a job, without its images.
+
+    Attributes:
+        id: 32 hexadecimal digits, or what the client chose.
+        client: whose turn it takes; see ``JobQueue.submit``.
+        mode: what kind of generation it is.
+        model: the ``url_path`` of a custom model; None is the main model.
+        state: where it is; ``finished``, ``failed`` and ``cancelled`` are final.
+        created: when it was accepted, in seconds since 1970, as the others.
+        started: when it began to run; None before, and where it never did.
+        ended: when it reached its final state; None before.
+        progress: the last step that was reported; None before the first.
+        message: why it failed or was cancelled; None otherwise.
+        preview: a small PNG of how its first picture looks now; None where nobody has asked before.
+        position: its place among those that wait, 1 being the next; None for others.
+        seconds_left: until it is done, its waiting included, as far as measured jobs tell; None otherwise.
+    """
+
+    id: str
+    client: str
+    mode: Mode
+    model: str | None
+    state: State
+    created: float
+    started: float | None
+    ended: float | None
+    progress: Progress | None
+    message: str | None
+    preview: bytes | None = None
+    position: int | None = None
+    seconds_left: float | None = None
 
 
 class Job:
-    """A request in the queue, with its progress and its outcome.
+    """A request in the queue, with its progress and its outcome; for the engine, it is a Run.
 
-    Attributes:
+    Args:
         request: what to make.
-        progress: the last step reported; None before the first.
+        job_id: its name; None chooses one that nobody guesses.
+        client: whose job it is.
+        max_seconds: how long it may work, without loading a model; None is for ever.
     """
 
-    def __init__(self, request: GenerationRequest) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        *,
+        job_id: str | None = None,
+        client: str = "",
+        max_seconds: float | None = None,
+    ) -> None:
         self.request = request
-        self.progress: Progress | None = None
-        self._cancelled = threading.Event()
+        self.id = job_id or uuid4().hex
+        self.client = client
+        self._max_seconds = max_seconds
+        # Held while listeners are told, so that nothing is told after the end. Nothing else is locked inside.
+        self._lock = threading.RLock()
+        self._listeners: list[Listener] = []
+        self._state: State = "queued"
+        self._created = time.time()
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._progress: Progress | None = None
+        self._working_since: float | None = None
+        self._message: str | None = None
+        self._preview: bytes | None = None
+        self._preview_asked = -PREVIEW_INTEREST
         self._outcome: Future[GenerationResult] = Future()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has reached its final state."""
+        return self._state in ENDED
+
+    def status(self) -> JobStatus:
+        """What may be told now."""
+        with self._lock:
+            return JobStatus(
+                id=self.id,
+                client=self.client,
+                mode=self.request.mode,
+                model=self.request.model,
+                state=self._state,
+                created=self._created,
+                started=self._started,
+                ended=self._ended,
+                progress=self._progress,
+                message=self._message,
+                preview=self._preview,
+            )
+
+    def ask_preview(self) -> None:
+        """Have previews made for the next seconds."""
+        self._preview_asked = time.monotonic()
+
+    @property
+    def preview_wanted(self) -> bool:
+        """See Run."""
+        return not self.ended and time.monotonic() - self._preview_asked < PREVIEW_INTEREST
+
+    def show(self, preview: bytes) -> None:
+        """See Run; it is told with the next step."""
+        self._preview = preview
+
+    def working_seconds(self) -> float:
+        """How long it has been working, without loading a model."""
+        return 0.0 if self._working_since is None else time.monotonic() - self._working_since
 
     def result(self) -> GenerationResult:
         """Wait for the outcome.
@@ -32,9 +141,21 @@ class Job:
         """
         return self._outcome.result()
 
-    def cancel(self) -> None:
-        """Ask the engine to stop at its next step; a finished job stays as it is."""
-        self._cancelled.set()
+    def listen(self, listener: "Listener") -> None:
+        """Have ``listener`` told of every change from now on; it must not wait for anything."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Take note that an engine begins with it.
+
+        Raises:
+            JobCancelled: it has ended already.
+        """
+        with self._lock:
+            self._refuse_ended()
+            self._state, self._started = "running", time.time()
+            self._tell()
 
     def report(self, progress: Progress) -> None:
         """Take note of a step.
@@ -42,16 +163,54 @@ class Job:
         Raises:
             JobCancelled: the job is not wanted any more; the engine must stop.
         """
-        if self._cancelled.is_set():
-            raise JobCancelled("This job was cancelled.")
-        self.progress = progress
+        with self._lock:
+            if self._working_since is None and progress.phase != "loading":
+                self._working_since = time.monotonic()
+            if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
+                self.cancel(
+                    f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "
+                    "allows. Use fewer steps or a smaller size, or raise that limit."
+                )
+            self._refuse_ended()
+            self._progress = progress
+            self._tell()
 
     def finish(self, result: GenerationResult) -> None:
         """End well; the first end counts."""
-        with contextlib.suppress(InvalidStateError):
-            self._outcome.set_result(result)
+        self._end("finished", result)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: ServerError) -> None:
         """End badly; the first end counts."""
-        with contextlib.suppress(InvalidStateError):
-            self._outcome.set_exception(error)
+        self._end("failed", error)
+
+    def cancel(self, reason: str) -> None:
+        """End because nobody wants it any more; an engine that works on it stops at its next step."""
+        self._end("cancelled", JobCancelled(reason))
+
+    def _end(self, state: State, outcome: GenerationResult | ServerError) -> None:
+        with self._lock:
+            if self.ended:
+                return
+            self._state, self._ended, self._preview = state, time.time(), None
+            if isinstance(outcome, GenerationResult):
+                self._outcome.set_result(outcome)
+            else:
+                self._message = outcome.message
+                self._outcome.set_exception(outcome)
+            self._tell()
+
+    def _refuse_ended(self) -> None:
+        if self.ended:
+            raise JobCancelled(self._message or "This job has ended.")
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            try:
+                listener(self)
+            except Exception:
+                # Who watches a job cannot be the reason that it fails.
+                log.exception("A listener of job %s failed", self.id)
+
+
+Listener = Callable[[Job], None]
+"""Is called with the job after each change, from whichever thread made it."""

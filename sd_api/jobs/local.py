@@ -1,51 +1,70 @@
 """The queue of the one-process server: one thread, because a pipeline can do one thing at a time."""
 
+import contextlib
+import itertools
 import logging
 import math
 import threading
-import time
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sd_api.errors import (
     GenerationFailed,
     JobCancelled,
+    JobIdTaken,
     ModelUnavailable,
     QueueFull,
     ServerError,
     ServerStopping,
+    UnknownJob,
     log_unexpected,
 )
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.generation.request import GenerationRequest
-from sd_api.jobs.job import Job
+from sd_api.jobs.job import Job, JobStatus, Listener
+from sd_api.jobs.line import WaitingLine
+from sd_api.jobs.pace import Pace
+from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
 
 # Offered as Retry-After until a job has been timed.
 FIRST_GUESS_SECONDS = 10.0
 
+# So many jobs are still known after their end.
+REMEMBERED = 256
+
 
 class LocalQueue:
-    """Runs jobs in the order in which they came, one at a time, on its own thread.
+    """Runs jobs one at a time, on its own thread; see JobQueue.
 
     Args:
         make_engine: called once on that thread, so that the port can be open while torch is imported.
         loading: what ``status`` says until the engine is there.
-        max_waiting: how many jobs may wait besides the one that runs.
+        limits: how many jobs may wait, and how long one may take.
+        listeners: are told of every change of every job.
     """
 
-    def __init__(self, make_engine: Callable[[], Engine], loading: EngineStatus, max_waiting: int) -> None:
+    def __init__(
+        self,
+        make_engine: Callable[[], Engine],
+        loading: EngineStatus,
+        limits: Limits,
+        listeners: tuple[Listener, ...] = (),
+    ) -> None:
         self._make_engine = make_engine
         self._status: Callable[[], EngineStatus] = lambda: loading
         self._loading = loading
-        self._max_waiting = max_waiting
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
+        self._limits = limits
+        self._listeners = listeners
+        self._waiting = WaitingLine()
+        self._running: list[Job] = []
+        self._ended: OrderedDict[str, JobStatus] = OrderedDict()
+        self._pace = Pace()
         self._changed = threading.Condition()
         self._stopping = False
-        self._last_job_seconds = FIRST_GUESS_SECONDS
         # A daemon, so that a step that takes minutes does not keep a stopped process alive.
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
@@ -53,29 +72,45 @@ class LocalQueue:
         """Start the thread: make the engine, load its model, then work."""
         self._thread.start()
 
-    def submit(self, request: GenerationRequest) -> Job:
+    def submit(self, request: GenerationRequest, *, job_id: str | None = None, client: str = "") -> Job:
         """See JobQueue."""
-        job = Job(request)
+        job = Job(request, job_id=job_id, client=client, max_seconds=self._limits.max_job_seconds)
+        for listener in self._listeners:
+            job.listen(listener)
         with self._changed:
             if self._stopping:
                 raise ServerStopping("The server is shutting down.")
-            if len(self._waiting) >= self._max_waiting:
-                raise QueueFull(
-                    f"{len(self._waiting)} requests are waiting already, as many as limits.max_queued_requests "
-                    "allows. Try again when one is done.",
-                    retry_after=math.ceil(self._last_job_seconds),
-                )
-            self._waiting.append(job)
+            if job.id in self._ended or self._find(job.id):
+                raise JobIdTaken(f"job_id {job.id!r} is taken by another job; choose a new one for each request.")
+            self._refuse_too_many(client)
+            self._waiting.add(job)
             self._changed.notify()
         return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
-        job.cancel()
         with self._changed:
-            if job in self._waiting:
+            job = self._find(job_id)
+            if job is None:
+                return self._remembered(job_id)
+            job.cancel(reason)
+            if job not in self._running:
                 self._waiting.remove(job)
-                job.fail(JobCancelled("This job was cancelled while it waited."))
+                self._remember(job)
+            return job.status()
+
+    def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
+        """See JobQueue."""
+        with self._changed:
+            if preview and (job := self._find(job_id)) is not None:
+                job.ask_preview()
+            live = next((status for status in self._live() if status.id == job_id), None)
+            return live or self._remembered(job_id)
+
+    def jobs(self) -> list[JobStatus]:
+        """See JobQueue."""
+        with self._changed:
+            return self._live()
 
     def status(self) -> EngineStatus:
         """See JobQueue."""
@@ -92,28 +127,75 @@ class LocalQueue:
         """
         with self._changed:
             self._stopping = True
-            running = [self._running] if self._running else []
-            jobs = [*running, *self._waiting]
-            self._waiting.clear()
+            jobs = [*self._running, *self._waiting]
+            self._waiting = WaitingLine()
             self._changed.notify()
         for job in jobs:
             job.fail(ServerStopping("The server is shutting down."))
-            job.cancel()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _refuse_too_many(self, client: str) -> None:
+        total, own = len(self._waiting), self._waiting.count(client)
+        if total >= self._limits.max_queued_requests:
+            message = f"{total} requests are waiting already, as many as limits.max_queued_requests allows."
+        elif own >= self._limits.max_queued_requests_per_client:
+            message = (
+                f"{own} of your requests are waiting already, as many as limits.max_queued_requests_per_client allows."
+            )
+        else:
+            return
+        left = max((self._pace.seconds_left(job) or 0 for job in self._running), default=0)
+        raise QueueFull(
+            f"{message} Try again when one is done.", retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS))
+        )
+
+    def _find(self, job_id: str) -> Job | None:
+        return next((job for job in itertools.chain(self._running, self._waiting) if job.id == job_id), None)
+
+    def _live(self) -> list[JobStatus]:
+        """Everything that runs or waits, with its place and what is left for it."""
+        statuses: list[JobStatus] = []
+        left: float | None = 0.0
+        for job in self._running:
+            if not job.ended:
+                left = self._pace.seconds_left(job)
+                statuses.append(replace(job.status(), seconds_left=left))
+        for position, job in enumerate(self._waiting, start=1):
+            own = self._pace.seconds(job.request)
+            left = None if left is None or own is None else left + own
+            statuses.append(replace(job.status(), position=position, seconds_left=left))
+        return statuses
+
+    def _remember(self, job: Job) -> None:
+        self._ended[job.id] = job.status()
+        while len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+
+    def _remembered(self, job_id: str) -> JobStatus:
+        # One that was stopped may still be in its last step.
+        for job in self._running:
+            if job.id == job_id:
+                return job.status()
+        if job_id not in self._ended:
+            raise UnknownJob(
+                f"There is no job {job_id[:100]!r}; of those that have ended, the last {REMEMBERED} are known."
+            )
+        return self._ended[job_id]
+
     def _work(self) -> None:
         engine = self._start_engine()
-        while (job := self._next_job()) is not None:
-            started = time.monotonic()
+        while jobs := self._next_jobs(engine):
             engine = engine or self._start_engine()
             if engine is None:
-                job.fail(ModelUnavailable(self.status().message or "The engine could not be started."))
+                error = ModelUnavailable(self.status().message or "The engine could not be started.")
+                for job in jobs:
+                    job.fail(error)
             else:
-                _run(engine, job)
-                self._last_job_seconds = time.monotonic() - started
-            # Without this the last job's images would stay in memory until the next job.
-            del job
+                _run(engine, jobs)
+            self._put_away(jobs)
+            # Without this the last jobs' images would stay in memory until the next ones.
+            del jobs
 
     def _start_engine(self) -> Engine | None:
         try:
@@ -128,23 +210,51 @@ class LocalQueue:
         engine.load()
         return engine
 
-    def _next_job(self) -> Job | None:
-        """Wait for a job; None once the queue is stopping."""
+    def _next_jobs(self, engine: Engine | None) -> list[Job]:
+        """Wait for a job; with it come others that fit into one batch. Nothing once the queue is stopping."""
         with self._changed:
-            self._running = None
-            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            self._changed.wait_for(lambda: len(self._waiting) or self._stopping)
             if self._stopping:
-                return None
-            self._running = self._waiting.popleft()
-            return self._running
+                return []
+            self._running = [self._waiting.take()]
+            if engine is not None:
+                self._join(self._running[0].request, engine.at_once())
+            # A copy, because it is looked at outside the lock.
+            return list(self._running)
+
+    def _join(self, request: GenerationRequest, at_once: int) -> None:
+        """Let waiting jobs run along where there is room in the batch; nobody waits longer for it."""
+        room = at_once - len(request.seeds)
+        for job in list(self._waiting):
+            if job.request.batch_key == request.batch_key and len(job.request.seeds) <= room:
+                self._waiting.remove(job)
+                self._running.append(job)
+                room -= len(job.request.seeds)
+
+    def _put_away(self, jobs: Sequence[Job]) -> None:
+        with self._changed:
+            finished = [job for job in jobs if job.status().state == "finished"]
+            for job in finished:
+                self._pace.learn(job.request, job.working_seconds() / len(finished))
+            for job in jobs:
+                self._remember(job)
+            self._running = []
 
 
-def _run(engine: Engine, job: Job) -> None:
+def _run(engine: Engine, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        # One that was cancelled just now is left to the engine, which is told so with the first report.
+        with contextlib.suppress(JobCancelled):
+            job.start()
     try:
-        job.finish(engine.generate(job.request, job.report))
-    except ServerError as error:
-        job.fail(error)
+        engine.generate(jobs)
     except Exception as error:
-        job.fail(GenerationFailed(log_unexpected(log, error, job.request.mode)))
-        # The frames of the trace hold the job's tensors.
+        ours = error if isinstance(error, ServerError) else None
+        for job in jobs:
+            job.fail(ours or GenerationFailed(log_unexpected(log, error, job.request.mode)))
+        # The frames of the trace hold the jobs' tensors.
         traceback.clear_frames(error.__traceback__)
+    else:
+        for job in jobs:
+            # Changes nothing for those that have ended, as they should have.
+            job.fail(GenerationFailed("The engine left this job without a result."))

@@ -4,22 +4,49 @@ from typing import Protocol
 
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.request import GenerationRequest
-from sd_api.jobs.job import Job
+from sd_api.jobs.job import Job, JobStatus
 
 
 class JobQueue(Protocol):
-    """Takes requests in and has them made in order."""
+    """Takes requests in, and has them made: clients in turn, each client's in order."""
 
-    def submit(self, request: GenerationRequest) -> Job:
+    def submit(self, request: GenerationRequest, *, job_id: str | None = None, client: str = "") -> Job:
         """Accept a request.
 
+        Args:
+            request: what to make.
+            job_id: what the client calls the job; None chooses.
+            client: who asks; nobody waits behind more than one job of each other client.
+
         Raises:
-            QueueFull: as many are waiting as the configuration allows.
+            JobIdTaken: there is a job with that id.
+            QueueFull: as many wait as the configuration allows, altogether or of this client.
             ServerStopping: the server is shutting down.
         """
 
-    def cancel(self, job: Job) -> None:
-        """Take a waiting job out of the queue, stop a running one at its next step."""
+    def cancel(self, job_id: str, reason: str) -> JobStatus:
+        """End a job now: a waiting one leaves the queue, a running one stops at its next step.
+
+        Returns:
+            Its status afterwards; one that had ended before stays as it was.
+
+        Raises:
+            UnknownJob: there is none, or none any more.
+        """
+
+    def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
+        """Tell about one job; of those that have ended, only the latest are known.
+
+        Args:
+            job_id: its id.
+            preview: whether previews shall be made from now on, for some seconds.
+
+        Raises:
+            UnknownJob: there is none, or none any more.
+        """
+
+    def jobs(self) -> list[JobStatus]:
+        """Tell about all jobs that have not ended: what runs, and what waits, in the order of their turns."""
 
     def status(self) -> EngineStatus:
         """Tell how the engine behind the queue is."""

@@ -8,6 +8,7 @@ import torch
 from sd_api.errors import ConfigurationError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+HALF_PRECISIONS = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)

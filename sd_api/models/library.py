@@ -12,11 +12,13 @@ from diffusers import (
 )
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
+from sd_api.generation.engine import ModelMemory
 from sd_api.generation.request import Mode
 from sd_api.models import hub
 from sd_api.models.architectures import INPAINTING_CHANNELS
 from sd_api.models.device import DeviceChoice
 from sd_api.models.loader import load_pipeline
+from sd_api.models.residency import Residency, free_bytes_of, size_of
 from sd_api.models.safety import OFF, SafetyFilter, fetch_safety_filter
 from sd_api.models.schedulers import make_scheduler
 from sd_api.models.sources import parse_source
@@ -39,11 +41,13 @@ class LoadedModel:
         label: its name without this machine's folders, for the pictures' metadata.
         base: the pipeline that holds the weights.
         requires_safety_checker: whether a request may not switch the filter off.
+        size: the bytes of its weights.
     """
 
     label: str
     base: DiffusionPipeline
     requires_safety_checker: bool
+    size: int
 
     @property
     def size_multiple(self) -> int:
@@ -81,9 +85,10 @@ class ModelLibrary:
         self._token = hub.token_of(settings)
         self._loaded: dict[str | None, LoadedModel] = {}
         self._fetched_filter: SafetyFilter | None = None
+        self._residency = Residency(device.device, free_bytes_of(device.device))
 
     def get(self, name: str | None) -> LoadedModel:
-        """A model, loaded.
+        """A model, loaded and on its device.
 
         Args:
             name: the ``url_path`` of a custom model; None is the main model.
@@ -97,7 +102,18 @@ class ModelLibrary:
             # A model without the filter that it requires is of no use: better known now than by every request.
             self.safety_filter(model, None)
             self._loaded[name] = model
-        return self._loaded[name]
+        model = self._loaded[name]
+        self._residency.use(model.base)
+        return model
+
+    def make_room_for(self, model: LoadedModel) -> bool:
+        """Move all other models off the device; whether there were any."""
+        return self._residency.keep_only(model.base)
+
+    def memory(self) -> tuple[ModelMemory, ...]:
+        """The models that are loaded, and where; may be called from any thread."""
+        models = list(self._loaded.values())
+        return tuple(ModelMemory(model.label, model.size, self._residency.has(model.base)) for model in models)
 
     def safety_filter(self, model: LoadedModel, wanted: bool | None) -> SafetyFilter:
         """The filter for one run of a model.
@@ -131,21 +147,15 @@ class ModelLibrary:
 
     def _load_main(self) -> LoadedModel:
         source = parse_source(self._settings.model)
-        return LoadedModel(
-            label=source.label,
-            base=load_pipeline(source, self._device, self._token),
-            requires_safety_checker=self._settings.requires_safety_checker,
-        )
+        base = load_pipeline(source, self._device, self._token)
+        return LoadedModel(source.label, base, self._settings.requires_safety_checker, size_of(base))
 
     def _load_custom(self, name: str) -> LoadedModel:
         config = self._settings.custom_model(name)
-        return LoadedModel(
-            label=config.ui_label,
-            base=load_pipeline(
-                parse_source(config.model_path), self._device, self._token, **self._shared_with_custom_models()
-            ),
-            requires_safety_checker=config.requires_safety_checker,
+        base = load_pipeline(
+            parse_source(config.model_path), self._device, self._token, **self._shared_with_custom_models()
         )
+        return LoadedModel(config.ui_label, base, config.requires_safety_checker, size_of(base))
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""

@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny, AutoPipelineForText2Image, DiffusionPipel
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.checkpoint_file import load_checkpoint_file
-from sd_api.models.device import DeviceChoice
+from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.files import find_faults
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
 
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 
 def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, **components: Any) -> DiffusionPipeline:
-    """Load a model, downloading it first where it is not on this machine.
+    """Load a model into the host's memory, downloading it first where it is not on this machine.
 
     Args:
         source: where the model is.
-        device: where it goes, and in which precision.
+        device: where it will run, and in which precision.
         token: for the hub.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
@@ -41,7 +41,10 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
         pipeline = _load_directory(local_directory(source, token), device.torch_dtype, components)
     if isinstance(pipeline.vae, AutoencoderTiny):
         _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
-    pipeline.to(device.device)
+    if device.torch_dtype in HALF_PRECISIONS:
+        # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
+        for part in (pipeline.unet, pipeline.vae):
+            part.to(memory_format=torch.channels_last)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
     return pipeline

@@ -55,7 +55,13 @@ class Limits(_Section):
     max_num_inference_steps: Count = Field(default=500, description="the steps of one request")
     max_num_outputs: Count = Field(default=16, description="the images of one request")
     max_prompt_length: Count = Field(default=4000, description="the length of a prompt, in characters")
-    max_queued_requests: Count = Field(default=16, description="the requests that may wait for the model")
+    max_queued_requests: Count = Field(default=64, description="the requests that may wait for the model")
+    max_queued_requests_per_client: Count = Field(
+        default=16, description="the requests of one client that may wait for the model"
+    )
+    max_job_seconds: Count = Field(
+        default=3600, description="how long one request may take, without waiting and loading, in seconds"
+    )
 
 
 class Settings(_Section):
@@ -93,6 +99,9 @@ class Settings(_Section):
     )
     allowed_origins: tuple[Origin, ...] = Field(
         default=(), description="further web pages that may call this server, by their origin"
+    )
+    cancel_when_client_goes: bool = Field(
+        default=True, description="whether a request is cancelled when its client closes the connection"
     )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
 

@@ -1,4 +1,4 @@
-"""Whether the client that asked is still there to get the answer, and whether the server is."""
+"""Who asks, whether that client is still there to get the answer, and whether the server is."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -22,8 +22,14 @@ def refuse_while_stopping() -> None:
         raise ServerStopping("The server is shutting down.")
 
 
+def client_name() -> str:
+    """Who takes turns with whom: a program on a machine, as far as a request tells them apart."""
+    # The plugin, a browser and a script on one machine have one address.
+    return f"{request.remote_addr} {request.headers.get('User-Agent', '')[:200]}"
+
+
 @contextmanager
-def when_client_goes(call: Callable[[], None]) -> Iterator[None]:
+def when_client_goes(call: Callable[[], object]) -> Iterator[None]:
     """Call ``call``, from another thread, if the client goes while the block runs.
 
     Where nothing watches the connection, as in Flask's test client, it is never called.

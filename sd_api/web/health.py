@@ -1,6 +1,7 @@
 """``GET /health``: whether pictures can be made now, and with what."""
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -29,6 +30,7 @@ def make_blueprint(queue: JobQueue) -> Blueprint:
             "model": status.model,
             "device": status.device,
             "dtype": status.dtype,
+            "models": [asdict(model) for model in status.models],
             "versions": versions,
         }
         if status.message is not None:

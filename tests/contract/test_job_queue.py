@@ -1,29 +1,31 @@
 """What every JobQueue promises; each implementation is put through the same tests."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from requested import request
 
 from sd_api.errors import (
     GenerationFailed,
     JobCancelled,
+    JobIdTaken,
     ModelUnavailable,
     OutOfMemory,
     QueueFull,
     ServerError,
     ServerStopping,
+    UnknownJob,
 )
-from sd_api.generation.engine import Engine, EngineStatus, OnProgress, Progress
-from sd_api.generation.request import GenerationRequest
+from sd_api.generation.engine import Engine, EngineStatus, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.local import LocalQueue
 from sd_api.settings import Limits
 
 LOADING = EngineStatus("loading", "a model")
 READY = EngineStatus("ready", "a model", "cpu", "fp32")
-MAX_WAITING = 3
+LIMITS = Limits(max_queued_requests=4, max_queued_requests_per_client=3, max_job_seconds=30)
 
 
 class StepByStep:
@@ -32,6 +34,8 @@ class StepByStep:
     def __init__(self) -> None:
         self.steps = threading.Semaphore(0)
         self.started: list[str] = []
+        self.batches: list[int] = []
+        self.room = 1
         self.error: Exception | None = None
 
     def load(self) -> None:
@@ -40,26 +44,32 @@ class StepByStep:
     def status(self) -> EngineStatus:
         return READY
 
-    def generate(self, request: GenerationRequest, on_progress: OnProgress) -> GenerationResult:
-        self.started.append(request.prompt)
-        for step in range(request.num_inference_steps):
+    def at_once(self) -> int:
+        return self.room
+
+    def generate(self, runs: Sequence[Run]) -> None:
+        self.started += [run.request.prompt for run in runs]
+        self.batches.append(len(runs))
+        steps = runs[0].request.num_inference_steps
+        alive = list(runs)
+        for step in range(steps):
             assert self.steps.acquire(timeout=10)
             if self.error is not None:
                 raise self.error
-            on_progress(Progress("denoising", step + 1, request.num_inference_steps))
-        return GenerationResult(tuple(GeneratedImage(str(seed).encode(), seed, False) for seed in request.seeds))
+            alive = [run for run in alive if wants(run, Progress("denoising", step + 1, steps))]
+            if not alive:
+                return
+        for run in alive:
+            seeds = run.request.seeds
+            run.finish(GenerationResult(tuple(GeneratedImage(str(seed).encode(), seed, False) for seed in seeds)))
 
 
-def request(prompt: str = "a dog", steps: int = 1) -> GenerationRequest:
-    return GenerationRequest(
-        prompt=prompt,
-        seeds=(7,),
-        width=64,
-        height=64,
-        num_inference_steps=steps,
-        guidance_scale=7.5,
-        limits=Limits(),
-    )
+def wants(run: Run, progress: Progress) -> bool:
+    try:
+        run.report(progress)
+    except JobCancelled:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -75,7 +85,7 @@ def make_queue() -> Iterator[MakeQueue]:
     queues: list[LocalQueue] = []
 
     def make(make_engine: Callable[[], Engine]) -> LocalQueue:
-        queues.append(LocalQueue(make_engine, LOADING, MAX_WAITING))
+        queues.append(LocalQueue(make_engine, LOADING, LIMITS))
         queues[-1].start()
         return queues[-1]
 
@@ -94,7 +104,8 @@ def test_a_job_ends_with_its_result(queue: LocalQueue, engine: StepByStep) -> No
     job = queue.submit(request())
     engine.steps.release()
     assert job.result().images[0].seed == 7
-    assert job.progress == Progress("denoising", 1, 1)
+    assert job.status().progress == Progress("denoising", 1, 1)
+    assert job.status().state == "finished"
 
 
 def test_jobs_run_in_the_order_in_which_they_came(queue: LocalQueue, engine: StepByStep) -> None:
@@ -113,8 +124,8 @@ def wait_until_running(engine: StepByStep) -> None:
 def test_a_full_queue_refuses_and_says_when_to_come_back(queue: LocalQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request())]
     wait_until_running(engine)
-    jobs += [queue.submit(request()) for _ in range(MAX_WAITING)]
-    with pytest.raises(QueueFull, match="3 requests are waiting") as refusal:
+    jobs += [queue.submit(request()) for _ in range(3)]
+    with pytest.raises(QueueFull, match="3 of your requests are waiting") as refusal:
         queue.submit(request())
     assert refusal.value.retry_after is not None
     assert refusal.value.retry_after >= 1
@@ -127,12 +138,12 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(queue: LocalQueue, engi
 def test_a_waiting_job_is_cancelled_at_once_and_makes_room(queue: LocalQueue, engine: StepByStep) -> None:
     running = queue.submit(request("running"))
     wait_until_running(engine)
-    waiting = [queue.submit(request("waiting")) for _ in range(MAX_WAITING)]
-    queue.cancel(waiting[1])
+    waiting = [queue.submit(request("waiting")) for _ in range(3)]
+    queue.cancel(waiting[1].id, "Not wanted.")
     with pytest.raises(JobCancelled):
         waiting[1].result()
     late = queue.submit(request("late"))
-    engine.steps.release(MAX_WAITING + 1)
+    engine.steps.release(4)
     for job in (running, waiting[0], waiting[2], late):
         job.result()
     assert engine.started == ["running", "waiting", "waiting", "late"]
@@ -141,13 +152,13 @@ def test_a_waiting_job_is_cancelled_at_once_and_makes_room(queue: LocalQueue, en
 def test_a_running_job_is_cancelled_at_its_next_step(queue: LocalQueue, engine: StepByStep) -> None:
     job = queue.submit(request(steps=100))
     engine.steps.release(5)
-    while job.progress != Progress("denoising", 5, 100):
+    while job.status().progress != Progress("denoising", 5, 100):
         threading.Event().wait(0.005)
-    queue.cancel(job)
+    queue.cancel(job.id, "Not wanted.")
     engine.steps.release()
     with pytest.raises(JobCancelled):
         job.result()
-    assert job.progress == Progress("denoising", 5, 100)
+    assert job.status().progress == Progress("denoising", 5, 100)
     engine.steps.release()
     assert queue.submit(request()).result()
 
@@ -156,7 +167,7 @@ def test_cancelling_a_finished_job_changes_nothing(queue: LocalQueue, engine: St
     job = queue.submit(request())
     engine.steps.release()
     result = job.result()
-    queue.cancel(job)
+    queue.cancel(job.id, "Not wanted.")
     assert job.result() == result
     engine.steps.release()
     assert queue.submit(request()).result()
@@ -259,3 +270,122 @@ def test_many_clients_at_once_each_get_one_answer(queue: LocalQueue, engine: Ste
         answers = list(clients.map(ask, range(50)))
     assert answers.count("made") == len(engine.started) == len(set(engine.started))
     assert answers.count("made") + answers.count("refused") == 50
+
+
+def test_a_queue_full_of_others_jobs_refuses_too(queue: LocalQueue, engine: StepByStep) -> None:
+    queue.submit(request())
+    wait_until_running(engine)
+    for client in ("first", "second"):
+        for _ in range(2):
+            queue.submit(request(), client=client)
+    with pytest.raises(QueueFull, match="4 requests are waiting already"):
+        queue.submit(request(), client="third")
+
+
+def test_clients_take_turns(queue: LocalQueue, engine: StepByStep) -> None:
+    jobs = [queue.submit(request("running"), client="first")]
+    wait_until_running(engine)
+    jobs += [queue.submit(request(f"first {number}"), client="first") for number in range(2)]
+    jobs += [queue.submit(request(f"second {number}"), client="second") for number in range(2)]
+    assert [job.position for job in queue.jobs()] == [None, 1, 2, 3, 4]
+    by_id = {job.id: job.request.prompt for job in jobs}
+    expected = ["running", "second 0", "first 0", "second 1", "first 1"]
+    assert [by_id[job.id] for job in queue.jobs()] == expected
+    engine.steps.release(5)
+    for job in jobs:
+        job.result()
+    assert engine.started == expected
+
+
+def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: LocalQueue, engine: StepByStep) -> None:
+    running = queue.submit(request(steps=2), job_id="mine")
+    waiting = queue.submit(request())
+    wait_until_running(engine)
+    assert queue.job("mine").state == "running"
+    assert queue.job(waiting.id).state == "queued"
+    assert [job.id for job in queue.jobs()] == ["mine", waiting.id]
+    engine.steps.release(3)
+    assert running.result()
+    assert waiting.result()
+    while queue.jobs():
+        threading.Event().wait(0.005)
+    ended = queue.job("mine")
+    assert (ended.state, ended.message) == ("finished", None)
+    assert ended.started is not None
+    assert ended.ended is not None
+    assert ended.created <= ended.started <= ended.ended
+
+
+def test_what_is_left_is_estimated_once_a_job_has_been_timed(queue: LocalQueue, engine: StepByStep) -> None:
+    first = queue.submit(request())
+    assert queue.job(first.id).seconds_left is None
+    engine.steps.release()
+    first.result()
+    running, waiting = queue.submit(request(steps=4)), queue.submit(request())
+    engine.steps.release(2)
+    while running.status().progress != Progress("denoising", 2, 4):
+        threading.Event().wait(0.005)
+    left = queue.job(running.id).seconds_left
+    until_all = queue.job(waiting.id).seconds_left
+    assert left is not None
+    assert until_all is not None
+    assert 0 < left < until_all
+
+
+def test_an_id_names_one_job_only(queue: LocalQueue, engine: StepByStep) -> None:
+    job = queue.submit(request(), job_id="mine")
+    with pytest.raises(JobIdTaken, match="'mine' is taken"):
+        queue.submit(request(), job_id="mine")
+    engine.steps.release()
+    job.result()
+    with pytest.raises(JobIdTaken):
+        queue.submit(request(), job_id="mine")
+
+
+def test_a_job_that_never_was_is_unknown(queue: LocalQueue) -> None:
+    with pytest.raises(UnknownJob, match="no job 'nobody'"):
+        queue.job("nobody")
+    with pytest.raises(UnknownJob):
+        queue.cancel("nobody", "Not wanted.")
+
+
+def test_cancelling_hits_the_named_job_only_and_tells_why(queue: LocalQueue, engine: StepByStep) -> None:
+    running = queue.submit(request(steps=2))
+    others = [queue.submit(request()) for _ in range(2)]
+    wait_until_running(engine)
+    assert queue.cancel(running.id, "Not wanted.").state == "cancelled"
+    with pytest.raises(JobCancelled, match=r"Not wanted\."):
+        running.result()
+    assert [job.id for job in queue.jobs()] == [job.id for job in others]
+    assert queue.job(running.id).message == "Not wanted."
+    engine.steps.release(3)
+    for job in others:
+        assert job.result()
+
+
+def test_compatible_jobs_join_one_batch_where_there_is_room(queue: LocalQueue, engine: StepByStep) -> None:
+    engine.room = 3
+    first = queue.submit(request("first", steps=2))
+    wait_until_running(engine)
+    alike = [queue.submit(request(f"alike {number}", steps=2)) for number in range(2)]
+    other = queue.submit(request("other", steps=1))
+    late = queue.submit(request("late", steps=2), client="late")
+    engine.steps.release(2)
+    first.result()
+    while len(engine.started) < 4:
+        threading.Event().wait(0.005)
+    # The newcomer's turn is first, and those that it can be made with run along; what differs waits.
+    assert engine.batches == [1, 3]
+    assert sorted(engine.started[1:]) == ["alike 0", "alike 1", "late"]
+    queue.cancel(alike[0].id, "Not wanted.")
+    engine.steps.release(3)
+    for job in (alike[1], late, other):
+        assert job.result()
+    with pytest.raises(JobCancelled):
+        alike[0].result()
+
+
+def test_an_engine_that_forgets_a_job_does_not_leave_it_waiting(queue: LocalQueue, engine: StepByStep) -> None:
+    engine.generate = lambda runs: None  # type: ignore[method-assign]
+    with pytest.raises(GenerationFailed, match="without a result"):
+        queue.submit(request()).result()

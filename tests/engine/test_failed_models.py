@@ -5,19 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from running import generate
 from tiny_model import tiny_model
 
 from sd_api.errors import ModelUnavailable
-from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.models import library
 from sd_api.models.safety import OFF
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
-
-
-def ignore(progress: Progress) -> None:
-    pass
 
 
 def request(settings: Settings, model: str | None = None) -> GenerationRequest:
@@ -50,9 +46,9 @@ def test_a_damaged_model_is_named_with_its_fault_and_works_once_it_is_mended(
     assert engine.status().state == "failed"
     assert str(weights) in str(engine.status().message)
     with pytest.raises(ModelUnavailable):
-        engine.generate(request(settings), ignore)
+        generate(engine, request(settings))
     weights.write_bytes(whole)
-    assert engine.generate(request(settings), ignore).images
+    assert generate(engine, request(settings)).images
     assert engine.status().state == "ready"
     assert engine.status().message is None
 
@@ -72,7 +68,7 @@ def test_a_custom_model_works_while_the_main_one_does_not(make_settings: Callabl
     engine = build_engine(settings)
     engine.load()
     assert engine.status().state == "failed"
-    (image,) = engine.generate(request(settings, "mine"), ignore).images
+    (image,) = generate(engine, request(settings, "mine")).images
     # Its own safety checker stands in for the main model's.
     assert image.nsfw is False
 
@@ -82,7 +78,7 @@ def test_custom_models_share_the_main_models_filter(make_settings: Callable[...,
     settings = make_settings(custom_models=[custom])
     engine = build_engine(settings)
     engine.load()
-    engine.generate(request(settings, "mine"), ignore)
+    generate(engine, request(settings, "mine"))
     models = engine._library  # type: ignore[attr-defined]
     main, mine = models.get(None), models.get("mine")
     assert mine.base.components["safety_checker"] is None
@@ -115,11 +111,11 @@ def test_what_nobody_foresaw_while_loading_does_not_stop_the_engine(
     assert engine.status().state == "failed"
     assert "secret" not in str(engine.status().message)
     assert "a secret detail" in caplog.text
-    assert engine.generate(request(settings), ignore).images
+    assert generate(engine, request(settings)).images
 
 
 def test_a_model_saved_in_half_precision_only_is_loaded(make_settings: Callable[..., Settings], copy: Path) -> None:
     for weights in copy.rglob("*.safetensors"):
         weights.rename(weights.with_suffix(".fp16.safetensors"))
     settings = make_settings(model=str(copy))
-    assert build_engine(settings).generate(request(settings), ignore).images
+    assert generate(build_engine(settings), request(settings)).images

@@ -10,10 +10,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from pictures import half_mask, photograph
 from PIL import Image
+from running import generate
 from tiny_model import tiny_model
 
 from sd_api.engine.noise import draw_in_full_precision
-from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GeneratedImage
 from sd_api.settings import Settings
@@ -30,9 +30,6 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def make(engine: Any, settings: Settings, seeds: tuple[int, ...], **fields: Any) -> tuple[GeneratedImage, ...]:
-    def ignore(progress: Progress) -> None:
-        pass
-
     request = GenerationRequest(
         prompt="a dog",
         seeds=seeds,
@@ -43,7 +40,7 @@ def make(engine: Any, settings: Settings, seeds: tuple[int, ...], **fields: Any)
         limits=settings.limits,
         **fields,
     )
-    images: tuple[GeneratedImage, ...] = engine.generate(request, ignore).images
+    images: tuple[GeneratedImage, ...] = generate(engine, request).images
     return images
 
 
@@ -87,7 +84,7 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(
     engine = build_engine(settings)
     alone = [make(engine, settings, (seed,), scheduler=scheduler, **MODES[mode])[0] for seed in (5, 6, 7)]
     # As on a GPU, where all pictures are tried in one pass.
-    monkeypatch.setattr(type(engine), "_images_at_once", lambda self, count: count)
+    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     batch = make(engine, settings, (5, 6, 7), scheduler=scheduler, **MODES[mode])
     for one, other in zip(alone, batch, strict=True):
         assert np.abs(pixels(one) - pixels(other)).max() <= 1

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from running import generate
 
-from sd_api.engine.memory import out_of_memory_as_ours
 from sd_api.errors import OutOfMemory
-from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
+from sd_api.models.memory import out_of_memory_as_ours
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -57,36 +57,34 @@ def memory_for(engine: Any, fits: Callable[[torch.Tensor], bool]) -> Iterator[li
         hook.remove()
 
 
-def ignore(progress: Progress) -> None:
-    pass
-
-
 def test_fewer_pictures_at_once_where_all_do_not_fit(
     engine: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = engine.generate(request(settings, 3), ignore)
+    expected = generate(engine, request(settings, 3))
     # As on a GPU, where all pictures are tried in one pass.
-    monkeypatch.setattr(type(engine), "_images_at_once", lambda self, count: count)
+    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     with memory_for(engine, lambda latents: latents.shape[0] <= 2) as tried:
-        result = engine.generate(request(settings, 3), ignore)
+        result = generate(engine, request(settings, 3))
     assert tried[0] == 6  # three pictures, each with and without the prompt
     assert set(tried[1:]) == {2}
     assert [image.seed for image in result.images] == [10, 11, 12]
-    assert result == expected
+    assert result.images == expected.images
+    assert not expected.warnings
+    assert result.warnings == ("Memory ran out with 3 pictures at once, so fewer were made at a time.",)
 
 
-def test_in_tiles_where_even_one_does_not_fit_and_then_a_message(engine: Any, settings: Settings) -> None:
-    before = engine.generate(request(settings), ignore)
+def test_a_message_where_not_even_one_fits(engine: Any, settings: Settings) -> None:
+    before = generate(engine, request(settings))
     with (
         memory_for(engine, lambda latents: False) as tried,
-        pytest.raises(OutOfMemory, match=r"64×64.*Try a smaller size"),
+        pytest.raises(OutOfMemory, match=r"64×64.*not even for one.*Try a smaller size"),
     ):
-        engine.generate(request(settings), ignore)
-    assert len(tried) == 2
+        generate(engine, request(settings))
+    assert len(tried) == 1
     vae = engine._library.get(None).base.vae
     assert not vae.use_tiling
     assert not vae.use_slicing
-    assert engine.generate(request(settings), ignore) == before
+    assert generate(engine, request(settings)) == before
 
 
 def test_decoding_in_tiles_saves_a_picture(engine: Any, settings: Settings) -> None:
@@ -98,7 +96,7 @@ def test_decoding_in_tiles_saves_a_picture(engine: Any, settings: Settings) -> N
 
     hook = vae.post_quant_conv.register_forward_pre_hook(decode_needs_tiles)
     try:
-        assert len(engine.generate(request(settings), ignore).images) == 1
+        assert len(generate(engine, request(settings)).images) == 1
     finally:
         hook.remove()
 

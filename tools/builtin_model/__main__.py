@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from sd_api.models.memory import keep_freed_memory
+
 from . import autoencoder, classifier, evaluate, icons, latents, safety, text_training, unet
 from .export import export, restore
-from .memory import keep_freed_memory
 from .sheet import make_sheet
 
 ROOT = Path(__file__).parents[2]

@@ -130,7 +130,7 @@ class Trainer:
         self._step += 1
         self._samples += count
         self._average()
-        return loss.item()
+        return float(loss.detach())
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,15 +1,18 @@
 """What the plugin reads: pictures as base64 text, and one shape for every failure."""
 
 from base64 import b64encode
+from dataclasses import asdict
 from typing import Any
 
 from sd_api.generation.result import GenerationResult
+from sd_api.jobs.job import JobStatus
 
 
 def success(result: GenerationResult) -> dict[str, Any]:
     """The answer to a generation; the type is under both spellings that clients know."""
     return {
         "status": "success",
+        **({"warnings": result.warnings} if result.warnings else {}),
         "images": [
             {
                 "base64": b64encode(image.png).decode("ascii"),
@@ -21,6 +24,16 @@ def success(result: GenerationResult) -> dict[str, Any]:
             for image in result.images
         ],
     }
+
+
+def described(status: JobStatus) -> dict[str, Any]:
+    """One job, as all answers about jobs show it."""
+    fields = asdict(status)
+    # Whose it is concerns nobody else.
+    del fields["client"]
+    if status.preview is not None:
+        fields["preview"] = b64encode(status.preview).decode("ascii")
+    return fields
 
 
 def failure(message: str) -> dict[str, Any]:

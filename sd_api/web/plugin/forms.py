@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,8 @@ from sd_api.settings import Limits
 # Chosen seeds stay below this, so that they are short enough to be noted down by hand.
 CHOSEN_SEEDS = 2**32
 
+Form = TypeVar("Form", bound=BaseModel)
+
 # What pydantic says of text that is no number, in words for a designer.
 PROBLEMS = {
     "missing": "is missing",
@@ -27,8 +29,11 @@ PROBLEMS = {
     "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
     "bool_parsing": "must be true or false",
+    "string_pattern_mismatch": "must be 1 to 64 letters from A to Z, digits, hyphens or underscores",
 }
 
+# What is safe in a path and in a header.
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Prompt = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -57,6 +62,16 @@ class PluginForm(BaseModel):
         if self.seed == 0:
             return tuple(1 + secrets.randbelow(CHOSEN_SEEDS - 1) for _ in range(self.num_outputs))
         return tuple(self.seed + i for i in range(self.num_outputs))
+
+
+class JobForm(BaseModel):
+    """What a generation's form says of the job rather than of the pictures.
+
+    Attributes:
+        job_id: what the client calls the job, so that it can ask about it before the answer comes.
+    """
+
+    job_id: JobId | None = None
 
 
 class TextToImageForm(PluginForm):
@@ -129,7 +144,16 @@ def decode_form(fields: MultiDict[str, str], mode: Mode, limits: Limits, model: 
     )
 
 
-def _parse(form: type[PluginForm], fields: MultiDict[str, str]) -> PluginForm:
+def decode_job_id(fields: MultiDict[str, str]) -> str | None:
+    """The id that the client chose for the job; None where it chose none.
+
+    Raises:
+        RequestError: it is not one that goes into a path.
+    """
+    return _parse(JobForm, fields).job_id
+
+
+def _parse(form: type[Form], fields: MultiDict[str, str]) -> Form:
     repeated = [name for name in form.model_fields if len(fields.getlist(name)) > 1]
     if repeated:
         raise RequestError(f"{', '.join(repeated)}: came more than once; send each field once.")

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import RequestError
 from sd_api.generation.request import Mode
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import CustomModel, Settings
-from sd_api.web.client import when_client_goes
+from sd_api.web.client import client_name, when_client_goes
 from sd_api.web.plugin.answers import success
-from sd_api.web.plugin.forms import decode_form
+from sd_api.web.plugin.forms import decode_form, decode_job_id
 
 
 def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
@@ -68,8 +68,19 @@ class PluginEndpoints:
             )
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
-        job = self._queue.submit(decode_form(request.form, mode, self._settings.limits, model))
-        with when_client_goes(lambda: self._queue.cancel(job)):
+        generation = decode_form(request.form, mode, self._settings.limits, model)
+        job = self._queue.submit(generation, job_id=decode_job_id(request.form), client=client_name())
+
+        @after_this_request
+        def name_job(response: Response) -> Response:
+            response.headers["X-Job-Id"] = job.id
+            return response
+
+        def cancel() -> None:
+            if self._settings.cancel_when_client_goes:
+                self._queue.cancel(job.id, "The client closed its connection.")
+
+        with when_client_goes(cancel):
             return success(job.result())
 
 

@@ -1,5 +1,7 @@
-"""Running out of memory: telling it from other errors, and getting the memory back."""
+"""Memory: what a processor does with what is freed, telling its lack from other errors, getting it back."""
 
+import ctypes
+import ctypes.util
 import gc
 import traceback
 from collections.abc import Iterator
@@ -23,15 +25,36 @@ OUT_OF_MEMORY_TEXTS = (
 )
 
 
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def keep_freed_memory() -> None:
+    """Keep what is freed for the next tensors, where glibc would give it back and get it, cleared, anew each time.
+
+    Nothing happens where there is no glibc.
+    """
+    name = ctypes.util.find_library("c")
+    mallopt = getattr(ctypes.CDLL(name), "mallopt", None) if name else None
+    if mallopt is not None:
+        for option, size in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)):
+            mallopt(option, size)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is one of the ways in which devices say that their memory is full."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+
+
 @contextmanager
 def out_of_memory_as_ours() -> Iterator[None]:
     """Translate every way in which a device says that its memory is full into OutOfMemory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(
-            text in str(error) for text in OUT_OF_MEMORY_TEXTS
-        ):
+        if is_out_of_memory(error):
             reason = str(error).strip().splitlines()[:1]
             # The frames of its trace keep the very tensors alive that have to go.
             traceback.clear_frames(error.__traceback__)

@@ -1,0 +1,94 @@
+"""From latents to pictures: whole where memory allows, exact where half precision breaks down."""
+
+import logging
+from typing import Any
+
+import torch
+from PIL import Image
+
+from sd_api.engine.autoencoder import decode_latents, full_precision, tiled
+from sd_api.errors import GenerationFailed, OutOfMemory
+from sd_api.models.device import HALF_PRECISIONS
+from sd_api.models.memory import free_memory, out_of_memory_as_ours
+
+log = logging.getLogger(__name__)
+
+IN_TILES = "Memory ran out while the picture was decoded; it was decoded in tiles, whose borders may show faintly."
+IN_FULL_PRECISION = (
+    "The model's autoencoder gave no valid picture in half precision, so it was run again in fp32. "
+    '"dtype": "fp32" in the configuration avoids that.'
+)
+BROKEN = (
+    "The model's autoencoder gave no valid picture (not a number), in fp32 neither. Try another seed; if it happens "
+    "with every picture, the model's files are damaged."
+)
+
+
+def decode(pipeline: Any, latents: torch.Tensor, warnings: list[str]) -> tuple[list[Image.Image], list[bool]]:
+    """Turn latents into pictures and check those.
+
+    Args:
+        pipeline: with the autoencoder, and the safety checker if there is one.
+        latents: (n, 4, height, width), as the pipeline returns them, finite.
+        warnings: is added to where something was done in a lesser way.
+
+    Returns:
+        The pictures, and which of them were flagged; those are black.
+
+    Raises:
+        OutOfMemory: not even one fits, in tiles.
+        GenerationFailed: what comes out is not a number.
+    """
+    vae = pipeline.vae
+    # As diffusers has it for autoencoders that are known to overflow in fp16, such as SDXL's.
+    if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+        with full_precision(vae):
+            pixels = _decode_with_what_memory_there_is(vae, latents, warnings)
+    else:
+        pixels = _decode_with_what_memory_there_is(vae, latents, warnings)
+        if vae.dtype in HALF_PRECISIONS and not pixels.isfinite().all():
+            warnings.append(IN_FULL_PRECISION)
+            with full_precision(vae):
+                pixels = _decode_with_what_memory_there_is(vae, latents, warnings)
+    if not pixels.isfinite().all():
+        raise GenerationFailed(BROKEN)
+    return _check(pipeline, pixels, latents.dtype)
+
+
+def _check(pipeline: Any, pixels: torch.Tensor, dtype: torch.dtype) -> tuple[list[Image.Image], list[bool]]:
+    """Make pictures of pixels in -1 to 1; what the safety checker flags is black."""
+    flags = None
+    # Pipelines of later architectures have no such method at all.
+    if getattr(pipeline, "safety_checker", None) is not None:
+        pixels, flags = pipeline.run_safety_checker(pixels, pixels.device, dtype)
+    flags = [bool(flag) for flag in flags or [False] * len(pixels)]
+    # The checker's black is 0, which would be grey if it were shifted like the others.
+    images = pipeline.image_processor.postprocess(
+        pixels, output_type="pil", do_denormalize=[not flag for flag in flags]
+    )
+    return images, flags
+
+
+def _decode_with_what_memory_there_is(vae: Any, latents: torch.Tensor, warnings: list[str]) -> torch.Tensor:
+    """(n, 3, height, width) in -1 to 1: at once, else one by one, else one by one in tiles."""
+    try:
+        with out_of_memory_as_ours():
+            return decode_latents(vae, latents)
+    except OutOfMemory:
+        log.warning("Out of memory while decoding %d at once", len(latents))
+    free_memory()
+    return torch.cat([_decode_one(vae, row, warnings) for row in latents[:, None]])
+
+
+def _decode_one(vae: Any, latents: torch.Tensor, warnings: list[str]) -> torch.Tensor:
+    try:
+        with out_of_memory_as_ours():
+            return decode_latents(vae, latents)
+    except OutOfMemory:
+        log.warning("Out of memory while decoding; trying in tiles")
+    free_memory()
+    with tiled(vae), out_of_memory_as_ours():
+        pixels = decode_latents(vae, latents)
+    if IN_TILES not in warnings:
+        warnings.append(IN_TILES)
+    return pixels

@@ -1,0 +1,44 @@
+"""The endpoints that watch and stop jobs, of whichever dialect, in the shape of the plugin's answers."""
+
+from typing import Any
+
+from flask import Blueprint, request
+
+from sd_api.jobs.queue import JobQueue
+from sd_api.web.plugin.answers import described
+
+
+def make_blueprint(queue: JobQueue) -> Blueprint:
+    """The job endpoints over ``queue``."""
+    blueprint = Blueprint("jobs", __name__)
+    endpoints = JobEndpoints(queue)
+    blueprint.add_url_rule("/jobs", view_func=endpoints.jobs)
+    blueprint.add_url_rule("/jobs/<job_id>", view_func=endpoints.job)
+    blueprint.add_url_rule("/jobs/<job_id>/cancel", view_func=endpoints.cancel, methods=["POST"])
+    blueprint.add_url_rule("/progress", view_func=endpoints.progress)
+    return blueprint
+
+
+class JobEndpoints:
+    """One method for each endpoint."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+
+    def jobs(self) -> dict[str, Any]:
+        """The job that runs, and those that wait in the order of their turns."""
+        return {"status": "success", "jobs": [described(job) for job in self._queue.jobs()]}
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """One job, also for a while after its end; with ``?preview=true`` also how it looks now."""
+        wanted = request.args.get("preview", "").lower() in ("true", "1")
+        return {"status": "success", "job": described(self._queue.job(job_id, preview=wanted))}
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """End a job; what the answer shows is its final state."""
+        return {"status": "success", "job": described(self._queue.cancel(job_id, "This job was cancelled."))}
+
+    def progress(self) -> dict[str, Any]:
+        """The job that runs now; null where none does."""
+        running = next((job for job in self._queue.jobs() if job.state == "running"), None)
+        return {"status": "success", "job": None if running is None else described(running)}

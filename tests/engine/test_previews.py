@@ -1,0 +1,63 @@
+"""Previews look like the picture that is being made."""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
+from PIL import Image
+from requested import request
+
+from sd_api.engine import previews
+from sd_api.engine.previews import predicted_original
+from sd_api.jobs.job import Job
+from sd_api.settings import Settings
+from sd_api.wiring import build_engine
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("scheduler_class", [DDIMScheduler, EulerDiscreteScheduler])
+def test_the_original_is_found_in_noise_that_is_known(scheduler_class: Any, prediction_type: str) -> None:
+    scheduler = scheduler_class(prediction_type=prediction_type, beta_schedule="scaled_linear")
+    scheduler.set_timesteps(10)
+    original, noise = torch.randn(2, 1, 4, 8, 8)
+    timestep = scheduler.timesteps[4]
+    sample = scheduler.add_noise(original, noise, timestep[None])
+    velocity = PNDMScheduler(beta_schedule="scaled_linear")  # has no get_velocity, but the same alphas
+    alpha_squared = velocity.alphas_cumprod[int(timestep)]
+    output = {
+        "epsilon": noise,
+        "sample": original,
+        "v_prediction": alpha_squared**0.5 * noise - (1 - alpha_squared) ** 0.5 * original,
+    }[prediction_type]
+    assert torch.allclose(predicted_original(scheduler, output, timestep, sample), original, atol=1e-3)
+
+
+class Watched(Job):
+    """A job that somebody looks at all the time."""
+
+    def __init__(self) -> None:
+        super().__init__(request(steps=6))
+        self.shown: list[Image.Image] = []
+
+    @property
+    def preview_wanted(self) -> bool:
+        return True
+
+    def show(self, preview: bytes) -> None:
+        self.shown.append(Image.open(BytesIO(preview)))
+
+
+def test_a_watched_job_is_shown_its_steps_and_gets_the_same_picture(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(previews, "INTERVAL", 0.0)
+    engine = build_engine(make_settings())
+    watched, other = Watched(), Job(request(steps=6))
+    engine.generate([watched])
+    engine.generate([other])
+    assert watched.result() == other.result()
+    assert len(watched.shown) >= 4
+    assert {picture.size for picture in watched.shown} == {(8, 8)}
