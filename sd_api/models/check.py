@@ -25,7 +25,7 @@ def find_remote_faults(settings: Settings) -> list[str]:
     source, token = parse_source(settings.model), hub.token_of(settings)
     try:
         if isinstance(source, HubModel):
-            if hub.cached(source.repo_id) is None:
+            if hub.cached(source.repo_id, half=True) is None:
                 hub.check_access(source.repo_id, token)
         elif settings.requires_safety_checker and not (source.path / "safety_checker").is_dir():
             check_safety_filter(token)

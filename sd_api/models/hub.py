@@ -39,8 +39,14 @@ def token_of(settings: Settings) -> str | None:
     return settings.hf_token.get_secret_value() if settings.hf_token else None
 
 
-def cached(repo_id: str) -> Path | None:
-    """The folder of a model that was downloaded whole before; None where it was not. Asks nobody."""
+def cached(repo_id: str, *, half: bool) -> Path | None:
+    """The folder of a model that was downloaded whole before; None where it was not. Asks nobody.
+
+    Args:
+        repo_id: which model.
+        half: whether weights in half precision will do; otherwise only those in full precision count, where the
+            repository has any.
+    """
     index = try_to_load_from_cache(repo_id, MODEL_INDEX)
     if not isinstance(index, str):
         return None
@@ -50,16 +56,18 @@ def cached(repo_id: str) -> Path | None:
     except CachedRepoTreeNotFoundError:
         # Only the library's newer versions keep a list of what there is.
         return None if find_faults(ModelDirectory(folder)) else folder
-    needed = needed_files(_read(index), names)
-    return folder if all((folder / name).is_file() for name in needed) else None
+    content = _read(index)
+    choices = [needed_files(content, names, half=choice) for choice in ((False, True) if half else (False,))]
+    return folder if any(all((folder / name).is_file() for name in needed) for needed in choices) else None
 
 
-def download(repo_id: str, token: str | None) -> Path:
+def download(repo_id: str, token: str | None, *, half: bool) -> Path:
     """Bring a model into the cache; the files that an earlier attempt completed are kept.
 
     Args:
         repo_id: for example ``stable-diffusion-v1-5/stable-diffusion-v1-5``.
         token: for gated and private models; None uses the hub's own login, where there is one.
+        half: whether to prefer weights in half precision.
 
     Returns:
         The folder with ``model_index.json``.
@@ -68,7 +76,7 @@ def download(repo_id: str, token: str | None) -> Path:
         ModelUnavailable: with the one reason for it, and what to do.
     """
     with conversation(repo_id, token):
-        folder = _fetch(repo_id, _find_needed(repo_id, token), token)
+        folder = _fetch(repo_id, _find_needed(repo_id, token, half=half), token)
     _remove_leftovers(folder)
     return folder
 
@@ -80,7 +88,7 @@ def check_access(repo_id: str, token: str | None) -> None:
         ModelUnavailable: with the one reason for it, and what to do.
     """
     with conversation(repo_id, token):
-        _find_needed(repo_id, token)
+        _find_needed(repo_id, token, half=False)
 
 
 def check_exists(repo_id: str, token: str | None) -> None:
@@ -148,7 +156,7 @@ def _limit_waiting(request: httpx.Request) -> None:
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
 
 
-def _find_needed(repo_id: str, token: str | None) -> list[str]:
+def _find_needed(repo_id: str, token: str | None, *, half: bool) -> list[str]:
     api = HfApi(token=token)
     names = [sibling.rfilename for sibling in api.model_info(repo_id).siblings or ()]
     if MODEL_INDEX not in names:
@@ -160,7 +168,7 @@ def _find_needed(repo_id: str, token: str | None) -> list[str]:
     index = _read(hf_hub_download(repo_id, MODEL_INDEX, token=token))
     if reason := why_unfit(index, names):
         raise ModelUnavailable(f"{repo_id} {reason}")
-    return [MODEL_INDEX, *needed_files(index, names)]
+    return [MODEL_INDEX, *needed_files(index, names, half=half)]
 
 
 def _fetch(repo_id: str, names: Sequence[str], token: str | None) -> Path:

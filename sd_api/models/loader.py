@@ -33,15 +33,16 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
         ModelUnavailable: with the reason, and what to do.
     """
     started = time.monotonic()
+    half = device.torch_dtype in HALF_PRECISIONS
     if isinstance(source, ModelFile):
         _refuse_faults(source)
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
         pipeline.register_modules(**components)
     else:
-        pipeline = _load_directory(local_directory(source, token), device.torch_dtype, components)
+        pipeline = _load_directory(local_directory(source, token, half=half), device.torch_dtype, components)
     if isinstance(pipeline.vae, AutoencoderTiny):
         _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
-    if device.torch_dtype in HALF_PRECISIONS:
+    if half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
         for part in (pipeline.unet, pipeline.vae):
             part.to(memory_format=torch.channels_last)
@@ -50,11 +51,17 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
     return pipeline
 
 
-def local_directory(source: HubModel | ModelDirectory, token: str | None) -> Path:
-    """The folder on this machine that holds the model; a hub model is downloaded if it is not here yet."""
+def local_directory(source: HubModel | ModelDirectory, token: str | None, *, half: bool) -> Path:
+    """The folder on this machine that holds the model; a hub model is downloaded if it is not here yet.
+
+    Args:
+        source: which model.
+        token: for the hub.
+        half: whether weights in half precision will do.
+    """
     if isinstance(source, ModelDirectory):
         return source.path
-    return hub.cached(source.repo_id) or hub.download(source.repo_id, token)
+    return hub.cached(source.repo_id, half=half) or hub.download(source.repo_id, token, half=half)
 
 
 @contextmanager
@@ -81,7 +88,7 @@ def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) 
     _refuse_faults(ModelDirectory(path))
     with explained_loading(path):
         return AutoPipelineForText2Image.from_pretrained(
-            path, dtype=dtype, variant=_variant(path), local_files_only=True, **components
+            path, dtype=dtype, variant=_variant(path, dtype), local_files_only=True, **components
         )
 
 
@@ -91,10 +98,10 @@ def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
     vae.tile_latent_min_size = vae.tile_sample_min_size // factor
 
 
-def _variant(path: Path) -> str | None:
-    """``fp16`` for a model that was saved in half precision only."""
-    weights = {file.name for file in (path / "unet").glob("*.safetensors")}
-    return "fp16" if weights and all(".fp16." in name for name in weights) else None
+def _variant(path: Path, dtype: torch.dtype) -> str | None:
+    """``fp16`` where the weights in half precision are those to read: better, or all that there are."""
+    half = [".fp16." in file.name for file in (path / "unet").glob("*.safetensors")]
+    return "fp16" if any(half) and (dtype in HALF_PRECISIONS or all(half)) else None
 
 
 def _refuse_faults(source: ModelSource) -> None:

@@ -14,12 +14,9 @@ RUNNABLE = {
 _CONFIGS = (".json", ".txt", ".model")
 _STEM = "(diffusion_pytorch_model|pytorch_model|model)"
 _SHARD = r"(-\d+-of-\d+)?"
-# The best first; a model in half precision is taken where its publisher left out the other one.
-_WEIGHTS = (
-    rf"{_STEM}{_SHARD}\.safetensors(\.index\.json)?",
-    rf"{_STEM}(\.fp16{_SHARD}|{_SHARD}\.fp16)\.safetensors|{_STEM}\.safetensors\.index\.fp16\.json",
-    rf"{_STEM}{_SHARD}\.bin(\.index\.json)?",
-)
+_FULL = rf"{_STEM}{_SHARD}\.safetensors(\.index\.json)?"
+_HALF = rf"{_STEM}(\.fp16{_SHARD}|{_SHARD}\.fp16)\.safetensors|{_STEM}\.safetensors\.index\.fp16\.json"
+_PICKLED = rf"{_STEM}{_SHARD}\.bin(\.index\.json)?"
 
 
 def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
@@ -47,12 +44,16 @@ def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
     return None
 
 
-def needed_files(index: Mapping[str, Any], names: Collection[str]) -> list[str]:
+def needed_files(index: Mapping[str, Any], names: Collection[str], *, half: bool) -> list[str]:
     """Choose what to download: the parts that the index lists, with one kind of weights for each.
+
+    The other precision is taken where the publisher left out the one that is wanted.
 
     Args:
         index: the content of ``model_index.json``.
         names: the files that the repository has; with slashes, as the hub writes them.
+        half: whether weights in half precision are wanted: half as much to download, and nothing is lost
+            where the model runs in half precision.
 
     Returns:
         The chosen ones, without ``model_index.json`` itself.
@@ -60,7 +61,8 @@ def needed_files(index: Mapping[str, Any], names: Collection[str]) -> list[str]:
     chosen: list[str] = []
     for part, _ in _parts(index):
         files = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
-        kinds = ([name for name in files if re.fullmatch(kind, name)] for kind in _WEIGHTS)
+        best_first = (_HALF, _FULL, _PICKLED) if half else (_FULL, _HALF, _PICKLED)
+        kinds = ([name for name in files if re.fullmatch(kind, name)] for kind in best_first)
         weights = next(filter(None, kinds), [])
         configs = [name for name in files if (name == "config.json" if weights else name.endswith(_CONFIGS))]
         chosen += [f"{part}/{name}" for name in configs + weights]

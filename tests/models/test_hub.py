@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+import safetensors.torch
 from fake_hub import MEMBER, FakeHub, Repository
 from hub_app import FORM, TINY, UNET, App, changed
 from huggingface_hub import constants
@@ -53,6 +54,28 @@ def test_only_what_is_needed_is_downloaded(start: StartApp, hub: FakeHub) -> Non
     hub.repositories["demo/tiny"] = Repository({**TINY.files, **dict.fromkeys(extra, b"much")})
     start().succeed()
     assert [hub.downloads(name) for name in (*extra, "README.md", UNET)] == [0, 0, 0, 0, 1]
+
+
+def test_half_precision_downloads_half_as_much_and_full_precision_the_rest(start: StartApp, hub: FakeHub) -> None:
+    half = UNET.replace(".safetensors", ".fp16.safetensors")
+    # Other bytes than the other file's: the cache keeps what is equal once only.
+    weights = safetensors.torch.save(safetensors.torch.load(TINY.files[UNET]), {"format": "pt", "precision": "half"})
+    hub.repositories["demo/both"] = Repository({**TINY.files, half: weights})
+    start("demo/both", dtype="bf16").succeed()
+    assert [hub.downloads(name) for name in (half, UNET)] == [1, 0]
+    start("demo/both", dtype="fp32").succeed()
+    assert [hub.downloads(name) for name in (half, UNET)] == [1, 1]
+    hub.requests.clear()
+    for dtype in ("bf16", "fp32"):
+        start("demo/both", dtype=dtype).succeed()
+    assert hub.requests == []
+
+
+def test_full_precision_that_is_there_serves_half_precision_too(start: StartApp, hub: FakeHub) -> None:
+    start(dtype="fp32").succeed()
+    hub.requests.clear()
+    start(dtype="bf16").succeed()
+    assert hub.requests == []
 
 
 def test_a_broken_off_download_goes_on_where_it_stopped(

@@ -53,19 +53,24 @@ OLD_HALF_SHARDS = ["unet/model-00001-of-00001.fp16.safetensors"]
 
 
 @pytest.mark.parametrize(
-    ("weights", "wanted"),
+    ("weights", "wanted", "wanted_in_half"),
     [
-        ([WHOLE, HALF, PICKLED], [WHOLE]),
-        ([HALF, PICKLED, "unet/diffusion_pytorch_model.fp16.bin"], [HALF]),
-        ([PICKLED, "unet/diffusion_pytorch_model.fp16.bin"], [PICKLED]),
-        ([*SHARDS, *HALF_SHARDS], SHARDS),
-        (HALF_SHARDS, HALF_SHARDS),
-        (OLD_HALF_SHARDS, OLD_HALF_SHARDS),
-        (["unet/pytorch_model.bin"], ["unet/pytorch_model.bin"]),
+        ([WHOLE, HALF, PICKLED], [WHOLE], [HALF]),
+        ([WHOLE, PICKLED], [WHOLE], [WHOLE]),
+        ([HALF, PICKLED, "unet/diffusion_pytorch_model.fp16.bin"], [HALF], [HALF]),
+        ([PICKLED, "unet/diffusion_pytorch_model.fp16.bin"], [PICKLED], [PICKLED]),
+        ([*SHARDS, *HALF_SHARDS], SHARDS, HALF_SHARDS),
+        (HALF_SHARDS, HALF_SHARDS, HALF_SHARDS),
+        (OLD_HALF_SHARDS, OLD_HALF_SHARDS, OLD_HALF_SHARDS),
+        (["unet/pytorch_model.bin"], ["unet/pytorch_model.bin"], ["unet/pytorch_model.bin"]),
     ],
 )
-def test_each_part_comes_with_one_kind_of_weights(weights: list[str], wanted: list[str]) -> None:
-    assert sorted(needed_files(INDEX, sorted([*CONFIGS, *OTHERS, *weights]))) == sorted([*CONFIGS, *wanted])
+def test_each_part_comes_with_one_kind_of_weights(
+    weights: list[str], wanted: list[str], wanted_in_half: list[str]
+) -> None:
+    names = sorted([*CONFIGS, *OTHERS, *weights])
+    assert sorted(needed_files(INDEX, names, half=False)) == sorted([*CONFIGS, *wanted])
+    assert sorted(needed_files(INDEX, names, half=True)) == sorted([*CONFIGS, *wanted_in_half])
 
 
 def test_pipelines_that_make_pictures_are_accepted() -> None:
