@@ -13,6 +13,7 @@ from diffusers import AutoencoderTiny, AutoPipelineForText2Image, DiffusionPipel
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.files import find_faults
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
@@ -86,10 +87,14 @@ def explained_loading(path: Path) -> Iterator[None]:
 
 def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
     _refuse_faults(ModelDirectory(path))
-    with explained_loading(path):
-        return AutoPipelineForText2Image.from_pretrained(
-            path, dtype=dtype, variant=_variant(path, dtype), local_files_only=True, **components
+    copy = find_copy(path, dtype)
+    with explained_loading(copy or path):
+        pipeline = AutoPipelineForText2Image.from_pretrained(
+            copy or path, dtype=dtype, variant=_variant(copy or path, dtype), local_files_only=True, **components
         )
+    if copy is None and is_worth_copying(path, dtype):
+        copy_in_background(path, dtype)
+    return pipeline
 
 
 def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:

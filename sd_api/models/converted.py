@@ -1,0 +1,103 @@
+"""Copies of models in the precision in which they run.
+
+To convert weights from single precision takes seconds at every start; to read a converted copy, a
+fraction of that. Copies are made in the background after the first conversion, and kept in the
+hub's cache folder until the model changes.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import threading
+from pathlib import Path
+
+import torch
+from huggingface_hub import cached_assets_path
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sd_api.models.device import HALF_PRECISIONS
+from sd_api.models.sources import MODEL_INDEX
+
+log = logging.getLogger(__name__)
+
+
+def find_copy(path: Path, dtype: torch.dtype) -> Path | None:
+    """The copy of a model's directory in a precision; None where there is none of its present state."""
+    copy = _place(path, dtype)
+    return copy if (copy / MODEL_INDEX).is_file() else None
+
+
+def is_worth_copying(path: Path, dtype: torch.dtype) -> bool:
+    """Whether loading a model's directory means to convert single precision to ``dtype``."""
+    parts = [part for part in path.iterdir() if part.is_dir()]
+    pickled = [part for part in parts if any(part.glob("*.bin")) and not any(part.glob("*.safetensors"))]
+    weights = sorted((path / "unet").glob("*.safetensors"))
+    return dtype in HALF_PRECISIONS and bool(weights) and not pickled and _dtype_of(weights[0]) == "F32"
+
+
+def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
+    """Begin to make the copy of a model's directory; what goes wrong is logged, and there is none then."""
+
+    def copy() -> None:
+        try:
+            _copy(path, dtype)
+        except OSError as error:
+            log.warning("No converted copy of %s could be kept: %s", path, error)
+
+    # A daemon, so that it does not keep a stopped process alive; half a copy is never taken for one.
+    thread = threading.Thread(target=copy, name="converting", daemon=True)
+    thread.start()
+    return thread
+
+
+def _copy(path: Path, dtype: torch.dtype) -> None:
+    """Convert every weight file, and copy what else the model is made of."""
+    copy = _place(path, dtype)
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    files = [file for file in path.rglob("*") if file.is_file() and not file.relative_to(path).parts[0].startswith(".")]
+    needed = sum(file.stat().st_size for file in files if file.suffix == ".safetensors") // 2
+    # Room for the copy, and as much again: a full disk harms more than a slow start.
+    if shutil.disk_usage(copy.parent).free < 2 * needed:
+        log.info("No converted copy of %s is kept, because the disk is nearly full", path)
+        return
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for file in files:
+        target = unfinished / file.relative_to(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".safetensors":
+            tensors = {
+                name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in load_file(file).items()
+            }
+            save_file(tensors, target, {"format": "pt"})
+        elif file.suffix in (".json", ".txt", ".model"):
+            shutil.copyfile(file, target)
+    for older in copy.parent.glob(f"{copy.name.partition('.')[0]}.*"):
+        if older != unfinished:
+            shutil.rmtree(older, ignore_errors=True)
+    unfinished.rename(copy)
+    log.info("Kept a converted copy of %s in %s, which the next start loads faster", path, copy)
+
+
+def _place(path: Path, dtype: torch.dtype) -> Path:
+    """Where the copy is: named by the model's path, and by the size and age of its files."""
+    path = path.resolve()
+    state = [
+        (file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    ]
+    model, contents = _digest(str(path)), _digest(json.dumps([*state, str(dtype)]))
+    return cached_assets_path("sd-api-server", "converted") / f"{model}.{contents}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _dtype_of(file: Path) -> str:
+    """Of the first tensor in a safetensors file, as its header spells it."""
+    with safe_open(file, "pt") as weights:
+        return str(weights.get_slice(next(iter(weights.keys()))).get_dtype())
