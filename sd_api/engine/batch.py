@@ -23,11 +23,18 @@ class Picture:
 
 
 class Member:
-    """One run, with the pictures that it has so far."""
+    """One run, with the pictures that it has so far.
+
+    Attributes:
+        run: whose pictures they are.
+        alive: whether its pictures are still wanted.
+        finished: whether it has got them all.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.alive = True
+        self.finished = False
         self._images: list[GeneratedImage] = []
         self._warnings: list[str] = []
 
@@ -61,7 +68,7 @@ class Member:
         """Take the next picture; with the last one the run is finished."""
         self._images.append(image)
         if self.alive and len(self._images) == len(self.run.request.seeds):
-            self.alive = False
+            self.alive, self.finished = False, True
             self.run.finish(GenerationResult(tuple(self._images), tuple(self._warnings)))
 
     def fail(self, error: ServerError) -> None:

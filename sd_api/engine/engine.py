@@ -65,6 +65,8 @@ class DiffusersEngine:
         members = [Member(run) for run in runs]
         for member in members:
             member.report("loading")
+        if not any(member.alive for member in members):
+            return
         request = runs[0].request
         model = self._model(request.model)
         safety = self._library.safety_filter(model, request.safety_checker)
@@ -72,8 +74,8 @@ class DiffusersEngine:
         at_once = self.at_once()
         while pictures := [picture for member in members for picture in member.remaining()][:at_once]:
             at_once = self._pass(denoiser, model, pictures)
-        count = sum(len(run.request.seeds) for run in runs)
-        log.info("%s", _summary(request, model, count, time.monotonic() - started))
+        if count := sum(len(member.run.request.seeds) for member in members if member.finished):
+            log.info("%s", _summary(request, model, count, time.monotonic() - started))
 
     def _pass(self, denoiser: Denoiser, model: LoadedModel, pictures: Sequence[Picture]) -> int:
         """Make some pictures at once; what goes wrong ends their runs, or has them made with fewer at once.

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 # Seconds between two lines where there is no terminal to draw a bar in.
 INTERVAL = 10.0
 
+_WORDS = {"failed": "not finished", "cancelled": "cancelled"}
+
 
 class TerminalProgress:
     """A listener of jobs: a bar for each that runs, or a line now and then where output is no terminal.
@@ -34,6 +36,9 @@ class TerminalProgress:
         if status.state in ENDED:
             if (bar := self._bars.pop(status.id, None)) is not None:
                 bar.close()
+            if status.state != "finished":
+                # The engine tells of what it has finished, with its time.
+                log.info("%s was %s: %s", self._name(status), _WORDS[status.state], status.message)
         elif status.progress is not None and status.progress.steps:
             if self._draw:
                 self._update_bar(status)
