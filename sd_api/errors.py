@@ -25,6 +25,7 @@ for the person who reads it, names the field and says what to do. Anything that 
 """
 
 import logging
+import traceback
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -143,6 +144,18 @@ class OutOfMemory(Unavailable):
 
 class ServerStopping(Unavailable):
     """The server is shutting down."""
+
+
+def generation_failure(log: logging.Logger, error: Exception, where: str) -> ServerError:
+    """What to tell of an error that ended a generation: itself if it is ours, else that it was unforeseen.
+
+    The frames of the latter's trace, once logged, are emptied, because they hold the generation's tensors.
+    """
+    if isinstance(error, ServerError):
+        return error
+    failure = GenerationFailed(log_unexpected(log, error, where))
+    traceback.clear_frames(error.__traceback__)
+    return failure
 
 
 def log_unexpected(log: logging.Logger, error: Exception, where: str) -> str:

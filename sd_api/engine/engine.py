@@ -2,7 +2,6 @@
 
 import logging
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from sd_api.engine.batch import Member, Picture, members_of
 from sd_api.engine.decoding import decode
 from sd_api.engine.denoising import Denoiser
 from sd_api.engine.finishing import finish
-from sd_api.errors import GenerationFailed, OutOfMemory, ServerError, log_unexpected
+from sd_api.errors import OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Run
 from sd_api.generation.request import GenerationRequest
 from sd_api.models.device import DeviceChoice
@@ -100,10 +99,7 @@ class DiffusersEngine:
                 # One of them may be the reason; alone, each ends as it deserves.
                 log.warning("A batch of %d failed (%s); making its pictures one by one", len(pictures), error)
                 return 1
-            ours = error if isinstance(error, ServerError) else None
-            pictures[0].member.fail(ours or GenerationFailed(log_unexpected(log, error, pictures[0].request.mode)))
-            # The frames of the trace hold the tensors.
-            traceback.clear_frames(error.__traceback__)
+            pictures[0].member.fail(generation_failure(log, error, pictures[0].request.mode))
         return len(pictures)
 
     def _make(self, denoiser: Denoiser, model: LoadedModel, pictures: Sequence[Picture]) -> None:

@@ -5,7 +5,6 @@ import itertools
 import logging
 import math
 import threading
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from sd_api.errors import (
     ServerError,
     ServerStopping,
     UnknownJob,
+    generation_failure,
     log_unexpected,
 )
 from sd_api.generation.engine import Engine, EngineStatus
@@ -249,11 +249,9 @@ def _run(engine: Engine, jobs: Sequence[Job]) -> None:
     try:
         engine.generate(jobs)
     except Exception as error:
-        ours = error if isinstance(error, ServerError) else None
+        failure = generation_failure(log, error, jobs[0].request.mode)
         for job in jobs:
-            job.fail(ours or GenerationFailed(log_unexpected(log, error, job.request.mode)))
-        # The frames of the trace hold the jobs' tensors.
-        traceback.clear_frames(error.__traceback__)
+            job.fail(failure)
     else:
         for job in jobs:
             # Changes nothing for those that have ended, as they should have.
