@@ -44,6 +44,7 @@ def build_engine(settings: Settings) -> Engine:
     prepare_libraries()
     # Imported here: it takes seconds, and the port should be open by then.
     from sd_api.engine.engine import DiffusersEngine
+    from sd_api.models.compiled import keep_compiled_code
     from sd_api.models.device import choose_device
     from sd_api.models.library import ModelLibrary
     from sd_api.models.memory import keep_freed_memory
@@ -51,6 +52,8 @@ def build_engine(settings: Settings) -> Engine:
     device = choose_device(settings.device, settings.dtype)
     if device.device.type == "cpu":
         keep_freed_memory()
+    if settings.compile:
+        keep_compiled_code()
     log.info("Device: %s, %s", device.device, device.device_reason)
     log.info("Precision: %s, %s", device.dtype, device.dtype_reason)
     return DiffusersEngine(ModelLibrary(settings, device), device, parse_source(settings.model).label)

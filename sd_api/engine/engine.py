@@ -11,6 +11,7 @@ from sd_api.engine.batch import Member, Picture, members_of
 from sd_api.engine.decoding import decode
 from sd_api.engine.denoising import Denoiser
 from sd_api.engine.finishing import finish
+from sd_api.engine.prompts import unread
 from sd_api.errors import OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Run
 from sd_api.generation.request import GenerationRequest
@@ -69,6 +70,9 @@ class DiffusersEngine:
         request = runs[0].request
         model = self._model(request.model)
         safety = self._library.safety_filter(model, request.safety_checker)
+        for member in members:
+            for warning in unread(model, member.run.request):
+                member.warn(warning)
         denoiser = Denoiser(model.pipeline(request.mode, request.scheduler, safety), model)
         at_once = self.at_once()
         while pictures := [picture for member in members for picture in member.remaining()][:at_once]:

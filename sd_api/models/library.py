@@ -16,6 +16,7 @@ from sd_api.generation.engine import ModelMemory
 from sd_api.generation.request import Mode
 from sd_api.models import hub
 from sd_api.models.architectures import INPAINTING_CHANNELS
+from sd_api.models.compiled import CompiledUNet
 from sd_api.models.device import DeviceChoice
 from sd_api.models.loader import load_pipeline
 from sd_api.models.residency import Residency, free_bytes_of, size_of
@@ -84,6 +85,7 @@ class ModelLibrary:
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: dict[str | None, LoadedModel] = {}
+        self._compiled: dict[str | None, CompiledUNet] = {}
         self._fetched_filter: SafetyFilter | None = None
         self._residency = Residency(device.device, free_bytes_of(device.device))
 
@@ -104,6 +106,9 @@ class ModelLibrary:
             self._loaded[name] = model
         model = self._loaded[name]
         self._residency.use(model.base)
+        if self._settings.compile and name not in self._compiled:
+            self._compiled[name] = CompiledUNet(model.base, self._settings.compile_sizes)
+            self._compiled[name].compile_in_background()
         return model
 
     def make_room_for(self, model: LoadedModel) -> bool:

@@ -137,4 +137,8 @@ Origin = Annotated[
     ),
     AfterValidator(str.lower),
 ]
+Size = Annotated[
+    str,
+    _matching("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", "width and height in pixels, such as 512x768"),
+]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]

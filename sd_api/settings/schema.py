@@ -17,6 +17,7 @@ from sd_api.settings.fields import (
     ModelSource,
     Origin,
     Port,
+    Size,
     Token,
     UrlPath,
 )
@@ -93,6 +94,13 @@ class Settings(_Section):
     device: Device = Field(default="auto", description="what the models run on")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto", description="the precision of the weights and the arithmetic"
+    )
+    compile: bool = Field(
+        default=False,
+        description="whether to compile models in the background, which makes pictures of compile_sizes faster",
+    )
+    compile_sizes: tuple[Size, ...] = Field(
+        default=("512x512",), description="the sizes to compile for, as width x height in pixels, such as 512x768"
     )
     allowed_hosts: tuple[Host, ...] = Field(
         default=(), description="further names under which clients may call this server"
