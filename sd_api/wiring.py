@@ -66,6 +66,9 @@ def prepare_libraries() -> None:
     """
     # Read on import. What Apple's GPUs cannot do is done on the processor, instead of failing.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    # Threads that wait for each other give their core away. By default they keep it busy, and where another program
+    # wants one, the very thread that all wait for does not run: pictures then take ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     import diffusers
