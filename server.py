@@ -36,13 +36,16 @@ log = logging.getLogger("sd_api")
 @click.option("--host", help="Listen on this address; 0.0.0.0 opens the server to the whole network.")
 @click.option("--port", type=int, help="Listen on this port.")
 @click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.")
+@click.option("--data", help="Keep users, tasks and images in this folder.", show_default="the platform's own place")
 @click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
 @click.option("--check", is_flag=True, help="Check the configuration and every model's files, then exit.")
 @click.version_option(__version__, prog_name="sd-api-server")
-def main(config: Path, host: str | None, port: int | None, device: str | None, demo: bool, check: bool) -> None:
+def main(
+    config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
+) -> None:
     """Serve Stable Diffusion to the Photoshop plugin, and to whoever speaks its API."""
     _configure_logging()
-    given = {"host": host, "port": port, "device": device}
+    given = {"host": host, "port": port, "device": device, "data": data}
     overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if demo:
         # Its safety checker knows only the demo's own pictures, so other models are left out.

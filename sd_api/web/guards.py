@@ -6,7 +6,6 @@ So the ``Host`` must be a name of this server, and an ``Origin``, which only bro
 must be the server's own or one that the configuration allows.
 """
 
-import ipaddress
 import re
 import socket
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from flask_cors import CORS
 
 from sd_api.errors import RefusedCaller
 from sd_api.settings import Settings
+from sd_api.settings.fields import is_address, is_loopback
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
@@ -29,7 +29,7 @@ def install_guards(app: Flask, settings: Settings) -> None:
         # As it came: what werkzeug makes of it drops names with an underscore, which Windows allows.
         came = request.environ.get("HTTP_HOST", "")
         host = _name_of(came)
-        if host not in hosts and not (_listens_beyond_loopback(settings.host) and _is_address(host)):
+        if host not in hosts and not (not is_loopback(settings.host) and is_address(host)):
             raise RefusedCaller(
                 f"Host {came[:100]!r} is not a name of this server. If it is one, "
                 'add it to "allowed_hosts" in the configuration.'
@@ -69,21 +69,7 @@ def _name_of(host_header: str) -> str:
 
 def _own_names(host: str) -> set[str]:
     names = LOOPBACK_NAMES | {host.lower().strip("[]")}
-    if _listens_beyond_loopback(host):
+    if not is_loopback(host):
         machine = socket.gethostname().lower()
         names |= {machine, f"{machine}.local"}
     return names
-
-
-def _listens_beyond_loopback(host: str) -> bool:
-    host = host.lower().strip("[]")
-    return not (host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback))
-
-
-def _is_address(host: str) -> bool:
-    # Rebinding needs a name that its owner can point elsewhere; an address is what it is.
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
