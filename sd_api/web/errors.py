@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from sd_api.errors import ServerError, Unavailable, log_unexpected
+from sd_api.errors import ServerError, log_unexpected
 from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def register_error_handlers(app: Flask, render: Render, limits: Limits) -> None:
 
     def ours(error: ServerError) -> Response:
         response = answer(error.message, error.status)
-        if isinstance(error, Unavailable) and error.retry_after is not None:
+        if error.retry_after is not None:
             response.headers["Retry-After"] = str(error.retry_after)
         return response
 
