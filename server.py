@@ -59,18 +59,18 @@ def main(
             return
         _check_device(settings)
         listener = listen(settings.host, settings.port)
+        services = build_services(settings)
     except ConfigurationError as error:
         for fault in error.faults:
             click.secho(fault, fg="red", err=True)
         sys.exit(1)
 
     log.info("sd-api-server %s", __version__)
-    services = build_services(settings)
-    services.queue.start()
+    services.start()
     # Lines of the log go above the bar of a running job, not into it.
     with logging_redirect_tqdm():
         serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
-    services.queue.stop(timeout=PATIENCE)
+    services.stop(timeout=PATIENCE)
     log.info("Stopped.")
     # A thread inside torch, in a download or with an answer that its client does not read cannot be
     # interrupted, and Python would wait for it.

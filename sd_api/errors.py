@@ -83,6 +83,7 @@ class InvalidField(RequestError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
         self.field = field
+        self.problem = problem
 
 
 class NotAuthenticated(RequestError):

@@ -27,6 +27,11 @@ class Identity:
     expires: float
 
 
+def is_owner(client: str) -> bool:
+    """Whether a client of the queue is the owner of a task, rather than somebody by address."""
+    return client.startswith(("user:", "public:"))
+
+
 def make_secret() -> str:
     """A new secret to sign with."""
     return secrets.token_hex(32)
