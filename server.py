@@ -9,7 +9,7 @@ import click
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sd_api import __version__
-from sd_api.app import create_app
+from sd_api.app import create_app, create_event_streams
 from sd_api.errors import ConfigurationError
 from sd_api.models.files import find_source_faults
 from sd_api.models.sources import BUILTIN_MODEL
@@ -69,7 +69,13 @@ def main(
     services.start()
     # Lines of the log go above the bar of a running job, not into it.
     with logging_redirect_tqdm():
-        serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
+        serve(
+            create_app(settings, services),
+            create_event_streams(settings, services),
+            settings,
+            listener,
+            before_stop=lambda: services.queue.stop(timeout=0),
+        )
     services.stop(timeout=PATIENCE)
     log.info("Stopped.")
     # A thread inside torch, in a download or with an answer that its client does not read cannot be

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 import uvicorn
 
-from sd_api.app import create_app
+from sd_api.app import create_app, create_event_streams
 from sd_api.jobs.local import LocalQueue
 from sd_api.models.sources import BUILTIN_MODEL
-from sd_api.serving import SPARE_THREADS, Edge, listen
+from sd_api.serving import SPARE_THREADS, Edge, listen, make_config
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
 
@@ -35,9 +35,9 @@ def running_server(dtype: str) -> Iterator[str]:
         services = build_services(settings)
         services.start()
         listener = listen(settings.host, settings.port)
-        edge = Edge(create_app(settings, services), settings.limits.max_request_bytes, SPARE_THREADS)
-        config = uvicorn.Config(edge, interface="asgi3", lifespan="off", log_config=None)
-        server = uvicorn.Server(config)
+        events = create_event_streams(settings, services)
+        edge = Edge(create_app(settings, services), events, settings.limits.max_request_bytes, SPARE_THREADS)
+        server = uvicorn.Server(make_config(edge))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The Flask application, from its settings and services."""
+"""The Flask application, and what runs beside it, from settings and services."""
 
 from flask import Flask
 
@@ -7,12 +7,13 @@ from sd_api.web import health
 from sd_api.web.bearer import token_check
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
-from sd_api.web.guards import install_guards
+from sd_api.web.guards import Callers, install_guards
 from sd_api.web.plugin import jobs
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
 from sd_api.web.tasks import routes as tasks
+from sd_api.web.tasks.events import EventStreams
 from sd_api.wiring import Services
 
 
@@ -44,3 +45,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.register_blueprint(tasks.make_blueprint(services.accounts, services.tasks))
     app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, settings.limits))
     return app
+
+
+def create_event_streams(settings: Settings, services: Services) -> EventStreams:
+    """Make what serves those who listen to events, beside the application."""
+    return EventStreams(services.accounts, services.events, Callers(settings))
