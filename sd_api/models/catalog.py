@@ -12,7 +12,8 @@ from sd_api.errors import UnknownModel
 from sd_api.models.sources import HubModel, ModelSource, hub_model, parse_source
 from sd_api.settings import Settings
 
-# What the task server's first version had where no model was named; clients send it as a matter of course.
+# What the task server's first version had where no model was named. Its clients send it as a matter of course, so it
+# means the main model, unless the configuration allows it by name.
 DOCUMENTED_DEFAULT = "CompVis/stable-diffusion-v1-4"
 
 
@@ -83,7 +84,7 @@ class ModelCatalog:
 
         Args:
             provider: ``huggingface`` or ``local``.
-            model_id: its name there; None is the main model.
+            model_id: its name there; None is the main model, and so is ``DOCUMENTED_DEFAULT``.
 
         Raises:
             UnknownModel: there is none, or it may not be used.
@@ -91,14 +92,14 @@ class ModelCatalog:
         main = self.main
         if model_id is None or (provider, model_id) == (main.provider, main.model_id):
             return main
+        if (provider, model_id) == (
+            "huggingface",
+            DOCUMENTED_DEFAULT,
+        ) and model_id not in self._settings.allowed_models:
+            return main
         if provider not in self._providers:
             raise UnknownModel(f"There is no provider {provider[:100]!r}; valid are {', '.join(self._providers)}.")
-        try:
-            return self._providers[provider].find(model_id)
-        except UnknownModel:
-            if (provider, model_id) == ("huggingface", DOCUMENTED_DEFAULT):
-                return main
-            raise
+        return self._providers[provider].find(model_id)
 
     def named(self, name: str | None) -> CatalogModel:
         """The model of a ``GenerationRequest``.
