@@ -8,6 +8,7 @@ from sd_api.web.bearer import token_check
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, install_guards
+from sd_api.web.openapi import register_openapi
 from sd_api.web.plugin import jobs
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
@@ -44,6 +45,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.register_blueprint(accounts.make_blueprint(services.accounts))
     app.register_blueprint(tasks.make_blueprint(services.accounts, services.tasks))
     app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, settings.limits))
+    register_openapi(app)
     return app
 
 

@@ -63,7 +63,7 @@ def test_what_was_under_way_at_ctrl_c_is_done_after_the_next_start(start_server:
     server = start_server("--data", data, **config)
     server.wait_until("ready")
     ann = TaskSession(server.url)
-    running, waiting = ann.create(**QUICK | {"steps": 500, "num_outputs": 4}), ann.create(**QUICK)
+    running, waiting = ann.create(**QUICK | {"steps": 300}), ann.create(**QUICK)
     ann.wait(running, "started")
     assert server.stop() == 0
 

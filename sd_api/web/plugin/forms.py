@@ -34,7 +34,17 @@ JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Prompt = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
-class PluginForm(BaseModel):
+class JobForm(BaseModel):
+    """What a generation's form says of the job rather than of the pictures.
+
+    Attributes:
+        job_id: what the client calls the job, so that it can ask about it before the answer comes.
+    """
+
+    job_id: JobId | None = None
+
+
+class PluginForm(JobForm):
     """The fields that every generation has; fields that are not listed are ignored, as they always were.
 
     Attributes:
@@ -59,16 +69,6 @@ class PluginForm(BaseModel):
         if self.seed == 0:
             return tuple(choose_seed() for _ in range(self.num_outputs))
         return tuple(self.seed + i for i in range(self.num_outputs))
-
-
-class JobForm(BaseModel):
-    """What a generation's form says of the job rather than of the pictures.
-
-    Attributes:
-        job_id: what the client calls the job, so that it can ask about it before the answer comes.
-    """
-
-    job_id: JobId | None = None
 
 
 class TextToImageForm(PluginForm):

@@ -39,13 +39,18 @@ def _not_reserved(name: str) -> str:
 Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@+-]{1,64}$"), AfterValidator(_not_reserved)]
 
 
-class Credentials(BaseModel):
-    """A name and a password; what else comes, such as OAuth2's ``grant_type``, is ignored."""
+class Password(BaseModel):
+    """A password, where the name stands elsewhere."""
 
     model_config = ConfigDict(strict=True)
 
-    username: Username = Field(description="1 to 64 letters from A to Z, digits and any of _.@+-", examples=["ann"])
     password: str = Field(min_length=1, max_length=1024, examples=["correct horse battery staple"])
+
+
+class Credentials(Password):
+    """A name and a password; what else comes, such as OAuth2's ``grant_type``, is ignored."""
+
+    username: Username = Field(description="1 to 64 letters from A to Z, digits and any of _.@+-", examples=["ann"])
 
 
 class Page(BaseModel):
