@@ -4,7 +4,7 @@ import contextlib
 import logging
 import queue
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob, generation_failure
@@ -189,7 +189,7 @@ class TaskRunner:
 
     def _progress(self, job_id: str) -> dict[str, Any]:
         status = self._jobs.job(job_id)
-        progress = {} if status.progress is None else asdict(status.progress)
+        progress = {} if status.progress is None else status.progress.told()
         return {"event_type": "progress", **progress, "seconds_left": status.seconds_left}
 
     def _end(self, task: Task, job: Job) -> None:

@@ -92,6 +92,8 @@ class ProgressEvent(BaseModel):
     phase: Phase
     step: int
     steps: int = Field(description="of all its pictures; 0 while that is not known")
+    bytes: int | None = Field(default=None, description="while downloading: what has arrived of the model")
+    total_bytes: int | None = Field(default=None, description="while downloading: what there is of it")
     seconds_left: float | None
 
 
