@@ -60,8 +60,18 @@ def describe() -> dict[str, Any]:
 
 def as_yaml() -> str:
     """The document as YAML, as it is committed."""
-    text: str = yaml.safe_dump(describe(), sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(describe(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as it stands."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 def register_openapi(app: Flask) -> None:

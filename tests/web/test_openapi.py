@@ -55,11 +55,11 @@ def test_a_task_may_name_every_scheduler() -> None:
 
 @pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"])
 def test_the_pages_come_from_this_server(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
-    assert answer.status_code == 200
-    if path == "/docs/":
-        assert not re.search(r'(src|href)="https?://', answer.text)
-        assert "/openapi.json" in answer.text
+    with client.get(path) as answer:
+        assert answer.status_code == 200
+        if path == "/docs/":
+            assert not re.search(r'(src|href)="https?://', answer.text)
+            assert "/openapi.json" in answer.text
 
 
 def test_docs_without_the_slash_leads_there(client: FlaskClient) -> None:
