@@ -60,5 +60,5 @@ def test_of_many_models_the_latest_stay(hub: FakeHub, start: StartApp) -> None:
     app.health()
     for name in ("demo/half", "demo/pickled", "demo/no-checker"):
         assert run(app, model_id=name).content["event_type"] == "finished"
-    loaded = [model.model for model in app.services.queue.status().models]
-    assert loaded == ["demo/tiny", "demo/pickled", "demo/no-checker"]
+    loaded = {model.model for model in app.services.queue.status().models}
+    assert loaded == {"demo/tiny", "demo/pickled", "demo/no-checker"}
