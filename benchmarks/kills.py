@@ -88,7 +88,7 @@ def work(url: str, token: str, ledger: Ledger, chance: random.Random) -> None:
     session.headers["Authorization"] = f"Bearer {token}"
     try:
         while True:
-            steps = chance.randint(1, 40)
+            steps = chance.randint(1, 8)
             parameters = {"prompt": f"a dog {chance.random()}", "steps": steps, "width": 64, "height": 64}
             answer = session.post(f"{url}/task", json=parameters, timeout=10)
             answer.raise_for_status()
@@ -102,7 +102,7 @@ def work(url: str, token: str, ledger: Ledger, chance: random.Random) -> None:
             answer = session.post(f"{url}/blob", files={"blob_data": content}, timeout=10)
             answer.raise_for_status()
             ledger.blobs[answer.json()] = content
-            time.sleep(chance.uniform(0.1, 0.6))
+            time.sleep(chance.uniform(0.3, 1.5))
     except requests.ConnectionError:
         return
 
