@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from flask import Flask
 from flask.testing import FlaskClient
 from server_process import ServerProcess
@@ -15,8 +16,9 @@ from sd_api.app import create_app
 from sd_api.settings import Settings
 from sd_api.wiring import Services, build_services
 
-# Read by torch on import, here and in the servers that the tests start: where other things keep the cores
-# busy, its threads wait for each other for most of the time.
+# One thread, here and in the servers that the tests start: several wait for each other for most of the time where
+# other things keep the cores busy.
+torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SettingsFactory = Callable[..., Settings]

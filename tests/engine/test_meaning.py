@@ -22,17 +22,18 @@ FORM = {"num_inference_steps": 20, "width": SIDE, "height": SIDE, "guidance_scal
 
 
 @pytest.fixture(scope="module")
-def server(make_settings: Callable[..., Settings]) -> Iterator[FlaskClient]:
+def name_thing(repository: Path) -> Callable[[Image.Image], str]:
+    return Judge(repository / "tests" / "models" / "thing_classifier").name_thing
+
+
+# After the judge, because two models that are loaded at the same time get in each other's way.
+@pytest.fixture(scope="module")
+def server(make_settings: Callable[..., Settings], name_thing: object) -> Iterator[FlaskClient]:
     settings = make_settings(model=str(BUILTIN_MODEL))
     services = build_services(settings)
     services.queue.start()
     yield create_app(settings, services).test_client()
     assert services.queue.stop(timeout=60)
-
-
-@pytest.fixture(scope="module")
-def name_thing(repository: Path) -> Callable[[Image.Image], str]:
-    return Judge(repository / "tests" / "models" / "thing_classifier").name_thing
 
 
 def answer(server: FlaskClient, path: str, **form: Any) -> dict[str, Any]:
