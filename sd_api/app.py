@@ -2,12 +2,13 @@
 
 from flask import Flask
 
+from sd_api.jobs.kept import KeptOutcomes
 from sd_api.settings import Settings
-from sd_api.web import health
+from sd_api.web import access, health, studio
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import install_guards
-from sd_api.web.plugin import jobs
+from sd_api.web.plugin import jobs, models
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.wiring import Services
@@ -27,7 +28,11 @@ def create_app(settings: Settings, services: Services) -> Flask:
     install_guards(app, settings)
     app.before_request(refuse_while_stopping)
     register_error_handlers(app, failure, settings.limits)
-    app.register_blueprint(plugin.make_blueprint(settings, services.queue))
-    app.register_blueprint(jobs.make_blueprint(services.queue))
-    app.register_blueprint(health.make_blueprint(services.queue))
+    kept = KeptOutcomes()
+    app.register_blueprint(plugin.make_blueprint(settings, services.queue, kept))
+    app.register_blueprint(jobs.make_blueprint(services.queue, kept))
+    app.register_blueprint(models.make_blueprint(settings, services.queue))
+    app.register_blueprint(health.make_blueprint(services.queue, services.failures))
+    app.register_blueprint(access.make_blueprint(settings))
+    app.register_blueprint(studio.make_blueprint())
     return app

@@ -14,7 +14,8 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
     │   ├── UnknownModel         404  no custom model has that url_path
     │   ├── UnknownJob           404  no job has that id, or none any more
-    │   └── JobIdTaken           409  the client chose the id of another job
+    │   ├── JobIdTaken           409  the client chose the id of another job
+    │   └── JobNotEnded          409  the job's pictures are not made yet
     ├── JobCancelled             409  somebody stopped the job
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
@@ -95,6 +96,12 @@ class UnknownJob(RequestError):
 
 class JobIdTaken(RequestError):
     """The id that the client chose is another job's."""
+
+    status = 409
+
+
+class JobNotEnded(RequestError):
+    """The job runs or waits still, so it has no result."""
 
     status = 409
 

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 
 from sd_api.generation.engine import Engine, EngineStatus
+from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.sources import parse_source
@@ -20,19 +21,20 @@ class Services:
     """What the dialects work with."""
 
     queue: LocalQueue
+    failures: RecentFailures
 
 
 def build_services(settings: Settings) -> Services:
     """Make the services; ``services.queue.start()`` begins to load the model."""
     label = parse_source(settings.model).label
-    return Services(
-        LocalQueue(
-            make_engine=lambda: build_engine(settings),
-            loading=EngineStatus("loading", label),
-            limits=settings.limits,
-            listeners=(TerminalProgress(label),),
-        )
+    failures = RecentFailures()
+    queue = LocalQueue(
+        make_engine=lambda: build_engine(settings),
+        loading=EngineStatus("loading", label),
+        limits=settings.limits,
+        listeners=(TerminalProgress(label), failures),
     )
+    return Services(queue, failures)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -1,0 +1,22 @@
+// Not a module, and in the head: so the page is never seen in the wrong colours first.
+(() => {
+  const THEMES = ["automatic", "light", "dark"];
+  const stored = localStorage.getItem("theme");
+  let theme = THEMES.includes(stored) ? stored : "automatic";
+
+  function show() {
+    document.documentElement.dataset.theme = theme;
+    const button = document.getElementById("theme");
+    if (button) button.textContent = `Theme: ${theme}`;
+  }
+
+  show();
+  document.addEventListener("DOMContentLoaded", () => {
+    show();
+    document.getElementById("theme").addEventListener("click", () => {
+      theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+      localStorage.setItem("theme", theme);
+      show();
+    });
+  });
+})();
