@@ -16,7 +16,7 @@ export function checks(address) {
     ["It can be reached from where the plugin runs", () => isReachable(address)],
     ["The model is there", modelIsThere],
     ["The plugin’s own calls work", pluginCalls],
-    ["A firewall may be in the way", () => firewall(address)],
+    ["A firewall is not in the way", () => firewall(address)],
   ];
 }
 

@@ -1,13 +1,16 @@
 // Not a module, and in the head: so the page is never seen in the wrong colours first.
 (() => {
   const THEMES = ["automatic", "light", "dark"];
+  const LABELS = { automatic: "Auto", light: "Light", dark: "Dark" };
   const stored = localStorage.getItem("theme");
   let theme = THEMES.includes(stored) ? stored : "automatic";
 
   function show() {
     document.documentElement.dataset.theme = theme;
     const button = document.getElementById("theme");
-    if (button) button.textContent = `Theme: ${theme}`;
+    if (!button) return;
+    button.textContent = LABELS[theme];
+    button.setAttribute("aria-label", `Theme: ${theme}`);
   }
 
   show();

@@ -20,10 +20,10 @@ export function showTools(root, { brush, changed, act }) {
 
   root.replaceChildren(
     group(...kinds),
-    size.label,
-    softness.label,
     group(undo, redo),
     group(button("Invert", () => act("invert"), { title: "Invert (I)" }), button("Clear", () => act("clear"))),
+    size.label,
+    softness.label,
     group(
       button("−", () => act("out"), { "aria-label": "Zoom out", title: "Zoom out (−)" }),
       button("Fit", () => act("fit"), { title: "Show the whole image (0)" }),

@@ -14,27 +14,22 @@ const urls = [];
 
 /** Before the first picture. */
 export function showWelcome(tryPrompt) {
-  show(
-    element("div", { className: "frame" }, element(
-      "div",
-      { className: "empty" },
-      element("p", { textContent: "Your picture will appear here. Describe it, then press Generate – or start with one of these:" }),
-      element("div", { className: "row" }, ...EXAMPLES.map((prompt) => button(prompt, () => tryPrompt(prompt)))),
-    )),
-  );
+  clear();
+  const words = "Your picture will appear here. Describe it, then press Generate – or start with one of these:";
+  const examples = EXAMPLES.map((prompt) => button(prompt, () => tryPrompt(prompt)));
+  show(element("div", { className: "empty" }, element("p", { textContent: words }), element("div", { className: "row" }, ...examples)));
 }
 
 /** How a job looks now; it is small, and grows with the picture. */
 export function showPreview(record, status, words) {
-  const note = byId("result-note");
-  note.textContent = words;
   let image = view.querySelector(".preview");
   if (image?.dataset.job !== record.id) {
     image = element("img", { className: "preview", alt: `Preview of ${record.fields.prompt}`, "data-job": record.id });
     image.hidden = true;
-    show(element("div", { className: "frame" }, image));
-    note.textContent = words;
+    clear();
+    show(image);
   }
+  byId("result-note").textContent = words;
   if (status.preview) {
     image.src = `data:image/png;base64,${status.preview}`;
     image.hidden = false;
@@ -43,7 +38,8 @@ export function showPreview(record, status, words) {
 
 /** A result; do holds what its buttons call. */
 export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
-  show(element("div", { className: "frame" }, picture.source ? comparison(picture) : draggable(picture)));
+  clear();
+  show(picture.source ? comparison(picture) : draggable(picture));
   byId("result-note").textContent = new Date(picture.created).toLocaleString();
   if (picture.nsfw) {
     view.append(element("p", {
@@ -70,8 +66,11 @@ export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
 }
 
 function show(content) {
+  view.replaceChildren(element("div", { className: "frame" }, content));
+}
+
+function clear() {
   urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
-  view.replaceChildren(content);
   byId("result-note").textContent = "";
   byId("result-actions").replaceChildren();
   byId("result-parameters").replaceChildren();
