@@ -11,7 +11,7 @@ from sd_api.jobs.local import LocalQueue
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.serving import SPARE_THREADS, Edge, listen
 from sd_api.settings import Settings
-from sd_api.wiring import build_services
+from sd_api.wiring import Services, build_services
 
 
 @contextmanager
@@ -29,7 +29,13 @@ def running_queue(dtype: str) -> Iterator[LocalQueue]:
 def running_server(dtype: str) -> Iterator[str]:
     """The URL of a server on a free port, on the CPU in ``dtype``; it stops when the block ends."""
     settings = _settings(dtype)
-    services = build_services(settings)
+    with serving(settings, build_services(settings)) as url:
+        yield url
+
+
+@contextmanager
+def serving(settings: Settings, services: Services) -> Iterator[str]:
+    """The URL of a server with these services, which are started, and stopped when the block ends."""
     services.queue.start()
     listener = listen(settings.host, settings.port)
     edge = Edge(create_app(settings, services), settings.limits.max_request_bytes, SPARE_THREADS)

@@ -59,7 +59,7 @@ def open_studio(browser: Any) -> Iterator[OpenStudio]:
         context.set_default_timeout(20_000)
         page = context.new_page()
         errors: list[str] = []
-        page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         opened.append((context, errors, refusals))
         page.goto(url + path)

@@ -10,7 +10,8 @@ export class Mask {
 
   constructor(width, height) {
     this.canvas = Object.assign(document.createElement("canvas"), { width, height, className: "mask" });
-    this.#context = this.canvas.getContext("2d");
+    // Before each job it is read, to see whether anything is painted.
+    this.#context = this.canvas.getContext("2d", { willReadFrequently: true });
   }
 
   /** Begin a stroke at a place; brush is {size, softness, erase}, in pixels and from 0 to 1. */
