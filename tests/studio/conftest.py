@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 from server_process import ServerProcess
 from studio_page import Studio, expect
 from tiny_model import tiny_model
-
-playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: make setup")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -26,8 +25,8 @@ REFUSAL = "Failed to load resource"
 def browser() -> Iterator[Any]:
     """Debian's Chromium, or whichever is there."""
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium on the PATH: apt install chromium")
-    with playwright.sync_playwright() as started:
+        pytest.skip("the studio's browser tests: there is no Chromium on the PATH (Debian: apt install chromium)")
+    with sync_playwright() as started:
         # Containers have no user namespaces for Chromium's sandbox; what it opens here are our own pages.
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

@@ -1,7 +1,9 @@
 // "Why can't my plugin connect?": each check tests one thing by itself, and says what to do where it fails.
 import * as api from "./api.js";
+import { count } from "./dom.js";
 
 const PLUGIN_PORT = "1337";
+const NOT_HTTP = "It must begin with http://; this server does not speak https.";
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
 
 /**
@@ -29,7 +31,7 @@ async function answers() {
 function isHere(address) {
   const { port, protocol } = new URL(address);
   const own = location.port || "80";
-  if (protocol !== "http:") return ["bad", "It must begin with http://; this server does not speak https."];
+  if (protocol !== "http:") return ["bad", NOT_HTTP];
   if ((port || "80") !== own) {
     return ["bad", `This server listens on port ${own}, the address says ${port || "80"}. Change one of the two: python server.py --port ${port || PLUGIN_PORT}.`];
   }
@@ -38,6 +40,7 @@ function isHere(address) {
 }
 
 async function isLetIn(address) {
+  if (new URL(address).protocol !== "http:") return ["bad", NOT_HTTP];
   const { refusal } = await api.access({ address });
   if (refusal) return ["bad", refusal];
   return ["good", "Its name is one that this server goes by. Programs such as Photoshop need nothing more; web pages have to be in allowed_origins."];
@@ -65,7 +68,7 @@ async function modelIsThere() {
 
 async function pluginCalls() {
   const custom = await api.customModels();
-  const found = custom.length ? `${custom.length} custom models: ${custom.map((model) => model.ui_label).join(", ")}.` : "There are no custom models.";
+  const found = custom.length ? `${count(custom.length, "custom model")}: ${custom.map((model) => model.ui_label).join(", ")}.` : "There are no custom models.";
   return ["good", `/custom_models answers. ${found} After a change of them, use Reload Plugin in its Generate tab.`];
 }
 

@@ -7,10 +7,8 @@
 
   function show() {
     document.documentElement.dataset.theme = theme;
-    const button = document.getElementById("theme");
-    if (!button) return;
-    button.textContent = LABELS[theme];
-    button.setAttribute("aria-label", `Theme: ${theme}`);
+    const name = document.getElementById("theme-name");
+    if (name) name.textContent = LABELS[theme];
   }
 
   show();

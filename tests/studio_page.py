@@ -6,11 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-
-try:
-    from playwright.sync_api import expect
-except ImportError:  # The tests that need it are skipped then.
-    expect = None  # type: ignore[assignment]
+from playwright.sync_api import expect
 
 __all__ = ["Studio", "expect"]
 
