@@ -60,7 +60,7 @@ class Studio:
 
     def mode(self, name: str) -> None:
         """Choose what to start from."""
-        self.page.locator(f"[name=mode][value={name}]").check(force=True)
+        self.page.locator(f"label:has([name=mode][value={name}])").click()
 
     def generate(self) -> None:
         """Press the button."""

@@ -6,16 +6,15 @@ const PHASES = { loading: "Loading the model", denoising: "Step", decoding: "Dec
 
 /** Show a job; "again" sends it once more. The result has update(status) and remove(). */
 export function showJob(record, { again }) {
-  const preview = element("img", { alt: "" });
+  const preview = element("img", { alt: "", hidden: true });
   const bar = element("progress", { max: 1, "aria-label": "Progress" });
   const words = element("p", { className: "words", textContent: "Sending" });
   const actions = element("div", { className: "row" });
   const title = element("p", { className: "title", textContent: record.fields.prompt, title: record.fields.prompt });
-  const item = element("li", { className: "job" }, preview, title, bar, words, actions);
+  const item = element("li", { className: "job" }, element("div", { className: "thumb" }, preview), title, bar, words, actions);
   item.dataset.job = record.id;
   byId("job-list").append(item);
   byId("jobs").hidden = false;
-  preview.hidden = true;
 
   const cancel = button("Cancel", () => {
     cancel.disabled = true;

@@ -21,7 +21,7 @@ export async function send(wanted) {
     if (record.mask) fields.mask_image = await toBase64(record.mask);
     await api.submit(record.path, fields);
   } catch (error) {
-    await store.remove("jobs", record.id);
+    await forget(record);
     throw error;
   }
   return record;
@@ -29,6 +29,7 @@ export async function send(wanted) {
 
 /** The jobs that were sent before a reload and whose end nobody has seen. */
 export const remembered = () => store.all("jobs");
+export const forget = (record) => store.remove("jobs", record.id);
 
 /**
  * Follow a job to its end, telling tell({state, ...}) of every change: what the API says of it, and
@@ -53,8 +54,6 @@ export async function follow(record, tell) {
         : { state: "failed", message: error.message },
     );
     return null;
-  } finally {
-    await store.remove("jobs", record.id);
   }
 }
 

@@ -8,7 +8,7 @@ import * as form from "./form.js";
 import * as gallery from "./gallery.js";
 import { openImage } from "./images.js";
 import { listen } from "./incoming.js";
-import { follow, remembered, send } from "./jobs.js";
+import { follow, forget, remembered, send } from "./jobs.js";
 import { inWords, showJob } from "./job_view.js";
 import { parseParameters } from "./parameters.js";
 import { textChunk } from "./png.js";
@@ -35,17 +35,17 @@ async function generate() {
 }
 
 async function start(wanted) {
-  const submit = byId("generate");
-  submit.disabled = true;
+  let record;
   try {
-    const record = await send(wanted);
-    followed = record.id;
-    track(record);
+    record = await send(wanted);
   } catch (error) {
     showFailure(error, () => start(wanted));
-  } finally {
-    submit.disabled = false;
+    return;
   }
+  followed = record.id;
+  track(record);
+  // On a phone that is below the form.
+  byId("jobs").scrollIntoView({ block: "nearest" });
 }
 
 async function track(record) {
@@ -56,9 +56,13 @@ async function track(record) {
     if (["cancelled", "failed", "lost"].includes(status.state)) showLatest();
     else viewer.showPreview(record, status, inWords(status));
   });
-  if (!outcome) return;
-  const { pictures, warnings } = outcome;
-  card.remove();
+  if (outcome) await take(record, outcome);
+  if (outcome) card.remove();
+  // Not before its pictures are kept: until then a reload would ask for them again.
+  await forget(record);
+}
+
+async function take(record, { pictures, warnings }) {
   form.noteSeed(pictures[0].seed);
   if (!(await gallery.add(pictures))) {
     banner("This browser has no room to keep the picture. Download it, or delete earlier ones.");
@@ -170,16 +174,13 @@ function wire() {
   listen(takeFile);
 }
 
+// Everything else works with what the server offers.
+await new Promise((resolve) => watchServer((offered) => resolve(form.describe(offered))));
 wire();
-byId("generate").disabled = true;
+byId("generate").disabled = false;
+performance.mark("usable");
 await gallery.open(show);
 showLatest();
-watchServer({
-  described: (offered) => {
-    form.describe(offered);
-    byId("generate").disabled = false;
-  },
-});
 for (const record of await remembered()) {
   followed = record.id;
   track(record);

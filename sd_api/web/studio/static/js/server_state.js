@@ -8,13 +8,13 @@ const UNTIL_READY = 1000;
 const WHEN_READY = 5000;
 
 /** Keep the chip in the bar up to date; described(offer) is called with what the server offers, when that changes. */
-export async function watchServer({ described }) {
+export async function watchServer(described) {
   let known = "";
   for (;;) {
     const state = document.visibilityState === "visible" ? await look() : null;
     if (state !== null && state !== "gone" && state !== known) {
       // What a model can do is known once it is loaded; and after a restart all may be different.
-      known = await describe(described) ? state : "";
+      known = (await describe(described)) ? state : "";
     } else if (state === "gone") {
       known = "";
     }

@@ -27,12 +27,13 @@ export function showPreview(record, status, words) {
     image = element("img", { className: "preview", alt: `Preview of ${record.fields.prompt}`, "data-job": record.id });
     image.hidden = true;
     clear();
-    show(image);
+    show(image, element("p", { className: "waiting", textContent: "It appears here as soon as there is something to see." }));
   }
   byId("result-note").textContent = words;
   if (status.preview) {
     image.src = `data:image/png;base64,${status.preview}`;
     image.hidden = false;
+    image.nextElementSibling?.remove();
   }
 }
 
@@ -65,8 +66,8 @@ export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
   );
 }
 
-function show(content) {
-  view.replaceChildren(element("div", { className: "frame" }, content));
+function show(...content) {
+  view.replaceChildren(element("div", { className: "frame" }, ...content));
 }
 
 function clear() {
