@@ -1,10 +1,14 @@
 """The studio's pictures: kept, used again, given away, and read from files."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from studio_page import Studio, expect
+
+OpenStudio = Callable[..., Studio]
 
 NASTY = '<img src=x onerror="document.title=1">'
 
@@ -116,3 +120,13 @@ def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
     expect(studio.page.locator("#prompt")).to_have_value("first")
     expect(studio.page.locator("#guidance_scale")).to_have_value("2")
     expect(studio.page.locator("#lock")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_browser_that_keeps_nothing_makes_pictures_all_the_same(open_studio: OpenStudio, server: Any) -> None:
+    studio = open_studio(server.url)
+    studio.page.add_init_script("delete window.indexedDB; Object.defineProperty(window, 'indexedDB', { value: null })")
+    studio.page.reload()
+    studio.quick()
+    studio.generate()
+    studio.wait_for_picture()
+    expect(studio.page.locator("#banner")).to_contain_text("no room to keep the picture")

@@ -66,6 +66,21 @@ def test_a_painted_mask_replaces_that_part_and_nothing_else(studio: Studio, phot
     assert studio.page.locator(".compare").evaluate("(node) => node.style.getPropertyValue('--split')") == "100%"
 
 
+def test_same_seed_brings_image_and_mask_back(studio: Studio, photo: Path) -> None:
+    open_photo(studio, photo, "masking")
+    stroke(studio, (0.7, 0.5), (0.9, 0.5))
+    mask = painted(studio)
+    studio.generate()
+    first = studio.wait_for_picture(1)
+    studio.page.get_by_role("button", name="Remove").click()
+    studio.mode("txt2img")
+    studio.page.get_by_role("button", name="Same seed").click()
+    expect(studio.page.locator(".sheet")).to_be_visible()
+    assert abs(painted(studio) - mask) < 0.001
+    studio.generate()
+    assert studio.wait_for_picture(2).tobytes() == first.tobytes()
+
+
 def test_the_mask_can_be_undone_erased_and_inverted(studio: Studio, photo: Path) -> None:
     open_photo(studio, photo, "masking")
     tools = studio.page.get_by_role("toolbar", name="Mask")

@@ -29,8 +29,8 @@ export function setUp(painted) {
   new ResizeObserver(fit).observe(view);
 }
 
-/** Show an image that openImage gave; null takes it away. */
-export function setImage(opened) {
+/** Show an image that openImage gave, perhaps with a mask that maskBlob gave; null takes it away. */
+export async function setImage(opened, painted = null) {
   image = opened;
   if (url) URL.revokeObjectURL(url);
   url = image && URL.createObjectURL(image.blob);
@@ -43,6 +43,7 @@ export function setImage(opened) {
     place = [image.width / 2, image.height / 2];
     sheet.replaceChildren(element("img", { src: url, alt: "" }), mask.canvas, cursor);
     fit();
+    if (painted) await mask.load(painted);
   }
   describe();
 }

@@ -23,12 +23,8 @@ export async function open(choose) {
 export async function add(added) {
   pictures = [...added, ...pictures].sort((a, b) => b.created - a.created);
   render();
-  try {
-    for (const picture of added) await store.put("pictures", picture);
-    return true;
-  } catch {
-    return false;
-  }
+  const kept = await Promise.all(added.map((picture) => store.put("pictures", picture)));
+  return kept.every(Boolean);
 }
 
 export async function remove(picture) {

@@ -81,7 +81,7 @@ async function patiently(question, tell) {
 }
 
 function picture(record, image, index) {
-  const { mode, model, label, source } = record;
+  const { mode, model, label, source, mask } = record;
   return {
     id: `${record.id}-${index}`,
     created: Date.now() + index,
@@ -92,6 +92,7 @@ function picture(record, image, index) {
     model,
     label,
     source,
+    mask,
     fields: { ...record.fields, seed: image.seed, num_outputs: 1 },
   };
 }

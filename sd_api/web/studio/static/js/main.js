@@ -93,7 +93,7 @@ async function useAsImage(picture) {
   byId("canvas").scrollIntoView({ block: "nearest" });
 }
 
-async function putOnCanvas(blob, name = "this picture") {
+async function putOnCanvas(blob, { name = "this picture", mask = null } = {}) {
   const opened = await openImage(blob, form.limits());
   if (!opened) {
     banner(`This browser cannot open ${name}. Use a PNG, JPEG or WebP file.`);
@@ -101,14 +101,14 @@ async function putOnCanvas(blob, name = "this picture") {
   }
   if (form.request().mode === "txt2img") form.setMode("img2img");
   clearProblems(byId("canvas"));
-  canvas.setImage(opened);
+  await canvas.setImage(opened, mask);
   announce("Image opened");
 }
 
-async function reuse({ mode, model, fields, source }, seed = 0) {
+async function reuse({ mode, model, fields, source, mask }, seed = 0) {
   clearProblems();
   form.fill({ mode, model, fields: { ...fields, seed } });
-  if (source) await putOnCanvas(source);
+  if (source) await putOnCanvas(source, { mask });
   byId("prompt").focus();
 }
 
@@ -129,13 +129,13 @@ async function remove(picture) {
 async function takeFile(file, onCanvas) {
   const text = onCanvas ? null : await textChunk(file, "parameters");
   const made = text && parseParameters(text);
-  if (!made) return putOnCanvas(file, file.name);
+  if (!made) return putOnCanvas(file, { name: file.name });
   const model = form.modelWithLabel(made.label);
   form.fill({ mode: "strength" in made.fields ? "img2img" : "txt2img", model, fields: made.fields });
   const missing = model === undefined && made.label ? ` Its model, ${made.label}, is not here.` : "";
   const use = button("Use it as image", () => {
     banner(null);
-    putOnCanvas(file, file.name);
+    putOnCanvas(file, { name: file.name });
   });
   return banner(`The settings of ${file.name} are in the form.${missing}`, { kind: "notice", actions: [use] });
 }
@@ -149,6 +149,11 @@ function showCommand() {
   });
 }
 
+function updated() {
+  canvas.setPainting(form.request().mode === "masking");
+  showCommand();
+}
+
 function wire() {
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -157,10 +162,7 @@ function wire() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) generate();
   });
-  byId("form").addEventListener("updated", () => {
-    canvas.setPainting(form.request().mode === "masking");
-    showCommand();
-  });
+  byId("form").addEventListener("updated", updated);
   byId("command").closest("details").addEventListener("toggle", showCommand);
   byId("copy-command").addEventListener("click", (event) => viewer.copyFrom(byId("command"), event.currentTarget));
   byId("remove-image").addEventListener("click", () => canvas.setImage(null));
@@ -172,6 +174,7 @@ function wire() {
   if (navigator.platform.startsWith("Mac")) byId("generate").querySelector("kbd").textContent = "⌘ ↵";
   canvas.setUp(() => clearProblems(byId("canvas")));
   listen(takeFile);
+  updated();
 }
 
 // Everything else works with what the server offers.

@@ -32,6 +32,22 @@ export class Mask {
     }
   }
 
+  /** Begin with a mask that toBlob gave. */
+  async load(blob) {
+    const { width, height } = this.canvas;
+    const sheet = new OffscreenCanvas(width, height);
+    const context = sheet.getContext("2d");
+    context.drawImage(await createImageBitmap(blob), 0, 0, width, height);
+    const pixels = context.getImageData(0, 0, width, height);
+    // How white it is becomes how opaque the colour is.
+    for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i + 3] = pixels.data[i];
+    context.putImageData(pixels, 0, 0);
+    context.globalCompositeOperation = "source-in";
+    context.fillStyle = COLOUR;
+    context.fillRect(0, 0, width, height);
+    this.#do({ kind: "load", sheet });
+  }
+
   invert() {
     this.#do({ kind: "invert" });
   }
@@ -89,6 +105,7 @@ export class Mask {
 
   #apply(deed) {
     if (deed.kind === "clear") this.#wipe();
+    else if (deed.kind === "load") this.#draw(deed.sheet);
     else if (deed.kind === "invert") this.#fill("xor");
     else deed.places.forEach((place) => this.#stamp(deed, place));
   }
@@ -96,6 +113,11 @@ export class Mask {
   #stamp({ brush, stamp }, [x, y]) {
     this.#context.globalCompositeOperation = brush.erase ? "destination-out" : "source-over";
     this.#context.drawImage(stamp, x - stamp.width / 2, y - stamp.height / 2);
+  }
+
+  #draw(sheet) {
+    this.#context.globalCompositeOperation = "copy";
+    this.#context.drawImage(sheet, 0, 0);
   }
 
   #wipe() {

@@ -1,4 +1,5 @@
 // What this browser keeps: pictures, and the jobs that it still waits for. Nothing of it leaves the browser.
+// Some browsers keep nothing, or have no room: then each call does without, and "put" says so.
 
 const NAME = "studio";
 const STORES = ["pictures", "jobs"];
@@ -27,12 +28,21 @@ async function run(store, mode, operation) {
   });
 }
 
-export const put = (store, record) => run(store, "readwrite", (records) => records.put(record));
-export const remove = (store, id) => run(store, "readwrite", (records) => records.delete(id));
-export const clear = (store) => run(store, "readwrite", (records) => records.clear());
+async function change(store, operation) {
+  try {
+    await run(store, "readwrite", operation);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export const put = (store, record) => change(store, (records) => records.put(record));
+export const remove = (store, id) => change(store, (records) => records.delete(id));
+export const clear = (store) => change(store, (records) => records.clear());
 
 /** All records, oldest first. */
 export async function all(store) {
-  const records = await run(store, "readonly", (found) => found.getAll());
+  const records = await run(store, "readonly", (found) => found.getAll()).catch(() => []);
   return records.sort((a, b) => a.created - b.created);
 }
