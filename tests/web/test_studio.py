@@ -49,9 +49,16 @@ def test_the_files_are_small() -> None:
         assert (STATIC / name).read_text(encoding="utf-8").count("\n") <= 300, name
 
 
-def test_what_a_page_loads_early_is_what_it_loads() -> None:
-    """A file that is not named again would be loaded in vain, one that is not there would be an error."""
-    loaded = set(FILES)
-    for page in ("index.html", "status.html"):
-        for name in re.findall(r'"/studio/([^"#]+)"', (STATIC / page).read_text(encoding="utf-8")):
-            assert name in loaded
+def imported(module: str) -> set[str]:
+    """The modules that one imports, and those that they import."""
+    names = set(re.findall(r'from "\./([^"]+)"', (STATIC / "js" / module).read_text(encoding="utf-8")))
+    return names.union(*map(imported, names))
+
+
+@pytest.mark.parametrize(("page", "module"), [("index.html", "main.js"), ("status.html", "status.js")])
+def test_a_page_names_all_its_modules_so_that_they_are_loaded_at_once(page: str, module: str) -> None:
+    text = (STATIC / page).read_text(encoding="utf-8")
+    assert set(re.findall(r'modulepreload" href="/studio/js/([^"]+)"', text)) == imported(module)
+    assert f'<script type="module" src="/studio/js/{module}">' in text
+    for name in re.findall(r'"/studio/([^"#]+)"', text):
+        assert name in FILES

@@ -15,8 +15,7 @@ let offer = null;
 
 /** Take in what GET /models says; everything that is chosen already stays, where it still can. */
 export function describe(offered) {
-  const first = offer === null;
-  const chosen = first ? null : request();
+  const chosen = offer === null ? stored() : request();
   offer = offered;
   control("model").replaceChildren(
     ...offer.models.map((model) => element("option", { value: model.url_path ?? "", textContent: model.label })),
@@ -26,8 +25,7 @@ export function describe(offered) {
     ...offer.schedulers.map((name) => element("option", { value: name, textContent: name })),
   );
   for (const [name, field] of Object.entries(offer.fields)) limit(name, field);
-  if (first) fill({ fields: {} });
-  fill(chosen ?? stored() ?? { mode: "txt2img", model: null, fields: {} });
+  fill(chosen ?? { mode: "txt2img", model: null, fields: {} });
 }
 
 function limit(name, field) {
@@ -138,6 +136,7 @@ function update() {
       changed(control("width"));
     },
   });
+  localStorage.setItem(STORED, JSON.stringify(request()));
   form.dispatchEvent(new Event("updated"));
 }
 
@@ -145,7 +144,6 @@ function changed(input) {
   const place = input.closest("[data-field]");
   if (place) clearProblems(place);
   update();
-  localStorage.setItem(STORED, JSON.stringify(request()));
 }
 
 function stored() {

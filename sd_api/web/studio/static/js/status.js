@@ -15,13 +15,14 @@ const HEADLINES = {
 };
 
 // What was found last; the report is made of it.
-const found = { health: null, jobs: [], checks: [] };
+const found = { health: null, jobs: [], access: null, checks: [] };
 
 async function refresh() {
   let state = "gone";
   try {
     found.health = await api.health();
     found.jobs = await api.jobs();
+    found.access = await api.access();
     state = found.health.status;
   } catch (error) {
     if (!(error instanceof api.ServerGone) && !(error instanceof api.Refused)) throw error;
@@ -30,14 +31,17 @@ async function refresh() {
 }
 
 function show(state) {
-  const { health } = found;
+  const { health, access } = found;
   byId("server-state").dataset.state = state;
   byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model" }[state] ?? "Not reachable";
   byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
   byId("subline").textContent = state === "gone" ? "Start it again if it was stopped. This page notices by itself." : (health.message ?? `Asked at ${new Date().toLocaleTimeString()}`);
-  if (!health?.versions) return;
+  if (!access) return;
   facts("server", [
     ["Address", location.origin],
+    ["Listens on", access.listens_on],
+    ["Further names", access.allowed_hosts.join(", ") || "none"],
+    ["Pages that may call", access.allowed_origins.join(", ") || "only these"],
     ["Main model", health.model],
     ["Device", health.device ?? "not chosen yet"],
     ["Precision", health.dtype ?? "not chosen yet"],
@@ -88,7 +92,7 @@ async function runChecks() {
     item.dataset.result = result;
     return item;
   }));
-  if (found.health?.versions) byId("report").textContent = report(found);
+  if (found.access) byId("report").textContent = report(found);
 }
 
 byId("address").value = location.origin;

@@ -2,7 +2,7 @@
 import { announce, button, byId, copyText, element } from "./dom.js";
 import { dragOut, fileName } from "./images.js";
 
-const EXAMPLES = ["a red circle on a blue background", "a dog on a green meadow", "a yellow star at night"];
+const EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
 
 const NAMES = [
   ["seed", "Seed"], ["prompt", "Prompt"], ["negative_prompt", "Without"], ["num_inference_steps", "Steps"],
