@@ -16,6 +16,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 StartServer = Callable[..., ServerProcess]
 OpenStudio = Callable[..., Studio]
 
+SECRET = "hf_" + "abcdefghij" * 3
+
 # What Chromium itself notes of every answer that is no success; that there was one is not a fault of the page.
 REFUSAL = "Failed to load resource"
 
@@ -39,7 +41,9 @@ def server(start_server: StartServer) -> ServerProcess:
     custom = {"model_path": str(tiny_model()), "ui_label": "My Other Model", "url_path": "other"}
     started: ServerProcess = start_server(
         custom_models=[custom | {"requires_safety_checker": False}],
-        limits={"max_width": 1024, "max_height": 1024, "max_image_pixels": 512 * 512},
+        # One that waits, so that a full queue is soon there.
+        limits={"max_width": 1024, "max_height": 1024, "max_image_pixels": 512 * 512, "max_queued_requests": 1},
+        hf_token=SECRET,
     )
     started.wait_until("ready")
     return started

@@ -1,7 +1,7 @@
 """The pictures of the documentation, and that nothing in them overlaps or is cut off.
 
-They are written where the environment variable ``STUDIO_PICTURES`` says (``make pictures``), else to a folder that
-is thrown away.
+Those that the README shows are written where the environment variable ``STUDIO_PICTURES`` says (``make pictures``),
+all others, and all without it, to a folder that is thrown away.
 """
 
 import os
@@ -50,12 +50,13 @@ def demo(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 
 
 @pytest.fixture
-def save(tmp_path: Path) -> Callable[..., None]:
+def save(tmp_path: Path, repository: Path) -> Callable[..., None]:
     """Look for faults, and take a picture of the page."""
-    folder = Path(os.environ.get("STUDIO_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
+    readme = (repository / "README.md").read_text(encoding="utf-8")
 
     def take(studio: Studio, name: str, **options: Any) -> None:
+        shown = f"docs/pictures/{name}.png" in readme
+        folder = Path(os.environ.get("STUDIO_PICTURES", tmp_path)) if shown else tmp_path
         assert studio.page.evaluate(FAULTS) == []
         # So that no picture shows a caret or a pointer.
         studio.page.mouse.move(0, 0)

@@ -84,10 +84,8 @@ def test_what_is_no_image_is_refused_in_words(studio: Studio, tmp_path: Path) ->
     expect(studio.page.locator("#banner")).to_contain_text("This browser cannot open notes.txt.")
 
 
-def test_a_full_queue_says_when_to_come_back(open_studio: OpenStudio, start_server: Any) -> None:
-    server = start_server(limits={"max_queued_requests": 1})
-    server.wait_until("ready")
-    studio = open_studio(server.url, refusals=True)
+def test_a_full_queue_says_when_to_come_back(refused: Studio) -> None:
+    studio = refused
     studio.quick(num_inference_steps=500, width=256, height=256)
     studio.generate()
     expect(studio.job().locator(".words")).to_contain_text("Step")
