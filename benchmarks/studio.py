@@ -56,7 +56,7 @@ def _view(browser: Browser, url: str) -> dict[str, float]:
     """One view in a browser that has nothing of the page."""
     page = browser.new_page()
     page.goto(url)
-    page.locator("#generate:enabled").wait_for()
+    page.locator("#form:not([inert])").wait_for()
     page.wait_for_load_state("networkidle")
     measured: dict[str, float] = page.evaluate(MEASURES)
     page.close()

@@ -8,7 +8,10 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import expect
 
-__all__ = ["Studio", "expect"]
+__all__ = ["USABLE", "Studio", "expect"]
+
+# The form, once it holds what the server offers.
+USABLE = "#form:not([inert])"
 
 # As a person would drop a file: Playwright itself cannot.
 DROP = """([selector, name, type, base64]) => {
@@ -43,6 +46,11 @@ class Studio:
     def __init__(self, page: Any, url: str) -> None:
         self.page = page
         self.url = url
+
+    def reload(self) -> None:
+        """Load the page anew."""
+        self.page.reload()
+        self.page.locator(USABLE).wait_for()
 
     def fill(self, **fields: Any) -> None:
         """Fill in the form's fields by their names."""

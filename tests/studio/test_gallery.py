@@ -25,7 +25,7 @@ def test_pictures_stay_after_a_reload_and_can_be_deleted(studio: Studio) -> None
     studio.quick(num_outputs=2)
     studio.generate()
     studio.wait_for_picture(2)
-    studio.page.reload()
+    studio.reload()
     studio.wait_for_picture(2)
     expect(studio.page.locator("#gallery h3")).to_have_text(["Today"])
     studio.page.get_by_role("button", name="Delete", exact=True).click()
@@ -35,7 +35,7 @@ def test_pictures_stay_after_a_reload_and_can_be_deleted(studio: Studio) -> None
     studio.page.on("dialog", lambda dialog: dialog.accept())
     studio.page.get_by_role("button", name="Delete all").click()
     expect(studio.page.locator("#gallery")).to_be_hidden()
-    studio.page.reload()
+    studio.reload()
     expect(studio.page.locator(".empty")).to_be_visible()
     expect(studio.page.locator("#gallery")).to_be_hidden()
 
@@ -125,7 +125,7 @@ def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
 def test_a_browser_that_keeps_nothing_makes_pictures_all_the_same(open_studio: OpenStudio, server: Any) -> None:
     studio = open_studio(server.url)
     studio.page.add_init_script("delete window.indexedDB; Object.defineProperty(window, 'indexedDB', { value: null })")
-    studio.page.reload()
+    studio.reload()
     studio.quick()
     studio.generate()
     studio.wait_for_picture()

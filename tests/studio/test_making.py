@@ -99,12 +99,12 @@ def test_a_reload_during_a_job_loses_nothing(studio: Studio) -> None:
     studio.quick(num_inference_steps=150, width=128, height=128)
     studio.generate()
     expect(studio.job().locator(".words")).to_contain_text("Step")
-    studio.page.reload()
+    studio.reload()
     expect(studio.job()).to_have_count(1)
     assert studio.wait_for_picture(1).size == (128, 128)
     # The form is as it was.
     expect(studio.page.locator("#prompt")).to_have_value("a dog")
-    studio.page.reload()
+    studio.reload()
     studio.wait_for_picture(1)
     expect(studio.job()).to_have_count(0)
 

@@ -177,14 +177,15 @@ function wire() {
   updated();
 }
 
-// Everything else works with what the server offers.
+// The form is inert until it holds what the server offers.
 await new Promise((resolve) => watchServer((offered) => resolve(form.describe(offered))));
 wire();
-byId("generate").disabled = false;
-performance.mark("usable");
 await gallery.open(show);
 showLatest();
+// Before another can be sent, which would be among them.
 for (const record of await remembered()) {
   followed = record.id;
   track(record);
 }
+byId("form").inert = false;
+performance.mark("usable");
