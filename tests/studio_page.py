@@ -10,6 +10,9 @@ from playwright.sync_api import expect
 
 __all__ = ["USABLE", "Studio", "expect"]
 
+# Other things may keep the processor busy.
+expect.set_options(timeout=20_000)
+
 # The form, once it holds what the server offers.
 USABLE = "#form:not([inert])"
 
