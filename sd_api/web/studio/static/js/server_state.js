@@ -11,7 +11,8 @@ const WHEN_READY = 5000;
 export async function watchServer(described) {
   let known = "";
   for (;;) {
-    const state = document.visibilityState === "visible" ? await look() : null;
+    // A tab in the background asks only for what it needs to be of use.
+    const state = !known || document.visibilityState === "visible" ? await look() : null;
     if (state !== null && state !== "gone" && state !== known) {
       // What a model can do is known once it is loaded; and after a restart all may be different.
       known = (await describe(described)) ? state : "";
