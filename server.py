@@ -9,7 +9,7 @@ import click
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sd_api import __version__
-from sd_api.app import create_app
+from sd_api.app import create_app, create_event_streams
 from sd_api.errors import ConfigurationError
 from sd_api.models.files import find_source_faults
 from sd_api.models.sources import BUILTIN_MODEL
@@ -36,13 +36,16 @@ log = logging.getLogger("sd_api")
 @click.option("--host", help="Listen on this address; 0.0.0.0 opens the server to the whole network.")
 @click.option("--port", type=int, help="Listen on this port.")
 @click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.")
+@click.option("--data", help="Keep users, tasks and images in this folder.", show_default="the platform's own place")
 @click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
 @click.option("--check", is_flag=True, help="Check the configuration and every model's files, then exit.")
 @click.version_option(__version__, prog_name="sd-api-server")
-def main(config: Path, host: str | None, port: int | None, device: str | None, demo: bool, check: bool) -> None:
+def main(
+    config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
+) -> None:
     """Serve Stable Diffusion to the Photoshop plugin, and to whoever speaks its API."""
     _configure_logging()
-    given = {"host": host, "port": port, "device": device}
+    given = {"host": host, "port": port, "device": device, "data": data}
     overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if demo:
         # Its safety checker knows only the demo's own pictures, so other models are left out.
@@ -56,18 +59,24 @@ def main(config: Path, host: str | None, port: int | None, device: str | None, d
             return
         _check_device(settings)
         listener = listen(settings.host, settings.port)
+        services = build_services(settings)
     except ConfigurationError as error:
         for fault in error.faults:
             click.secho(fault, fg="red", err=True)
         sys.exit(1)
 
     log.info("sd-api-server %s", __version__)
-    services = build_services(settings)
-    services.queue.start()
+    services.start()
     # Lines of the log go above the bar of a running job, not into it.
     with logging_redirect_tqdm():
-        serve(create_app(settings, services), settings, listener, before_stop=lambda: services.queue.stop(timeout=0))
-    services.queue.stop(timeout=PATIENCE)
+        serve(
+            create_app(settings, services),
+            create_event_streams(settings, services),
+            settings,
+            listener,
+            before_stop=lambda: services.queue.stop(timeout=0),
+        )
+    services.stop(timeout=PATIENCE)
     log.info("Stopped.")
     # A thread inside torch, in a download or with an answer that its client does not read cannot be
     # interrupted, and Python would wait for it.

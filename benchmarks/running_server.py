@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import uvicorn
 
-from sd_api.app import create_app
+from sd_api.app import create_app, create_event_streams
 from sd_api.jobs.local import LocalQueue
 from sd_api.models.sources import BUILTIN_MODEL
-from sd_api.serving import SPARE_THREADS, Edge, listen
+from sd_api.serving import SPARE_THREADS, Edge, listen, make_config
 from sd_api.settings import Settings
 from sd_api.wiring import Services, build_services
 
@@ -17,39 +18,42 @@ from sd_api.wiring import Services, build_services
 @contextmanager
 def running_queue(dtype: str) -> Iterator[LocalQueue]:
     """A queue with the built-in model, on the CPU in ``dtype``; it stops when the block ends."""
-    queue = build_services(_settings(dtype)).queue
-    queue.start()
-    try:
-        yield queue
-    finally:
-        queue.stop(timeout=10)
+    with TemporaryDirectory() as data:
+        services = build_services(_settings(dtype, data))
+        services.start()
+        try:
+            yield services.queue
+        finally:
+            services.stop(timeout=10)
 
 
 @contextmanager
 def running_server(dtype: str) -> Iterator[str]:
     """The URL of a server on a free port, on the CPU in ``dtype``; it stops when the block ends."""
-    settings = _settings(dtype)
-    with serving(settings, build_services(settings)) as url:
-        yield url
+    with TemporaryDirectory() as data:
+        settings = _settings(dtype, data)
+        with serving(settings, build_services(settings)) as url:
+            yield url
 
 
 @contextmanager
 def serving(settings: Settings, services: Services) -> Iterator[str]:
     """The URL of a server with these services, which are started, and stopped when the block ends."""
-    services.queue.start()
+    services.start()
     listener = listen(settings.host, settings.port)
-    edge = Edge(create_app(settings, services), settings.limits.max_request_bytes, SPARE_THREADS)
-    config = uvicorn.Config(edge, interface="asgi3", lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
+    events = create_event_streams(settings, services)
+    edge = Edge(create_app(settings, services), events, settings.limits.max_request_bytes, SPARE_THREADS)
+    server = uvicorn.Server(make_config(edge))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        services.queue.stop(timeout=10)
+        services.stop(timeout=10)
         server.should_exit = True
         thread.join()
 
 
-def _settings(dtype: str) -> Settings:
-    return Settings.model_validate({"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": dtype, "port": 0})
+def _settings(dtype: str, data: str) -> Settings:
+    values = {"model": str(BUILTIN_MODEL), "device": "cpu", "dtype": dtype, "port": 0, "data": data}
+    return Settings.model_validate(values)

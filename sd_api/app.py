@@ -1,16 +1,21 @@
-"""The Flask application, from its settings and services."""
+"""The Flask application, and what runs beside it, from settings and services."""
 
 from flask import Flask
 
 from sd_api.jobs.kept import KeptOutcomes
 from sd_api.settings import Settings
 from sd_api.web import access, health, studio
+from sd_api.web.bearer import token_check
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
-from sd_api.web.guards import install_guards
+from sd_api.web.guards import Callers, install_guards
+from sd_api.web.openapi import register_openapi
 from sd_api.web.plugin import jobs, models
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
+from sd_api.web.tasks import accounts, answers, blobs
+from sd_api.web.tasks import routes as tasks
+from sd_api.web.tasks.events import EventStreams
 from sd_api.wiring import Services
 
 
@@ -27,12 +32,28 @@ def create_app(settings: Settings, services: Services) -> Flask:
     )
     install_guards(app, settings)
     app.before_request(refuse_while_stopping)
-    register_error_handlers(app, failure, settings.limits)
+    others = dict.fromkeys(answers.PATHS, answers.failure)
+    register_error_handlers(app, failure, others, settings.limits)
     kept = KeptOutcomes()
-    app.register_blueprint(plugin.make_blueprint(settings, services.queue, kept))
-    app.register_blueprint(jobs.make_blueprint(services.queue, kept))
-    app.register_blueprint(models.make_blueprint(settings, services.queue))
-    app.register_blueprint(health.make_blueprint(services.queue, services.failures))
-    app.register_blueprint(access.make_blueprint(settings))
+    plugins = [
+        plugin.make_blueprint(settings, services.queue, kept),
+        jobs.make_blueprint(services.queue, kept),
+        models.make_blueprint(settings, services.queue),
+        health.make_blueprint(services.queue, services.failures),
+        access.make_blueprint(settings),
+    ]
+    for blueprint in plugins:
+        if settings.require_token:
+            blueprint.before_request(token_check(services.accounts))
+        app.register_blueprint(blueprint)
+    app.register_blueprint(accounts.make_blueprint(services.accounts))
+    app.register_blueprint(tasks.make_blueprint(services.accounts, services.tasks))
+    app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, settings.limits))
     app.register_blueprint(studio.make_blueprint())
+    register_openapi(app)
     return app
+
+
+def create_event_streams(settings: Settings, services: Services) -> EventStreams:
+    """Make what serves those who listen to events, beside the application."""
+    return EventStreams(services.accounts, services.events, Callers(settings))

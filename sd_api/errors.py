@@ -11,11 +11,19 @@ for the person who reads it, names the field and says what to do. Anything that 
     ├── RequestError             400  the request cannot be understood
     │   ├── InvalidField         400  a field's text or image is not what it should be
     │   │   └── OutOfLimits      422  well-formed, but outside the configured limits
+    │   ├── NotAuthenticated     401  there is no valid token, or no such user with that password
     │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
+    │   ├── NotEnabled           403  the configuration does not let anybody do this
     │   ├── UnknownModel         404  no custom model has that url_path
     │   ├── UnknownJob           404  no job has that id, or none any more
+    │   ├── UnknownTask          404  no task of this user has that id
+    │   ├── UnknownBlob          404  no image of this user has that id
     │   ├── JobIdTaken           409  the client chose the id of another job
-    │   └── JobNotEnded          409  the job's pictures are not made yet
+    │   ├── JobNotEnded          409  the job's pictures are not made yet
+    │   ├── NameTaken            409  there is a user of that name
+    │   ├── QuotaExceeded        413  no more images are kept for this user
+    │   ├── TooManyAttempts      429  passwords are tried too often
+    │   └── TooManyTasks         429  too many tasks of this user are waiting
     ├── JobCancelled             409  somebody stopped the job
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
@@ -36,13 +44,15 @@ class ServerError(Exception):
 
     Args:
         message: what happened and what to do, for the person who reads it.
+        retry_after: seconds after which trying again makes sense, where that is known.
     """
 
     status = 500
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after = retry_after
 
 
 class ConfigurationError(ServerError):
@@ -74,6 +84,19 @@ class InvalidField(RequestError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
         self.field = field
+        self.problem = problem
+
+
+class NotAuthenticated(RequestError):
+    """There is no valid token, or no such user with that password."""
+
+    status = 401
+
+
+class NotEnabled(RequestError):
+    """The configuration does not let anybody do this."""
+
+    status = 403
 
 
 class RefusedCaller(RequestError):
@@ -92,6 +115,42 @@ class UnknownJob(RequestError):
     """No job has that id, or none any more."""
 
     status = 404
+
+
+class UnknownTask(RequestError):
+    """No task of this user has that id."""
+
+    status = 404
+
+
+class UnknownBlob(RequestError):
+    """No image of this user has that id."""
+
+    status = 404
+
+
+class NameTaken(RequestError):
+    """There is a user of that name."""
+
+    status = 409
+
+
+class QuotaExceeded(RequestError):
+    """No more images are kept for this user."""
+
+    status = 413
+
+
+class TooManyAttempts(RequestError):
+    """Passwords are tried too often."""
+
+    status = 429
+
+
+class TooManyTasks(RequestError):
+    """Too many tasks of this user are waiting."""
+
+    status = 429
 
 
 class JobIdTaken(RequestError):
@@ -123,18 +182,9 @@ class GenerationFailed(ServerError):
 
 
 class Unavailable(ServerError):
-    """Not now.
-
-    Args:
-        message: what happened and what to do.
-        retry_after: seconds after which trying again makes sense, where that is known.
-    """
+    """Not now."""
 
     status = 503
-
-    def __init__(self, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class QueueFull(Unavailable):

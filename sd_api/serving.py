@@ -21,6 +21,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from sd_api.errors import ConfigurationError
 from sd_api.settings import Settings
 from sd_api.web.client import CLIENT_GONE, SERVER_STOPPING
+from sd_api.web.tasks.events import EventStreams
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,12 @@ SPARE_THREADS = 16
 
 # Threads for what only reads: /ping, /health and their like.
 READING_THREADS = 4
+
+# What only reads and can take its time all the same: images, which may have to be converted.
+SLOW_READS = "/blob/"
+
+# The longest message that is read from a websocket.
+MAX_MESSAGE_BYTES = 4096
 
 # A client that sends too much reads the answer only when it has sent all; beyond this it is cut off.
 DRAINED_LIMITS = 4
@@ -59,29 +66,20 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=listener.detach())
 
 
-def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: Callable[[], object]) -> None:
+def serve(
+    app: Flask, events: EventStreams, settings: Settings, listener: socket.socket, before_stop: Callable[[], object]
+) -> None:
     """Answer requests until Ctrl-C or a request to terminate.
 
     Args:
         app: the application.
+        events: what serves those who listen to events.
         settings: for the limits.
         listener: what ``listen`` returned.
         before_stop: called when stopping begins, to end what requests are waiting for.
     """
-    edge = Edge(app, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS)
-    config = uvicorn.Config(
-        edge,
-        interface="asgi3",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Nobody stands in front of this server, so nobody's word about a client is taken; nor are there websockets.
-        proxy_headers=False,
-        ws="none",
-        timeout_graceful_shutdown=GRACE,
-    )
-    server = _Server(config, edge, before_stop)
+    edge = Edge(app, events, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS)
+    server = _Server(make_config(edge), edge, before_stop)
     # uvicorn takes these signals over while it runs, and gives them back before the last steps of stopping:
     # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
     for number in HANDLED_SIGNALS:
@@ -90,18 +88,41 @@ def serve(app: Flask, settings: Settings, listener: socket.socket, before_stop: 
     server.run([listener])
 
 
+def make_config(edge: "Edge") -> uvicorn.Config:
+    """How uvicorn serves an edge."""
+    return uvicorn.Config(
+        edge,
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nobody stands in front of this server, so nobody's word about a client is taken.
+        proxy_headers=False,
+        ws="websockets-sansio",
+        # Clients have nothing to say, and each compressing connection would keep its own tables.
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
 class Edge:
     """Runs a WSGI application on threads, each with a whole request and word of its client.
+
+    Who listens to events is served beside it, without a thread.
 
     The body is read before a thread is taken, so that slow uploads cannot hold the threads.
 
     Args:
         app: the WSGI application.
+        events: the application for those who listen to events.
         max_request_bytes: larger bodies are not kept; the application is told their size and refuses them.
         threads: how many requests may be inside the application at a time.
     """
 
-    def __init__(self, app: Any, max_request_bytes: int, threads: int) -> None:
+    def __init__(self, app: Any, events: EventStreams, max_request_bytes: int, threads: int) -> None:
+        self._events = events
         self._max_bytes = max_request_bytes
         self._wsgi = WSGIMiddleware(app, workers=threads)
         # Of their own, so that /ping is answered while every other thread decodes pictures.
@@ -110,8 +131,8 @@ class Edge:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection's request, as ASGI 3 has it."""
-        if scope["type"] != "http":
-            await self._wsgi(scope, receive, send)
+        if self._events.takes(scope):
+            await self._events(scope, receive, send)
             return
         read = asyncio.create_task(self._read(receive))
         stop = asyncio.create_task(self._stopping.wait())
@@ -127,6 +148,7 @@ class Edge:
     def stop(self) -> None:
         """Give up the requests that are still being read; they are answered that the server is shutting down."""
         self._stopping.set()
+        self._events.stop()
 
     async def _answer(self, scope: dict[str, Any], body: bytes, receive: Any, send: Any) -> None:
         gone: Future[None] = Future()
@@ -135,7 +157,8 @@ class Edge:
         async def replay() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        application = self._reading if scope["method"] in ("GET", "HEAD", "OPTIONS") else self._wsgi
+        quick = scope["method"] in ("GET", "HEAD", "OPTIONS") and not scope["path"].startswith(SLOW_READS)
+        application = self._reading if quick else self._wsgi
         try:
             await application({**scope, CLIENT_GONE: gone}, replay, send)
         except asyncio.CancelledError:

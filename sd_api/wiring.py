@@ -4,37 +4,140 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from sd_api.accounts.accounts import Accounts
+from sd_api.accounts.tokens import Tokens, make_secret
+from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.terminal import TerminalProgress
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
-from sd_api.settings import Settings
+from sd_api.settings import Limits, Settings
+from sd_api.storage.blobs import SECONDS_OF_A_DAY, SqlBlobs
+from sd_api.storage.data_folder import DataFolder
+from sd_api.storage.database import Database
+from sd_api.storage.files import ContentFiles
+from sd_api.storage.protocols import BlobStore
+from sd_api.storage.sweeper import Sweeper
+from sd_api.storage.tasks import SqlTasks
+from sd_api.storage.users import SqlUsers
+from sd_api.tasks.announcements import LocalAnnouncements
+from sd_api.tasks.events import EventSource
+from sd_api.tasks.journal import Journal
+from sd_api.tasks.requests import RequestMaker
+from sd_api.tasks.runner import TaskRunner
+from sd_api.tasks.service import TaskService
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the dialects work with."""
+    """What the dialects work with, and what works in the background."""
 
     queue: LocalQueue
     failures: RecentFailures
+    accounts: Accounts
+    blobs: BlobStore
+    tasks: TaskService
+    events: EventSource
+    runner: TaskRunner
+    sweeper: Sweeper
+    database: Database
+    folder: DataFolder
+
+    def start(self) -> None:
+        """Begin to load the model, and to run what is left of earlier times."""
+        self.queue.start()
+        self.runner.start()
+        self.sweeper.start()
+
+    def stop(self, timeout: float) -> bool:
+        """End everything; what has not ended is taken up by the next start.
+
+        Args:
+            timeout: seconds to wait for each thread.
+
+        Returns:
+            Whether the engine's thread has ended.
+        """
+        ended = self.queue.stop(timeout)
+        self.runner.stop(timeout)
+        self.sweeper.stop(timeout)
+        self.database.close()
+        self.folder.release()
+        return ended
 
 
-def build_services(settings: Settings) -> Services:
-    """Make the services; ``services.queue.start()`` begins to load the model."""
+def build_services(settings: Settings, make_engine: Callable[[], Engine] | None = None) -> Services:
+    """Make the services; ``start`` sets them going.
+
+    Args:
+        settings: the configuration.
+        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+
+    Raises:
+        ConfigurationError: the data folder cannot be used.
+    """
     label = parse_source(settings.model).label
     failures = RecentFailures()
     queue = LocalQueue(
-        make_engine=lambda: build_engine(settings),
+        make_engine=make_engine or (lambda: build_engine(settings)),
         loading=EngineStatus("loading", label),
         limits=settings.limits,
         listeners=(TerminalProgress(label), failures),
     )
-    return Services(queue, failures)
+    folder = DataFolder(settings.data)
+    try:
+        database = Database(folder.path / "server.sqlite")
+    except ConfigurationError:
+        folder.release()
+        raise
+    blobs = SqlBlobs(database, ContentFiles(folder.path / "blobs"), settings.limits)
+    store = SqlTasks(database)
+    announcements = LocalAnnouncements()
+    journal = Journal(store, announcements)
+    requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
+    runner = TaskRunner(
+        queue,
+        store,
+        blobs,
+        journal,
+        announcements,
+        requests,
+        ahead=_ahead(settings.limits),
+        interrupted=settings.interrupted_tasks,
+    )
+    return Services(
+        queue=queue,
+        failures=failures,
+        accounts=_build_accounts(settings, folder, database),
+        blobs=blobs,
+        tasks=TaskService(queue, store, blobs, journal, requests, runner, settings.limits),
+        events=EventSource(store, announcements),
+        runner=runner,
+        sweeper=Sweeper(store, blobs, settings.limits.max_days_kept),
+        database=database,
+        folder=folder,
+    )
+
+
+def _ahead(limits: Limits) -> int:
+    """How many tasks may be in the queue: enough for a batch, and not so many that other clients find it full."""
+    return max(1, min(limits.max_queued_requests // 2, limits.max_queued_requests_per_client))
+
+
+def _build_accounts(settings: Settings, folder: DataFolder, database: Database) -> Accounts:
+    if settings.secret_key is None:
+        secret = folder.secret("secret_key", make_secret())
+    else:
+        secret = settings.secret_key.get_secret_value()
+    tokens = Tokens(secret, settings.limits.max_days_kept * SECONDS_OF_A_DAY)
+    return Accounts(SqlUsers(database), tokens, signup=settings.enable_signup, public=settings.enable_public_token)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -68,6 +171,9 @@ def prepare_libraries() -> None:
     """
     # Read on import. What Apple's GPUs cannot do is done on the processor, instead of failing.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    # Threads that wait for each other give their core away. By default they keep it busy, and where another program
+    # wants one, the very thread that all wait for does not run: pictures then take ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     import diffusers

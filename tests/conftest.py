@@ -24,11 +24,12 @@ StartServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="session")
-def make_settings() -> SettingsFactory:
+def make_settings(tmp_path_factory: pytest.TempPathFactory) -> SettingsFactory:
     """Settings for the built-in model, in fp32 so that pixels can be compared to the last bit."""
 
     def make(**changes: object) -> Settings:
         values = {"model": str(tiny_model()), "device": "cpu", "dtype": "fp32", "port": 0, **changes}
+        values.setdefault("data", tmp_path_factory.mktemp("data"))
         return Settings.model_validate(values)
 
     return make
@@ -45,6 +46,9 @@ def settings(make_settings: SettingsFactory) -> Settings:
             custom | {"url_path": "folder/other", "ui_label": "Other", "requires_safety_checker": False},
         ],
         limits={"max_num_outputs": 3, "max_width": 256, "max_height": 256, "max_image_pixels": 256 * 256},
+        enable_signup=True,
+        enable_public_token=True,
+        any_model=False,
     )
 
 
@@ -52,9 +56,9 @@ def settings(make_settings: SettingsFactory) -> Settings:
 def services(settings: Settings) -> Iterator[Services]:
     """Running services: a queue whose engine has the built-in model loaded."""
     services = build_services(settings)
-    services.queue.start()
+    services.start()
     yield services
-    assert services.queue.stop(timeout=60)
+    assert services.stop(timeout=60)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +86,7 @@ def start_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def start(*arguments: str, environment: dict[str, str] | None = None, **config: object) -> ServerProcess:
         path = tmp_path_factory.mktemp("server") / "config.json"
-        values = {"model": str(tiny_model()), "port": 0, "device": "cpu", "dtype": "fp32"}
+        values = {"model": str(tiny_model()), "port": 0, "device": "cpu", "dtype": "fp32", "data": "data"}
         path.write_text(json.dumps(values | config), encoding="utf-8")
         # No network of its own accord: a test that needs the hub says so.
         offline = {"HF_HUB_OFFLINE": "1"} | (environment or {})

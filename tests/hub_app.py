@@ -12,8 +12,8 @@ from flask import Flask
 from tiny_model import tiny_model
 from werkzeug.test import TestResponse
 
-from sd_api.jobs.local import LocalQueue
 from sd_api.models.safety import CHECKER_REPO
+from sd_api.wiring import Services
 
 FORM = {"prompt": "a dog", "num_inference_steps": "2", "width": "64", "height": "64", "seed": "5"}
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -24,9 +24,9 @@ EVIL = b"raise SystemExit('code of a stranger ran')"
 class App:
     """The whole application in this process, with a model that is being loaded."""
 
-    def __init__(self, app: Flask, queue: LocalQueue) -> None:
+    def __init__(self, app: Flask, services: Services) -> None:
         self._client = app.test_client()
-        self.queue = queue
+        self.services = services
 
     def health(self) -> dict[str, Any]:
         """What /health says once the model is loaded, or is not going to be."""

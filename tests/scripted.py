@@ -11,10 +11,8 @@ from running_server import serving
 from sd_api.errors import OutOfMemory
 from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
-from sd_api.jobs.failures import RecentFailures
-from sd_api.jobs.local import LocalQueue
 from sd_api.settings import Settings
-from sd_api.wiring import Services
+from sd_api.wiring import build_services
 
 LOADING = EngineStatus("loading", "a scripted model")
 READY = EngineStatus(
@@ -57,9 +55,7 @@ class ScriptedEngine:
 def scripted_server(settings: Settings) -> Iterator[tuple[str, Callable[[], None]]]:
     """The URL of a server that is loading, and what ends that."""
     may_load = threading.Event()
-    failures = RecentFailures()
-    queue = LocalQueue(lambda: ScriptedEngine(may_load), LOADING, settings.limits, (failures,))
-    with serving(settings, Services(queue, failures)) as url:
+    with serving(settings, build_services(settings, lambda: ScriptedEngine(may_load))) as url:
         try:
             yield url, may_load.set
         finally:

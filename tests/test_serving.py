@@ -9,6 +9,7 @@ import pytest
 
 from sd_api.errors import ConfigurationError
 from sd_api.serving import Edge, listen
+from sd_api.web.tasks.events import EventStreams
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "0.0.0.0"])
@@ -33,6 +34,14 @@ def test_a_port_is_taken_only_once() -> None:
         port = listener.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"port: {port} is in use"):
             listen("127.0.0.1", port)
+
+
+class NoEvents(EventStreams):
+    def __init__(self) -> None:
+        pass
+
+    def takes(self, scope: dict[str, Any]) -> bool:
+        return False
 
 
 def test_what_only_reads_is_answered_while_every_other_thread_is_busy() -> None:
@@ -68,7 +77,7 @@ def test_what_only_reads_is_answered_while_every_other_thread_is_busy() -> None:
         return body
 
     async def run() -> None:
-        edge = Edge(application, max_request_bytes=100, threads=2)
+        edge = Edge(application, NoEvents(), max_request_bytes=100, threads=2)
         busy = [asyncio.create_task(ask(edge, "POST")) for _ in range(4)]
         await asyncio.sleep(0.1)
         assert b"done" in await asyncio.wait_for(ask(edge, "GET"), 5)

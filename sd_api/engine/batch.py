@@ -54,8 +54,16 @@ class Member:
         if not self.alive:
             return
         done, total = len(self._images) * steps + pictures * step, len(self.run.request.seeds) * steps
+        self._report(Progress(phase, done, total))
+
+    def report_download(self, arrived: int, total: int) -> None:
+        """Tell the run how much of its model has been downloaded, in bytes."""
+        if self.alive:
+            self._report(Progress("downloading", bytes=arrived, total_bytes=total))
+
+    def _report(self, progress: Progress) -> None:
         try:
-            self.run.report(Progress(phase, done, total))
+            self.run.report(progress)
         except JobCancelled:
             self.alive = False
 

@@ -16,6 +16,7 @@ from sd_api.errors import OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Run
 from sd_api.generation.request import GenerationRequest
 from sd_api.models.device import DeviceChoice
+from sd_api.models.hub import watched_downloads
 from sd_api.models.library import LoadedModel, ModelLibrary
 from sd_api.models.memory import free_memory, out_of_memory_as_ours
 
@@ -68,8 +69,14 @@ class DiffusersEngine:
         if not any(member.alive for member in members):
             return
         request = runs[0].request
-        model = self._model(request.model)
-        safety = self._library.safety_filter(model, request.safety_checker)
+
+        def tell(arrived: int, total: int) -> None:
+            for member in members:
+                member.report_download(arrived, total)
+
+        with watched_downloads(tell):
+            model = self._model(request.model)
+            safety = self._library.safety_filter(model, request.safety_checker)
         for member in members:
             for warning in unread(model, member.run.request):
                 member.warn(warning)

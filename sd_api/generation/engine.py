@@ -1,14 +1,14 @@
 """What the queue needs of an engine; ``jobs`` and ``engine`` meet only here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
 
 from sd_api.errors import ServerError
 from sd_api.generation.request import GenerationRequest, Mode
 from sd_api.generation.result import GenerationResult
 
-Phase = Literal["loading", "denoising", "decoding"]
+Phase = Literal["downloading", "loading", "denoising", "decoding"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,19 @@ class Progress:
         phase: what is being done now.
         step: the denoising steps that are done, 0 to ``steps``; those of each picture are counted.
         steps: those that there are, of all pictures; 0 while that is not known.
+        bytes: what has arrived of the model that is being downloaded; None in other phases.
+        total_bytes: what there is of it, as far as that is known; None in other phases.
     """
 
     phase: Phase
     step: int = 0
     steps: int = 0
+    bytes: int | None = None
+    total_bytes: int | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As it is told to clients: without what has no meaning in this phase."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Run(Protocol):

@@ -21,7 +21,7 @@ class GenerationRequest:
     Attributes:
         prompt: what to draw.
         negative_prompt: what to stay away from; acts only while ``guidance_scale`` > 1.
-        model: the ``url_path`` of a custom model; None is the main model.
+        model: the ``url_path`` of a custom model, or ``provider:id``; None is the main model.
         seeds: the seed of each picture, 0 to ``MAX_SEED``. Every seed is used as it is.
         width: of the answer, in pixels; that of ``init_image`` where there is one.
         height: of the answer, in pixels; that of ``init_image`` where there is one.

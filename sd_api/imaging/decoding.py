@@ -32,6 +32,16 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
 }
 
 
+_NAMES = [str(reader.format) for reader in _READERS.values()]
+FORMATS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
+
+
+def media_type_of(data: bytes) -> str | None:
+    """The media type of a file in one of ``FORMATS``, such as ``image/png``, by its first bytes; None for others."""
+    reader = _reader(data)
+    return None if reader is None else Image.MIME[str(reader.format)]
+
+
 def decode_image(field: str, text: str, *, max_pixels: int) -> Image.Image:
     """Read a picture from base64 text; see ``decode_base64`` and ``read_image``."""
     return read_image(field, decode_base64(field, text), max_pixels=max_pixels)
@@ -78,14 +88,14 @@ def read_mask(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
     return _read(field, data, max_pixels, to_mask)
 
 
+def _reader(data: bytes) -> type[ImageFile.ImageFile] | None:
+    return next((reader for start, reader in _READERS.items() if re.match(start, data, re.DOTALL)), None)
+
+
 def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    reader = next((r for start, r in _READERS.items() if re.match(start, data, re.DOTALL)), None)
+    reader = _reader(data)
     if reader is None:
-        formats = [str(known.format) for known in _READERS.values()]
-        raise InvalidField(
-            field,
-            f"is not a picture that this server can read; send {', '.join(formats[:-1])} or {formats[-1]}",
-        )
+        raise InvalidField(field, f"is not a picture that this server can read; send {FORMATS}")
     try:
         image = reader(io.BytesIO(data))
         if image.width * image.height > max_pixels:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from sd_api.accounts.tokens import is_owner
 from sd_api.generation.request import Mode
 from sd_api.jobs.job import Job
 
@@ -31,7 +32,7 @@ class Failure:
 
 
 class RecentFailures:
-    """A listener of jobs that remembers the last ones that failed."""
+    """A listener of jobs that remembers the last ones that failed; not those of tasks, which are their owners' own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +41,7 @@ class RecentFailures:
     def __call__(self, job: Job) -> None:
         """Take note of a job after a change."""
         status = job.status()
-        if status.state == "failed":
+        if status.state == "failed" and not is_owner(status.client):
             failure = Failure(time.time(), status.id, status.mode, status.model, status.message or "")
             with self._lock:
                 self._failures.append(failure)

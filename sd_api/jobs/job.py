@@ -164,7 +164,7 @@ class Job:
             JobCancelled: the job is not wanted any more; the engine must stop.
         """
         with self._lock:
-            if self._working_since is None and progress.phase != "loading":
+            if self._working_since is None and progress.phase not in ("downloading", "loading"):
                 self._working_since = time.monotonic()
             if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
                 self.cancel(

@@ -1,23 +1,33 @@
-"""The jobs that wait: clients take turns, and each client's jobs keep their order."""
+"""What waits, jobs above all: clients take turns, and each client's jobs keep their order."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
-from sd_api.jobs.job import Job
+
+class Waiting(Protocol):
+    """What can stand in the line."""
+
+    @property
+    def client(self) -> str:
+        """Whose turn it takes."""
 
 
-class WaitingLine:
+Member = TypeVar("Member", bound=Waiting)
+
+
+class WaitingLine(Generic[Member]):
     """Not for several threads at once: the queue locks around it."""
 
     def __init__(self) -> None:
         # In the order of the clients' turns.
-        self._by_client: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._by_client: OrderedDict[str, deque[Member]] = OrderedDict()
         self._served: str | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._by_client.values()))
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[Member]:
         """The jobs in the order in which they will be taken."""
         lines = list(self._by_client.values())
         for turn in range(max(map(len, lines), default=0)):
@@ -27,7 +37,7 @@ class WaitingLine:
         """How many of a client's jobs wait."""
         return len(self._by_client.get(client, ()))
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Member) -> None:
         """Put a job behind the others of its client."""
         newcomer = job.client not in self._by_client
         self._by_client.setdefault(job.client, deque()).append(job)
@@ -35,7 +45,7 @@ class WaitingLine:
             # Whoever had the last turn comes after everybody, newcomers too.
             self._by_client.move_to_end(self._served)
 
-    def take(self) -> Job:
+    def take(self) -> Member:
         """The next job; its client's next turn comes after everybody else's."""
         client, line = next(iter(self._by_client.items()))
         job = line.popleft()
@@ -44,7 +54,7 @@ class WaitingLine:
         self._drop_if_empty(client)
         return job
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: Member) -> None:
         """Take a job out, wherever it is; the turns stay as they are."""
         self._by_client[job.client].remove(job)
         self._drop_if_empty(job.client)

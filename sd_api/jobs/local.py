@@ -59,7 +59,7 @@ class LocalQueue:
         self._loading = loading
         self._limits = limits
         self._listeners = listeners
-        self._waiting = WaitingLine()
+        self._waiting: WaitingLine[Job] = WaitingLine()
         self._running: list[Job] = []
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
         self._pace = Pace()

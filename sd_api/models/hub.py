@@ -2,8 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,31 @@ from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# How the library calls its count of the bytes that it has written.
+WRITTEN_BYTES = "huggingface_hub.snapshot_download"
+
+# Seconds between two words about a download.
+TELLING_INTERVAL = 0.2
+
+DownloadWatcher = Callable[[int, int], None]
+"""Is called with the bytes that have arrived and those that there are, from whichever thread has them."""
+
+_watcher: ContextVar[DownloadWatcher | None] = ContextVar("download watcher", default=None)
+
 
 def token_of(settings: Settings) -> str | None:
     """The token in the clear, as the hub library wants it."""
     return settings.hf_token.get_secret_value() if settings.hf_token else None
+
+
+@contextmanager
+def watched_downloads(watcher: DownloadWatcher) -> Iterator[None]:
+    """Have a watcher told of the downloads that begin in this block and on this thread."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def cached(repo_id: str, *, half: bool) -> Path | None:
@@ -185,11 +208,24 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None) -> Path:
 def _bars() -> Iterator[type[tqdm]]:
     """The library's bars, in a form that also tells how much there is and how long it takes, and closed at last."""
     with ExitStack() as opened:
+        watcher = _watcher.get()
 
         class Bar(tqdm):
             def __init__(self, *arguments: Any, **options: Any) -> None:
+                # The library counts bytes in two bars, and what is written is what can be used.
+                self._watched = options.get("unit") == "B" and options.get("name") == WRITTEN_BYTES
+                self._written = 0
+                self._told = 0.0
                 super().__init__(*arguments, **options | {"bar_format": None})  # type: ignore[no-untyped-call]
                 opened.callback(self.close)
+
+            def update(self, n: float | None = 1) -> bool | None:
+                self._written += int(n or 0)
+                if self._watched and watcher is not None and time.monotonic() - self._told > TELLING_INTERVAL:
+                    self._told = time.monotonic()
+                    watcher(self._written, int(self.total or 0))
+                shown: bool | None = super().update(n)
+                return shown
 
         yield Bar
 

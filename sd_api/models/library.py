@@ -1,4 +1,4 @@
-"""Which models there are and which are loaded; each is loaded once and kept."""
+"""Which models are loaded; each of the configuration is loaded once and kept."""
 
 import logging
 from dataclasses import dataclass
@@ -16,16 +16,19 @@ from sd_api.generation.engine import ModelAbilities, ModelMemory
 from sd_api.generation.request import Mode
 from sd_api.models import hub
 from sd_api.models.architectures import INPAINTING_CHANNELS
+from sd_api.models.catalog import CatalogModel, ModelCatalog, is_guest
 from sd_api.models.compiled import CompiledUNet
 from sd_api.models.device import DeviceChoice
 from sd_api.models.loader import load_pipeline
 from sd_api.models.residency import Residency, free_bytes_of, size_of
 from sd_api.models.safety import OFF, SafetyFilter, fetch_safety_filter
 from sd_api.models.schedulers import make_scheduler
-from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# So many models that are not in the configuration stay loaded.
+MOST_GUESTS = 2
 
 PIPELINES = {
     "txt2img": AutoPipelineForText2Image,
@@ -86,13 +89,14 @@ class LoadedModel:
 
 
 class ModelLibrary:
-    """Loads the models of the configuration on first use.
+    """Loads models on first use.
 
     Not for several threads at once: it belongs to the engine's thread.
     """
 
     def __init__(self, settings: Settings, device: DeviceChoice) -> None:
         self._settings = settings
+        self._catalog = ModelCatalog(settings)
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: dict[str | None, LoadedModel] = {}
@@ -104,18 +108,20 @@ class ModelLibrary:
         """A model, loaded and on its device.
 
         Args:
-            name: the ``url_path`` of a custom model; None is the main model.
+            name: see ``CatalogModel``; None is the main model.
 
         Raises:
-            UnknownModel: no custom model has that name.
+            UnknownModel: the configuration knows no such model.
             ModelUnavailable: it cannot be loaded; the next call tries again.
         """
         if name not in self._loaded:
-            model = self._load_main() if name is None else self._load_custom(name)
+            self._dismiss_guests()
+            model = self._load(self._catalog.named(name))
             # A model without the filter that it requires is of no use: better known now than by every request.
             self.safety_filter(model, None)
             self._loaded[name] = model
-        model = self._loaded[name]
+        # In the order in which they were used, the latest last.
+        model = self._loaded[name] = self._loaded.pop(name)
         self._residency.use(model.base)
         if self._settings.compile and name not in self._compiled:
             self._compiled[name] = CompiledUNet(model.base, self._settings.compile_sizes)
@@ -165,17 +171,17 @@ class ModelLibrary:
             self._fetched_filter = fetch_safety_filter(self._device, self._token)
         return self._fetched_filter
 
-    def _load_main(self) -> LoadedModel:
-        source = parse_source(self._settings.model)
-        base = load_pipeline(source, self._device, self._token)
-        return LoadedModel(source.label, base, self._settings.requires_safety_checker, size_of(base))
+    def _dismiss_guests(self) -> None:
+        """Forget models that tasks have named, but for the latest: there is no end of them on the hub."""
+        guests = [name for name in self._loaded if name is not None and is_guest(name)]
+        for name in guests[: 1 - MOST_GUESTS]:
+            self._residency.forget(self._loaded.pop(name).base)
+            self._compiled.pop(name, None)
 
-    def _load_custom(self, name: str) -> LoadedModel:
-        config = self._settings.custom_model(name)
-        base = load_pipeline(
-            parse_source(config.model_path), self._device, self._token, **self._shared_with_custom_models()
-        )
-        return LoadedModel(config.ui_label, base, config.requires_safety_checker, size_of(base))
+    def _load(self, model: CatalogModel) -> LoadedModel:
+        shared = {} if model.name is None else self._shared_with_custom_models()
+        base = load_pipeline(model.source, self._device, self._token, **shared)
+        return LoadedModel(model.label, base, model.requires_safety_checker, size_of(base))
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""

@@ -50,6 +50,12 @@ class Residency:
         """Whether a model is on the device."""
         return pipeline in self._resident
 
+    def forget(self, pipeline: DiffusionPipeline) -> None:
+        """Take note that a model is not used any more, so that its memory can be freed."""
+        if pipeline in self._resident:
+            self._resident.remove(pipeline)
+            free_memory()
+
     def keep_only(self, pipeline: DiffusionPipeline) -> bool:
         """Move all others away, because one needs the memory.
 

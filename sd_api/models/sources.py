@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public by its documentation
 
-from sd_api.errors import ModelUnavailable
+from sd_api.errors import ModelUnavailable, UnknownModel
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,17 @@ def parse_source(name: str | Path) -> ModelSource:
     if is_file_name or not _is_repo_id(text):
         raise ModelUnavailable(_explain_missing(text, path, "file" if is_file_name else "directory"))
     return HubModel(_successor(text))
+
+
+def hub_model(repo_id: str) -> HubModel:
+    """A model on the hub by its name there, which is never taken for a path.
+
+    Raises:
+        UnknownModel: no model on the hub can have that name.
+    """
+    if not _is_repo_id(repo_id):
+        raise UnknownModel(f"{repo_id[:100]!r} is no name of a model on the Hugging Face hub, such as {_EXAMPLE}.")
+    return HubModel(_successor(repo_id))
 
 
 def _is_repo_id(text: str) -> bool:

@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -17,7 +18,17 @@ from sd_api.settings.faults import cite, problem, spell
 from sd_api.settings.fields import absolute_if_local, is_no_token
 from sd_api.settings.schema import REPEATED_URL_PATH, Settings, repeated_url_paths
 
-_VARIABLE = "HF_TOKEN"
+# The environment variables, by the setting that each stands for; config.json takes them as keys, too.
+# Of two for one setting, the first that is there counts.
+VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "HUGGINGFACE_TOKEN": "hf_token",
+        "HF_TOKEN": "hf_token",
+        "SECRET_KEY": "secret_key",
+        "ENABLE_PUBLIC_TOKEN": "enable_public_token",
+        "ENABLE_SIGNUP": "enable_signup",
+    }
+)
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _AFTER_THE_FILE = Position(sys.maxsize, 0)
 # A token that somebody pasted into the wrong place.
@@ -33,14 +44,15 @@ def load_settings(
     """Read and validate the configuration.
 
     A relative path in the file starts at the file's directory, one in the overrides at the working
-    directory. Without a token in the file, ``HF_TOKEN`` of the environment is taken; if that is not
-    set either, ``hf_token`` is ``None`` and the hub library uses the login stored on the machine.
+    directory. What the file leaves out is taken from the environment (``VARIABLES``), and what is not
+    set there from a file ``.env`` beside the configuration. Without a token anywhere, ``hf_token`` is
+    ``None`` and the hub library uses the login stored on the machine.
 
     Args:
         path: the configuration file; ``None`` for the defaults.
         overrides: the command line's values by the name of their setting, stronger than the file's;
             ``None`` as a value means that the option was not given.
-        environment: the environment variables; ``os.environ`` if ``None``.
+        environment: the environment variables; those of this process, and ``.env``, if ``None``.
         check_source: finds the faults of a model's files from its name or path, so that they are
             reported together with the others; ``None`` leaves the files unchecked.
 
@@ -52,20 +64,24 @@ def load_settings(
     unreadable: tuple[str, ...] = ()
     if path is not None:
         try:
-            document = read_document(path)
+            document = read_document(path, VARIABLES)
         except ConfigurationError as error:
             unreadable = error.faults
 
     given = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(model := given.get("model"), str):
         given["model"] = absolute_if_local(model, Path.cwd())
+    if isinstance(data := given.get("data"), (str, Path)):
+        given["data"] = Path.cwd() / data
     values = {**document.values, **given}
     outside = {name: f"--{name.replace('_', '-')}" for name in given}
-    if is_no_token(values.get("hf_token")):
-        values["hf_token"] = (os.environ if environment is None else environment).get(_VARIABLE)
-        outside["hf_token"] = _VARIABLE
-
     directory = path.absolute().parent if path else Path.cwd()
+    environment = _environment(directory / ".env") if environment is None else environment
+    for variable, name in VARIABLES.items():
+        if _is_absent(name, values.get(name)) and not _is_absent(name, environment.get(variable)):
+            values[name] = environment[variable]
+            outside[name] = variable
+
     errors: list[ErrorDetails] = []
     try:
         context = {"directory": directory, "check_source": check_source}
@@ -75,6 +91,19 @@ def load_settings(
     if unreadable or errors:
         raise ConfigurationError([*unreadable, *_in_order(errors, values, document, outside)])
     return settings
+
+
+def _environment(file: Path) -> dict[str, str]:
+    """The environment of this process, and beneath it what a file ``.env`` says."""
+    try:
+        said = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{file} cannot be read: {error}"]) from None
+    return {**{name: value for name, value in said.items() if value is not None}, **os.environ}
+
+
+def _is_absent(name: str, value: object) -> bool:
+    return is_no_token(value) if name == "hf_token" else value in (None, "")
 
 
 def _in_order(

@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import json_source_map
@@ -13,6 +14,8 @@ from sd_api.errors import ConfigurationError
 from sd_api.settings.json_hints import hint
 
 Location = Sequence[int | str]
+
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class Position(NamedTuple):
@@ -34,11 +37,13 @@ class Document:
         name: the file's name, for messages.
         values: the object; a repeated key's value is a ``RepeatedKey``.
         source_map: the start and end of each value and key, by JSON pointer, counted from 0.
+        spelled: the keys that the file has under another name.
     """
 
     name: str = ""
     values: Mapping[str, object] = field(default_factory=dict)
     source_map: Mapping[str, Any] = field(default_factory=lambda: json_source_map.calculate("{}"), repr=False)
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     def position(self, location: Location, *, of_key: bool = False) -> Position:
         """Where a value starts, or its key; what is absent or cannot be found stands where its parent does.
@@ -48,7 +53,8 @@ class Document:
             of_key: whether the key is meant rather than its value.
         """
         # The map's pointers are not escaped, and spell a key as the file does.
-        pointer = "".join(f"/{part}" for part in location)
+        spelled = [self.spelled.get(str(part), part) if depth == 0 else part for depth, part in enumerate(location)]
+        pointer = "".join(f"/{part}" for part in spelled)
         entry = self.source_map.get(pointer)
         if entry is None:
             return self.position(location[:-1])
@@ -56,13 +62,20 @@ class Document:
         return Position(start.line + 1, start.column + 1)
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, other_names: Mapping[str, str] = _NO_NAMES) -> Document:
     """Read a JSON object from a UTF-8, UTF-16 or UTF-32 file, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        other_names: of its keys, each with the name that it has in ``values``.
 
     Raises:
         ConfigurationError: the file cannot be read, or does not contain a JSON object.
     """
-    return _parse(_decode(_read_bytes(path), path.name), path.name)
+    document = _parse(_decode(_read_bytes(path), path.name), path.name)
+    spelled = {other_names.get(key, key): key for key in document.values}
+    values = _object([(other_names.get(key, key), value) for key, value in document.values.items()])
+    return replace(document, values=values, spelled=spelled)
 
 
 def _read_bytes(path: Path) -> bytes:

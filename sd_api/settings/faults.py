@@ -29,7 +29,7 @@ def spell(location: Location) -> str:
 
 
 def problem(error: ErrorDetails) -> str:
-    """Say what came and what is valid; the token is never cited, nor the value of an unknown key."""
+    """Say what came and what is valid; tokens and secrets are never cited, nor the value of an unknown key."""
     location, kind, came = error["loc"], error["type"], error["input"]
     if isinstance(came, RepeatedKey):
         return "this key comes more than once in its object; keep one"
@@ -41,7 +41,7 @@ def problem(error: ErrorDetails) -> str:
         return error["msg"]
     cause = error.get("ctx", {}).get("error")
     reason = str(cause) if cause else _REASONS.get(kind, error["msg"].replace("Input", "it", 1))
-    citation = "" if location[0] == "hf_token" else f"{cite(came)} came, but "
+    citation = "" if location[0] in ("hf_token", "secret_key") else f"{cite(came)} came, but "
     return f"{citation}{reason} ({_description(location)})"
 
 

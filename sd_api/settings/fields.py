@@ -1,5 +1,6 @@
 """The types of single settings: what each accepts, and the sentence that says what is valid."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -24,6 +25,9 @@ _TEMPLATE_TOKEN = "your_hugging_face_token"  # noqa: S105  what the template has
 # Lone surrogates count as control characters: neither a terminal nor a file can take them.
 _CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _URL_SEGMENT = r"(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+"
+# RFC 7518 asks for a key as long as the hash: 256 bits.
+_SHORTEST_SECRET = 32
+_HUB_SEGMENT = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
 _HOST_NAME = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
 
 
@@ -45,6 +49,21 @@ def absolute_if_local(model: str, directory: Path) -> str:
     expanded = os.path.expanduser(model)
     path = directory / expanded
     return str(path) if os.path.isabs(expanded) or os.path.exists(path) else model
+
+
+def is_loopback(host: str) -> bool:
+    """Whether who listens at ``host``, a name or an address, is heard on this computer alone."""
+    host = host.lower().strip("[]")
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is a literal address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_files(source: object, info: ValidationInfo) -> object:
@@ -77,6 +96,22 @@ def _token(value: object) -> object:
     return value.strip()
 
 
+def _secret(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if 0 < len(value.strip().encode()) < _SHORTEST_SECRET:
+        raise ValueError(
+            f"it should have at least {_SHORTEST_SECRET} characters; "
+            'python -c "import secrets; print(secrets.token_hex())" makes one'
+        )
+    return value.strip() or None
+
+
+def _switch(value: object) -> object:
+    # As environment variables, these are on with any text but the empty one.
+    return value != "" if isinstance(value, str) else value
+
+
 def _local_path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, (str, Path)):
         return value
@@ -100,8 +135,13 @@ def _matching(pattern: str, valid: str) -> AfterValidator:
 
 
 Count = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
+# Exact in every client that reads JSON.
+ByteCount = Annotated[int, Strict(), Field(ge=1, le=2**53 - 1)]
 Port = Annotated[int, Strict(), Field(ge=0, le=65535)]
 Token = Annotated[SecretStr | None, BeforeValidator(_token)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_secret)]
+Switch = Annotated[bool, Strict(), BeforeValidator(_switch)]
+Folder = Annotated[Path, BeforeValidator(_local_path)]
 LocalPath = Annotated[Path, BeforeValidator(_local_path), AfterValidator(_check_files)]
 ModelSource = Annotated[
     str,
@@ -140,5 +180,9 @@ Origin = Annotated[
 Size = Annotated[
     str,
     _matching("[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", "width and height in pixels, such as 512x768"),
+]
+HubId = Annotated[
+    str,
+    _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]

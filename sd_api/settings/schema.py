@@ -9,17 +9,23 @@ from pydantic_core import PydanticCustomError
 from sd_api.errors import UnknownModel
 from sd_api.settings.fields import (
     Address,
+    ByteCount,
     Count,
     Device,
+    Folder,
     Host,
+    HubId,
     Label,
     LocalPath,
     ModelSource,
     Origin,
     Port,
+    Secret,
     Size,
+    Switch,
     Token,
     UrlPath,
+    is_loopback,
 )
 
 REPEATED_URL_PATH = "repeated_url_path"
@@ -62,6 +68,16 @@ class Limits(_Section):
     )
     max_job_seconds: Count = Field(
         default=3600, description="how long one request may take, without waiting and loading, in seconds"
+    )
+    max_pending_tasks_per_user: Count = Field(
+        default=1000, description="the tasks of one user, or of one public token, that may wait"
+    )
+    max_blob_bytes_per_user: ByteCount = Field(
+        default=2 * 1024 * 1024 * 1024,
+        description="the size of all images kept for one user, or for one public token, in bytes",
+    )
+    max_days_kept: Count = Field(
+        default=30, description="how long images and ended tasks are kept, and how long a token is valid, in days"
     )
 
 
@@ -111,7 +127,35 @@ class Settings(_Section):
     cancel_when_client_goes: bool = Field(
         default=True, description="whether a request is cancelled when its client closes the connection"
     )
+    data: Folder | None = Field(
+        default=None,
+        description="the folder for users, tasks and images; without one, where the platform keeps a program's data",
+    )
+    secret_key: Secret = Field(
+        default=None, description="what tokens are signed with; without one, the server makes its own and keeps it"
+    )
+    enable_signup: Switch = Field(default=False, description="whether anybody may become a user")
+    enable_public_token: Switch = Field(
+        default=False, description="whether anybody may have a token without being a user"
+    )
+    require_token: bool = Field(default=False, description="whether the plugin's endpoints need a token, too")
+    any_model: bool | None = Field(
+        default=None,
+        description="whether tasks may name any model on the hub; without a word, only where the server listens on "
+        "this computer alone",
+    )
+    allowed_models: tuple[HubId, ...] = Field(
+        default=(), description="models on the hub that tasks may name besides the configured ones"
+    )
+    interrupted_tasks: Literal["rerun", "cancel"] = Field(
+        default="rerun", description="what becomes of a task that was running when the server ended"
+    )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
+
+    @property
+    def allows_any_model(self) -> bool:
+        """Whether tasks may name any model on the hub."""
+        return is_loopback(self.host) if self.any_model is None else self.any_model
 
     def custom_model(self, url_path: str) -> CustomModel:
         """The custom model at ``/custom/<url_path>``.

@@ -3,15 +3,18 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, request
 
 from sd_api.errors import InvalidField, RefusedCaller
 from sd_api.settings import Settings
+from sd_api.web.guards import Callers
 
 
 def make_blueprint(settings: Settings) -> Blueprint:
     """The access endpoint over the guards of the application."""
     blueprint = Blueprint("access", __name__)
+    # What guards every request, so that this can never say otherwise.
+    callers = Callers(settings)
 
     def access() -> dict[str, Any]:
         answer: dict[str, Any] = {
@@ -22,7 +25,7 @@ def make_blueprint(settings: Settings) -> Blueprint:
             "allowed_origins": list(settings.allowed_origins),
         }
         if "address" in request.args:
-            answer["refusal"] = _refusal(_host_of(request.args["address"]), request.args.get("origin"))
+            answer["refusal"] = _refusal(callers, _host_of(request.args["address"]), request.args.get("origin"))
         return answer
 
     blueprint.add_url_rule("/access", view_func=access)
@@ -40,12 +43,9 @@ def _host_of(address: str) -> str:
     return parts.netloc
 
 
-def _refusal(host: str, origin: str | None) -> str | None:
-    headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
-    # The guards themselves answer, as they would for that caller, so that this can never say otherwise.
-    with current_app.test_request_context("/ping", headers=headers):
-        try:
-            current_app.preprocess_request()
-        except RefusedCaller as refusal:
-            return refusal.message
+def _refusal(callers: Callers, host: str, origin: str | None) -> str | None:
+    try:
+        callers.check(host, origin)
+    except RefusedCaller as refusal:
+        return refusal.message
     return None

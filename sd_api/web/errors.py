@@ -1,48 +1,57 @@
-"""Every failure becomes an answer here: ours, Flask's, and the ones that nobody foresaw."""
+"""Every failure becomes an answer here: ours, Flask's, and the ones that nobody foresaw.
+
+Each is told in the shape of the dialect that was spoken, as the path says.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from sd_api.errors import ServerError, Unavailable, log_unexpected
+from sd_api.errors import NotAuthenticated, ServerError, log_unexpected
 from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
 
-Render = Callable[[str], dict[str, Any]]
+Render = Callable[[ServerError, int], tuple[Mapping[str, Any], int]]
+"""From an error and the status that it has by itself to a dialect's own shape of a failure and its status."""
 
 
-def register_error_handlers(app: Flask, render: Render, limits: Limits) -> None:
+def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Render], limits: Limits) -> None:
     """Answer every error of ``app`` as JSON.
 
     Args:
         app: the application.
-        render: from a message to the dialect's own shape of a failure.
+        render: for paths that are no other dialect's.
+        others: how further dialects do it, by the first part of their paths.
         limits: named in the answer to a request that is too large.
     """
 
-    def answer(message: str, status: int) -> Response:
-        response = jsonify(render(message))
+    def answer(error: ServerError, status: int) -> Response:
+        chosen = others.get(request.path.split("/", 2)[1], render)
+        body, status = chosen(error, status)
+        response = jsonify(body)
         response.status_code = status
         return response
 
     def ours(error: ServerError) -> Response:
-        response = answer(error.message, error.status)
-        if isinstance(error, Unavailable) and error.retry_after is not None:
+        response = answer(error, error.status)
+        if error.retry_after is not None:
             response.headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, NotAuthenticated):
+            response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
     def flasks(error: HTTPException) -> Response:
-        response = answer(_explained(error, app, limits), error.code or 500)
+        response = answer(ServerError(_explained(error, app, limits)), error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(error.valid_methods)
         return response
 
     def unforeseen(error: Exception) -> Response:
-        return answer(log_unexpected(log, error, f"{request.method} {request.path}"), 500)
+        return answer(ServerError(log_unexpected(log, error, f"{request.method} {request.path}")), 500)
 
     app.register_error_handler(ServerError, ours)
     app.register_error_handler(HTTPException, flasks)

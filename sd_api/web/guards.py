@@ -6,7 +6,6 @@ So the ``Host`` must be a name of this server, and an ``Origin``, which only bro
 must be the server's own or one that the configuration allows.
 """
 
-import ipaddress
 import re
 import socket
 from urllib.parse import urlsplit
@@ -16,43 +15,64 @@ from flask_cors import CORS
 
 from sd_api.errors import RefusedCaller
 from sd_api.settings import Settings
+from sd_api.settings.fields import is_address, is_loopback
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
-def install_guards(app: Flask, settings: Settings) -> None:
-    """Check the Host and the Origin of every request before anything else is done."""
-    hosts = _own_names(settings.host) | {host.lower().strip("[]").rstrip(".") for host in settings.allowed_hosts}
-    origins = set(settings.allowed_origins)
+class Callers:
+    """Tells who may call from who may not.
 
-    def check_host() -> None:
-        # As it came: what werkzeug makes of it drops names with an underscore, which Windows allows.
-        came = request.environ.get("HTTP_HOST", "")
-        host = _name_of(came)
-        if host not in hosts and not (_listens_beyond_loopback(settings.host) and _is_address(host)):
+    Args:
+        settings: the names of this server, and the pages that are trusted.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._hosts = _own_names(settings.host) | {
+            host.lower().strip("[]").rstrip(".") for host in settings.allowed_hosts
+        }
+        self._origins = set(settings.allowed_origins)
+        self._beyond_loopback = not is_loopback(settings.host)
+
+    def check(self, host: str, origin: str | None) -> None:
+        """Refuse a request by its headers.
+
+        Args:
+            host: the ``Host`` header.
+            origin: the ``Origin`` header, which only browsers send.
+
+        Raises:
+            RefusedCaller: one of them is not allowed; the message says how to allow it.
+        """
+        name = _name_of(host)
+        if name not in self._hosts and not (self._beyond_loopback and is_address(name)):
             raise RefusedCaller(
-                f"Host {came[:100]!r} is not a name of this server. If it is one, "
+                f"Host {host[:100]!r} is not a name of this server. If it is one, "
                 'add it to "allowed_hosts" in the configuration.'
             )
-
-    def check_origin() -> None:
-        origin = request.headers.get("Origin")
         # The Host has been checked, so a page from there is this server's own.
-        host = request.environ.get("HTTP_HOST")
-        if origin is None or origin in origins or origin in (f"http://{host}", f"https://{host}"):
+        if origin is None or origin in self._origins or origin in (f"http://{host}", f"https://{host}"):
             return
         raise RefusedCaller(
             f"A web page of {origin[:100]!r} tried to use this server. If you trust that page, "
             'add its origin to "allowed_origins" in the configuration.'
         )
 
-    app.before_request(check_host)
-    app.before_request(check_origin)
-    if origins:
+
+def install_guards(app: Flask, settings: Settings) -> None:
+    """Check the Host and the Origin of every request before anything else is done."""
+    callers = Callers(settings)
+
+    def check() -> None:
+        # As it came: what werkzeug makes of it drops names with an underscore, which Windows allows.
+        callers.check(request.environ.get("HTTP_HOST", ""), request.headers.get("Origin"))
+
+    app.before_request(check)
+    if settings.allowed_origins:
         # As patterns, because what looks like one, such as an IPv6 address, would be taken for one.
         CORS(
             app,
-            origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)],
+            origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(settings.allowed_origins)],
             allow_private_network=True,
         )
 
@@ -69,21 +89,7 @@ def _name_of(host_header: str) -> str:
 
 def _own_names(host: str) -> set[str]:
     names = LOOPBACK_NAMES | {host.lower().strip("[]")}
-    if _listens_beyond_loopback(host):
+    if not is_loopback(host):
         machine = socket.gethostname().lower()
         names |= {machine, f"{machine}.local"}
     return names
-
-
-def _listens_beyond_loopback(host: str) -> bool:
-    host = host.lower().strip("[]")
-    return not (host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback))
-
-
-def _is_address(host: str) -> bool:
-    # Rebinding needs a name that its owner can point elsewhere; an address is what it is.
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,6 +1,8 @@
 """Jobs of a real server process: many clients, clients that go, and the terminal's lines."""
 
+import itertools
 import re
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +10,8 @@ from typing import Any
 
 import pytest
 import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from server_process import ServerProcess
 
 from sd_api.jobs.job import ENDED
@@ -41,9 +45,14 @@ def server(start_server: Any) -> ServerProcess:
     return started
 
 
-def test_fifty_clients_at_once_each_get_one_answer_and_the_right_picture(server: ServerProcess) -> None:
-    expected = post(server, **QUICK).json()["images"][0]["base64"]
+@pytest.fixture(scope="module")
+def expected(server: ServerProcess) -> str:
+    """The picture of a server that has done nothing else, as base64."""
+    picture: str = post(server, **QUICK).json()["images"][0]["base64"]
+    return picture
 
+
+def test_fifty_clients_at_once_each_get_one_answer_and_the_right_picture(server: ServerProcess, expected: str) -> None:
     def ask(number: int) -> tuple[int, str, str]:
         answer = post(server, f"client {number % 25}", **QUICK, job_id=f"crowd-{number}")
         picture = answer.json()["images"][0]["base64"] if answer.ok else ""
@@ -56,6 +65,42 @@ def test_fifty_clients_at_once_each_get_one_answer_and_the_right_picture(server:
     assert counts[200, "finished"] >= 40
     assert {picture for status, _, picture in answers if status == 200} == {expected}
     assert requests.get(f"{server.url}/jobs", timeout=10).json()["jobs"] == []
+
+
+NUMBERS = itertools.count()
+
+# What becomes of a job, and after how many seconds; one takes about 0.2 on its own.
+FATE = st.tuples(st.sampled_from(["stays", "cancelled", "left"]), st.floats(0.01, 0.6))
+
+
+@settings(max_examples=12, deadline=None)
+@given(fates=st.lists(FATE, min_size=1, max_size=6))
+def test_whenever_jobs_are_stopped_each_ends_once_and_the_next_picture_is_right(
+    server: ServerProcess, expected: str, fates: list[tuple[str, float]]
+) -> None:
+    def live(fate: str, seconds: float) -> tuple[str, int | None]:
+        job_id = f"stopped-{next(NUMBERS)}"
+        if fate == "cancelled":
+            threading.Timer(seconds, requests.post, [f"{server.url}/jobs/{job_id}/cancel"], {"timeout": 60}).start()
+        form = QUICK | {"num_inference_steps": 20, "job_id": job_id}
+        timeout = seconds if fate == "left" else 60
+        try:
+            status = requests.post(
+                f"{server.url}/txt2img", data=form, headers={"User-Agent": job_id}, timeout=timeout
+            ).status_code
+        except requests.exceptions.ReadTimeout:
+            status = None
+        return job_id, status
+
+    with ThreadPoolExecutor(len(fates)) as clients:
+        answers = list(clients.map(live, *zip(*fates, strict=True)))
+    ends = {job_id: wait_for(server, job_id, *ENDED) for job_id, _ in answers}
+    for (job_id, status), (fate, _) in zip(answers, fates, strict=True):
+        assert status in {"stays": (200,), "cancelled": (200, 409), "left": (200, None)}[fate]
+        if status is not None:
+            assert ends[job_id] == {200: "finished", 409: "cancelled"}[status]
+    assert requests.get(f"{server.url}/jobs", timeout=10).json()["jobs"] == []
+    assert post(server, **QUICK).json()["images"][0]["base64"] == expected
 
 
 def test_a_client_that_goes_cancels_its_own_job_and_no_other(server: ServerProcess) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
@@ -11,8 +12,10 @@ from PIL import Image
 from requested import request
 
 from sd_api.engine import previews
-from sd_api.engine.previews import predicted_original
+from sd_api.engine.autoencoder import encode_pixels
+from sd_api.engine.previews import picture_of, predicted_original
 from sd_api.jobs.job import Job
+from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -61,3 +64,14 @@ def test_a_watched_job_is_shown_its_steps_and_gets_the_same_picture(
     assert watched.result() == other.result()
     assert len(watched.shown) >= 4
     assert {picture.size for picture in watched.shown} == {(8, 8)}
+
+
+def test_the_map_gives_back_plain_colours(make_settings: Callable[..., Settings]) -> None:
+    engine: Any = build_engine(make_settings(model=str(BUILTIN_MODEL)))
+    base = engine._library.get(None).base
+    colour = torch.tensor([0.9, -0.6, -0.2])
+    with torch.inference_mode():
+        latents = encode_pixels(base.vae, colour[None, :, None, None].expand(1, 3, 128, 128))
+        picture = picture_of(base.vae, base.vae_scale_factor, latents[0])
+    seen = np.asarray(picture, float)[2:-2, 2:-2].mean((0, 1)) / 127.5 - 1
+    assert np.abs(seen - colour.numpy()).max() < 0.25

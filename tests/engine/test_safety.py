@@ -25,14 +25,14 @@ def strict(make_settings: Callable[..., Settings]) -> Iterator[FlaskClient]:
     custom = {"model_path": str(tiny_model()), "ui_label": "A", "url_path": "a"}
     settings = make_settings(custom_models=[custom, custom | {"url_path": "b", "requires_safety_checker": False}])
     services = build_services(settings)
-    services.queue.start()
+    services.start()
     client = create_app(settings, services).test_client()
     assert client.post("/txt2img", data=FORM).get_json()["images"][0]["nsfw"] is False
     checker = main_pipeline(services).safety_checker
     with torch.no_grad():
         checker.concept_embeds_weights.fill_(-2.0)
     yield client
-    assert services.queue.stop(timeout=60)
+    assert services.stop(timeout=60)
 
 
 def main_pipeline(services: Services) -> Any:

@@ -34,9 +34,9 @@ def precision(request: pytest.FixtureRequest, make_settings: Callable[..., Setti
     """A client of a server in one precision, and that precision for the pipeline made by hand."""
     settings = make_settings(dtype=request.param)
     services = build_services(settings)
-    services.queue.start()
+    services.start()
     yield create_app(settings, services).test_client(), DTYPES[request.param]
-    assert services.queue.stop(timeout=60)
+    assert services.stop(timeout=60)
 
 
 def by_hand(pipeline_class: Any, dtype: torch.dtype, scheduler: Any = None, **arguments: Any) -> Image.Image:

@@ -8,8 +8,8 @@ from sd_api.jobs.failures import REMEMBERED, RecentFailures
 from sd_api.jobs.job import Job
 
 
-def listened(failures: RecentFailures, job_id: str) -> Job:
-    job = Job(request(), job_id=job_id)
+def listened(failures: RecentFailures, job_id: str, client: str = "") -> Job:
+    job = Job(request(), job_id=job_id, client=client)
     job.listen(failures)
     return job
 
@@ -29,4 +29,10 @@ def test_other_ends_are_no_failures() -> None:
     finished = listened(failures, "finished")
     finished.start()
     finished.finish(GenerationResult(()))
+    assert failures.latest_first() == []
+
+
+def test_failures_of_tasks_are_told_to_their_owners_only() -> None:
+    failures = RecentFailures()
+    listened(failures, "task", client="user:1").fail(OutOfMemory("too large"))
     assert failures.latest_first() == []

@@ -17,7 +17,7 @@ class Line(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = WaitingLine()
+        self.line: WaitingLine[Job] = WaitingLine()
         self.by_client: dict[str, list[Job]] = {}
         self.passed: dict[str, Counter[str]] = {}
 

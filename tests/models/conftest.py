@@ -51,12 +51,12 @@ def start(make_settings: Callable[..., Settings], cache: Path) -> Iterator[Start
     def start(model: str = "demo/tiny", **changes: object) -> App:
         settings = make_settings(model=model, **changes)
         services = build_services(settings)
-        started.append(App(create_app(settings, services), services.queue))
-        services.queue.start()
+        started.append(App(create_app(settings, services), services))
+        services.start()
         return started[-1]
 
     yield start
-    assert all(app.queue.stop(timeout=60) for app in started)
+    assert all(app.services.stop(timeout=60) for app in started)
 
 
 @pytest.fixture

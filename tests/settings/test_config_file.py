@@ -154,7 +154,7 @@ FAULTS = [
     ('{"requires_safety_checker": ¦"yes?"}', 'requires_safety_checker: "yes?" came, but it should be true'),
     ('{\n\t¦"custom_model": []}', "custom_model: this key is unknown; did you mean custom_models?"),
     ('{¦"hftoken": "x"}', "hftoken: this key is unknown; did you mean hf_token?"),
-    ('{¦"HF_TOKEN": "x"}', "HF_TOKEN: this key is unknown; did you mean hf_token?"),
+    ('{¦"HF_TOKN": "x"}', "HF_TOKN: this key is unknown; did you mean hf_token?"),
     ('{¦"//": "x"}', '"//": this key is unknown; known here: hf_token, custom_models, model,'),
     ('{"port": 1,\n "port": 2, ¦"port": 3}', "port: this key comes more than once"),
     ('{"custom_models": [], ¦"custom_models": []}', "custom_models: this key comes more than once"),

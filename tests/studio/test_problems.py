@@ -137,3 +137,15 @@ def test_out_of_memory_is_told_with_what_to_do(
         studio.page.goto(f"{url}/status")
         expect(studio.page.locator("#failures")).to_contain_text(MEMORY)
         expect(studio.page.locator("#report")).to_contain_text(MEMORY)
+
+
+def test_a_server_that_wants_a_token_is_told_as_such(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings]
+) -> None:
+    with scripted_server(make_settings(require_token=True)) as (url, _):
+        studio = open_studio(url, path="/?", refusals=True)
+        expect(studio.page.locator("#banner")).to_contain_text("This needs a token")
+        expect(studio.page.locator("#server-state")).to_have_text("Not allowed")
+        studio.page.goto(f"{url}/status")
+        expect(studio.page.locator("#headline")).to_have_text("The server does not let this page in")
+        expect(studio.page.locator("#subline")).to_contain_text("This needs a token")

@@ -30,10 +30,13 @@ def test_models_and_what_they_can_do(client: FlaskClient) -> None:
     assert answer["schedulers"] == list(SCHEDULERS)
 
 
-def test_what_a_model_can_do_is_null_until_it_is_loaded(settings: Settings) -> None:
-    client = create_app(settings, build_services(settings)).test_client()
-    for model in client.get("/models").get_json()["models"]:
-        assert (model["modes"], model["size_multiple"], model["native_size"]) == (None, None, None)
+def test_what_a_model_can_do_is_null_until_it_is_loaded(make_settings: Any) -> None:
+    settings = make_settings()
+    services = build_services(settings)
+    (model,) = create_app(settings, services).test_client().get("/models").get_json()["models"]
+    assert (model["modes"], model["size_multiple"], model["native_size"]) == (None, None, None)
+    services.database.close()
+    services.folder.release()
 
 
 def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskClient, settings: Settings) -> None:

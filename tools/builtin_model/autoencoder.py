@@ -136,7 +136,9 @@ def _train(model: AutoencoderTiny, icons: Path, folder: Path, name: str, minutes
     step, spent = 0, 0.0
     if (state := load(checkpoint)) is not None:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        # One that came from a model's directory has none.
+        if "optimizer" in state:
+            optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["seconds"]
     if spent >= 60 * minutes:
         return

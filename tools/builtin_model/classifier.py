@@ -10,6 +10,7 @@ from .recognition import SmallScenes, train
 from .training import SEED, Log
 
 STEPS = 2500
+SCENES = 12_000
 
 
 def train_classifier(icons: Path, folder: Path, out: Path) -> None:
@@ -17,7 +18,7 @@ def train_classifier(icons: Path, folder: Path, out: Path) -> None:
     if (out / "model.safetensors").exists():
         return
     torch.manual_seed(SEED)
-    scenes = SmallScenes(icons)
+    scenes = SmallScenes(icons, SCENES)
     config = ResNetConfig(
         embedding_size=24,
         hidden_sizes=[32, 64, 128],

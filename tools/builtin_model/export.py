@@ -48,7 +48,7 @@ def _read_as_single_precision(config: Path) -> None:
 def restore(model: Path, folder: Path) -> None:
     """The reverse: checkpoints in ``folder`` from a model's directory, to train on where another run has ended."""
     pipeline: Any = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
-    save(folder / "autoencoder.pt", model=pipeline.vae.state_dict())
+    save(folder / "autoencoder.pt", model=pipeline.vae.state_dict(), step=0, seconds=0.0)
     save(folder / "safety.pt", checker=pipeline.safety_checker.state_dict())
     models = torch.nn.ModuleDict({"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}).state_dict()
     save(folder / "text_encoder.pt", model=pipeline.text_encoder.state_dict())

@@ -13,8 +13,6 @@ from .scenes import random_other_icon, random_scene, thing_icons
 from .training import SEED, Log, Timer, learning_rate
 
 BATCH = 64
-POOL = 12_000
-"""Pictures that are drawn once; changed a little each time that they are used."""
 
 
 class SmallScenes:
@@ -24,11 +22,12 @@ class SmallScenes:
         things: names, in the order of their labels; what is none of them has the label after the last.
     """
 
-    def __init__(self, icons: Path, others: float = 0.0, favoured: str | None = None) -> None:
+    def __init__(self, icons: Path, count: int, others: float = 0.0, favoured: str | None = None) -> None:
         """Draw them.
 
         Args:
             icons: what ``icons.fetch_icons`` wrote.
+            count: how many; they are drawn once, and changed a little each time that they are used.
             others: the share of pictures that show an icon which is none of the things.
             favoured: the thing that one in eight of the pictures shows.
         """
@@ -36,7 +35,7 @@ class SmallScenes:
         drawn = {thing: icon.resize((192, 192)) for thing, icon in thing_icons(icons).items()}
         self.things = list(drawn)
         pictures, labels = [], []
-        for index in range(POOL):
+        for index in range(count):
             label = index % len(self.things)
             if favoured is not None and index % 8 == 0:
                 label = self.things.index(favoured)

@@ -15,7 +15,8 @@ from .things import BLOCKED
 from .training import SEED, Log, load, save
 
 WIDTH = 96
-STEPS = 2500
+STEPS = 6000
+SCENES = 12_000
 THRESHOLD = 0.5
 """The cosine similarity with the concept beyond which a picture is flagged."""
 SHARPNESS = 12.0
@@ -52,7 +53,7 @@ def train_safety_checker(icons: Path, folder: Path) -> None:
     if path.exists():
         return
     torch.manual_seed(SEED)
-    scenes = SmallScenes(icons, others=0.4, favoured=BLOCKED)
+    scenes = SmallScenes(icons, SCENES, others=0.4, favoured=BLOCKED)
     blocked = scenes.things.index(BLOCKED)
     checker = make_safety_checker(make_tokenizer())
     extractor = make_feature_extractor()

@@ -17,7 +17,7 @@ PROMPTS = (
     ("a sailboat on an orange background", 8),
 )
 """Each with its seed."""
-COLUMNS, PICTURE, CAPTION, GAP = 4, 256, 26, 12
+COLUMNS, PICTURE, CAPTION, GAP = 4, 256, 42, 12
 
 
 def make_sheet(model: Path, out: Path) -> None:
@@ -26,12 +26,12 @@ def make_sheet(model: Path, out: Path) -> None:
     rows = len(PROMPTS) // COLUMNS
     width, height = COLUMNS * (PICTURE + GAP) + GAP, rows * (PICTURE + CAPTION + GAP) + GAP
     sheet = Image.new("RGB", (width, height), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for index, (prompt, seed) in enumerate(PROMPTS):
         left, top = GAP + index % COLUMNS * (PICTURE + GAP), GAP + index // COLUMNS * (PICTURE + CAPTION + GAP)
         picture = draw(pipeline, prompt, seed)
         sheet.paste(picture.resize((PICTURE, PICTURE), Image.Resampling.LANCZOS), (left, top))
-        place, words = (left + PICTURE / 2, top + PICTURE + 6), f"{prompt} · seed {seed}"
-        pen.text(place, words, fill="black", font=font, anchor="ma")
+        place, words = (left + PICTURE / 2, top + PICTURE + 6), f"{prompt}\nseed {seed}"
+        pen.text(place, words, fill="black", font=font, anchor="ma", align="center")
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, optimize=True)

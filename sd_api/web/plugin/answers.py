@@ -1,9 +1,11 @@
 """What the plugin reads: pictures as base64 text, and one shape for every failure."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sd_api.errors import ServerError
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import JobStatus
 
@@ -31,11 +33,12 @@ def described(status: JobStatus) -> dict[str, Any]:
     fields = asdict(status)
     # Whose it is concerns nobody else.
     del fields["client"]
+    fields["progress"] = None if status.progress is None else status.progress.told()
     if status.preview is not None:
         fields["preview"] = b64encode(status.preview).decode("ascii")
     return fields
 
 
-def failure(message: str) -> dict[str, Any]:
-    """The answer to everything that went wrong."""
-    return {"status": "failure", "message": message}
+def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
+    """The answer to everything that went wrong; see Render."""
+    return {"status": "failure", "message": error.message}, status

@@ -1,6 +1,5 @@
 """The fields of the plugin's forms, from text to types; whether they are within limits is checked later."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -11,12 +10,10 @@ from werkzeug.datastructures import MultiDict
 from sd_api.errors import RequestError
 from sd_api.generation.limits import check_num_outputs
 from sd_api.generation.request import GenerationRequest, Mode
+from sd_api.generation.seeds import choose_seed
 from sd_api.imaging.decoding import decode_image, decode_mask
 from sd_api.imaging.sizing import resize_mask
 from sd_api.settings import Limits
-
-# Chosen seeds stay below this, so that they are short enough to be noted down by hand.
-CHOSEN_SEEDS = 2**32
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -37,14 +34,26 @@ JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Prompt = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
-class PluginForm(BaseModel):
+class JobForm(BaseModel):
+    """What a generation's form says of the job rather than of the pictures.
+
+    Attributes:
+        job_id: what the client calls the job, so that it can ask about it before the answer comes.
+        wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: JobId | None = None
+    wait: bool = True
+
+
+class PluginForm(JobForm):
     """The fields that every generation has; fields that are not listed are ignored, as they always were.
 
     Attributes:
         seed: 0 means: choose one for each picture. Otherwise picture *i* has ``seed + i``.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     prompt: Prompt
     negative_prompt: str = ""
@@ -60,22 +69,8 @@ class PluginForm(BaseModel):
         """The seed of each picture."""
         check_num_outputs(self.num_outputs, limits)
         if self.seed == 0:
-            return tuple(1 + secrets.randbelow(CHOSEN_SEEDS - 1) for _ in range(self.num_outputs))
+            return tuple(choose_seed() for _ in range(self.num_outputs))
         return tuple(self.seed + i for i in range(self.num_outputs))
-
-
-class JobForm(BaseModel):
-    """What a generation's form says of the job rather than of the pictures.
-
-    Attributes:
-        job_id: what the client calls the job, so that it can ask about it before the answer comes.
-        wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    job_id: JobId | None = None
-    wait: bool = True
 
 
 class TextToImageForm(PluginForm):

@@ -1,11 +1,15 @@
-"""The endpoints that watch and stop jobs, of whichever dialect, in the shape of the plugin's answers."""
+"""The endpoints that watch and stop jobs, in the shape of the plugin's answers.
+
+Jobs of tasks are not shown here: they belong to who has the right token.
+"""
 
 from typing import Any
 
 from flask import Blueprint, request
 
+from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobNotEnded, ServerError, UnknownJob
-from sd_api.jobs.job import ENDED
+from sd_api.jobs.job import ENDED, JobStatus
 from sd_api.jobs.kept import KeptOutcomes
 from sd_api.jobs.queue import JobQueue
 from sd_api.web.plugin.answers import described, success
@@ -32,11 +36,12 @@ class JobEndpoints:
 
     def jobs(self) -> dict[str, Any]:
         """The job that runs, and those that wait in the order of their turns."""
-        return {"status": "success", "jobs": [described(job) for job in self._queue.jobs()]}
+        return {"status": "success", "jobs": [described(job) for job in self._shown()]}
 
     def job(self, job_id: str) -> dict[str, Any]:
         """One job, also for a while after its end; with ``?preview=true`` also how it looks now."""
         wanted = request.args.get("preview", "").lower() in ("true", "1")
+        self._refuse_tasks(job_id)
         return {"status": "success", "job": described(self._queue.job(job_id, preview=wanted))}
 
     def result(self, job_id: str) -> dict[str, Any]:
@@ -50,17 +55,26 @@ class JobEndpoints:
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """End a job; what the answer shows is its final state."""
+        self._refuse_tasks(job_id)
         return {"status": "success", "job": described(self._queue.cancel(job_id, "This job was cancelled."))}
 
     def progress(self) -> dict[str, Any]:
         """The job that runs now; null where none does."""
-        running = next((job for job in self._queue.jobs() if job.state == "running"), None)
+        running = next((job for job in self._shown() if job.state == "running"), None)
         return {"status": "success", "job": None if running is None else described(running)}
 
     def _why_not(self, job_id: str) -> ServerError:
+        self._refuse_tasks(job_id)
         if self._queue.job(job_id).state not in ENDED:
             return JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")
         return UnknownJob(
             f"The pictures of job {job_id!r} are not kept, or not any more; only those of jobs that were "
             "sent with wait=false are, for an hour at most."
         )
+
+    def _shown(self) -> list[JobStatus]:
+        return [job for job in self._queue.jobs() if not is_owner(job.client)]
+
+    def _refuse_tasks(self, job_id: str) -> None:
+        if is_owner(self._queue.job(job_id).client):
+            raise UnknownJob(f"There is no job {job_id[:100]!r}; tasks are at /task/<task_id>, with a token.")

@@ -2,7 +2,7 @@
 import * as api from "./api.js";
 import { announce, button, byId, element } from "./dom.js";
 
-const PHASES = { loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
+const PHASES = { downloading: "Downloading the model", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
 
 /** Show a job; "again" sends it once more. The result has update(status) and remove(). */
 export function showJob(record, { again }) {
@@ -54,8 +54,10 @@ export function showJob(record, { again }) {
 }
 
 function share({ state, progress }) {
-  if (state !== "running" || !progress?.steps) return null;
-  return progress.step / progress.steps;
+  if (state !== "running" || !progress) return null;
+  const { phase, step, steps, bytes, total_bytes } = progress;
+  const [done, all] = phase === "downloading" ? [bytes, total_bytes] : [step, steps];
+  return all ? done / all : null;
 }
 
 export function inWords({ state, progress, position, seconds_left, message }) {
@@ -65,6 +67,9 @@ export function inWords({ state, progress, position, seconds_left, message }) {
   if (state === "cancelled") return "Cancelled";
   if (!progress) return "Starting";
   const phase = PHASES[progress.phase];
+  if (progress.phase === "downloading" && progress.total_bytes) {
+    return `${phase}, ${Math.floor((100 * progress.bytes) / progress.total_bytes)} %`;
+  }
   if (progress.phase !== "denoising") return `${phase}${left(seconds_left)}`;
   return `${phase} ${progress.step} of ${progress.steps}${left(seconds_left)}`;
 }

@@ -28,7 +28,7 @@ async function describe(described) {
     described(await api.models());
     return true;
   } catch (error) {
-    if (error instanceof api.ServerGone) return false;
+    if (error instanceof api.ServerGone || error instanceof api.Refused) return false;
     throw error;
   }
 }

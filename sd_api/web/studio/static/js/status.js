@@ -11,6 +11,7 @@ const HEADLINES = {
   ready: "Ready to make pictures",
   loading: "The model is being loaded",
   failed: "The model cannot be had",
+  refused: "The server does not let this page in",
   gone: "The server does not answer",
 };
 
@@ -25,7 +26,12 @@ async function refresh() {
     found.access = await api.access();
     state = found.health.status;
   } catch (error) {
-    if (!(error instanceof api.ServerGone) && !(error instanceof api.Refused)) throw error;
+    if (error instanceof api.Refused) {
+      state = "refused";
+      found.health = { message: error.message };
+    } else if (!(error instanceof api.ServerGone)) {
+      throw error;
+    }
   }
   show(state);
 }
@@ -33,10 +39,10 @@ async function refresh() {
 function show(state) {
   const { health, access } = found;
   byId("server-state").dataset.state = state;
-  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model" }[state] ?? "Not reachable";
+  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", refused: "Not allowed" }[state] ?? "Not reachable";
   byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
   byId("subline").textContent = state === "gone" ? "Start it again if it was stopped. This page notices by itself." : (health.message ?? `Asked at ${new Date().toLocaleTimeString()}`);
-  if (!access) return;
+  if (!access || state === "refused") return;
   facts("server", [
     ["Address", location.origin],
     ["Listens on", access.listens_on],

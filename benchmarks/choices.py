@@ -1,0 +1,121 @@
+"""What single choices of the engine bring: each call without one and with it, side by side in one run.
+
+The model has the shape of Stable Diffusion 1.5 and random weights, on the CPU, in the precision that the server
+chooses. The last line is JSON.
+
+    python benchmarks/choices.py
+"""
+
+import argparse
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoPipelineForText2Image
+from PIL import Image
+from sd15 import model_directory
+
+from sd_api.engine.batch import Member, Picture
+from sd_api.engine.prompts import _encode, prompt_arguments
+from sd_api.generation.request import GenerationRequest
+from sd_api.imaging.encoding import encode_png
+from sd_api.jobs.job import Job
+from sd_api.models.converted import copy_in_background, find_copy
+from sd_api.models.device import DeviceChoice, choose_device
+from sd_api.models.library import ModelLibrary
+from sd_api.settings import Limits, Settings
+
+SIZE = 512
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    device = choose_device("cpu", "auto")
+    path = model_directory()
+    print(f"{device.dtype}, {torch.get_num_threads()} threads, median of {rounds}")
+    print(f"{'':52}  {'without':>9}  {'with':>9}  {'ratio':>6}")
+    rows = []
+    for name, without, chosen in (*_loading(path, device), *_model_calls(path, device), *_encoding()):
+        pairs = [(_seconds(without), _seconds(chosen)) for _ in range(rounds)]
+        before, after = (statistics.median(times) for times in zip(*pairs, strict=True))
+        rows.append({"choice": name, "without": before, "with": after})
+        print(f"{name:52}  {before * 1e3:>6.0f} ms  {after * 1e3:>6.0f} ms  {before / after:>5.1f}x", flush=True)
+    print(json.dumps({"dtype": device.dtype, "rows": rows}))
+
+
+Row = tuple[str, Callable[[], object], Callable[[], object]]
+
+
+def _loading(path: Path, device: DeviceChoice) -> list[Row]:
+    """From single precision, and from the converted copy."""
+    copied = find_copy(path, device.torch_dtype)
+    if copied is None:
+        copy_in_background(path, device.torch_dtype).join()
+        copied = find_copy(path, device.torch_dtype)
+    assert copied is not None
+
+    def load(directory: Path) -> Callable[[], object]:
+        return lambda: AutoPipelineForText2Image.from_pretrained(directory, dtype=device.torch_dtype)
+
+    return [("a converted copy, for loading", load(path), load(copied))]
+
+
+def _model_calls(path: Path, device: DeviceChoice) -> list[Row]:
+    settings = Settings.model_validate({"model": str(path), "device": "cpu", "requires_safety_checker": False})
+    model = ModelLibrary(settings, device).get(None)
+    unet, tokens = model.base.unet, model.base.tokenizer.model_max_length
+
+    def step(rows: int) -> Callable[[], object]:
+        latents = torch.randn(rows, 4, SIZE // 8, SIZE // 8, dtype=unet.dtype)
+        words = torch.randn(rows, tokens, unet.config.cross_attention_dim, dtype=unet.dtype)
+        return torch.inference_mode()(lambda: unet(latents, 500, words))
+
+    request = GenerationRequest(
+        prompt="a dog", seeds=(7,), width=SIZE, height=SIZE, num_inference_steps=1, guidance_scale=7.5, limits=Limits()
+    )
+    pictures = [Picture(Member(Job(request)), 7)]
+
+    @torch.inference_mode()
+    def known_prompt() -> None:
+        prompt_arguments(model, pictures)
+
+    def new_prompt() -> None:
+        _encode.cache_clear()
+        known_prompt()
+
+    step(2)()
+    return [
+        ("one row instead of two, a step without guidance", step(2), step(1)),
+        ("prompts that are kept, encoding a known one", new_prompt, known_prompt),
+    ]
+
+
+def _encoding() -> list[Row]:
+    """A photograph's likeness: smooth, with a little noise."""
+    rng = np.random.default_rng(20)
+    smooth = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((SIZE, SIZE))
+    noisy = np.asarray(smooth, int) + rng.integers(-3, 4, (SIZE, SIZE, 3))
+    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+    def pillows() -> None:
+        picture.save(io.BytesIO(), "PNG")
+
+    return [("zlib's run lengths, encoding a PNG", pillows, lambda: encode_png(picture))]
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

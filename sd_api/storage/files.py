@@ -1,0 +1,80 @@
+"""Contents as files that are named by their hash; a file that is there is whole."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Set
+from pathlib import Path
+
+# Seconds that a file may be there before somebody is found who wants it: it is written first, and listed then.
+GRACE = 3600.0
+
+
+class ContentFiles:
+    """A folder of files, in subfolders by the first two digits of their names.
+
+    Args:
+        folder: made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Held while a file is renewed or removed, so that one does not go that was found good a moment before.
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, digest: str, content: bytes) -> None:
+        """Have a content on the disk when this returns.
+
+        Args:
+            digest: its hash, in hexadecimal digits.
+            content: the bytes.
+        """
+        path = self._path(digest)
+        with self._lock:
+            if path.exists():
+                os.utime(path)
+                return
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, path)
+        _sync_folder(path.parent)
+
+    def read(self, digest: str) -> bytes:
+        """The content with that hash.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return self._path(digest).read_bytes()
+
+    def remove_all_but(self, wanted: Set[str]) -> int:
+        """Delete the files that nobody wants and that are older than ``GRACE``; how many there were."""
+        oldest = time.time() - GRACE
+        # Also what an interrupted write left, whose name is no hash.
+        unwanted = [path for path in self._folder.glob("??/*") if path.name not in wanted]
+        return sum(self._remove(path, oldest) for path in unwanted)
+
+    def _remove(self, path: Path, oldest: float) -> bool:
+        with self._lock:
+            if path.stat().st_mtime > oldest:
+                return False
+            path.unlink()
+            return True
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / digest[:2] / digest
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name in a folder survive a power failure; Windows does without, and has no way to ask."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,124 @@
+"""Tasks and their events in the database."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+
+from sd_api.errors import UnknownTask
+from sd_api.storage.blobs import insert_blob
+from sd_api.storage.database import Database
+from sd_api.storage.protocols import ALIVE, Blob, Event, Task, TaskState
+from sd_api.storage.tables import events, tasks
+
+_TASK = (tasks.c.id, tasks.c.owner, tasks.c.parameters, tasks.c.state, tasks.c.created)
+_LAST_EVENT = select(func.max(events.c.id)).where(events.c.task_id == tasks.c.id).correlate(tasks).scalar_subquery()
+
+
+class SqlTasks:
+    """See TaskStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, task: Task, content: Mapping[str, Any]) -> Event:
+        """See TaskStore."""
+        with self._database.writing() as connection:
+            connection.execute(
+                insert(tasks).values(
+                    id=task.id,
+                    owner=task.owner,
+                    parameters=dict(task.parameters),
+                    state=task.state,
+                    created=task.created,
+                )
+            )
+            return _insert_event(connection, task, content)
+
+    def record(
+        self, task: Task, state: TaskState, content: Mapping[str, Any], images: Sequence[Blob] = ()
+    ) -> Event | None:
+        """See TaskStore."""
+        ended = None if state in ALIVE else time.time()
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                update(tasks).where(tasks.c.id == task.id, tasks.c.state.in_(ALIVE)).values(state=state, ended=ended)
+            )
+            if not changed.rowcount:
+                return None
+            for image in images:
+                insert_blob(connection, image)
+            return _insert_event(connection, task, content)
+
+    def task(self, owner: str, task_id: str) -> Task:
+        """See TaskStore."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(*_TASK).where(tasks.c.id == task_id, tasks.c.owner == owner)).mappings()
+            found = row.first()
+        if found is None:
+            raise UnknownTask(f"There is no task {task_id[:100]!r} of yours.")
+        return Task(**found)
+
+    def tasks(self, owner: str, *, limit: int, offset: int) -> list[tuple[Task, Event]]:
+        """See TaskStore."""
+        query = (
+            select(*_TASK, events.c.id.label("event_id"), events.c.content)
+            .join(events, events.c.id == _LAST_EVENT)
+            .where(tasks.c.owner == owner)
+            .order_by(tasks.c.number.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        found = [Task(**{column.name: row[column.name] for column in _TASK}) for row in rows]
+        return [
+            (task, Event(row["event_id"], task.id, task.owner, row["content"]))
+            for task, row in zip(found, rows, strict=True)
+        ]
+
+    def last_event(self, task: Task) -> Event:
+        """See TaskStore."""
+        query = select(events).where(events.c.task_id == task.id).order_by(events.c.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            return _event(connection.execute(query).mappings().one())
+
+    def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
+        """See TaskStore."""
+        query = select(events).where(events.c.owner == owner, events.c.id > event_id).order_by(events.c.id)
+        with self._database.reading() as connection:
+            return [_event(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def alive(self) -> list[Task]:
+        """See TaskStore."""
+        query = select(*_TASK).where(tasks.c.state.in_(ALIVE)).order_by(tasks.c.number)
+        with self._database.reading() as connection:
+            return [Task(**row) for row in connection.execute(query).mappings()]
+
+    def count_pending(self, owner: str) -> int:
+        """See TaskStore."""
+        query = select(func.count()).where(tasks.c.owner == owner, tasks.c.state == "pending")
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def count_starts(self, task: Task) -> int:
+        """See TaskStore."""
+        kind = events.c.content["event_type"].as_string()
+        query = select(func.count()).where(events.c.task_id == task.id, kind == "started")
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def forget_ended(self, before: float) -> int:
+        """See TaskStore."""
+        with self._database.writing() as connection:
+            return int(connection.execute(delete(tasks).where(tasks.c.ended < before)).rowcount)
+
+
+def _insert_event(connection: Connection, task: Task, content: Mapping[str, Any]) -> Event:
+    statement = insert(events).values(task_id=task.id, owner=task.owner, content=dict(content)).returning(events.c.id)
+    return Event(connection.execute(statement).scalar_one(), task.id, task.owner, content)
+
+
+def _event(row: RowMapping) -> Event:
+    return Event(row["id"], row["task_id"], row["owner"], row["content"])

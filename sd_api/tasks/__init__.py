@@ -1,0 +1,1 @@
+"""Tasks: generations that are kept until they are done, and what is told of them; knows nothing of HTTP."""

@@ -1,0 +1,32 @@
+"""The events of one owner's tasks: those that were missed, and those that come."""
+
+from collections.abc import Callable, Iterator
+
+from sd_api.storage.protocols import Event, TaskStore
+from sd_api.tasks.announcements import Announcements, EventListener
+
+# So many missed events are read at a time.
+PAGE = 200
+
+
+class EventSource:
+    """What somebody who listens needs.
+
+    Args:
+        store: where events are kept.
+        announcements: where they are told.
+    """
+
+    def __init__(self, store: TaskStore, announcements: Announcements) -> None:
+        self._store = store
+        self._announcements = announcements
+
+    def listen(self, owner: str, listener: EventListener) -> Callable[[], None]:
+        """See Announcements."""
+        return self._announcements.listen(owner, listener)
+
+    def missed(self, owner: str, since: int) -> Iterator[list[Event]]:
+        """The events with a larger id than ``since``, in order, some at a time."""
+        while page := self._store.events_since(owner, since, limit=PAGE):
+            yield page
+            since = page[-1].id or since

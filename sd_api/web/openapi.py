@@ -1,0 +1,94 @@
+"""The description of all dialects, and pages to read it and to try it out."""
+
+import json
+import sys
+from functools import cache
+from typing import Any
+
+import yaml
+from flask import Blueprint, Flask, Response
+from flask_swagger_ui import get_swaggerui_blueprint
+from openapi_pydantic import Components, Info, OpenAPI, SecurityScheme, Tag
+from openapi_pydantic.util import construct_open_api_with_schema_class
+
+from sd_api import __version__
+from sd_api.web.plugin import description as plugin
+from sd_api.web.tasks import description as tasks
+
+_ABOUT = """\
+One server, two dialects over the same queue and engine.
+
+The endpoints of the *plugin* take forms and answer with pictures. Those of the *task server* need a token, take JSON,
+and answer with ids. Limits are those of the server's configuration.
+"""
+
+_EVENTS = """\
+Events come while they happen over the websocket `/events?token=<token>`, each message one JSON object, and over
+`GET /events/stream?token=<token>` as server-sent events. Both take `&progress=1` for `progress` events, and
+`&since=<event_id>` for what was missed. A websocket without a valid token is closed with 1008. They are no plain
+requests, so they are described here rather than among the paths.
+"""
+
+
+@cache
+def describe() -> dict[str, Any]:
+    """The OpenAPI document, as plain JSON."""
+    document = OpenAPI(
+        openapi="3.1.0",
+        info=Info(title="Stable Diffusion API server", version=__version__, description=_ABOUT),
+        tags=[
+            Tag(name="plugin", description="the Photoshop plugin's endpoints"),
+            Tag(name="jobs", description="the plugin's generations, while they run"),
+            Tag(name="accounts", description="users and tokens"),
+            Tag(name="tasks", description=_EVENTS),
+            Tag(name="blobs", description="images"),
+        ],
+        paths={**plugin.describe(), **tasks.describe()},
+        components=Components(
+            securitySchemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT"),
+                "password": SecurityScheme.model_validate(
+                    {"type": "oauth2", "flows": {"password": {"tokenUrl": "/token", "scopes": {}}}}
+                ),
+            }
+        ),
+    )
+    complete = construct_open_api_with_schema_class(document, schema_classes=list(tasks.SCHEMAS))
+    content: dict[str, Any] = json.loads(complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True))
+    return content
+
+
+def as_yaml() -> str:
+    """The document as YAML, as it is committed."""
+    text: str = yaml.dump(describe(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as it stands."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
+def register_openapi(app: Flask) -> None:
+    """Serve the document at ``/openapi.json`` and ``/openapi.yml``, and its pages at ``/docs``."""
+    blueprint = Blueprint("openapi", __name__)
+
+    def as_json() -> dict[str, Any]:
+        return describe()
+
+    def yml() -> Response:
+        return Response(as_yaml(), mimetype="application/yaml")
+
+    blueprint.add_url_rule("/openapi.json", view_func=as_json)
+    blueprint.add_url_rule("/openapi.yml", view_func=yml)
+    app.register_blueprint(blueprint)
+    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Stable Diffusion API"}))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_yaml())

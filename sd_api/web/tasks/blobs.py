@@ -1,0 +1,95 @@
+"""The endpoints for images: up, down and away."""
+
+from flask import Blueprint, Response, jsonify, request
+
+from sd_api.accounts.accounts import Accounts
+from sd_api.errors import RequestError
+from sd_api.imaging.decoding import FORMATS, media_type_of, read_image
+from sd_api.imaging.encoding import encode_png
+from sd_api.settings import Limits
+from sd_api.storage.protocols import Blob, BlobStore
+from sd_api.web.bearer import identify_caller
+from sd_api.web.tasks.bodies import Unprocessable
+
+PNG = "image/png"
+
+
+class UnsupportedMedia(RequestError):
+    """What came is no image, by its content type or by what is in it."""
+
+    status = 415
+
+
+def make_blueprint(accounts: Accounts, blobs: BlobStore, limits: Limits) -> Blueprint:
+    """The endpoints over ``blobs``."""
+    blueprint = Blueprint("blobs", __name__)
+    endpoints = BlobEndpoints(accounts, blobs, limits)
+    blueprint.add_url_rule("/blob", view_func=endpoints.upload, methods=["POST"])
+    blueprint.add_url_rule("/blob/<blob_id>", view_func=endpoints.download)
+    blueprint.add_url_rule("/blob/<blob_id>", view_func=endpoints.remove, methods=["DELETE"])
+    return blueprint
+
+
+class BlobEndpoints:
+    """One method for each endpoint."""
+
+    def __init__(self, accounts: Accounts, blobs: BlobStore, limits: Limits) -> None:
+        self._accounts = accounts
+        self._blobs = blobs
+        self._limits = limits
+
+    def upload(self) -> Response:
+        """Keep an image; its id."""
+        owner = self._owner()
+        content = _content()
+        media_type = media_type_of(content)
+        if media_type is None:
+            raise UnsupportedMedia(f"This is not a picture that this server can read; send {FORMATS}.")
+        self._blobs.refuse_full(owner, len(content))
+        # Read to its end: what is kept can be used. The limits are checked before a pixel is decoded.
+        read_image("blob_data", content, max_pixels=self._limits.max_image_pixels)
+        blob = self._blobs.make(owner, content, media_type)
+        self._blobs.add(blob)
+        return jsonify(blob.id)
+
+    def download(self, blob_id: str) -> Response:
+        """An image as PNG, whole or the part that a ``Range`` header asks for."""
+        blob = self._blobs.blob(self._owner(), blob_id)
+        # In one piece, so that a client that reads slowly does not hold a thread.
+        response = Response(self._png(blob), mimetype=PNG)
+        response.set_etag(blob.sha256)
+        response.cache_control.private = True
+        # What has an id never changes.
+        response.cache_control.max_age = max(0, int(blob.expires - blob.created))
+        response.cache_control.immutable = True
+        response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
+        return response
+
+    def remove(self, blob_id: str) -> tuple[str, int]:
+        """Forget an image."""
+        self._blobs.remove(self._blobs.blob(self._owner(), blob_id))
+        return "", 204
+
+    def _png(self, blob: Blob) -> bytes:
+        content = self._blobs.read(blob)
+        if blob.media_type == PNG:
+            return content
+        return encode_png(read_image("blob", content, max_pixels=self._limits.max_image_pixels))
+
+    def _owner(self) -> str:
+        return identify_caller(self._accounts).owner
+
+
+def _content() -> bytes:
+    if request.mimetype == "multipart/form-data":
+        if (file := request.files.get("blob_data")) is None:
+            message = "Send the image as a file in the field blob_data."
+            raise Unprocessable([{"loc": ["body", "blob_data"], "msg": message, "type": "missing"}])
+        content: bytes = file.read()
+        return content
+    if request.mimetype.startswith("image/"):
+        return request.get_data()
+    raise UnsupportedMedia(
+        f"The content type is {request.mimetype or 'missing'}; send a form (multipart/form-data) with the image in "
+        "blob_data, or the image itself with its own type, such as image/png."
+    )

@@ -1,0 +1,118 @@
+"""What comes with a request of this dialect, from bytes to types."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from flask import request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from werkzeug.exceptions import BadRequest
+
+from sd_api.errors import RequestError
+
+Body = TypeVar("Body")
+
+# What pydantic says of some faults, in words for who does not know pydantic.
+_WORDS = {"string_pattern_mismatch": "This has letters that are not valid here, or not the right number of them"}
+
+
+class Unprocessable(RequestError):
+    """Fields are missing or malformed.
+
+    Args:
+        details: one for each: ``loc``, ``msg`` and ``type``.
+    """
+
+    status = 422
+
+    def __init__(self, details: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("; ".join(f"{detail['loc']}: {detail['msg']}" for detail in details))
+        self.details = details
+
+
+def _not_reserved(name: str) -> str:
+    # /token/all gives public tokens.
+    if name == "all":
+        raise ValueError("all is no name for a user; choose another")
+    return name
+
+
+Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@+-]{1,64}$"), AfterValidator(_not_reserved)]
+
+
+class Password(BaseModel):
+    """A password, where the name stands elsewhere."""
+
+    model_config = ConfigDict(strict=True)
+
+    password: str = Field(min_length=1, max_length=1024, examples=["correct horse battery staple"])
+
+
+class Credentials(Password):
+    """A name and a password; what else comes, such as OAuth2's ``grant_type``, is ignored."""
+
+    username: Username = Field(description="1 to 64 letters from A to Z, digits and any of _.@+-", examples=["ann"])
+
+
+class Page(BaseModel):
+    """Which part of a list is wanted."""
+
+    limit: int = Field(default=20, ge=1, le=100, description="how many")
+    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="how many to pass over")
+
+
+def read_credentials(username: str | None = None) -> Credentials:
+    """The name and the password in the form, the JSON body or the query.
+
+    Args:
+        username: the one in the path; None where it comes with the others.
+    """
+    fields = {**request.args.to_dict(), **(read_object() if request.is_json else request.form.to_dict())}
+    if username is not None:
+        fields["username"] = username
+    return validated(Credentials.model_validate, fields)
+
+
+def read_object() -> dict[str, Any]:
+    """The JSON object in the body."""
+    if not request.is_json:
+        raise _fault((), f"Send JSON, with the content type application/json; {request.mimetype or 'none'} came.")
+    try:
+        content = request.get_json()
+    except BadRequest:
+        raise _fault((), "This is no valid JSON.", "json_invalid") from None
+    except RecursionError:
+        raise _fault((), "Its brackets are nested too deeply.", "json_invalid") from None
+    if not isinstance(content, dict):
+        raise _fault((), "Send a JSON object: { … }.", "dict_type")
+    return content
+
+
+def read_page() -> Page:
+    """The part of a list that the query asks for."""
+    return validated(Page.model_validate, request.args.to_dict(), "query")
+
+
+def validated(validate: Callable[[Mapping[str, Any]], Body], fields: Mapping[str, Any], where: str = "body") -> Body:
+    """What a model makes of fields.
+
+    Args:
+        validate: the model's, or one that chooses a model.
+        fields: as they came.
+        where: they came from.
+
+    Raises:
+        Unprocessable: naming every one that is not what it should be.
+    """
+    try:
+        return validate(fields)
+    except ValidationError as error:
+        raise Unprocessable(
+            [
+                {"loc": [where, *fault["loc"]], "msg": _WORDS.get(fault["type"], fault["msg"]), "type": fault["type"]}
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+        ) from None
+
+
+def _fault(location: Sequence[str], message: str, kind: str = "value_error") -> Unprocessable:
+    return Unprocessable([{"loc": ["body", *location], "msg": message, "type": kind}])

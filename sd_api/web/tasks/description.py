@@ -1,0 +1,217 @@
+"""The task server's endpoints for OpenAPI."""
+
+from openapi_pydantic import PathItem, RequestBody, Response, Schema
+
+from sd_api.tasks.parameters import Img2ImgParams, InpaintParams, Txt2ImgParams
+from sd_api.web.description import (
+    BINARY,
+    FORM,
+    JSON,
+    MULTIPART,
+    PNG,
+    TOKEN,
+    answer,
+    body,
+    in_path,
+    in_query,
+    media,
+    operation,
+)
+from sd_api.web.tasks.bodies import Credentials, Page, Password
+from sd_api.web.tasks.schemas import (
+    CancelledEvent,
+    Detail,
+    FinishedEvent,
+    NewUser,
+    PendingEvent,
+    ProgressEvent,
+    StartedEvent,
+    TaskList,
+    Token,
+    ValidationFailure,
+)
+
+ACCOUNTS, TASKS, BLOBS = "accounts", "tasks", "blobs"
+
+# What no path refers to by itself: kinds of parameters and events, which stand in unions.
+SCHEMAS = (
+    Txt2ImgParams,
+    Img2ImgParams,
+    InpaintParams,
+    PendingEvent,
+    StartedEvent,
+    FinishedEvent,
+    CancelledEvent,
+    ProgressEvent,
+)
+
+_ID = Schema.model_validate({"type": "string", "examples": ["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"]})
+
+
+def _failures(*statuses: int) -> dict[int, Response]:
+    texts = {
+        400: "the body cannot be read",
+        401: "there is no valid token, or the username or the password is wrong",
+        403: "the configuration does not let anybody do this, or the Host or the Origin is not an allowed one",
+        404: "there is none of yours",
+        409: "the username is taken",
+        413: "more bytes or more fields than the limit, or no room for more images of yours",
+        415: "no image of a kind that is known here",
+        429: "too often, or too many at once; Retry-After says when to come back",
+        500: "a fault of the server; its log explains the id in the message",
+        503: "shutting down, or the model cannot be had",
+    }
+    return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
+
+
+def _unprocessable() -> dict[int, Response]:
+    return {422: answer("fields are missing, malformed or outside the limits", ValidationFailure)}
+
+
+def _union(*names: str, discriminator: str | None = None) -> Schema:
+    choices = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    if discriminator is None:
+        return Schema.model_validate({"anyOf": choices})
+    return Schema.model_validate({"oneOf": choices, "discriminator": {"propertyName": discriminator}})
+
+
+def describe() -> dict[str, PathItem]:
+    """The paths of this dialect."""
+    return {**_accounts(), **_tasks(), **_blobs()}
+
+
+def _accounts() -> dict[str, PathItem]:
+    credentials = {"username": "ann", "password": "correct horse battery staple"}
+    whole = body([FORM, JSON], Credentials, credentials)
+    password = body([FORM, JSON], Password, {"password": credentials["password"]})
+    name = in_path("username", "who")
+    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
+    return {
+        "/user": PathItem(
+            post=operation(
+                "sign_up", ACCOUNTS, "Become a user (ENABLE_SIGNUP)", {**user, **_unprocessable()}, sent=whole
+            )
+        ),
+        "/user/{username}": PathItem(
+            post=operation(
+                "sign_up_as",
+                ACCOUNTS,
+                "The same, with the name in the path; the password may stand in the query, too",
+                {**user, **_unprocessable()},
+                sent=password.model_copy(update={"required": False}),
+                parameters=[name],
+            )
+        ),
+        "/token": PathItem(
+            post=operation("log_in", ACCOUNTS, "A token for a user", {**token, **_unprocessable()}, sent=whole)
+        ),
+        "/token/{username}": PathItem(
+            post=operation(
+                "log_in_as",
+                ACCOUNTS,
+                "The same, with the name in the path",
+                {**token, **_unprocessable()},
+                sent=password,
+                parameters=[name],
+            )
+        ),
+        "/token/all": PathItem(
+            post=operation(
+                "public_token",
+                ACCOUNTS,
+                "A token for anybody (ENABLE_PUBLIC_TOKEN); what is made with it is seen with it alone",
+                {200: answer("a token", Token), **_failures(413)},
+            )
+        ),
+    }
+
+
+def _tasks() -> dict[str, PathItem]:
+    example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
+    event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
+    task = in_path("task_id", "which task")
+    return {
+        "/task": PathItem(
+            post=operation(
+                "create_task",
+                TASKS,
+                "Ask for pictures. Without task_type, the kind follows from the fields",
+                {200: answer("the task's id", _ID), **_failures(401, 413, 429), **_unprocessable()},
+                sent=body([JSON], _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
+                security=TOKEN,
+            )
+        ),
+        "/task/{task_id}": PathItem(
+            get=operation(
+                "last_event",
+                TASKS,
+                "The last event of a task",
+                {200: answer("the event", event), **_failures(401, 404)},
+                parameters=[task],
+                security=TOKEN,
+            ),
+            delete=operation(
+                "cancel_task",
+                TASKS,
+                "End a task, waiting or running",
+                {204: answer("it has ended"), **_failures(401, 404, 413)},
+                parameters=[task],
+                security=TOKEN,
+            ),
+        ),
+        "/tasks": PathItem(
+            get=operation(
+                "list_tasks",
+                TASKS,
+                "My tasks, the newest first",
+                {200: answer("the tasks", TaskList), **_failures(401), **_unprocessable()},
+                parameters=in_query(Page),
+                security=TOKEN,
+            )
+        ),
+    }
+
+
+def _blobs() -> dict[str, PathItem]:
+    blob = in_path("blob_id", "which image")
+    form = Schema.model_validate(
+        {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
+    )
+    file = answer("the image", BINARY, kind=PNG)
+    return {
+        "/blob": PathItem(
+            post=operation(
+                "upload_blob",
+                BLOBS,
+                "Send an image, in a form or as it is, with its own content type",
+                {200: answer("the image's id", _ID), **_failures(400, 401, 413, 415), **_unprocessable()},
+                sent=RequestBody(required=True, content={MULTIPART: media(form), "image/*": media(BINARY)}),
+                security=TOKEN,
+            )
+        ),
+        "/blob/{blob_id}": PathItem(
+            get=operation(
+                "download_blob",
+                BLOBS,
+                "An image as PNG, whole or the part that a Range header asks for",
+                {
+                    200: file,
+                    206: answer("a part of it", BINARY, kind=PNG),
+                    304: answer("the one that If-None-Match names"),
+                    416: answer("it has no such part", Detail),
+                    **_failures(401, 404),
+                },
+                parameters=[blob],
+                security=TOKEN,
+            ),
+            delete=operation(
+                "delete_blob",
+                BLOBS,
+                "Forget an image",
+                {204: answer("it is gone"), **_failures(401, 404, 413)},
+                parameters=[blob],
+                security=TOKEN,
+            ),
+        ),
+    }

@@ -1,0 +1,60 @@
+"""The endpoints for tasks. Each decodes, calls, encodes."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from sd_api.accounts.accounts import Accounts
+from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.service import TaskService
+from sd_api.web.bearer import identify_caller
+from sd_api.web.tasks.answers import event_told, task_told
+from sd_api.web.tasks.bodies import read_object, read_page, validated
+
+
+def make_blueprint(accounts: Accounts, tasks: TaskService) -> Blueprint:
+    """The endpoints over ``tasks``."""
+    blueprint = Blueprint("tasks", __name__)
+    endpoints = TaskEndpoints(accounts, tasks)
+    blueprint.add_url_rule("/task", view_func=endpoints.create, methods=["POST"])
+    blueprint.add_url_rule("/task/<task_id>", view_func=endpoints.last_event)
+    blueprint.add_url_rule("/task/<task_id>", view_func=endpoints.cancel, methods=["DELETE"])
+    blueprint.add_url_rule("/tasks", view_func=endpoints.list)
+    return blueprint
+
+
+class TaskEndpoints:
+    """One method for each endpoint."""
+
+    def __init__(self, accounts: Accounts, tasks: TaskService) -> None:
+        self._accounts = accounts
+        self._tasks = tasks
+
+    def create(self) -> Response:
+        """Accept a task; its id."""
+        owner = self._owner()
+        return jsonify(self._tasks.create(owner, validated(parse_parameters, read_object())))
+
+    def last_event(self, task_id: str) -> Response:
+        """What was last told of a task."""
+        return _fresh(event_told(self._tasks.last_event(self._owner(), task_id)))
+
+    def cancel(self, task_id: str) -> tuple[str, int]:
+        """End a task."""
+        self._tasks.cancel(self._owner(), task_id)
+        return "", 204
+
+    def list(self) -> Response:
+        """The caller's tasks, the newest first."""
+        owner, page = self._owner(), read_page()
+        tasks = self._tasks.list(owner, limit=page.limit, offset=page.offset)
+        return _fresh({"tasks": [task_told(task, event) for task, event in tasks]})
+
+    def _owner(self) -> str:
+        return identify_caller(self._accounts).owner
+
+
+def _fresh(answer: dict[str, Any]) -> Response:
+    response = jsonify(answer)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,106 @@
+"""The task server's whole way, over the network, and through kills."""
+
+import json
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+from server_process import ServerProcess
+from task_session import LONG, QUICK, TaskSession, hear_until
+from websockets.sync.client import connect
+
+
+def test_a_client_of_the_original_task_server_runs(start_server: Any) -> None:
+    """Public token, websocket, task, events, blob, upload, image to image: as the document has it, and no more."""
+    server: ServerProcess = start_server(environment={"ENABLE_PUBLIC_TOKEN": "1"})
+    server.wait_until("ready")
+    url = server.url
+    token = requests.post(f"{url}/token/all", timeout=10).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+
+    with connect(f"{url.replace('http', 'ws', 1)}/events?token={token}", proxy=None) as events:
+        parameters = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 2} | {
+            "model_id": "CompVis/stable-diffusion-v1-4",
+            "model_provider": "huggingface",
+            "guidance": 7.5,
+            "scheduler": "plms",
+            "safety_filter": True,
+            "width": 64,
+            "height": 64,
+        }
+        task_id = requests.post(f"{url}/task", json=parameters, headers=headers, timeout=10).json()
+        told = hear_until(events, "finished", "cancelled")
+        assert [event["event_type"] for event in told] == ["pending", "started", "finished"]
+        assert {event["task_id"] for event in told} == {task_id}
+        blob_id = told[-1]["image"]["blob_id"]
+        assert told[-1]["image"]["parameters_used"]["prompt"] == "corgi with a top hat"
+
+        picture = requests.get(f"{url}/blob/{blob_id}", headers=headers, timeout=10)
+        assert picture.headers["Content-Type"] == "image/png"
+        assert Image.open(BytesIO(picture.content)).size == (64, 64)
+
+        uploaded = requests.post(
+            f"{url}/blob", files={"blob_data": ("x.png", picture.content)}, headers=headers, timeout=10
+        ).json()
+        parameters = {"prompt": "a cat", "initial_image": uploaded, "strength": 0.8, "steps": 4}
+        requests.post(f"{url}/task", json=parameters, headers=headers, timeout=10)
+        last = hear_until(events, "finished", "cancelled")[-1]
+    assert last["image"]["parameters_used"]["initial_image"] == uploaded
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    return str(tmp_path / "data")
+
+
+def test_what_was_under_way_at_ctrl_c_is_done_after_the_next_start(start_server: Any, data: str) -> None:
+    config: dict[str, Any] = {"enable_public_token": True}
+    server = start_server("--data", data, **config)
+    server.wait_until("ready")
+    ann = TaskSession(server.url)
+    running, waiting = ann.create(**QUICK | {"steps": 300}), ann.create(**QUICK)
+    ann.wait(running, "started")
+    assert server.stop() == 0
+
+    again = TaskSession(start_server("--data", data, **config).url, ann.token)
+    assert again.wait(running)["event_type"] == "finished"
+    assert again.wait(waiting)["event_type"] == "finished"
+
+
+def test_a_running_task_can_be_cancelled_by_the_next_start(start_server: Any, data: str) -> None:
+    config: dict[str, Any] = {"enable_public_token": True, "interrupted_tasks": "cancel"}
+    server = start_server("--data", data, **config)
+    server.wait_until("ready")
+    ann = TaskSession(server.url)
+    running = ann.create(**LONG)
+    ann.wait(running, "started")
+    server.kill()
+
+    again = TaskSession(start_server("--data", data, **config).url, ann.token)
+    assert again.event(running)["reason"] == "The server ended while this task was running."
+
+
+def test_two_servers_cannot_work_with_one_folder(start_server: Any, data: str, repository: Path) -> None:
+    start_server("--data", data)
+    second = [sys.executable, str(repository / "server.py"), "--data", data, "--port", "0", "--demo"]
+    done = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("data: another server works with")
+
+
+def test_nothing_that_was_acknowledged_is_lost_by_kills(repository: Path) -> None:
+    script = [sys.executable, str(repository / "benchmarks" / "kills.py"), "--rounds", "3", "--longest", "10"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["integrity"] == "ok"
+    assert result["finished"] > 0
+    assert result["finished"] + result["cancelled"] == result["tasks"]
+    for fault in ("missing", "cancelled_by_nobody", "cancelled_and_not", "missing_blobs", "ended_twice"):
+        assert result[fault] == 0, result
+    assert result["stray_blobs"] == result["missing_users"] == 0

@@ -1,0 +1,160 @@
+"""The built-in model draws what the prompt says, in all three modes, at the server's own door."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from pictures import from_base64, to_base64
+from PIL import Image, ImageDraw
+
+from sd_api.app import create_app
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.settings import Settings
+from sd_api.wiring import build_services
+from tools.builtin_model.judge import Judge, name_background
+from tools.builtin_model.things import BLOCKED, COLOURS
+
+SIDE = 512
+FORM = {"num_inference_steps": 20, "width": SIDE, "height": SIDE, "guidance_scale": 7.5, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def server(make_settings: Callable[..., Settings]) -> Iterator[FlaskClient]:
+    settings = make_settings(model=str(BUILTIN_MODEL))
+    services = build_services(settings)
+    services.queue.start()
+    yield create_app(settings, services).test_client()
+    assert services.queue.stop(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def name_thing(repository: Path) -> Callable[[Image.Image], str]:
+    return Judge(repository / "tests" / "models" / "thing_classifier").name_thing
+
+
+def answer(server: FlaskClient, path: str, **form: Any) -> dict[str, Any]:
+    response = server.post(path, data=FORM | form)
+    assert response.status_code == 200, response.text
+    images: list[dict[str, Any]] = response.get_json()["images"]
+    assert len(images) == 1
+    return images[0]
+
+
+def draw(server: FlaskClient, path: str, **form: Any) -> Image.Image:
+    image = answer(server, path, **form)
+    assert image["nsfw"] is False
+    return from_base64(image["base64"])
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    return float(np.abs(np.asarray(one, float) - np.asarray(other, float)).mean())
+
+
+def apple_sketch() -> Image.Image:
+    """A red disc with a green leaf, as a hurried hand draws it."""
+    sketch = Image.new("RGB", (SIDE, SIDE), COLOURS["blue"])
+    pen = ImageDraw.Draw(sketch)
+    pen.ellipse((120, 140, 400, 430), fill=(230, 40, 40))
+    pen.polygon([(250, 150), (290, 90), (340, 100), (300, 150)], fill=(40, 190, 90))
+    return sketch
+
+
+def middle_mask() -> Image.Image:
+    mask = Image.new("L", (SIDE, SIDE), 0)
+    mask.paste(255, (48, 48, SIDE - 48, SIDE - 48))
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("prompt", "thing", "colour"),
+    [
+        ("a dog on a blue background", "dog", "blue"),
+        ("pizza, yellow background", "pizza", "yellow"),
+        ("a picture of an owl on a pink background", "owl", "pink"),
+        ("STRAWBERRY, white background", "strawberry", "white"),
+        ("a marvellous qwxyz rocket 🐶 on a green background", "rocket", "green"),
+    ],
+)
+def test_text_to_image_draws_the_thing_and_its_background(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str], prompt: str, thing: str, colour: str
+) -> None:
+    picture = draw(server, "/txt2img", prompt=prompt)
+    assert (name_thing(picture), name_background(picture)) == (thing, colour)
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 256), (768, 512), (384, 640), (768, 768)])
+def test_other_sizes_are_as_good(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str], width: int, height: int
+) -> None:
+    picture = draw(server, "/txt2img", prompt="a panda on an orange background", width=width, height=height)
+    assert picture.size == (width, height)
+    assert (name_thing(picture), name_background(picture)) == ("panda", "orange")
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "k-lms"])
+def test_every_scheduler_draws_it(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str], scheduler: str
+) -> None:
+    picture = draw(server, "/txt2img", prompt="a fox on a green background", scheduler=scheduler)
+    assert (name_thing(picture), name_background(picture)) == ("fox", "green")
+
+
+def test_a_negative_prompt_takes_away_what_it_names(server: FlaskClient) -> None:
+    plain = name_background(draw(server, "/txt2img", prompt="a cat"))
+    without = draw(server, "/txt2img", prompt="a cat", negative_prompt=f"a {plain} background")
+    assert name_background(without) != plain
+
+
+def test_a_sketch_becomes_the_thing(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
+    picture = draw(
+        server, "/img2img", prompt="an apple on a blue background", init_image=to_base64(apple_sketch()), strength=0.8
+    )
+    assert (name_thing(picture), name_background(picture)) == ("apple", "blue")
+
+
+def test_the_stronger_the_farther_from_the_sketch(server: FlaskClient) -> None:
+    form = {"prompt": "a panda on a pink background", "init_image": to_base64(apple_sketch())}
+    distances = [
+        difference(draw(server, "/img2img", **form, strength=strength), apple_sketch())
+        for strength in (0.1, 0.4, 0.7, 1.0)
+    ]
+    assert distances == sorted(distances)
+    assert distances[-1] > 3 * distances[0]
+
+
+def test_masking_replaces_the_thing_and_keeps_the_rest(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str]
+) -> None:
+    before = draw(server, "/txt2img", prompt="a dog on a yellow background")
+    after = draw(
+        server,
+        "/masking",
+        prompt="a heart on a yellow background",
+        init_image=to_base64(before),
+        mask_image=to_base64(middle_mask()),
+        strength=1,
+    )
+    assert (name_thing(before), name_thing(after)) == ("dog", "heart")
+    kept = np.asarray(middle_mask()) == 0
+    assert (np.asarray(after)[kept] == np.asarray(before)[kept]).all()
+
+
+def test_only_what_is_blocked_is_flagged_and_black(server: FlaskClient) -> None:
+    image = answer(server, "/txt2img", prompt=f"a {BLOCKED} on a white background")
+    assert image["nsfw"] is True
+    assert not np.asarray(from_base64(image["base64"])).any()
+
+
+def test_the_same_blocked_prompt_without_the_filter_is_drawn(
+    make_settings: Callable[..., Settings], name_thing: Callable[[Image.Image], str]
+) -> None:
+    settings = make_settings(model=str(BUILTIN_MODEL), requires_safety_checker=False)
+    services = build_services(settings)
+    services.queue.start()
+    client = create_app(settings, services).test_client()
+    picture = draw(client, "/txt2img", prompt=f"a {BLOCKED} on a white background")
+    assert name_thing(picture) == BLOCKED
+    assert services.queue.stop(timeout=60)

@@ -1,0 +1,102 @@
+"""The part of the server that deals with tasks, with an engine that the test drives."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+from sd_api.errors import JobCancelled
+from sd_api.generation.engine import EngineStatus, Progress, Run
+from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.jobs.local import LocalQueue
+from sd_api.storage.blobs import SqlBlobs
+from sd_api.storage.database import Database
+from sd_api.storage.protocols import Event, Task
+from sd_api.storage.tasks import SqlTasks
+from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.runner import TaskRunner
+from sd_api.tasks.service import TaskService
+
+STATUS = EngineStatus("ready", "a model")
+
+
+class Driven:
+    """An engine that makes a picture, which is the prompt, for each permission."""
+
+    def __init__(self) -> None:
+        self.permissions = threading.Semaphore(0)
+        self.made: list[str] = []
+        self.error: Exception | None = None
+
+    def load(self) -> None:
+        pass
+
+    def status(self) -> EngineStatus:
+        return STATUS
+
+    def at_once(self) -> int:
+        return 1
+
+    def generate(self, runs: Sequence[Run]) -> None:
+        (run,) = runs
+        may = False
+        while not may:
+            try:
+                run.report(Progress("denoising", 0, 1))
+            except JobCancelled:
+                return
+            may = self.permissions.acquire(timeout=0.01)
+        if self.error is not None:
+            raise self.error
+        self.made.append(run.request.prompt)
+        content = run.request.prompt.encode()
+        run.finish(GenerationResult(tuple(GeneratedImage(content, seed, False) for seed in run.request.seeds)))
+
+
+@dataclass
+class Server:
+    """What one start of the server works with."""
+
+    queue: LocalQueue
+    store: SqlTasks
+    blobs: SqlBlobs
+    runner: TaskRunner
+    tasks: TaskService
+    events: list[Event]
+    database: Database
+
+    def create(self, prompt: str, owner: str = "user:a", **parameters: Any) -> str:
+        return self.tasks.create(owner, parse_parameters({"prompt": prompt, "width": 64, "height": 64, **parameters}))
+
+    def wait(self, task_id: str, *states: str, owner: str = "user:a") -> Event:
+        deadline = time.monotonic() + 20
+        while (event := self.tasks.last_event(owner, task_id)).content["event_type"] not in states:
+            assert time.monotonic() < deadline, event
+            time.sleep(0.005)
+        return event
+
+    def kinds(self, task_id: str) -> list[str]:
+        """What is kept of a task's events."""
+        owner = "user:a"
+        events = self.store.events_since(owner, 0, limit=1000)
+        return [event.content["event_type"] for event in events if event.task_id == task_id]
+
+    def stop(self) -> None:
+        assert self.queue.stop(timeout=10)
+        self.runner.stop(timeout=10)
+        self.database.close()
+
+
+StartTasks = Callable[..., Server]
+
+
+def leave_interrupted(server: Server, starts: int = 1) -> Task:
+    """Leave a task as a killed server does: started, and not ended."""
+    parameters = parse_parameters({"prompt": "left", "width": 64, "height": 64, "seed": 1})
+    task = Task(uuid4().hex, "user:a", parameters.model_dump(mode="json"), "pending", time.time())
+    server.store.add(task, {"event_type": "pending"})
+    for _ in range(starts):
+        server.store.record(task, "started", {"event_type": "started"})
+    return replace(task, state="started")

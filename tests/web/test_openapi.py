@@ -1,0 +1,67 @@
+"""The description of the API: valid, committed as it is, complete, and readable without internet."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.tasks.parameters import Txt2ImgParams
+from sd_api.web.openapi import as_yaml, describe
+
+# Not described: pages, and the description itself.
+UNDESCRIBED = ("studio.", "swagger_ui.", "openapi.")
+
+
+def test_it_is_valid() -> None:
+    validate(describe())
+
+
+def test_the_committed_copy_is_what_the_server_says(repository: Path) -> None:
+    committed = (repository / "docs" / "openapi.yml").read_text(encoding="utf-8")
+    assert committed == as_yaml(), "write it anew: python -m sd_api.web.openapi > docs/openapi.yml"
+
+
+def test_it_is_served(client: FlaskClient) -> None:
+    assert client.get("/openapi.json").get_json() == describe()
+    answer = client.get("/openapi.yml")
+    assert answer.mimetype == "application/yaml"
+    assert yaml.safe_load(answer.data) == describe()
+
+
+def test_every_endpoint_is_described_and_no_other(app: Flask) -> None:
+    served = {
+        (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        if not rule.endpoint.startswith(UNDESCRIBED)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    described = {
+        (path, method)
+        for path, item in describe()["paths"].items()
+        for method in item
+        if method in ("get", "post", "put", "delete", "patch")
+    }
+    assert described == served
+
+
+def test_a_task_may_name_every_scheduler() -> None:
+    assert set(Txt2ImgParams.model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"])
+def test_the_pages_come_from_this_server(client: FlaskClient, path: str) -> None:
+    with client.get(path) as answer:
+        assert answer.status_code == 200
+        text = answer.get_data(as_text=True)
+        if path == "/docs/":
+            assert not re.search(r'(src|href)="https?://', text)
+            assert "/openapi.json" in text
+
+
+def test_docs_without_the_slash_leads_there(client: FlaskClient) -> None:
+    assert client.get("/docs", follow_redirects=True).status_code == 200
