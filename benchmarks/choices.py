@@ -21,7 +21,7 @@ from PIL import Image
 from sd15 import model_directory
 
 from sd_api.engine.batch import Member, Picture
-from sd_api.engine.prompts import _encode, prompt_arguments
+from sd_api.engine.prompts import prompt_arguments
 from sd_api.generation.request import GenerationRequest
 from sd_api.imaging.encoding import encode_png
 from sd_api.jobs.job import Job
@@ -88,7 +88,7 @@ def _model_calls(path: Path, device: DeviceChoice) -> list[Row]:
         prompt_arguments(model, pictures)
 
     def new_prompt() -> None:
-        _encode.cache_clear()
+        vars(model).pop("encode_prompt", None)
         known_prompt()
 
     step(2)()

@@ -1,16 +1,12 @@
 """What the text encoders make of prompts, kept for the next request with the same words."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import torch
 
 from sd_api.engine.batch import Picture
 from sd_api.generation.request import GenerationRequest
 from sd_api.models.library import LoadedModel
-
-# About 0.3 MB each for Stable Diffusion 1, 0.6 MB for SDXL.
-KEPT = 64
 
 # Characters of a prompt in a warning.
 QUOTED = 200
@@ -25,7 +21,16 @@ def prompt_arguments(model: LoadedModel, pictures: Sequence[Picture]) -> dict[st
     Every prompt is encoded alone, so that a picture is the same alone and in a batch.
     """
     rows = [
-        _encode(model, request.prompt, request.negative_prompt, request.guidance_scale > 1)
+        model.encode_prompt(
+            prompt=request.prompt,
+            # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding
+            # that its pipeline uses by default.
+            negative_prompt=request.negative_prompt or None,
+            device=model.base.device,
+            num_images_per_prompt=1,
+            # Guidance does nothing at 1 and below, and costs as much as the picture itself.
+            do_classifier_free_guidance=request.guidance_scale > 1,
+        )
         for request in (picture.request for picture in pictures)
     ]
     columns = zip(NAMES, zip(*rows, strict=True), strict=False)
@@ -46,18 +51,3 @@ def unread(model: LoadedModel, request: GenerationRequest) -> Iterator[str]:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"
-
-
-@lru_cache(KEPT)
-def _encode(model: LoadedModel, prompt: str, negative_prompt: str, guided: bool) -> tuple[torch.Tensor | None, ...]:
-    encoded: tuple[torch.Tensor | None, ...] = model.base.encode_prompt(
-        prompt=prompt,
-        # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding
-        # that its pipeline uses by default.
-        negative_prompt=negative_prompt or None,
-        device=model.base.device,
-        num_images_per_prompt=1,
-        # Guidance does nothing at 1 and below, and costs as much as the picture itself.
-        do_classifier_free_guidance=guided,
-    )
-    return encoded
