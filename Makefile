@@ -1,6 +1,7 @@
 # make run   sets up and starts the server with the built-in model
 # make test  sets up and passes every check
 # make setup only sets up; does nothing when all is in place
+# make pictures takes the documentation's pictures of the studio anew, with Chromium
 # make model makes the built-in model anew, which takes hours (tools/builtin_model/README.md)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: run setup test lint types imports unit lock model
+.PHONY: run setup test lint types imports unit lock pictures model
 
 run: setup
 	@$(BIN)/python server.py --demo
@@ -41,6 +42,9 @@ unit: setup
 # where pip chooses within the ranges of pyproject.toml.
 lock:
 	$(BIN)/python -m pip freeze --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt
+
+pictures: setup
+	STUDIO_PICTURES=docs/pictures $(BIN)/python -m pytest tests/studio/test_pictures.py
 
 model: setup
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[train]'

@@ -12,7 +12,7 @@ from sd_api.jobs.local import LocalQueue
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.serving import SPARE_THREADS, Edge, listen, make_config
 from sd_api.settings import Settings
-from sd_api.wiring import build_services
+from sd_api.wiring import Services, build_services
 
 
 @contextmanager
@@ -32,20 +32,26 @@ def running_server(dtype: str) -> Iterator[str]:
     """The URL of a server on a free port, on the CPU in ``dtype``; it stops when the block ends."""
     with TemporaryDirectory() as data:
         settings = _settings(dtype, data)
-        services = build_services(settings)
-        services.start()
-        listener = listen(settings.host, settings.port)
-        events = create_event_streams(settings, services)
-        edge = Edge(create_app(settings, services), events, settings.limits.max_request_bytes, SPARE_THREADS)
-        server = uvicorn.Server(make_config(edge))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            services.stop(timeout=10)
-            server.should_exit = True
-            thread.join()
+        with serving(settings, build_services(settings)) as url:
+            yield url
+
+
+@contextmanager
+def serving(settings: Settings, services: Services) -> Iterator[str]:
+    """The URL of a server with these services, which are started, and stopped when the block ends."""
+    services.start()
+    listener = listen(settings.host, settings.port)
+    events = create_event_streams(settings, services)
+    edge = Edge(create_app(settings, services), events, settings.limits.max_request_bytes, SPARE_THREADS)
+    server = uvicorn.Server(make_config(edge))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        services.stop(timeout=10)
+        server.should_exit = True
+        thread.join()
 
 
 def _settings(dtype: str, data: str) -> Settings:

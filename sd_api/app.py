@@ -2,14 +2,15 @@
 
 from flask import Flask
 
+from sd_api.jobs.kept import KeptOutcomes
 from sd_api.settings import Settings
-from sd_api.web import health
+from sd_api.web import access, health, studio
 from sd_api.web.bearer import token_check
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, install_guards
 from sd_api.web.openapi import register_openapi
-from sd_api.web.plugin import jobs
+from sd_api.web.plugin import jobs, models
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
@@ -33,10 +34,13 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.before_request(refuse_while_stopping)
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, settings.limits)
+    kept = KeptOutcomes()
     plugins = [
-        plugin.make_blueprint(settings, services.queue),
-        jobs.make_blueprint(services.queue),
-        health.make_blueprint(services.queue),
+        plugin.make_blueprint(settings, services.queue, kept),
+        jobs.make_blueprint(services.queue, kept),
+        models.make_blueprint(settings, services.queue),
+        health.make_blueprint(services.queue, services.failures),
+        access.make_blueprint(settings),
     ]
     for blueprint in plugins:
         if settings.require_token:
@@ -45,6 +49,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.register_blueprint(accounts.make_blueprint(services.accounts))
     app.register_blueprint(tasks.make_blueprint(services.accounts, services.tasks))
     app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, settings.limits))
+    app.register_blueprint(studio.make_blueprint())
     register_openapi(app)
     return app
 

@@ -19,6 +19,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── UnknownTask          404  no task of this user has that id
     │   ├── UnknownBlob          404  no image of this user has that id
     │   ├── JobIdTaken           409  the client chose the id of another job
+    │   ├── JobNotEnded          409  the job's pictures are not made yet
     │   ├── NameTaken            409  there is a user of that name
     │   ├── QuotaExceeded        413  no more images are kept for this user
     │   ├── TooManyAttempts      429  passwords are tried too often
@@ -154,6 +155,12 @@ class TooManyTasks(RequestError):
 
 class JobIdTaken(RequestError):
     """The id that the client chose is another job's."""
+
+    status = 409
+
+
+class JobNotEnded(RequestError):
+    """The job runs or waits still, so it has no result."""
 
     status = 409
 

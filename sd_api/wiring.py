@@ -4,12 +4,14 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Tokens, make_secret
 from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
+from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
@@ -38,6 +40,7 @@ class Services:
     """What the dialects work with, and what works in the background."""
 
     queue: LocalQueue
+    failures: RecentFailures
     accounts: Accounts
     blobs: BlobStore
     tasks: TaskService
@@ -70,18 +73,23 @@ class Services:
         return ended
 
 
-def build_services(settings: Settings) -> Services:
+def build_services(settings: Settings, make_engine: Callable[[], Engine] | None = None) -> Services:
     """Make the services; ``start`` sets them going.
+
+    Args:
+        settings: the configuration.
+        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
 
     Raises:
         ConfigurationError: the data folder cannot be used.
     """
     label = parse_source(settings.model).label
+    failures = RecentFailures()
     queue = LocalQueue(
-        make_engine=lambda: build_engine(settings),
+        make_engine=make_engine or (lambda: build_engine(settings)),
         loading=EngineStatus("loading", label),
         limits=settings.limits,
-        listeners=(TerminalProgress(label),),
+        listeners=(TerminalProgress(label), failures),
     )
     folder = DataFolder(settings.data)
     try:
@@ -106,6 +114,7 @@ def build_services(settings: Settings) -> Services:
     )
     return Services(
         queue=queue,
+        failures=failures,
         accounts=_build_accounts(settings, folder, database),
         blobs=blobs,
         tasks=TaskService(queue, store, blobs, journal, requests, runner, settings.limits),

@@ -53,7 +53,7 @@ class DiffusersEngine:
 
     def status(self) -> EngineStatus:
         """See Engine."""
-        return replace(self._status, models=self._library.memory())
+        return replace(self._status, models=self._library.memory(), abilities=self._library.abilities())
 
     def at_once(self) -> int:
         """See Engine."""

@@ -1,11 +1,11 @@
 """What the queue needs of an engine; ``jobs`` and ``engine`` meet only here."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from sd_api.errors import ServerError
-from sd_api.generation.request import GenerationRequest
+from sd_api.generation.request import GenerationRequest, Mode
 from sd_api.generation.result import GenerationResult
 
 Phase = Literal["downloading", "loading", "denoising", "decoding"]
@@ -78,6 +78,21 @@ class ModelMemory:
 
 
 @dataclass(frozen=True)
+class ModelAbilities:
+    """What a model can do, as far as it tells once it is loaded.
+
+    Attributes:
+        modes: the kinds of generation that it was made for.
+        size_multiple: pixels; other sizes are padded up to a multiple of this.
+        native_size: pixels; the side of the squares that it was trained with, None where it does not say.
+    """
+
+    modes: tuple[Mode, ...]
+    size_multiple: int
+    native_size: int | None
+
+
+@dataclass(frozen=True)
 class EngineStatus:
     """What an engine says of itself.
 
@@ -88,6 +103,7 @@ class EngineStatus:
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.
         models: those that are loaded.
+        abilities: what each of them can do, by its ``url_path``; that of the main model is None.
     """
 
     state: Literal["loading", "ready", "failed"]
@@ -96,6 +112,7 @@ class EngineStatus:
     dtype: str | None = None
     message: str | None = None
     models: tuple[ModelMemory, ...] = ()
+    abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sd_api.errors import OutOfLimits
@@ -27,24 +28,39 @@ def check_limits(request: GenerationRequest, limits: Limits) -> None:
     _check_length("prompt", request.prompt, limits.max_prompt_length)
     _check_length("negative_prompt", request.negative_prompt, limits.max_prompt_length)
     check_num_outputs(len(request.seeds), limits)
-    _check_range("seed", min(request.seeds), 0, MAX_SEED)
-    _check_range("seed + num_outputs - 1", max(request.seeds), 0, MAX_SEED)
-    _check_range("num_inference_steps", request.num_inference_steps, 1, limits.max_num_inference_steps)
-    _check_range("guidance_scale", request.guidance_scale, 0, MAX_GUIDANCE_SCALE)
-    _check_range("eta", request.eta, 0, 1)
+    allowed = ranges(limits)
+    _check_range("seed", min(request.seeds), *allowed["seed"])
+    _check_range("seed + num_outputs - 1", max(request.seeds), *allowed["seed"])
+    for field in ("num_inference_steps", "guidance_scale", "eta"):
+        _check_range(field, getattr(request, field), *allowed[field])
     if request.scheduler is not None and request.scheduler not in SCHEDULERS:
         raise OutOfLimits("scheduler", f"is {request.scheduler[:40]!r}; valid are {', '.join(SCHEDULERS)}")
     if request.init_image is None:
-        _check_range("width", request.width, MIN_SIDE, limits.max_width)
-        _check_range("height", request.height, MIN_SIDE, limits.max_height)
+        _check_range("width", request.width, *allowed["width"])
+        _check_range("height", request.height, *allowed["height"])
     else:
         _check_image_size(request.init_image.size, limits)
-        _check_strength(request.strength, request.num_inference_steps)
+        _check_range("strength", request.strength, *allowed["strength"])
+        _check_steps_remain(request.strength, request.num_inference_steps)
+
+
+def ranges(limits: Limits) -> Mapping[str, tuple[float, float]]:
+    """The lowest and the highest value that each number of a request may have."""
+    return {
+        "seed": (0, MAX_SEED),
+        "num_outputs": (1, limits.max_num_outputs),
+        "num_inference_steps": (1, limits.max_num_inference_steps),
+        "guidance_scale": (0, MAX_GUIDANCE_SCALE),
+        "eta": (0, 1),
+        "width": (MIN_SIDE, limits.max_width),
+        "height": (MIN_SIDE, limits.max_height),
+        "strength": (0, 1),
+    }
 
 
 def check_num_outputs(count: int, limits: Limits) -> None:
     """Raise OutOfLimits unless ``count`` pictures may be asked for; for who has yet to choose their seeds."""
-    _check_range("num_outputs", count, 1, limits.max_num_outputs)
+    _check_range("num_outputs", count, *ranges(limits)["num_outputs"])
 
 
 def _check_length(field: str, text: str, longest: int) -> None:
@@ -71,8 +87,7 @@ def _check_image_size(size: tuple[int, int], limits: Limits) -> None:
         )
 
 
-def _check_strength(strength: float, num_inference_steps: int) -> None:
-    _check_range("strength", strength, 0, 1)
+def _check_steps_remain(strength: float, num_inference_steps: int) -> None:
     if int(num_inference_steps * strength) < 1:
         raise OutOfLimits(
             "strength",

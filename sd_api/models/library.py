@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
-from sd_api.generation.engine import ModelMemory
+from sd_api.generation.engine import ModelAbilities, ModelMemory
 from sd_api.generation.request import Mode
 from sd_api.models import hub
 from sd_api.models.architectures import INPAINTING_CHANNELS
@@ -69,13 +69,24 @@ class LoadedModel:
         """Pixels: both sides of a picture must be a multiple of this."""
         return int(self.base.vae_scale_factor)
 
+    @property
+    def abilities(self) -> ModelAbilities:
+        """What it was made for, as its configuration tells."""
+        unet = self.base.unet.config
+        side = unet.sample_size
+        return ModelAbilities(
+            modes=("masking",) if unet.in_channels == INPAINTING_CHANNELS else ("txt2img", "img2img", "masking"),
+            size_multiple=self.size_multiple,
+            native_size=side * self.size_multiple if isinstance(side, int) else None,
+        )
+
     def pipeline(self, mode: Mode, scheduler: str | None, safety: SafetyFilter) -> Any:
         """A pipeline for one run, made of the shared weights and a scheduler of its own.
 
         Raises:
             OutOfLimits: the model was made for inpainting and cannot do anything else.
         """
-        if mode != "masking" and self.base.unet.config.in_channels == INPAINTING_CHANNELS:
+        if mode not in self.abilities.modes:
             raise OutOfLimits("model", f"{self.label} was trained for masking only; it cannot do {mode}")
         pipeline = PIPELINES[mode].from_pipe(
             self.base,
@@ -136,6 +147,10 @@ class ModelLibrary:
         """The models that are loaded, and where; may be called from any thread."""
         models = list(self._loaded.values())
         return tuple(ModelMemory(model.label, model.size, self._residency.has(model.base)) for model in models)
+
+    def abilities(self) -> dict[str | None, ModelAbilities]:
+        """What the models that are loaded can do; may be called from any thread."""
+        return {name: model.abilities for name, model in list(self._loaded.items())}
 
     def safety_filter(self, model: LoadedModel, wanted: bool | None) -> SafetyFilter:
         """The filter for one run of a model.

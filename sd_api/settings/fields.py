@@ -135,6 +135,8 @@ def _matching(pattern: str, valid: str) -> AfterValidator:
 
 
 Count = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
+# Exact in every client that reads JSON.
+ByteCount = Annotated[int, Strict(), Field(ge=1, le=2**53 - 1)]
 Port = Annotated[int, Strict(), Field(ge=0, le=65535)]
 Token = Annotated[SecretStr | None, BeforeValidator(_token)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_secret)]

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from sd_api.errors import UnknownModel
 from sd_api.settings.fields import (
     Address,
+    ByteCount,
     Count,
     Device,
     Folder,
@@ -71,7 +72,7 @@ class Limits(_Section):
     max_pending_tasks_per_user: Count = Field(
         default=1000, description="the tasks of one user, or of one public token, that may wait"
     )
-    max_blob_bytes_per_user: Count = Field(
+    max_blob_bytes_per_user: ByteCount = Field(
         default=2 * 1024 * 1024 * 1024,
         description="the size of all images kept for one user, or for one public token, in bytes",
     )

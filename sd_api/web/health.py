@@ -8,13 +8,14 @@ from typing import Any
 from flask import Blueprint
 
 from sd_api import __version__
+from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.queue import JobQueue
 
 PACKAGES = ("torch", "diffusers", "transformers")
 
 
-def make_blueprint(queue: JobQueue) -> Blueprint:
-    """The health endpoint over ``queue``."""
+def make_blueprint(queue: JobQueue, failures: RecentFailures) -> Blueprint:
+    """The health endpoint over ``queue``, with its last failures."""
     blueprint = Blueprint("health", __name__)
     # Read once: looking into the installed packages takes longer than an answer may.
     versions = {
@@ -32,6 +33,7 @@ def make_blueprint(queue: JobQueue) -> Blueprint:
             "dtype": status.dtype,
             "models": [asdict(model) for model in status.models],
             "versions": versions,
+            "failures": [asdict(failure) for failure in failures.latest_first()],
         }
         if status.message is not None:
             answer["message"] = status.message

@@ -7,7 +7,17 @@ from flask.testing import FlaskClient
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from task_client import QUICK, TaskClient
 
-from sd_api.web.plugin.description import CustomModelEntry, Failure, Health, Jobs, OneJob, Pictures, Success
+from sd_api.web.plugin.description import (
+    Access,
+    CustomModelEntry,
+    Failure,
+    Health,
+    Jobs,
+    Offer,
+    OneJob,
+    Pictures,
+    Success,
+)
 from sd_api.web.tasks.schemas import Detail, LastEvent, NewUser, TaskList, Token, ValidationFailure
 
 FORM = {"prompt": "a dog", "num_inference_steps": 2, "seed": 5, "width": 64, "height": 64, "job_id": "described"}
@@ -29,7 +39,14 @@ def check(shape: Any, content: Any) -> None:
         ("POST", "/txt2img", {"data": FORM}, Pictures),
         ("POST", "/txt2img", {}, Failure),
         ("GET", "/jobs/described", {}, OneJob),
+        ("POST", "/txt2img", {"data": FORM | {"job_id": "unattended", "wait": "false"}}, OneJob),
+        ("GET", "/jobs/unattended/result", {}, Failure | Pictures),
         ("GET", "/jobs", {}, Jobs),
+        ("GET", "/models", {}, Offer),
+        ("GET", "/access", {}, Access),
+        ("GET", "/access", {"query_string": {"address": "http://localhost:1337"}}, Access),
+        ("GET", "/access", {"query_string": {"address": "http://evil.example"}}, Access),
+        ("GET", "/access", {"query_string": {"address": "?"}}, Failure),
         ("GET", "/progress", {}, OneJob),
         ("POST", "/user", {"json": {"username": "described", "password": "x"}}, NewUser),
         ("POST", "/token", {"json": {"username": "described", "password": "x"}}, Token),

@@ -107,7 +107,8 @@ def test_bad_images_and_paths(client: FlaskClient, path: str, form: dict[str, st
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("POST", "/", 405),
+        ("GET", "/studio/nothing.js", 404),
         ("GET", "/nothing/here", 404),
         ("POST", "/custom//my_first_model", 404),
         ("POST", "/ping/", 404),

@@ -120,11 +120,14 @@ def test_what_is_switched_off_is_a_403(closed: FlaskClient, path: str) -> None:
     [
         ("GET", "/health"),
         ("GET", "/custom_models"),
+        ("GET", "/models"),
+        ("GET", "/access"),
         ("POST", "/txt2img"),
         ("POST", "/img2img"),
         ("POST", "/masking"),
         ("POST", "/custom/x"),
         ("GET", "/jobs"),
+        ("GET", "/jobs/x/result"),
         ("GET", "/progress"),
     ],
 )
@@ -134,6 +137,7 @@ def test_the_plugins_endpoints_can_be_made_to_need_a_token(closed: FlaskClient, 
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert answer.get_json()["status"] == "failure"
     assert closed.get("/ping").status_code == 200
+    assert closed.get("/").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/task/x/y", "/user/a/b", "/token/a/b", "/blob/a/b", "/tasks/x"])

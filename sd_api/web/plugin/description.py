@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 from sd_api.generation.engine import Phase
 from sd_api.generation.request import Mode
 from sd_api.jobs.job import State
-from sd_api.web.description import FORM, MULTIPART, TOKEN, answer, body, in_path, operation
+from sd_api.settings import Limits
+from sd_api.web.description import FORM, MULTIPART, TOKEN, answer, body, in_path, in_query, operation
 from sd_api.web.plugin.forms import ImageToImageForm, MaskingForm, TextToImageForm
 
 # Without a token, unless require_token is set.
@@ -55,6 +56,58 @@ class CustomModelEntry(BaseModel):
     ui_label: str
     url_path: str
     requires_safety_checker: bool
+
+
+class OfferedModel(BaseModel):
+    """A model, and what a form for it may ask."""
+
+    label: str
+    url_path: str | None = Field(description="null for the main one")
+    paths: dict[Mode, str] = Field(description="where to post each kind of form")
+    modes: list[Mode] | None = Field(description="the kinds that it was made for; null until it is loaded")
+    size_multiple: int | None = Field(description="what other sizes are padded up to; null until it is loaded")
+    native_size: int | None = Field(
+        description="the side of the squares that it was trained with; null until it is loaded, or if it does not say"
+    )
+    requires_safety_checker: bool
+
+
+class OfferedField(BaseModel):
+    """A field of the forms; what it does not have is left out."""
+
+    modes: list[Mode] = Field(description="the forms that it belongs to")
+    default: str | int | float | bool | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = None
+
+
+class Offer(Success):
+    """Everything that can be asked for."""
+
+    models: list[OfferedModel] = Field(description="the main one first")
+    schedulers: list[str]
+    fields: dict[str, OfferedField]
+    limits: Limits = Field(description="those of the configuration")
+
+
+class AccessQuery(BaseModel):
+    """Whom to judge."""
+
+    address: str = Field(description="as a client would write it, like http://my-pc:1337")
+    origin: str = Field(description="of a web page, like https://studio.example")
+
+
+class Access(Success):
+    """Who may call."""
+
+    listens_on: str
+    port: int
+    allowed_hosts: list[str]
+    allowed_origins: list[str]
+    refusal: str | None = Field(
+        default=None, description="what a caller of that address would be answered; null where it would be let in"
+    )
 
 
 class JobProgress(BaseModel):
@@ -104,6 +157,16 @@ class LoadedModelEntry(BaseModel):
     on_device: bool
 
 
+class FailedJob(BaseModel):
+    """A job that failed; the time is in seconds since 1970."""
+
+    time: float
+    job_id: str
+    mode: Mode
+    model: str | None = Field(description="the url_path of a custom model; null for the main one")
+    message: str
+
+
 class Health(BaseModel):
     """Whether pictures can be made now, and with what."""
 
@@ -113,6 +176,7 @@ class Health(BaseModel):
     dtype: str | None
     models: list[LoadedModelEntry]
     versions: dict[str, str]
+    failures: list[FailedJob] = Field(description="the last jobs that failed, the latest first")
     message: str | None = Field(default=None, description="why it failed, and what to do")
 
 
@@ -122,7 +186,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
         401: "the configuration wants a token, and there is no valid one",
         403: "the Host or the Origin is not an allowed one",
         404: "there is none of that name",
-        409: "the job was cancelled, or its job_id is another job's",
+        409: "the job was cancelled or has no result yet, or its job_id is another job's",
         413: "more bytes or more fields than the limit",
         422: "a well-formed value outside the limits",
         500: "a fault of the server; its log explains the id in the message",
@@ -132,7 +196,11 @@ def _failures(*statuses: int) -> dict[int, Response]:
 
 
 def _made() -> dict[int, Response]:
-    return {200: answer("the pictures", Pictures), **_failures(400, 401, 403, 409, 413, 422, 500, 503)}
+    return {
+        200: answer("the pictures", Pictures),
+        202: answer("the job, with wait=false", OneJob),
+        **_failures(400, 401, 403, 409, 413, 422, 500, 503),
+    }
 
 
 def describe() -> dict[str, PathItem]:
@@ -163,6 +231,25 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "The custom models of the configuration",
                 {200: answer("the models", models), **read},
+                security=SECURITY,
+            )
+        ),
+        "/models": PathItem(
+            get=operation(
+                "models",
+                TAG,
+                "The models, what each can do, and the fields of the forms",
+                {200: answer("what there is", Offer), **read},
+                security=SECURITY,
+            )
+        ),
+        "/access": PathItem(
+            get=operation(
+                "access",
+                TAG,
+                "Who may call, and whether a given address or page would be let in",
+                {200: answer("who may", Access), **read, **_failures(400)},
+                parameters=in_query(AccessQuery),
                 security=SECURITY,
             )
         ),
@@ -203,6 +290,16 @@ def describe() -> dict[str, PathItem]:
         "/jobs/{job_id}": PathItem(
             get=operation(
                 "job", JOBS, "One job", {200: one, **read, **_failures(404)}, parameters=[job], security=SECURITY
+            )
+        ),
+        "/jobs/{job_id}/result": PathItem(
+            get=operation(
+                "job_result",
+                JOBS,
+                "The pictures of a job that was sent with wait=false",
+                {200: answer("the pictures", Pictures), **read, **_failures(404, 409, 422)},
+                parameters=[job],
+                security=SECURITY,
             )
         ),
         "/jobs/{job_id}/cancel": PathItem(

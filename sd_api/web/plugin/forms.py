@@ -39,9 +39,13 @@ class JobForm(BaseModel):
 
     Attributes:
         job_id: what the client calls the job, so that it can ask about it before the answer comes.
+        wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     job_id: JobId | None = None
+    wait: bool = True
 
 
 class PluginForm(JobForm):
@@ -50,8 +54,6 @@ class PluginForm(JobForm):
     Attributes:
         seed: 0 means: choose one for each picture. Otherwise picture *i* has ``seed + i``.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     prompt: Prompt
     negative_prompt: str = ""
@@ -141,13 +143,13 @@ def decode_form(fields: MultiDict[str, str], mode: Mode, limits: Limits, model: 
     )
 
 
-def decode_job_id(fields: MultiDict[str, str]) -> str | None:
-    """The id that the client chose for the job; None where it chose none.
+def decode_job_form(fields: MultiDict[str, str]) -> JobForm:
+    """What the form says of the job.
 
     Raises:
-        RequestError: it is not one that goes into a path.
+        RequestError: naming every field that is malformed.
     """
-    return _parse(JobForm, fields).job_id
+    return _parse(JobForm, fields)
 
 
 def _parse(form: type[Form], fields: MultiDict[str, str]) -> Form:

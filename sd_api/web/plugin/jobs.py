@@ -8,18 +8,20 @@ from typing import Any
 from flask import Blueprint, request
 
 from sd_api.accounts.tokens import is_owner
-from sd_api.errors import UnknownJob
-from sd_api.jobs.job import JobStatus
+from sd_api.errors import JobNotEnded, ServerError, UnknownJob
+from sd_api.jobs.job import ENDED, JobStatus
+from sd_api.jobs.kept import KeptOutcomes
 from sd_api.jobs.queue import JobQueue
-from sd_api.web.plugin.answers import described
+from sd_api.web.plugin.answers import described, success
 
 
-def make_blueprint(queue: JobQueue) -> Blueprint:
-    """The job endpoints over ``queue``."""
+def make_blueprint(queue: JobQueue, kept: KeptOutcomes) -> Blueprint:
+    """The job endpoints over ``queue`` and what is ``kept`` of its jobs."""
     blueprint = Blueprint("jobs", __name__)
-    endpoints = JobEndpoints(queue)
+    endpoints = JobEndpoints(queue, kept)
     blueprint.add_url_rule("/jobs", view_func=endpoints.jobs)
     blueprint.add_url_rule("/jobs/<job_id>", view_func=endpoints.job)
+    blueprint.add_url_rule("/jobs/<job_id>/result", view_func=endpoints.result)
     blueprint.add_url_rule("/jobs/<job_id>/cancel", view_func=endpoints.cancel, methods=["POST"])
     blueprint.add_url_rule("/progress", view_func=endpoints.progress)
     return blueprint
@@ -28,8 +30,9 @@ def make_blueprint(queue: JobQueue) -> Blueprint:
 class JobEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: JobQueue, kept: KeptOutcomes) -> None:
         self._queue = queue
+        self._kept = kept
 
     def jobs(self) -> dict[str, Any]:
         """The job that runs, and those that wait in the order of their turns."""
@@ -41,6 +44,15 @@ class JobEndpoints:
         self._refuse_tasks(job_id)
         return {"status": "success", "job": described(self._queue.job(job_id, preview=wanted))}
 
+    def result(self, job_id: str) -> dict[str, Any]:
+        """What the answer of a job that was sent with ``wait=false`` would have been."""
+        outcome = self._kept.outcome(job_id)
+        if outcome is None:
+            raise self._why_not(job_id)
+        if isinstance(outcome, ServerError):
+            raise outcome
+        return success(outcome)
+
     def cancel(self, job_id: str) -> dict[str, Any]:
         """End a job; what the answer shows is its final state."""
         self._refuse_tasks(job_id)
@@ -50,6 +62,15 @@ class JobEndpoints:
         """The job that runs now; null where none does."""
         running = next((job for job in self._shown() if job.state == "running"), None)
         return {"status": "success", "job": None if running is None else described(running)}
+
+    def _why_not(self, job_id: str) -> ServerError:
+        self._refuse_tasks(job_id)
+        if self._queue.job(job_id).state not in ENDED:
+            return JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")
+        return UnknownJob(
+            f"The pictures of job {job_id!r} are not kept, or not any more; only those of jobs that were "
+            "sent with wait=false are, for an hour at most."
+        )
 
     def _shown(self) -> list[JobStatus]:
         return [job for job in self._queue.jobs() if not is_owner(job.client)]

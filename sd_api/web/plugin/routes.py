@@ -6,17 +6,20 @@ from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import RequestError
 from sd_api.generation.request import Mode
+from sd_api.jobs.kept import KeptOutcomes
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.client import client_name, when_client_goes
-from sd_api.web.plugin.answers import success
-from sd_api.web.plugin.forms import decode_form, decode_job_id
+from sd_api.web.plugin.answers import described, success
+from sd_api.web.plugin.forms import decode_form, decode_job_form
+
+Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
 
-def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
-    """The plugin's endpoints over ``queue``."""
+def make_blueprint(settings: Settings, queue: JobQueue, kept: KeptOutcomes) -> Blueprint:
+    """The plugin's endpoints over ``queue``; what nobody waits for is put into ``kept``."""
     blueprint = Blueprint("plugin", __name__)
-    endpoints = PluginEndpoints(settings, queue)
+    endpoints = PluginEndpoints(settings, queue, kept)
     blueprint.add_url_rule("/ping", view_func=endpoints.ping)
     blueprint.add_url_rule("/custom_models", view_func=endpoints.custom_models)
     blueprint.add_url_rule("/txt2img", view_func=endpoints.txt2img, methods=["POST"])
@@ -29,9 +32,10 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
 class PluginEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue) -> None:
+    def __init__(self, settings: Settings, queue: JobQueue, kept: KeptOutcomes) -> None:
         self._settings = settings
         self._queue = queue
+        self._kept = kept
 
     def ping(self) -> dict[str, Any]:
         """Tell that the server is there, whatever it is doing."""
@@ -41,26 +45,26 @@ class PluginEndpoints:
         """The custom models of the configuration, as the configuration names them."""
         return [_described(model) for model in self._settings.custom_models]
 
-    def txt2img(self) -> dict[str, Any]:
+    def txt2img(self) -> Answer:
         """Text to image with the main model."""
         return self._generate("txt2img")
 
-    def img2img(self) -> dict[str, Any]:
+    def img2img(self) -> Answer:
         """Image to image with the main model."""
         return self._generate("img2img")
 
-    def masking(self) -> dict[str, Any]:
+    def masking(self) -> Answer:
         """Replace what the mask shows in white, with the main model."""
         return self._generate("masking")
 
-    def custom(self, url_path: str) -> dict[str, Any]:
+    def custom(self, url_path: str) -> Answer:
         """What the form's images ask for, with a custom model."""
         self._settings.custom_model(url_path)
         if "mask_image" in request.form:
             return self._generate("masking", url_path)
         return self._generate("img2img" if "init_image" in request.form else "txt2img", url_path)
 
-    def _generate(self, mode: Mode, model: str | None = None) -> dict[str, Any]:
+    def _generate(self, mode: Mode, model: str | None = None) -> Answer:
         if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
             raise RequestError(
                 f"The request's content type is {request.mimetype or 'missing'}; send a form "
@@ -69,12 +73,17 @@ class PluginEndpoints:
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         generation = decode_form(request.form, mode, self._settings.limits, model)
-        job = self._queue.submit(generation, job_id=decode_job_id(request.form), client=client_name())
+        form = decode_job_form(request.form)
+        job = self._queue.submit(generation, job_id=form.job_id, client=client_name())
 
         @after_this_request
         def name_job(response: Response) -> Response:
             response.headers["X-Job-Id"] = job.id
             return response
+
+        if not form.wait:
+            self._kept.keep(job)
+            return {"status": "success", "job": described(self._queue.job(job.id))}, 202
 
         def cancel() -> None:
             if self._settings.cancel_when_client_goes:

@@ -1,0 +1,79 @@
+// "Why can't my plugin connect?": each check tests one thing by itself, and says what to do where it fails.
+import * as api from "./api.js";
+import { count } from "./dom.js";
+
+const PLUGIN_PORT = "1337";
+const NOT_HTTP = "It must begin with http://; this server does not speak https.";
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
+
+/**
+ * All checks, as [name, test] pairs. A test answers [result, words]; the result is "good", "bad",
+ * or "look" for what no page can see by itself.
+ */
+export function checks(address) {
+  return [
+    ["The server answers", answers],
+    ["The address is this server’s", () => isHere(address)],
+    ["The server lets that address in", () => isLetIn(address)],
+    ["It can be reached from where the plugin runs", () => isReachable(address)],
+    ["The model is there", modelIsThere],
+    ["The plugin’s own calls work", pluginCalls],
+    ["A firewall is not in the way", () => firewall(address)],
+  ];
+}
+
+async function answers() {
+  const started = performance.now();
+  await api.ping();
+  return ["good", `/ping answered after ${Math.max(1, Math.round(performance.now() - started))} ms.`];
+}
+
+function isHere(address) {
+  const { port, protocol } = new URL(address);
+  const own = location.port || "80";
+  if (protocol !== "http:") return ["bad", NOT_HTTP];
+  if ((port || "80") !== own) {
+    return ["bad", `This server listens on port ${own}, the address says ${port || "80"}. Change one of the two: python server.py --port ${port || PLUGIN_PORT}.`];
+  }
+  const usual = own === PLUGIN_PORT ? " That is the plugin’s own default." : ` The plugin’s own default is ${PLUGIN_PORT}, so ${own} has to be set there.`;
+  return ["good", `Port ${own} is right.${usual}`];
+}
+
+async function isLetIn(address) {
+  if (new URL(address).protocol !== "http:") return ["bad", NOT_HTTP];
+  const { refusal } = await api.access({ address });
+  if (refusal) return ["bad", refusal];
+  return ["good", "Its name is one that this server goes by. Programs such as Photoshop need nothing more; web pages have to be in allowed_origins."];
+}
+
+async function isReachable(address) {
+  const { listens_on } = await api.access();
+  const { hostname } = new URL(address);
+  const onlyHere = LOOPBACK.test(listens_on);
+  if (LOOPBACK.test(hostname)) {
+    const words = "This address means “this computer”, so Photoshop has to run on the computer that the server runs on.";
+    return ["good", onlyHere ? words : `${words} From others, use this computer’s own address.`];
+  }
+  return onlyHere
+    ? ["bad", "The server listens to this computer only. For a plugin on another one, start it with --host 0.0.0.0."]
+    : ["good", `The server listens on ${listens_on}, so other computers on the network may call it.`];
+}
+
+async function modelIsThere() {
+  const { status, message, model } = await api.health();
+  if (status === "ready") return ["good", `${model} is loaded.`];
+  if (status === "loading") return ["look", `${model} is being loaded. The plugin connects already; pictures wait.`];
+  return ["bad", message];
+}
+
+async function pluginCalls() {
+  const custom = await api.customModels();
+  const found = custom.length ? `${count(custom.length, "custom model")}: ${custom.map((model) => model.ui_label).join(", ")}.` : "There are no custom models.";
+  return ["good", `/custom_models answers. ${found} After a change of them, use Reload Plugin in its Generate tab.`];
+}
+
+async function firewall(address) {
+  const { listens_on } = await api.access();
+  if (LOOPBACK.test(listens_on)) return ["good", "Not here: firewalls let a computer talk to itself."];
+  return ["look", `No page can see that. On the plugin’s computer open ${address}/ping in a browser: if nothing comes, allow port ${location.port || "80"} for Python in this computer’s firewall.`];
+}

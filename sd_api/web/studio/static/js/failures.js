@@ -1,0 +1,29 @@
+// What to show where a request was not taken, and what to do about it.
+import { Refused, ServerGone } from "./api.js";
+import { banner, button } from "./dom.js";
+import { fieldProblems, showProblems } from "./errors.js";
+
+export const GONE = "The server does not answer. Start it again if it was stopped; this page notices by itself.";
+
+/** Beside the fields that it names, else in the banner; again() sends the same once more. */
+export function showFailure(error, again) {
+  const tryAgain = button("Try again", () => {
+    banner(null);
+    again();
+  });
+  if (error instanceof ServerGone) {
+    banner(GONE, { topic: "server", actions: [tryAgain] });
+    return;
+  }
+  if (!(error instanceof Refused)) throw error;
+  const problems = fieldProblems(error.message);
+  if (problems.length) {
+    showProblems(problems);
+  } else if (error.retryAfter) {
+    banner(`The server is busy. ${error.message} That may take about ${error.retryAfter} s.`, {
+      kind: "wait", actions: [tryAgain],
+    });
+  } else {
+    banner(error.message, { actions: error.status === 503 ? [tryAgain] : [] });
+  }
+}

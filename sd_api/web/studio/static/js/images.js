@@ -1,0 +1,53 @@
+// Between files, pictures and base64.
+
+/** A file as base64 text, with the prefix that the API takes as well. */
+export function toBase64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+export function fromBase64(text, type) {
+  return new Blob([Uint8Array.from(atob(text), (character) => character.charCodeAt(0))], { type });
+}
+
+/**
+ * Open an image within limits: {blob, width, height, scaled}. One that is too large is made smaller;
+ * any other is sent as the file that it is, with its colours. Null for what this browser cannot show.
+ */
+export async function openImage(file, { max_width, max_height, max_image_pixels }) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    return null;
+  }
+  const { width, height } = bitmap;
+  const scale = Math.min(1, max_width / width, max_height / height, Math.sqrt(max_image_pixels / (width * height)));
+  if (scale === 1) return { blob: file, width, height, scaled: false };
+  const canvas = new OffscreenCanvas(Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale)));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return { blob: await canvas.convertToBlob(), width: canvas.width, height: canvas.height, scaled: true };
+}
+
+/** The name under which a picture is saved. */
+export function fileName({ seed, fields }) {
+  const words = fields.prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["picture"];
+  return `${words.join("-").slice(0, 48)}-${seed}.png`;
+}
+
+/** Let a picture be dragged by this node to the desktop or into Photoshop, as a file with a name. */
+export function dragOut(node, picture, url) {
+  node.draggable = true;
+  node.addEventListener("dragstart", ({ dataTransfer }) => {
+    const name = fileName(picture);
+    dataTransfer.effectAllowed = "copy";
+    dataTransfer.setData("DownloadURL", `image/png:${name}:${url}`);
+    dataTransfer.items.add(new File([picture.blob], name, { type: "image/png" }));
+  });
+}

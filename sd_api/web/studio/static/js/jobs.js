@@ -1,0 +1,104 @@
+// Sends jobs, and follows each until its pictures are here: through reloads, and while the server is away.
+import * as api from "./api.js";
+import { pause } from "./dom.js";
+import { fromBase64, toBase64 } from "./images.js";
+import * as store from "./store.js";
+
+// Milliseconds between two questions about a job: a few times a second for one that is looked at.
+const WATCHED = 350;
+const UNWATCHED = 1500;
+
+/**
+ * Send a job. It is remembered before it is sent, so that a reload finds it again.
+ * wanted is {path, mode, model, label, fields, source, mask}, the last two blobs or null.
+ */
+export async function send(wanted) {
+  const record = { ...wanted, id: newId(), created: Date.now() };
+  await store.put("jobs", record);
+  try {
+    const fields = { ...record.fields, job_id: record.id };
+    if (record.source) fields.init_image = await toBase64(record.source);
+    if (record.mask) fields.mask_image = await toBase64(record.mask);
+    await api.submit(record.path, fields);
+  } catch (error) {
+    await forget(record);
+    throw error;
+  }
+  return record;
+}
+
+/** The jobs that were sent before a reload and whose end nobody has seen. */
+export const remembered = () => store.all("jobs");
+export const forget = (record) => store.remove("jobs", record.id);
+
+/**
+ * Follow a job to its end, telling tell({state, ...}) of every change: what the API says of it, and
+ * "away" while the server does not answer, "lost" where it knows nothing of the job any more.
+ * Answers the pictures, or null where there are none.
+ */
+export async function follow(record, tell) {
+  try {
+    const status = await untilEnded(record, tell);
+    if (status.state !== "finished") {
+      tell(status);
+      return null;
+    }
+    const result = await patiently(() => api.jobResult(record.id), tell);
+    const pictures = result.images.map((image, index) => picture(record, image, index));
+    return { pictures, warnings: result.warnings ?? [] };
+  } catch (error) {
+    if (!(error instanceof api.Refused)) throw error;
+    tell(
+      error.status === 404
+        ? { state: "lost", message: "The server was restarted before this was done." }
+        : { state: "failed", message: error.message },
+    );
+    return null;
+  }
+}
+
+async function untilEnded(record, tell) {
+  for (;;) {
+    const watched = document.visibilityState === "visible";
+    const status = await patiently(() => api.jobStatus(record.id, watched), tell);
+    if (["finished", "failed", "cancelled"].includes(status.state)) return status;
+    tell(status);
+    await pause(watched ? WATCHED : UNWATCHED);
+  }
+}
+
+/** Ask until there is an answer. */
+async function patiently(question, tell) {
+  for (;;) {
+    try {
+      return await question();
+    } catch (error) {
+      if (!(error instanceof api.ServerGone)) throw error;
+      tell({ state: "away" });
+      await pause(1000);
+    }
+  }
+}
+
+function picture(record, image, index) {
+  const { mode, model, label, source, mask } = record;
+  return {
+    id: `${record.id}-${index}`,
+    created: Date.now() + index,
+    blob: fromBase64(image.base64, image.mimetype),
+    seed: image.seed,
+    nsfw: image.nsfw,
+    mode,
+    model,
+    label,
+    source,
+    mask,
+    fields: { ...record.fields, seed: image.seed, num_outputs: 1 },
+  };
+}
+
+// Not crypto.randomUUID, which browsers have not for pages over plain HTTP from another computer.
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return `studio-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}

@@ -1,0 +1,39 @@
+// How a picture was made, as the "parameters" text of its PNG file tells it; see docs/api.md.
+
+const PAIR = /\s*([^:,]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/g;
+
+// The text's names for the fields of the API, and how each is read.
+const FIELDS = {
+  Steps: ["num_inference_steps", Number],
+  Sampler: ["scheduler", String],
+  "CFG scale": ["guidance_scale", Number],
+  Seed: ["seed", Number],
+  "Denoising strength": ["strength", Number],
+  Eta: ["eta", Number],
+};
+
+/** The fields of the API that a text names, and the model's label; null for a text of another kind. */
+export function parseParameters(text) {
+  const lines = text.split("\n");
+  const last = lines.pop();
+  if (!last.startsWith("Steps: ")) return null;
+  const pairs = new Map([...last.matchAll(PAIR)].map(([, key, value]) => [key.trim(), unquoted(value.trim())]));
+
+  const fields = { negative_prompt: "" };
+  const negative = lines.findLastIndex((line) => line.startsWith("Negative prompt: "));
+  if (negative > 0) {
+    fields.negative_prompt = lines.splice(negative).join("\n").slice("Negative prompt: ".length);
+  }
+  fields.prompt = lines.join("\n");
+  for (const [key, [name, read]] of Object.entries(FIELDS)) {
+    const value = pairs.has(key) ? read(pairs.get(key)) : NaN;
+    if (!Number.isNaN(value)) fields[name] = value;
+  }
+  const size = /^(\d+)x(\d+)$/.exec(pairs.get("Size") ?? "");
+  if (size) [fields.width, fields.height] = [Number(size[1]), Number(size[2])];
+  return { fields, label: pairs.get("Model") ?? null };
+}
+
+function unquoted(value) {
+  return value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, "$1") : value;
+}

@@ -1,0 +1,19 @@
+// All that the status page knows, as text that can be given away: the API tells it no secrets to begin with.
+
+export function report({ health, jobs, access, checks }) {
+  const rows = [
+    ["Server", `${health.versions.server}, ${health.status}${health.message ? `: ${health.message}` : ""}`],
+    ["Model", health.model],
+    ["Device", `${health.device ?? "not chosen yet"}, ${health.dtype ?? "precision not chosen yet"}`],
+    ["Versions", Object.entries(health.versions).map((pair) => pair.join(" ")).join(", ")],
+    ["Models", health.models.map(({ model, bytes, on_device }) => `${model} (${bytes} bytes${on_device ? "" : ", off the device"})`).join(", ") || "none is loaded"],
+    ["Queue", `${jobs.filter(({ state }) => state === "running").length} running, ${jobs.filter(({ state }) => state === "queued").length} waiting`],
+    ["Listens on", access.listens_on],
+    ["Further names", access.allowed_hosts.join(", ") || "none"],
+    ["Pages that may call", access.allowed_origins.join(", ") || "only its own"],
+    ["Browser", navigator.userAgent],
+    ...checks.map(([name, result, words]) => [`Check ${result}`, `${name} – ${words}`]),
+    ...health.failures.map(({ time, mode, message }) => ["Error", `${new Date(time * 1000).toISOString()} ${mode}: ${message}`]),
+  ];
+  return rows.map(([name, value]) => `${name}: ${value}`).join("\n");
+}

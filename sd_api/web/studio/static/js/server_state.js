@@ -1,0 +1,64 @@
+// Watches the server: whether it is there, whether it is ready, and what it offers.
+import * as api from "./api.js";
+import { banner, byId, endBanner, pause } from "./dom.js";
+import { GONE } from "./failures.js";
+
+// Milliseconds between two questions.
+const UNTIL_READY = 1000;
+const WHEN_READY = 5000;
+
+/** Keep the chip in the bar up to date; described(offer) is called with what the server offers, when that changes. */
+export async function watchServer(described) {
+  let known = "";
+  for (;;) {
+    // A tab in the background asks only for what it needs to be of use.
+    const state = !known || document.visibilityState === "visible" ? await look() : null;
+    if (state !== null && state !== "gone" && state !== known) {
+      // What a model can do is known once it is loaded; and after a restart all may be different.
+      known = (await describe(described)) ? state : "";
+    } else if (state === "gone") {
+      known = "";
+    }
+    await pause(state === "ready" ? WHEN_READY : UNTIL_READY);
+  }
+}
+
+async function describe(described) {
+  try {
+    described(await api.models());
+    return true;
+  } catch (error) {
+    if (error instanceof api.ServerGone || error instanceof api.Refused) return false;
+    throw error;
+  }
+}
+
+async function look() {
+  let health;
+  try {
+    health = await api.health();
+  } catch {
+    health = { status: "gone" };
+  }
+  const chip = byId("server-state");
+  // Told once, so that a banner that was dismissed stays away.
+  if (chip.dataset.told !== health.status) tell(health);
+  chip.dataset.state = chip.dataset.told = health.status;
+  return health.status;
+}
+
+function tell({ status, device, message }) {
+  const words = { loading: "Loading the model", ready: `Ready on ${device}`, failed: "No model", gone: "Not reachable" };
+  byId("server-state").textContent = words[status] ?? "Not allowed";
+  endBanner("server");
+  if (status === "gone") {
+    banner(GONE, { topic: "server" });
+  } else if (status === "loading") {
+    banner(
+      "The model is still being loaded. You can press Generate already: your picture is made as soon as it is there.",
+      { kind: "wait", topic: "server" },
+    );
+  } else if (message) {
+    banner(status === "failed" ? `${message} The next request tries again.` : message, { topic: "server" });
+  }
+}

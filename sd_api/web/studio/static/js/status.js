@@ -1,0 +1,122 @@
+// The status page: asks the server again and again, and shows what it says.
+import * as api from "./api.js";
+import { announce, byId, copyText, element, pause } from "./dom.js";
+import { checks } from "./checks.js";
+import { inWords } from "./job_view.js";
+import { report } from "./report.js";
+
+const INTERVAL = 2000;
+const MARKS = { good: "✓", bad: "✕", look: "!" };
+const HEADLINES = {
+  ready: "Ready to make pictures",
+  loading: "The model is being loaded",
+  failed: "The model cannot be had",
+  refused: "The server does not let this page in",
+  gone: "The server does not answer",
+};
+
+// What was found last; the report is made of it.
+const found = { health: null, jobs: [], access: null, checks: [] };
+
+async function refresh() {
+  let state = "gone";
+  try {
+    found.health = await api.health();
+    found.jobs = await api.jobs();
+    found.access = await api.access();
+    state = found.health.status;
+  } catch (error) {
+    if (error instanceof api.Refused) {
+      state = "refused";
+      found.health = { message: error.message };
+    } else if (!(error instanceof api.ServerGone)) {
+      throw error;
+    }
+  }
+  show(state);
+}
+
+function show(state) {
+  const { health, access } = found;
+  byId("server-state").dataset.state = state;
+  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", refused: "Not allowed" }[state] ?? "Not reachable";
+  byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
+  byId("subline").textContent = state === "gone" ? "Start it again if it was stopped. This page notices by itself." : (health.message ?? `Asked at ${new Date().toLocaleTimeString()}`);
+  if (!access || state === "refused") return;
+  facts("server", [
+    ["Address", location.origin],
+    ["Listens on", access.listens_on],
+    ["Further names", access.allowed_hosts.join(", ") || "none"],
+    ["Pages that may call", access.allowed_origins.join(", ") || "only these"],
+    ["Main model", health.model],
+    ["Device", health.device ?? "not chosen yet"],
+    ["Precision", health.dtype ?? "not chosen yet"],
+    ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
+  ]);
+  lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device }) => [
+    model, `${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`,
+  ]));
+  lines("queue", "Nothing runs and nothing waits.", found.jobs.map((job) => [
+    `${job.mode}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
+  ]));
+  lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
+    `${new Date(time * 1000).toLocaleString()}, ${mode}${model ? ` with ${model}` : ""}`, message,
+  ]));
+  byId("report").textContent = report(found);
+}
+
+function facts(id, rows) {
+  byId(id).replaceChildren(
+    ...rows.flatMap(([name, value]) => [element("dt", { textContent: name }), element("dd", { textContent: value })]),
+  );
+}
+
+function lines(id, none, rows) {
+  const items = rows.map(([title, words]) => element("li", {}, element("strong", { textContent: title }), words));
+  byId(id).replaceChildren(...(items.length ? items : [element("li", { className: "muted", textContent: none })]));
+}
+
+const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);
+
+async function runChecks() {
+  const address = byId("address").value.trim().replace(/\/+$/, "") || location.origin;
+  const complete = address.includes("://") ? address : `http://${address}`;
+  found.checks = [];
+  for (const [name, test] of checks(complete)) {
+    let result;
+    try {
+      result = await test();
+    } catch (error) {
+      result = ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
+    }
+    found.checks.push([name, ...result]);
+  }
+  byId("checks").replaceChildren(...found.checks.map(([name, result, words]) => {
+    const mark = element("span", { className: "mark", textContent: MARKS[result], "aria-hidden": "true" });
+    const spoken = element("span", { className: "visually-hidden", textContent: { good: "Good: ", bad: "Problem: ", look: "Look: " }[result] });
+    const item = element("li", {}, mark, element("strong", {}, spoken, name), element("p", { textContent: words }));
+    item.dataset.result = result;
+    return item;
+  }));
+  if (found.access) byId("report").textContent = report(found);
+}
+
+byId("address").value = location.origin;
+byId("address-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  runChecks();
+});
+byId("check-again").addEventListener("click", runChecks);
+byId("copy-report").addEventListener("click", async () => {
+  const words = (await copyText(byId("report").textContent)) ? "Copied" : "Not allowed here: select the text below";
+  byId("copy-report").textContent = words;
+  announce(words);
+  setTimeout(() => (byId("copy-report").textContent = "Copy report"), 2000);
+});
+
+await refresh();
+await runChecks();
+for (;;) {
+  await pause(INTERVAL);
+  if (document.visibilityState === "visible") await refresh();
+}

@@ -1,0 +1,138 @@
+// The large picture: a preview while it is made, or a result, beside or over what it was made from.
+import { announce, button, byId, copyText, element } from "./dom.js";
+import { dragOut, fileName } from "./images.js";
+
+const EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
+
+const NAMES = [
+  ["seed", "Seed"], ["prompt", "Prompt"], ["negative_prompt", "Without"], ["num_inference_steps", "Steps"],
+  ["guidance_scale", "Guidance"], ["scheduler", "Scheduler"], ["strength", "Strength"], ["eta", "Eta"],
+];
+
+const view = byId("result-view");
+const urls = [];
+
+/** Before the first picture. */
+export function showWelcome(tryPrompt) {
+  clear();
+  const words = "Your picture will appear here. Describe it, then press Generate – or start with one of these:";
+  const examples = EXAMPLES.map((prompt) => button(prompt, () => tryPrompt(prompt)));
+  show(element("div", { className: "empty" }, element("p", { textContent: words }), element("div", { className: "row" }, ...examples)));
+}
+
+/** How a job looks now; it is small, and grows with the picture. */
+export function showPreview(record, status, words) {
+  let image = view.querySelector(".preview");
+  if (image?.dataset.job !== record.id) {
+    image = element("img", { className: "preview", alt: `Preview of ${record.fields.prompt}`, "data-job": record.id });
+    image.hidden = true;
+    clear();
+    show(image, element("p", { className: "waiting", textContent: "It appears here as soon as there is something to see." }));
+  }
+  byId("result-note").textContent = words;
+  if (status.preview) {
+    image.src = `data:image/png;base64,${status.preview}`;
+    image.hidden = false;
+    image.nextElementSibling?.remove();
+  }
+}
+
+/** A result; do holds what its buttons call. */
+export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
+  clear();
+  show(picture.source ? comparison(picture) : draggable(picture));
+  byId("result-note").textContent = new Date(picture.created).toLocaleString();
+  if (picture.nsfw) {
+    view.append(element("p", {
+      className: "flagged",
+      textContent: "The safety filter flagged this picture, so it is black. Change the prompt or the seed and try again.",
+    }));
+  }
+  byId("result-actions").replaceChildren(
+    download(picture),
+    button("Copy", (event) => copy(picture, event.currentTarget)),
+    button("Edit this", () => useAsImage(picture)),
+    button("Use its settings", () => reuse(picture)),
+    button("Same seed", () => sameSeed(picture), { title: "All its settings with its seed: then change one thing" }),
+    button("Delete", () => remove(picture), { className: "danger" }),
+  );
+  const rows = NAMES.filter(([name]) => ![undefined, "", null].includes(picture.fields[name])).map(([name, label]) => [
+    label, String(name === "seed" ? picture.seed : picture.fields[name]),
+  ]);
+  byId("result-parameters").replaceChildren(
+    ...[...rows, ["Model", picture.label]].flatMap(([label, value]) => [
+      element("dt", { textContent: label }), element("dd", { textContent: value }),
+    ]),
+  );
+}
+
+function show(...content) {
+  view.replaceChildren(element("div", { className: "frame" }, ...content));
+}
+
+function clear() {
+  urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
+  byId("result-note").textContent = "";
+  byId("result-actions").replaceChildren();
+  byId("result-parameters").replaceChildren();
+}
+
+function urlOf(blob) {
+  urls.push(URL.createObjectURL(blob));
+  return urls.at(-1);
+}
+
+function draggable(picture, alt = picture.fields.prompt) {
+  const url = urlOf(picture.blob);
+  const image = element("img", { src: url, alt });
+  dragOut(image, picture, url);
+  return image;
+}
+
+/** The result over the image that it was made from, with a slider between the two. */
+function comparison(picture) {
+  const before = element("img", { src: urlOf(picture.source), alt: "Before" });
+  const after = draggable(picture, `After: ${picture.fields.prompt}`);
+  after.className = "after";
+  const slider = element("input", { type: "range", min: 0, max: 100, step: "any", value: 50, "aria-label": "Before and after" });
+  const compare = element(
+    "div",
+    { className: "compare" },
+    before, after, slider,
+    element("div", { className: "divider" }),
+    element("span", { className: "before-label", textContent: "Before" }),
+    element("span", { className: "after-label", textContent: "After" }),
+  );
+  slider.addEventListener("input", () => compare.style.setProperty("--split", `${slider.value}%`));
+  return compare;
+}
+
+function download(picture) {
+  return button("Download", () => {
+    const link = element("a", { href: urlOf(picture.blob), download: fileName(picture) });
+    link.click();
+  });
+}
+
+async function copy(picture, pressed) {
+  let words = "Copied";
+  try {
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": picture.blob })]);
+  } catch {
+    // Browsers lend the clipboard only to pages of this computer, or over HTTPS.
+    words = "Not allowed here";
+  }
+  flash(pressed, words);
+}
+
+/** Say something on a button for a moment. */
+export function flash(pressed, words) {
+  const before = pressed.textContent;
+  pressed.textContent = words;
+  announce(words);
+  setTimeout(() => (pressed.textContent = before), 1500);
+}
+
+export async function copyFrom(node, pressed) {
+  flash(pressed, (await copyText(node.textContent)) ? "Copied" : "Not allowed here");
+}

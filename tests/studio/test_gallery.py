@@ -1,0 +1,132 @@
+"""The studio's pictures: kept, used again, given away, and read from files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from studio_page import Studio, expect
+
+OpenStudio = Callable[..., Studio]
+
+NASTY = '<img src=x onerror="document.title=1">'
+
+
+def made(path: Path, parameters: str) -> Path:
+    """A PNG file with such parameters."""
+    chunks = PngInfo()
+    chunks.add_text("parameters", parameters)
+    Image.new("RGB", (64, 64), "green").save(path, pnginfo=chunks)
+    return path
+
+
+def test_pictures_stay_after_a_reload_and_can_be_deleted(studio: Studio) -> None:
+    studio.quick(num_outputs=2)
+    studio.generate()
+    studio.wait_for_picture(2)
+    studio.reload()
+    studio.wait_for_picture(2)
+    expect(studio.page.locator("#gallery h3")).to_have_text(["Today"])
+    studio.page.get_by_role("button", name="Delete", exact=True).click()
+    studio.wait_for_picture(1)
+    studio.page.get_by_role("button", name="Undo").click()
+    studio.wait_for_picture(2)
+    studio.page.on("dialog", lambda dialog: dialog.accept())
+    studio.page.get_by_role("button", name="Delete all").click()
+    expect(studio.page.locator("#gallery")).to_be_hidden()
+    studio.reload()
+    expect(studio.page.locator(".empty")).to_be_visible()
+    expect(studio.page.locator("#gallery")).to_be_hidden()
+
+
+def test_a_picture_is_downloaded_as_it_was_made_and_its_file_restores_the_form(studio: Studio, tmp_path: Path) -> None:
+    studio.quick(prompt="a dog, „schön“", negative_prompt="fog", seed=77, guidance_scale=3.5, scheduler="euler")
+    studio.generate()
+    studio.wait_for_picture()
+    with studio.page.expect_download() as started:
+        studio.page.get_by_role("button", name="Download").click()
+    assert started.value.suggested_filename == "a-dog-schön-77.png"
+    file = tmp_path / "picture.png"
+    started.value.save_as(file)
+    with Image.open(file) as image:
+        assert image.info["parameters"].startswith("a dog, „schön“\nNegative prompt: fog\nSteps: 3")
+    studio.quick(prompt="another", negative_prompt="", seed=1, guidance_scale=7, scheduler="")
+    studio.drop("#form", file)
+    expect(studio.page.locator("#banner")).to_contain_text("The settings of picture.png are in the form.")
+    fields = {"prompt": "a dog, „schön“", "negative_prompt": "fog", "seed": "77", "guidance_scale": "3.5"}
+    for name, value in {**fields, "scheduler": "euler", "num_inference_steps": "3", "width": "64"}.items():
+        assert studio.page.locator(f"#{name}").input_value() == value
+    studio.page.get_by_role("button", name="Use it as image").click()
+    expect(studio.page.locator("#canvas-hint")).to_contain_text("64 × 64")
+
+
+def test_what_a_file_says_is_only_ever_text(studio: Studio, tmp_path: Path) -> None:
+    text = f"{NASTY}\nNegative prompt: {NASTY}\nSteps: 2, Seed: 5, Size: 64x64, Model: {NASTY}"
+    studio.drop("#form", made(tmp_path / f"{'x' * 20}.png", text))
+    expect(studio.page.locator("#prompt")).to_have_value(NASTY)
+    expect(studio.page.locator("#banner")).to_contain_text(f"Its model, {NASTY}, is not here.")
+    studio.generate()
+    studio.wait_for_picture()
+    expect(studio.page.locator("#result-parameters")).to_contain_text(NASTY)
+    assert studio.page.title() == "Studio"
+
+
+def test_parameters_are_read_however_odd_the_prompt_is(studio: Studio, tmp_path: Path) -> None:
+    prompt = 'first line\nNegative prompt: not yet\nSteps: 9, a "quoted", word: here'
+    pairs = 'Steps: 4, Sampler: ddim, CFG scale: 2.5, Seed: 9, Size: 128x64, Model: "a, b: \\"c\\"", Eta: 0.5'
+    text = f"{prompt}\nNegative prompt: one\ntwo\n{pairs}"
+    studio.drop("#form", made(tmp_path / "odd.png", text))
+    expect(studio.page.locator("#prompt")).to_have_value(prompt)
+    expect(studio.page.locator("#negative_prompt")).to_have_value("one\ntwo")
+    expect(studio.page.locator("#banner")).to_contain_text('Its model, a, b: "c", is not here.')
+    for name, value in {"scheduler": "ddim", "guidance_scale": "2.5", "height": "64", "eta": "0.5"}.items():
+        assert studio.page.locator(f"#{name}").input_value() == value
+
+
+def test_a_picture_can_be_dragged_out_as_a_file(studio: Studio) -> None:
+    studio.quick(seed=6)
+    studio.generate()
+    studio.wait_for_picture()
+    for selector in ("#result-view img", "#gallery-days [data-picture]"):
+        offered = studio.page.locator(selector).evaluate(
+            """(node) => {
+              const data = new DataTransfer();
+              node.dispatchEvent(new DragEvent("dragstart", { dataTransfer: data, bubbles: true }));
+              return [data.getData("DownloadURL"), data.files[0].name, node.draggable];
+            }"""
+        )
+        assert offered[0].startswith("image/png:a-dog-6.png:blob:http")
+        assert offered[1:] == ["a-dog-6.png", True]
+
+
+def test_a_picture_can_be_copied(studio: Studio) -> None:
+    studio.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    studio.quick()
+    studio.generate()
+    studio.wait_for_picture()
+    studio.page.get_by_role("button", name="Copy", exact=True).last.click()
+    expect(studio.page.get_by_role("button", name="Copied")).to_be_visible()
+    types = studio.page.evaluate("async () => (await navigator.clipboard.read()).flatMap((item) => item.types)")
+    assert "image/png" in types
+
+
+def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
+    studio.quick(prompt="first", guidance_scale=2)
+    studio.generate()
+    studio.wait_for_picture(1)
+    studio.quick(prompt="second", guidance_scale=9)
+    studio.page.get_by_role("button", name="Use its settings").click()
+    expect(studio.page.locator("#prompt")).to_have_value("first")
+    expect(studio.page.locator("#guidance_scale")).to_have_value("2")
+    expect(studio.page.locator("#lock")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_browser_that_keeps_nothing_makes_pictures_all_the_same(open_studio: OpenStudio, server: Any) -> None:
+    studio = open_studio(server.url)
+    studio.page.add_init_script("delete window.indexedDB; Object.defineProperty(window, 'indexedDB', { value: null })")
+    studio.reload()
+    studio.quick()
+    studio.generate()
+    studio.wait_for_picture()
+    expect(studio.page.locator("#banner")).to_contain_text("no room to keep the picture")

@@ -1,0 +1,144 @@
+"""Text to image in the studio: pictures, jobs, and coming back to them."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from pictures import from_base64
+from server_process import ServerProcess
+from studio_page import Studio, expect
+
+OpenStudio = Callable[..., Studio]
+
+
+def test_a_newcomer_makes_a_picture(studio: Studio) -> None:
+    studio.quick(seed=7)
+    studio.generate()
+    shown = studio.wait_for_picture()
+    # It is the one that the API gives to anybody else.
+    form = {"prompt": "a dog", "width": 64, "height": 64, "num_inference_steps": 3, "seed": 7}
+    answer = requests.post(f"{studio.url}/txt2img", data=form, timeout=60).json()
+    assert shown.tobytes() == from_base64(answer["images"][0]["base64"]).convert("RGB").tobytes()
+
+
+def test_the_keyboard_alone_makes_a_picture(studio: Studio) -> None:
+    studio.quick(prompt="")
+    keyboard = studio.page.keyboard
+    studio.page.locator("body").press("Tab")
+    keyboard.press("Tab")
+    studio.page.locator(".skip").focus()
+    keyboard.press("Enter")
+    keyboard.type("a cat")
+    keyboard.press("Control+Enter")
+    studio.wait_for_picture()
+    expect(studio.page.locator("#result-parameters")).to_contain_text("a cat")
+    # From the button to the pictures, everything is reached with Tab.
+    reached = set()
+    for _ in range(60):
+        keyboard.press("Tab")
+        reached.add(studio.page.evaluate("document.activeElement.textContent.trim()"))
+    assert {"Download", "Use its settings", "Same seed", "Status"} <= reached
+
+
+def test_a_seed_is_random_until_it_is_kept(studio: Studio) -> None:
+    seed = studio.page.locator("#seed")
+    studio.quick()
+    studio.generate()
+    first = studio.wait_for_picture(1)
+    used = seed.input_value()
+    assert int(used) > 0
+    studio.generate()
+    assert studio.wait_for_picture(2).tobytes() != first.tobytes()
+    studio.page.locator("#lock").click()
+    kept = seed.input_value()
+    studio.generate()
+    studio.wait_for_picture(3)
+    assert seed.input_value() == kept
+    studio.page.locator("#dice").click()
+    assert seed.input_value() != kept
+    expect(studio.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+
+
+def test_several_pictures_and_same_seed_change_one_thing(studio: Studio) -> None:
+    studio.quick(num_outputs=2, seed=40)
+    studio.generate()
+    first = studio.wait_for_picture(2)
+    tiles = studio.page.locator("#gallery-days [data-picture]")
+    tiles.nth(0).click()
+    studio.page.get_by_role("button", name="Same seed").click()
+    expect(studio.page.locator("#num_outputs")).to_have_value("1")
+    assert studio.page.locator("#seed").input_value() in ("40", "41")
+    again = studio.pixels(studio.result())
+    studio.generate()
+    assert studio.wait_for_picture(3).tobytes() == again.tobytes()
+    studio.fill(guidance_scale=1)
+    studio.generate()
+    assert studio.wait_for_picture(4).tobytes() != first.tobytes()
+
+
+def test_a_long_job_shows_how_far_it_is_and_cancel_ends_it_and_no_other(studio: Studio) -> None:
+    studio.quick(num_inference_steps=500, width=256, height=256)
+    studio.generate()
+    expect(studio.job().locator(".words")).to_contain_text("Step")
+    expect(studio.page.locator("#result-view .preview")).to_be_visible()
+    expect(studio.job().locator("progress")).to_have_attribute("value", re.compile(r"0\.\d+"))
+    studio.quick(prompt="a second one")
+    studio.generate()
+    second = studio.job().filter(has_text="a second one")
+    expect(second.locator(".words")).to_contain_text("number 1 in the queue")
+    first = studio.job().filter(has_text="a dog")
+    first.get_by_role("button", name="Cancel").click()
+    expect(first).to_have_count(0)
+    studio.wait_for_picture(1)
+    expect(studio.page.locator("#result-parameters")).to_contain_text("a second one")
+
+
+def test_a_reload_during_a_job_loses_nothing(studio: Studio) -> None:
+    studio.quick(num_inference_steps=150, width=128, height=128)
+    studio.generate()
+    expect(studio.job().locator(".words")).to_contain_text("Step")
+    studio.reload()
+    expect(studio.job()).to_have_count(1)
+    assert studio.wait_for_picture(1).size == (128, 128)
+    # The form is as it was.
+    expect(studio.page.locator("#prompt")).to_have_value("a dog")
+    studio.reload()
+    studio.wait_for_picture(1)
+    expect(studio.job()).to_have_count(0)
+
+
+def test_a_server_that_stops_and_starts_again(open_studio: OpenStudio, start_server: Any) -> None:
+    server: ServerProcess = start_server()
+    server.wait_until("ready")
+    studio = open_studio(server.url, refusals=True)
+    studio.quick(num_inference_steps=500, width=256, height=256)
+    studio.generate()
+    expect(studio.job().locator(".words")).to_contain_text("Step")
+    server.stop()
+    expect(studio.page.locator("#server-state")).to_have_text("Not reachable")
+    expect(studio.page.locator("#banner")).to_contain_text("Start it again")
+    start_server("--port", server.url.rpartition(":")[2]).wait_until("ready")
+    expect(studio.page.locator("#server-state")).to_have_text("Ready on cpu")
+    expect(studio.page.locator("#banner")).to_be_hidden()
+    expect(studio.job()).to_contain_text("restarted")
+    studio.quick(num_inference_steps=2)
+    studio.page.get_by_role("button", name="Try again").click()
+    expect(studio.job().locator(".words")).to_contain_text("Step")
+    studio.page.get_by_role("button", name="Cancel").click()
+    studio.generate()
+    studio.wait_for_picture(1)
+
+
+@pytest.mark.parametrize("model", ["", "other"])
+def test_only_what_the_model_takes_is_offered(studio: Studio, model: str) -> None:
+    studio.fill(model=model)
+    filter_box = studio.page.locator("#safety_checker")
+    assert filter_box.is_disabled() == (model == "")
+    studio.quick()
+    studio.page.locator("#more").get_by_text("The same as a command").click()
+    expect(studio.page.locator("#command")).to_contain_text("/custom/other" if model else "/txt2img")
+    studio.generate()
+    studio.wait_for_picture(1)
+    expect(studio.page.locator("#result-parameters")).to_contain_text("My Other Model" if model else "tiny-model")

@@ -1,0 +1,151 @@
+"""What the studio says when something is wrong: beside the field, or above all, and what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import MEMORY, scripted_server
+from studio_page import Studio, expect
+
+from sd_api.settings import Settings
+
+OpenStudio = Callable[..., Studio]
+
+
+@pytest.fixture
+def refused(open_studio: OpenStudio, server: Any) -> Studio:
+    """The studio, for what the server refuses."""
+    return open_studio(server.url, refusals=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("prompt", " ", "The prompt is empty."),
+        ("prompt", "x" * 4001, "The prompt has 4001 characters; at most 4000 are allowed."),
+        ("width", "7", "Width is 7; it must be from 64 to 1024."),
+        ("height", "", "Height is empty; it must be a whole number."),
+        ("num_inference_steps", "1.5", "Steps is '1.5'; it must be a whole number."),
+        ("guidance_scale", "101", "Guidance is 101; it must be from 0 to 100."),
+        ("num_outputs", "17", "The number of pictures is 17; it must be from 1 to 16."),
+        ("seed", "-4", "The seed is -4; it must be from 0 to 9007199254740991."),
+    ],
+)
+def test_a_bad_value_is_told_beside_its_field(refused: Studio, field: str, value: str, words: str) -> None:
+    refused.quick(**{field: value})
+    refused.generate()
+    expect(refused.problem(field)).to_have_text(words)
+    expect(refused.page.locator(f"#{field}")).to_be_focused()
+    expect(refused.page.locator(f"#{field}")).to_have_attribute("aria-invalid", "true")
+    expect(refused.page.locator("#banner")).to_be_hidden()
+    # It goes as soon as something is done about it.
+    refused.fill(**{field: "5"})
+    expect(refused.problem(field)).to_have_count(0)
+
+
+def test_several_bad_values_are_told_at_once(refused: Studio) -> None:
+    refused.quick(prompt="", width="", num_inference_steps="")
+    refused.generate()
+    for field in ("prompt", "width", "num_inference_steps"):
+        expect(refused.problem(field)).to_be_visible()
+    refused.quick()
+    refused.generate()
+    refused.wait_for_picture()
+
+
+def test_a_missing_image_and_an_empty_mask_are_told_beside_the_canvas(studio: Studio, photo: Path) -> None:
+    studio.quick()
+    studio.mode("masking")
+    studio.generate()
+    expect(studio.problem("init_image")).to_have_text("Open, drop or paste an image first.")
+    studio.page.locator("#file").set_input_files(photo)
+    expect(studio.problem("init_image")).to_have_count(0)
+    studio.generate()
+    expect(studio.problem("mask_image")).to_have_text("Paint over what shall be replaced first.")
+    studio.page.get_by_role("button", name="Invert").click()
+    expect(studio.problem("mask_image")).to_have_count(0)
+
+
+def test_too_little_strength_is_told_with_the_least_that_is_enough(refused: Studio, photo: Path) -> None:
+    refused.quick()
+    refused.drop("body", photo)
+    refused.fill(strength=0.1)
+    refused.generate()
+    expect(refused.problem("strength")).to_contain_text("use at least 0.334, or more steps")
+
+
+def test_what_is_no_image_is_refused_in_words(studio: Studio, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("no image", encoding="utf-8")
+    studio.drop("body", file, "text/plain")
+    expect(studio.page.locator("#banner")).to_contain_text("This browser cannot open notes.txt.")
+
+
+def test_a_full_queue_says_when_to_come_back(refused: Studio) -> None:
+    studio = refused
+    studio.quick(num_inference_steps=500, width=256, height=256)
+    studio.generate()
+    expect(studio.job().locator(".words")).to_contain_text("Step")
+    studio.generate()
+    expect(studio.job()).to_have_count(2)
+    studio.generate()
+    banner = studio.page.locator("#banner")
+    expect(banner).to_contain_text("The server is busy. 1 requests are waiting already")
+    studio.job().first.get_by_role("button", name="Cancel").click()
+    expect(studio.job()).to_have_count(1)
+    banner.get_by_role("button", name="Try again").click()
+    expect(studio.job()).to_have_count(2)
+    for _ in range(2):
+        studio.job().first.get_by_role("button", name="Cancel").click()
+        studio.page.wait_for_timeout(500)
+
+
+def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_settings: Callable[..., Settings]) -> None:
+    with scripted_server(make_settings()) as (url, finish_loading):
+        # Only because the server is gone before the page is.
+        studio = open_studio(url, refusals=True)
+        page = studio.page
+        expect(page.locator("#banner")).to_contain_text("still being loaded. You can press Generate already")
+        studio.quick()
+        studio.generate()
+        expect(studio.job()).to_contain_text("queue")
+        finish_loading()
+        expect(page.locator("#banner")).to_be_hidden()
+        picture = studio.wait_for_picture(1)
+        assert picture.getextrema() == ((0, 0),) * 3
+        expect(page.locator(".flagged")).to_contain_text("The safety filter flagged this picture, so it is black.")
+        expect(page.locator("#gallery .badge")).to_have_text("Flagged")
+        # Now the model has told that it can do one thing only.
+        expect(page.locator("[name=mode][value=masking]")).to_be_checked()
+        expect(page.locator("[name=mode][value=txt2img]")).to_be_disabled()
+
+
+def test_out_of_memory_is_told_with_what_to_do(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings], photo: Path
+) -> None:
+    with scripted_server(make_settings()) as (url, finish_loading):
+        finish_loading()
+        # Only because the server is gone before the page is.
+        studio = open_studio(url, refusals=True)
+        expect(studio.page.locator("[name=mode][value=masking]")).to_be_checked()
+        studio.page.locator("#file").set_input_files(photo)
+        studio.page.get_by_role("button", name="Invert").click()
+        studio.fill(prompt="too much memory")
+        studio.generate()
+        expect(studio.job()).to_contain_text(MEMORY)
+        studio.page.goto(f"{url}/status")
+        expect(studio.page.locator("#failures")).to_contain_text(MEMORY)
+        expect(studio.page.locator("#report")).to_contain_text(MEMORY)
+
+
+def test_a_server_that_wants_a_token_is_told_as_such(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings]
+) -> None:
+    with scripted_server(make_settings(require_token=True)) as (url, _):
+        studio = open_studio(url, path="/?", refusals=True)
+        expect(studio.page.locator("#banner")).to_contain_text("This needs a token")
+        expect(studio.page.locator("#server-state")).to_have_text("Not allowed")
+        studio.page.goto(f"{url}/status")
+        expect(studio.page.locator("#headline")).to_have_text("The server does not let this page in")
+        expect(studio.page.locator("#subline")).to_contain_text("This needs a token")

@@ -1,0 +1,73 @@
+"""The status page."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from studio_page import Studio, expect
+
+OpenStudio = Callable[..., Studio]
+
+
+@pytest.fixture
+def status(open_studio: OpenStudio, server: Any) -> Studio:
+    """The status page of the server that is ready."""
+    return open_studio(server.url, path="/status")
+
+
+def results(status: Studio) -> list[str]:
+    """How each check ended."""
+    items = status.page.locator("#checks li")
+    expect(items).to_have_count(7)
+    found: list[str] = items.evaluate_all("(nodes) => nodes.map((node) => node.dataset.result)")
+    return found
+
+
+def test_it_tells_how_the_server_is(status: Studio) -> None:
+    page = status.page
+    expect(page.locator("#headline")).to_have_text("Ready to make pictures")
+    expect(page.locator("#server")).to_contain_text("cpu")
+    expect(page.locator("#server")).to_contain_text("torch")
+    expect(page.locator("#models")).to_contain_text("MB, on the device")
+    expect(page.locator("#queue")).to_contain_text("Nothing runs")
+    expect(page.locator("#failures")).to_contain_text("None since the server was started")
+    assert results(status) == ["good"] * 7
+    expect(page.locator("#checks")).to_contain_text("1 custom model: My Other Model")
+
+
+@pytest.mark.parametrize(
+    ("address", "bad", "words"),
+    [
+        ("http://127.0.0.1:9", [1], "This server listens on port"),
+        ("https://127.0.0.1:{port}", [1, 2], "must begin with http://"),
+        ("http://evil.example:{port}", [2, 3], 'add it to "allowed_hosts"'),
+        ("http://192.168.0.7:{port}", [2, 3], "start it with --host 0.0.0.0"),
+        ("http://[", [1, 2, 3], "That is no address"),
+    ],
+)
+def test_an_address_that_cannot_work_is_told_why(status: Studio, address: str, bad: list[int], words: str) -> None:
+    results(status)
+    status.page.locator("#address").fill(address.format(port=status.url.rpartition(":")[2]))
+    status.page.get_by_role("button", name="Check", exact=True).click()
+    expect(status.page.locator("#checks")).to_contain_text(words)
+    assert [index for index, result in enumerate(results(status)) if result == "bad"] == bad
+
+
+def test_the_report_can_be_copied_and_holds_no_secret(status: Studio) -> None:
+    results(status)
+    status.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    status.page.get_by_role("button", name="Copy report").click()
+    expect(status.page.get_by_role("button", name="Copied")).to_be_visible()
+    report = status.page.evaluate("navigator.clipboard.readText()")
+    assert "Device: cpu, fp32" in report
+    assert "Check good: The server answers" in report
+    # The server's token; see conftest.py.
+    assert "hf_" not in report
+
+
+def test_it_notices_that_the_server_is_gone(open_studio: OpenStudio, start_server: Any) -> None:
+    server = start_server()
+    status = open_studio(server.url, path="/status", refusals=True)
+    expect(status.page.locator("#headline")).to_have_text("The model is being loaded")
+    server.stop()
+    expect(status.page.locator("#headline")).to_have_text("The server does not answer")

@@ -1,0 +1,106 @@
+"""What a person does on the studio's page."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import expect
+
+__all__ = ["USABLE", "Studio", "expect"]
+
+# Other things may keep the processor busy.
+expect.set_options(timeout=20_000)
+
+# The form, once it holds what the server offers.
+USABLE = "#form:not([inert])"
+
+# As a person would drop a file: Playwright itself cannot.
+DROP = """([selector, name, type, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type }));
+  const event = (kind) => new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+  const target = document.querySelector(selector);
+  for (const kind of ["dragenter", "dragover", "drop"]) target.dispatchEvent(event(kind));
+}"""
+
+# The bytes of what an image shows.
+READ = """async (image) => {
+  const bytes = new Uint8Array(await (await new Promise((resolve) => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    canvas.toBlob(resolve);
+  })).arrayBuffer());
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}"""
+
+
+class Studio:
+    """One open page.
+
+    Attributes:
+        page: Playwright's page.
+        url: the server's address.
+    """
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page = page
+        self.url = url
+
+    def reload(self) -> None:
+        """Load the page anew."""
+        self.page.reload()
+        self.page.locator(USABLE).wait_for()
+
+    def fill(self, **fields: Any) -> None:
+        """Fill in the form's fields by their names."""
+        for name, value in fields.items():
+            control = self.page.locator(f"#form [name={name}]:not([type=radio])")
+            if name in ("model", "scheduler"):
+                self.page.evaluate("document.getElementById('more').open = true")
+                control.select_option(value)
+            else:
+                control.fill(str(value))
+
+    def quick(self, **fields: Any) -> None:
+        """A small picture of few steps."""
+        self.fill(**{"prompt": "a dog", "width": 64, "height": 64, "num_inference_steps": 3, **fields})
+
+    def mode(self, name: str) -> None:
+        """Choose what to start from."""
+        self.page.locator(f"label:has([name=mode][value={name}])").click()
+
+    def generate(self) -> None:
+        """Press the button."""
+        self.page.locator("#generate").click()
+
+    def job(self) -> Any:
+        """The only job that is being made."""
+        return self.page.locator("#job-list .job")
+
+    def result(self) -> Any:
+        """The large picture, once it is one."""
+        return self.page.locator("#result-view img:not(.preview, [alt=Before])")
+
+    def wait_for_picture(self, number: int = 1) -> Image.Image:
+        """Wait until so many pictures are in the gallery; the one that is shown large."""
+        expect(self.page.locator("#gallery-days [data-picture]")).to_have_count(number, timeout=60_000)
+        expect(self.result()).to_be_visible()
+        return self.pixels(self.result())
+
+    def pixels(self, image: Any) -> Image.Image:
+        """What an image shows, in its own size."""
+        image.evaluate("(image) => image.decode()")
+        data = base64.b64decode(image.evaluate(READ))
+        return Image.open(io.BytesIO(data)).convert("RGB")
+
+    def drop(self, selector: str, path: Path, kind: str = "image/png") -> None:
+        """Drop a file there."""
+        self.page.evaluate(DROP, [selector, path.name, kind, base64.b64encode(path.read_bytes()).decode()])
+
+    def problem(self, field: str) -> Any:
+        """What is said beside a field."""
+        return self.page.locator(f'[data-field="{field}"] .error')

@@ -1,0 +1,92 @@
+"""What the server tells of itself: its models, its fields, who may call."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from sd_api.app import create_app
+from sd_api.generation.limits import MAX_SEED
+from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.settings import Settings
+from sd_api.wiring import build_services
+
+FORM: dict[str, Any] = {"prompt": "a dog", "num_inference_steps": 1, "width": 64, "height": 64}
+
+
+def test_models_and_what_they_can_do(client: FlaskClient) -> None:
+    client.post("/custom/my_first_model", data=FORM)
+    answer = client.get("/models").get_json()
+    assert answer["status"] == "success"
+    main, first, other = answer["models"]
+    known = {"modes": ["txt2img", "img2img", "masking"], "size_multiple": 8, "native_size": 512}
+    assert known.items() <= main.items()
+    assert (main["url_path"], main["requires_safety_checker"]) == (None, True)
+    assert main["paths"] == {"txt2img": "/txt2img", "img2img": "/img2img", "masking": "/masking"}
+    assert first["label"] == "My First Model"
+    assert known.items() <= first.items()
+    assert set(first["paths"].values()) == {"/custom/my_first_model"}
+    assert (other["paths"]["img2img"], other["requires_safety_checker"]) == ("/custom/folder/other", False)
+    assert answer["schedulers"] == list(SCHEDULERS)
+
+
+def test_what_a_model_can_do_is_null_until_it_is_loaded(make_settings: Any) -> None:
+    settings = make_settings()
+    services = build_services(settings)
+    (model,) = create_app(settings, services).test_client().get("/models").get_json()["models"]
+    assert (model["modes"], model["size_multiple"], model["native_size"]) == (None, None, None)
+    services.database.close()
+    services.folder.release()
+
+
+def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskClient, settings: Settings) -> None:
+    answer = client.get("/models").get_json()
+    fields = answer["fields"]
+    assert fields["prompt"] == {"modes": ["txt2img", "img2img", "masking"], "max_length": 4000}
+    assert fields["width"] == {"modes": ["txt2img"], "default": 512, "minimum": 64, "maximum": 256}
+    assert fields["strength"] == {"modes": ["img2img", "masking"], "default": 0.7, "minimum": 0, "maximum": 1}
+    assert fields["seed"] | {"default": 0, "minimum": 0, "maximum": MAX_SEED} == fields["seed"]
+    assert fields["mask_image"] == {"modes": ["masking"]}
+    assert answer["limits"] == settings.limits.model_dump()
+
+
+@pytest.mark.parametrize("edge", ["minimum", "maximum"])
+@pytest.mark.parametrize("name", ["num_inference_steps", "guidance_scale", "eta", "width", "height", "num_outputs"])
+def test_what_lies_beyond_a_told_range_is_refused(client: FlaskClient, name: str, edge: str) -> None:
+    value = client.get("/models").get_json()["fields"][name][edge] + (1 if edge == "maximum" else -1)
+    response = client.post("/txt2img", data=FORM | {name: value})
+    assert response.status_code == 422
+    assert response.get_json()["message"].startswith(f"{name} is {value:g}")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"address": "http://127.0.0.1:1337"}, None),
+        ({"address": "localhost:1337"}, None),
+        ({"address": "http://evil.example"}, "allowed_hosts"),
+        ({"address": "http://localhost:1337", "origin": "http://localhost:1337"}, None),
+        ({"address": "http://localhost:1337", "origin": "https://evil.example"}, "allowed_origins"),
+    ],
+)
+def test_who_would_be_let_in(client: FlaskClient, query: dict[str, str], words: str | None) -> None:
+    answer = client.get("/access", query_string=query).get_json()
+    assert answer["listens_on"] == "127.0.0.1"
+    assert answer["refusal"] is None if words is None else words in answer["refusal"]
+
+
+@pytest.mark.parametrize("address", ["", "http://[", "ftp://here", "https://localhost"])
+def test_what_is_no_address_is_named(client: FlaskClient, address: str) -> None:
+    response = client.get("/access", query_string={"address": address})
+    assert response.status_code == 400
+    assert response.get_json()["message"].startswith("address is ")
+
+
+def test_without_an_address_nothing_is_judged(client: FlaskClient) -> None:
+    assert set(client.get("/access").get_json()) == {
+        "status",
+        "listens_on",
+        "port",
+        "allowed_hosts",
+        "allowed_origins",
+    }
