@@ -73,13 +73,14 @@ def make(studio: Studio, number: int = 1, **fields: Any) -> None:
 
 
 def paint_a_part(studio: Studio) -> None:
-    """Take the picture to the canvas and paint over its middle."""
+    """Take the picture to the canvas and paint over its middle, with a brush broader than half of it."""
     studio.page.get_by_role("button", name="Edit this").click()
     studio.mode("masking")
+    studio.page.get_by_label("Size", exact=True).fill("320")
     sheet = studio.page.locator(".sheet")
     sheet.scroll_into_view_if_needed()
     box = sheet.bounding_box()
-    for x, y in ((0.35, 0.4), (0.35, 0.6)):
+    for x, y in ((0.35, 0.35), (0.35, 0.6)):
         studio.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         studio.page.mouse.down()
         studio.page.mouse.move(box["x"] + (x + 0.3) * box["width"], box["y"] + y * box["height"], steps=8)
@@ -90,13 +91,13 @@ def test_the_studio_in_light_and_dark(open_studio: OpenStudio, demo: ServerProce
     studio = open_studio(demo.url)
     expect(studio.page.locator("#server-state")).to_have_text("Ready on cpu")
     save(studio, "first-view")
-    make(studio, 1, prompt="a dog on a green background", seed=42)
-    make(studio, 2, prompt="a cupcake on a pink background", seed=7)
-    make(studio, 3, prompt="a fox on a yellow background", seed=11)
+    make(studio, 1, prompt="a cupcake on a pink background", seed=44)
+    make(studio, 2, prompt="a fox on a yellow background", seed=42)
+    make(studio, 3, prompt="a dog on a green background", seed=41)
     save(studio, "studio")
     paint_a_part(studio)
     save(studio, "mask")
-    make(studio, 4, prompt="a cat on a blue background", strength=0.9)
+    make(studio, 4, prompt="a cat on a green background", strength=0.95, seed=45)
     studio.page.emulate_media(color_scheme="dark")
     save(studio, "masking-dark")
 
