@@ -59,6 +59,13 @@ class ServerProcess:
             time.sleep(0.05)
         raise AssertionError(f"never {state}: {health}\n{self.output}")
 
+    def wait_for_line(self, pattern: str) -> None:
+        """Return once it has printed what the pattern matches; it may do so after it has answered."""
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, self.output):
+            assert time.monotonic() < deadline, f"{pattern} is not in\n{self.output}"
+            time.sleep(0.05)
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         """Press Ctrl-C; the exit status."""
         self._process.send_signal(how)
