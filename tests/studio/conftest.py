@@ -23,7 +23,8 @@ REFUSAL = "Failed to load resource"
 
 
 # Not for the whole session: while Playwright runs, other tests of this process cannot run an event loop.
-@pytest.fixture(scope="package")
+# For each module: while Playwright runs, its event loop is the thread's own, and other tests could not have one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium, or whichever is there."""
     if CHROMIUM is None:
