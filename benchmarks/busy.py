@@ -13,6 +13,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,8 +57,9 @@ def _median_seconds(url: str, pictures: int) -> float:
 
 @contextmanager
 def _server(environment: dict[str, str]) -> Iterator[str]:
+    data = tempfile.TemporaryDirectory()
     process = subprocess.Popen(
-        [sys.executable, "-u", str(SERVER), "--demo", "--port", "0"],
+        [sys.executable, "-u", str(SERVER), "--demo", "--port", "0", "--data", data.name],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -70,6 +72,7 @@ def _server(environment: dict[str, str]) -> Iterator[str]:
     finally:
         process.kill()
         process.communicate()
+        data.cleanup()
 
 
 @contextmanager

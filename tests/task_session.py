@@ -1,20 +1,18 @@
 """Somebody who speaks to a real server with a token, over the network."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import requests
+from task_calls import QUICK, TaskCalls
 from websockets.sync.client import ClientConnection, connect
 
-QUICK: dict[str, Any] = {"prompt": "a dog", "steps": 2, "width": 64, "height": 64, "seed": 5}
 LONG = QUICK | {"steps": 500, "num_outputs": 16}
-ENDED = ("finished", "cancelled")
 
 
-class TaskSession:
+class TaskSession(TaskCalls):
     """A token and what can be done with it.
 
     Attributes:
@@ -29,24 +27,10 @@ class TaskSession:
         headers = {"Authorization": f"Bearer {self.token}"} | options.pop("headers", {})
         return requests.request(method, self.url + path, headers=headers, timeout=30, **options)
 
-    def create(self, **parameters: Any) -> str:
-        answer = self.call("POST", "/task", json=parameters)
+    def asked(self, method: str, path: str, **options: Any) -> Any:
+        answer = self.call(method, path, **options)
         assert answer.status_code == 200, answer.text
-        task_id: str = answer.json()
-        return task_id
-
-    def event(self, task_id: str) -> dict[str, Any]:
-        answer = self.call("GET", f"/task/{task_id}")
-        assert answer.status_code == 200, answer.text
-        event: dict[str, Any] = answer.json()
-        return event
-
-    def wait(self, task_id: str, *kinds: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 60
-        while (event := self.event(task_id))["event_type"] not in (kinds or ENDED):
-            assert time.monotonic() < deadline, event
-            time.sleep(0.02)
-        return event
+        return answer.json()
 
     @contextmanager
     def listening(self, query: str = "", **options: Any) -> Iterator[ClientConnection]:

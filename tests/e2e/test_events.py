@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from server_process import ServerProcess
-from task_session import LONG, QUICK, TaskSession, hear, hear_until
+from task_calls import QUICK
+from task_session import LONG, TaskSession, hear, hear_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 

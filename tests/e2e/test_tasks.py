@@ -11,7 +11,8 @@ import pytest
 import requests
 from PIL import Image
 from server_process import ServerProcess
-from task_session import LONG, QUICK, TaskSession, hear_until
+from task_calls import QUICK
+from task_session import LONG, TaskSession, hear_until
 from websockets.sync.client import connect
 
 

@@ -31,9 +31,9 @@ def name_thing(repository: Path) -> Callable[[Image.Image], str]:
 def server(make_settings: Callable[..., Settings], name_thing: object) -> Iterator[FlaskClient]:
     settings = make_settings(model=str(BUILTIN_MODEL))
     services = build_services(settings)
-    services.queue.start()
+    services.start()
     yield create_app(settings, services).test_client()
-    assert services.queue.stop(timeout=60)
+    assert services.stop(timeout=60)
 
 
 def answer(server: FlaskClient, path: str, **form: Any) -> dict[str, Any]:
@@ -154,8 +154,8 @@ def test_the_same_blocked_prompt_without_the_filter_is_drawn(
 ) -> None:
     settings = make_settings(model=str(BUILTIN_MODEL), requires_safety_checker=False)
     services = build_services(settings)
-    services.queue.start()
+    services.start()
     client = create_app(settings, services).test_client()
     picture = draw(client, "/txt2img", prompt=f"a {BLOCKED} on a white background")
     assert name_thing(picture) == BLOCKED
-    assert services.queue.stop(timeout=60)
+    assert services.stop(timeout=60)

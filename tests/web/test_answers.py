@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from pydantic import BaseModel, ConfigDict, TypeAdapter
-from task_client import QUICK, TaskClient
+from task_calls import QUICK
+from task_client import TaskClient
 
 from sd_api.web.plugin.description import (
     Access,

@@ -7,7 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 from pictures import from_base64, half_mask, photograph, png
 from PIL import Image
-from task_client import LONG, QUICK, TaskClient
+from task_calls import QUICK
+from task_client import LONG, TaskClient
 
 from sd_api.generation.schedulers import SCHEDULERS
 

@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from pictures import photograph, png
-from task_client import QUICK, TaskClient
+from task_calls import QUICK
+from task_client import TaskClient
 
 from sd_api.accounts.tokens import ALGORITHM, make_secret
 from sd_api.settings import Settings
