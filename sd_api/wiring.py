@@ -17,10 +17,11 @@ from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
 from sd_api.settings import Limits, Settings
-from sd_api.storage.blobs import SECONDS_OF_A_DAY, SqlBlobs
+from sd_api.storage.blobs import SqlBlobs
 from sd_api.storage.data_folder import DataFolder
 from sd_api.storage.database import Database
 from sd_api.storage.files import ContentFiles
+from sd_api.storage.images import SECONDS_OF_A_DAY
 from sd_api.storage.protocols import BlobStore
 from sd_api.storage.sweeper import Sweeper
 from sd_api.storage.tasks import SqlTasks
@@ -31,6 +32,7 @@ from sd_api.tasks.journal import Journal
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
+from sd_api.tasks.turns import LocalTurns
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         journal,
         announcements,
         requests,
-        ahead=_ahead(settings.limits),
+        LocalTurns(store.alive, _ahead(settings.limits)),
         interrupted=settings.interrupted_tasks,
     )
     return Services(

@@ -87,6 +87,14 @@ class LocalQueue:
             self._changed.notify()
         return job
 
+    def follow(self, job_id: str) -> Job:
+        """See JobQueue."""
+        with self._changed:
+            job = self._find(job_id)
+        if job is None:
+            raise UnknownJob(f"There is no job {job_id[:100]!r} that has not ended.")
+        return job
+
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
         with self._changed:

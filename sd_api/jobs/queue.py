@@ -24,6 +24,13 @@ class JobQueue(Protocol):
             ServerStopping: the server is shutting down.
         """
 
+    def follow(self, job_id: str) -> Job:
+        """The job of that id, for who did not submit it.
+
+        Raises:
+            UnknownJob: there is none, or none any more.
+        """
+
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """End a job now: a waiting one leaves the queue, a running one stops at its next step.
 

@@ -20,6 +20,7 @@ from sd_api.tasks.journal import Journal
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
+from sd_api.tasks.turns import LocalTurns
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ def start(tmp_path: Path, engine: Driven, tmp_model: Path) -> Iterator[StartTask
         announcements.listen("user:a", events.append)
         journal = Journal(store, announcements)
         requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
-        runner = TaskRunner(queue, store, blobs, journal, announcements, requests, ahead=ahead, interrupted=interrupted)
+        turns = LocalTurns(store.alive, ahead)
+        runner = TaskRunner(queue, store, blobs, journal, announcements, requests, turns, interrupted=interrupted)
         tasks = TaskService(queue, store, blobs, journal, requests, runner, settings.limits)
         started.append(Server(queue, store, blobs, runner, tasks, events, database))
         if prepare is not None:
