@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from sd_api.errors import (
-    JobIdTaken,
-    QueueFull,
-    ServerStopping,
-    StoreUnavailable,
-    UnknownJob,
-    generation_failure,
-)
+from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
@@ -138,18 +131,18 @@ class TaskRunner:
         """Have tasks run that were left by a process that has ended; those that run still are followed."""
         while tasks:
             task = tasks[0]
-            job = self._job_of(task) if task.state == "started" else None
-            if job is not None:
-                self._watch(_Fed(task, started=True), job)
+            if task.state == "started" and self._runs_still(task):
+                self._begin(task)
             elif task.state != "started" or self._may_run_again(task):
                 self._turns.add(task)
             tasks.popleft()
 
-    def _job_of(self, task: Task) -> Job | None:
+    def _runs_still(self, task: Task) -> bool:
         try:
-            return self._jobs.follow(task.id)
+            self._jobs.job(task.id)
         except UnknownJob:
-            return None
+            return False
+        return True
 
     def _may_run_again(self, task: Task) -> bool:
         """Whether an interrupted task shall run again."""
@@ -165,35 +158,30 @@ class TaskRunner:
     def _feed(self) -> None:
         """Give tasks to the queue while there is room."""
         while not self._stopping and (task := self._turns.next(len(self._fed))) is not None:
-            try:
-                self._submit(task)
-            except (QueueFull, StoreUnavailable):
-                raise
-            except ServerStopping:
-                self._stopping = True
-                return
-            except Exception as error:
-                self._fail(task, error)
+            self._begin(task)
             self._turns.take()
+
+    def _begin(self, task: Task) -> None:
+        try:
+            self._submit(task)
+        except (QueueFull, StoreUnavailable):
+            raise
+        except ServerStopping:
+            self._stopping = True
+        except Exception as error:
+            self._fail(task, error)
 
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in ALIVE:
             return
         request = self._requests.make(task.owner, parse_parameters(task.parameters))
-        try:
-            job = self._jobs.submit(request, job_id=task.id, client=task.owner)
-        except JobIdTaken:
-            # By a process that has ended since.
-            job = self._jobs.follow(task.id)
-        self._watch(_Fed(task), job)
-        # Its owner may have cancelled it meanwhile.
-        self._inbox.put(partial(self._stop_if_ended, task))
-
-    def _watch(self, fed: _Fed, job: Job) -> None:
-        self._fed[job.id] = fed
+        # There may be a job of it already, by a process that has ended since.
+        job = self._jobs.submit(request, job_id=task.id, client=task.owner, rejoin=True)
+        self._fed[task.id] = _Fed(task, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
-        # It may have begun, or even ended, before anybody listened.
+        # It may have begun, or even ended, before anybody listened; and its owner may have cancelled it meanwhile.
         self._inbox.put(partial(self._follow, job))
+        self._inbox.put(partial(self._stop_if_ended, task))
 
     def _stop_if_ended(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in ALIVE:
