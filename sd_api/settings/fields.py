@@ -123,6 +123,12 @@ def _redis_url(value: object) -> object:
     return value
 
 
+def _blobs_place(text: str) -> str:
+    if text != "redis" and not re.match(r"[a-z][a-z0-9+.-]*://.", text) and not os.path.isabs(text):
+        raise ValueError("it should be redis, the absolute path of a folder, or a URL such as s3://bucket/folder")
+    return text
+
+
 def _switch(value: object) -> object:
     # As environment variables, these are on with any text but the empty one.
     return value != "" if isinstance(value, str) else value
@@ -201,6 +207,7 @@ HubId = Annotated[
     str,
     _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
-# With its password, so it is kept out of messages.
+# With its password, so it is kept out of messages; the next may have one, too.
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
+BlobsPlace = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_blobs_place)]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]

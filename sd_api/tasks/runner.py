@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -134,7 +134,7 @@ class TaskRunner:
             if task.state == "started" and self._runs_still(task):
                 self._begin(task)
             elif task.state != "started" or self._may_run_again(task):
-                self._turns.add(task)
+                self._turns.add(replace(task, state="pending"))
             tasks.popleft()
 
     def _runs_still(self, task: Task) -> bool:

@@ -1,17 +1,18 @@
 """Each way to keep things, one after the other, over the real thing."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from redis_server import RedisServer
-from stores import Stores, redis_stores, sql_stores
+from stores import OpenAgain, opened
 
-from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore, TaskStore, UserStore
+from sd_api.stores import Stores
 
-LIMITS = Limits(max_blob_bytes_per_user=100)
+LIMITS = {"max_blob_bytes_per_user": 100, "max_queued_requests_per_client": 2}
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +23,31 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture
-def empty_redis(redis_server: RedisServer) -> RedisServer:
+def redis_url(redis_server: RedisServer) -> str:
+    """Of a Redis with nothing in it."""
     with redis_server.client() as client:
         client.flushall()
-    return redis_server
+    return redis_server.url
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
-    if request.param == "sqlite":
-        made = sql_stores(tmp_path, LIMITS)
-    else:
-        made = redis_stores(request.getfixturevalue("empty_redis"), LIMITS)
-    with made as stores:
-        yield stores
+def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenAgain]:
+    """Open what is kept, after whoever did so before has ended."""
+    settings: dict[str, object] = {"data": tmp_path}
+    if request.param == "redis":
+        settings = {"cluster": {"redis_url": request.getfixturevalue("redis_url")}}
+    with ExitStack() as stack:
+
+        def open_again() -> Stores:
+            stack.close()
+            return stack.enter_context(opened(limits=LIMITS, **settings))
+
+        yield open_again
+
+
+@pytest.fixture
+def stores(open_again: OpenAgain) -> Stores:
+    return open_again()
 
 
 @pytest.fixture
@@ -50,11 +62,10 @@ def tasks(stores: Stores) -> TaskStore:
 
 @pytest.fixture(params=["sqlite", "redis", "redis and a folder", "redis and a remote store"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
-    places = {"redis": "redis", "redis and a folder": str(tmp_path / "shared")}
-    places["redis and a remote store"] = f"memory://{uuid4().hex}"
-    if request.param == "sqlite":
-        made = sql_stores(tmp_path, LIMITS)
-    else:
-        made = redis_stores(request.getfixturevalue("empty_redis"), LIMITS, places[request.param])
-    with made as stores:
+    settings: dict[str, object] = {"data": tmp_path}
+    if request.param != "sqlite":
+        places = {"redis": "redis", "redis and a folder": str(tmp_path / "shared")}
+        place = places.get(request.param, f"memory://{uuid4().hex}")
+        settings = {"cluster": {"redis_url": request.getfixturevalue("redis_url"), "blobs": place}}
+    with opened(limits=LIMITS, **settings) as stores:
         yield stores.blobs

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kept_tasks import make_task
-from stores import Stores
 
 from sd_api.storage.protocols import Event
+from sd_api.stores import Stores
 from sd_api.tasks.journal import Journal
 
 

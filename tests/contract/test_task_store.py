@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kept_tasks import make_task, said
-from stores import Stores
 
 from sd_api.errors import UnknownBlob, UnknownTask
 from sd_api.storage.protocols import TaskStore
+from sd_api.stores import Stores
 
 
 def test_a_task_is_its_owners_alone(tasks: TaskStore) -> None:

@@ -26,6 +26,9 @@ ATTENTION = 0.1
 # Seconds between signs of life, and without any after which the connection counts as broken.
 HEARTBEAT, SILENCE = 5.0, 15.0
 
+# Seconds that the end of this may take.
+PATIENCE = 1.0
+
 # Seconds between two attempts to connect.
 PAUSE = 0.2
 
@@ -58,10 +61,11 @@ class RedisAnnouncements:
         self._last = self._last_kept()
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """End; ``timeout`` is how many seconds are waited for that."""
+    def stop(self) -> None:
+        """End, soon."""
         self._stopping.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
 
     def listen(self, owner: str, listener: EventListener) -> Callable[[], None]:
         """See Announcements."""
