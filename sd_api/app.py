@@ -2,7 +2,6 @@
 
 from flask import Flask
 
-from sd_api.jobs.kept import KeptOutcomes
 from sd_api.settings import Settings
 from sd_api.web import access, health, studio
 from sd_api.web.bearer import token_check
@@ -34,10 +33,9 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.before_request(refuse_while_stopping)
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, settings.limits)
-    kept = KeptOutcomes()
     plugins = [
-        plugin.make_blueprint(settings, services.queue, kept),
-        jobs.make_blueprint(services.queue, kept),
+        plugin.make_blueprint(settings, services.queue, services.outcomes),
+        jobs.make_blueprint(services.queue, services.outcomes),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
         access.make_blueprint(settings),

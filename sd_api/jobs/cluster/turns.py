@@ -5,6 +5,7 @@ there is something to ask for: a turn is taken within a millisecond or two, and 
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,9 @@ ACTOR = "take_turn"
 
 # Seconds that an idle worker waits before it asks all the same; this is also how often it gives a sign of life.
 LONGEST_WAIT = 1.0
+
+# Seconds in which a consumer notices that Dramatiq has stopped.
+STOPPING_PAUSE = 0.02
 
 # Of a million commands, so many look for what dead workers held; each worker gives about two a second.
 MAINTENANCE_CHANCE = 100_000
@@ -72,11 +76,11 @@ class TurnBroker(RedisBroker):
             pipeline.expire(bell, 2)
             pipeline.execute()
 
-    def wake_own(self) -> None:
-        """Have this process's worker look up, because it shall stop."""
-        self.wake(self._worker)
+    def stop_waiting(self) -> None:
+        """Have this process's worker wait for nothing more, because it shall stop."""
         for consumer in self._consumers:
-            consumer.look_up()
+            consumer.stop_waiting()
+        self.wake(self._worker)
 
     def consume(
         self,
@@ -107,6 +111,7 @@ class _WokenConsumer(dramatiq.Consumer):
         self._bells = bells
         self._before_waiting = before_waiting
         self._done = threading.Event()
+        self._stopping = False
 
     def ack(self, message: Any) -> None:
         self._consumer.ack(message)
@@ -122,10 +127,14 @@ class _WokenConsumer(dramatiq.Consumer):
     def close(self) -> None:
         self._consumer.close()
 
-    def look_up(self) -> None:
+    def stop_waiting(self) -> None:
+        self._stopping = True
         self._done.set()
 
     def __next__(self) -> Any:
+        if self._stopping:
+            time.sleep(STOPPING_PAUSE)
+            return None
         if self._consumer.outstanding_message_count >= self._prefetch:
             self._done.wait(LONGEST_WAIT)
             self._done.clear()

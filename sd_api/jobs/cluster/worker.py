@@ -107,7 +107,7 @@ class ClusterWorker:
                 if self._reports.give_back(job.claim):
                     self._broker.give_turn()
             self._reports.leave(self.id)
-            self._broker.wake_own()
+            self._broker.stop_waiting()
         except redis.RedisError as error:
             log.warning("The others find out by themselves that this worker has stopped: %s", error)
 
