@@ -9,7 +9,7 @@ from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, install_guards
 from sd_api.web.openapi import register_openapi
-from sd_api.web.plugin import jobs, models
+from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
@@ -38,6 +38,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         jobs.make_blueprint(services.queue, services.outcomes),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
+        workers.make_blueprint(services.queue),
         access.make_blueprint(settings),
     ]
     for blueprint in plugins:

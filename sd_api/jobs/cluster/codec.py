@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
+from pydantic import TypeAdapter
 
 from sd_api import errors
 from sd_api.errors import GenerationFailed, InvalidField, ServerError
-from sd_api.generation.engine import EngineStatus, ModelAbilities, ModelMemory, Progress
+from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.workers import WorkerStatus
@@ -22,6 +23,7 @@ Fields = dict[str, str | bytes | int | float]
 Read = Mapping[str, bytes | None]
 """What was found in them."""
 
+_WORKER = TypeAdapter(WorkerStatus)
 _IMAGES = {"init_image": "image", "mask_image": "mask"}
 
 
@@ -101,15 +103,8 @@ def worker_text(worker: WorkerStatus) -> str:
 def read_worker(text: bytes | str) -> WorkerStatus:
     """What ``worker_text`` has written."""
     plain = json.loads(text)
-    return WorkerStatus(**{**plain, "jobs": tuple(plain["jobs"]), "engine": _engine_status(plain["engine"])})
-
-
-def _engine_status(plain: dict[str, Any]) -> EngineStatus:
-    models = tuple(ModelMemory(**model) for model in plain.pop("models"))
-    abilities = {
-        name: ModelAbilities(**{**told, "modes": tuple(told["modes"])}) for name, told in plain.pop("abilities")
-    }
-    return EngineStatus(**plain, models=models, abilities=abilities)
+    plain["engine"]["abilities"] = dict(plain["engine"]["abilities"])
+    return _WORKER.validate_python(plain)
 
 
 def _png(image: Image.Image) -> bytes:
