@@ -100,7 +100,7 @@ def _open_shared(settings: Settings, cluster: Cluster) -> Stores:
         announcements = RedisAnnouncements(client, subscriber, tasks)
         opened.callback(announcements.stop)
         attempts = RedisStorage(
-            "redis://", connection_pool=client.connection_pool, key_prefix="sd:attempts", wrap_exceptions=True
+            "redis://", connection_pool=client.connection_pool, key_prefix="sd:store:attempts", wrap_exceptions=True
         )
         return Stores(
             users=RedisUsers(client),

@@ -6,17 +6,20 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.tokens import Tokens
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
+from sd_api.jobs.kept import KeptOutcomes, Outcomes
 from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
-from sd_api.settings import Settings
+from sd_api.settings import Cluster, Settings
 from sd_api.storage.images import SECONDS_OF_A_DAY
 from sd_api.storage.protocols import BlobStore
 from sd_api.storage.sweeper import Sweeper
@@ -27,6 +30,9 @@ from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
+if TYPE_CHECKING:
+    from sd_api.jobs.cluster.worker import ClusterWorker
+
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +40,8 @@ log = logging.getLogger(__name__)
 class Services:
     """What the dialects work with, and what works in the background."""
 
-    queue: LocalQueue
+    queue: JobQueue
+    outcomes: Outcomes
     failures: RecentFailures
     accounts: Accounts
     blobs: BlobStore
@@ -58,7 +65,7 @@ class Services:
             timeout: seconds to wait for each thread.
 
         Returns:
-            Whether the engine's thread has ended.
+            Whether the queue's thread has ended.
         """
         ended = self.queue.stop(timeout)
         self.runner.stop(timeout)
@@ -77,14 +84,8 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     Raises:
         ConfigurationError: what outlives the process cannot be kept.
     """
-    label = parse_source(settings.model).label
     failures = RecentFailures()
-    queue = LocalQueue(
-        make_engine=make_engine or (lambda: build_engine(settings)),
-        loading=EngineStatus("loading", label),
-        limits=settings.limits,
-        listeners=(TerminalProgress(label), failures),
-    )
+    queue, outcomes = _build_queue(settings, failures, make_engine)
     stores = open_stores(settings)
     tasks, blobs, announcements = stores.tasks, stores.blobs, stores.announcements
     journal = Journal(tasks, announcements)
@@ -101,6 +102,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     )
     return Services(
         queue=queue,
+        outcomes=outcomes,
         failures=failures,
         accounts=_build_accounts(settings, stores),
         blobs=blobs,
@@ -109,6 +111,48 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         runner=runner,
         sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
         stores=stores,
+    )
+
+
+def _build_queue(
+    settings: Settings, failures: RecentFailures, make_engine: Callable[[], Engine] | None
+) -> tuple[JobQueue, Outcomes]:
+    label = parse_source(settings.model).label
+    loading = EngineStatus("loading", label)
+    if settings.cluster is not None:
+        # Imported here, because one process needs none of it.
+        from sd_api.jobs.cluster.queue import ClusterQueue
+
+        queue = ClusterQueue(settings.cluster, loading, settings.limits, listeners=(failures,))
+        return queue, queue
+    local = LocalQueue(
+        make_engine=make_engine or (lambda: build_engine(settings)),
+        loading=loading,
+        limits=settings.limits,
+        listeners=(TerminalProgress(label), failures),
+    )
+    return local, KeptOutcomes()
+
+
+def build_worker(
+    settings: Settings, cluster: Cluster, make_engine: Callable[[], Engine] | None = None
+) -> "ClusterWorker":
+    """Make a worker; ``start`` sets it going.
+
+    Args:
+        settings: the configuration.
+        cluster: its part about the cluster.
+        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+    """
+    from sd_api.jobs.cluster.worker import ClusterWorker
+
+    label = parse_source(settings.model).label
+    return ClusterWorker(
+        cluster,
+        make_engine=make_engine or (lambda: build_engine(settings)),
+        loading=EngineStatus("loading", label),
+        limits=settings.limits,
+        listeners=(TerminalProgress(label),),
     )
 
 

@@ -107,7 +107,7 @@ def test_nothing_is_left_of_what_is_forgotten(open_stores: OpenStores, redis_ser
     assert stores.tasks.forget_ended(4e9) == 250
     with redis_server.client() as client:
         # The numbers go on; and this process's connection is no key.
-        assert set(client.keys("*")) == {b"sd:numbers", b"sd:secret_key"}
+        assert set(client.keys("*")) == {b"sd:store:numbers", b"sd:store:secret_key"}
 
 
 def test_contents_that_nobody_lists_are_swept(
@@ -124,7 +124,7 @@ def test_contents_that_nobody_lists_are_swept(
             stores.blobs.read(stray)
     assert len(list(shared.glob("??/*"))) == 1
     with redis_server.client() as client:
-        assert len(client.keys("sd:content:*")) == 1
+        assert len(client.keys("sd:store:content:*")) == 1
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class RedisBlobs:
     @redis_faults_as_ours()
     def blob(self, owner: str, blob_id: str) -> Blob:
         """See BlobStore."""
-        found = self._client.hget(f"sd:blob:{blob_id}", "blob")
+        found = self._client.hget(f"sd:store:blob:{blob_id}", "blob")
         blob = None if found is None else Blob(**json.loads(found))
         if blob is None or blob.owner != owner or blob.expires <= time.time():
             raise unknown(blob_id)

@@ -41,12 +41,12 @@ class RedisContents:
     @redis_faults_as_ours()
     def write(self, name: str, content: bytes) -> None:
         """See Contents."""
-        self._client.set(f"sd:content:{name}", content)
+        self._client.set(f"sd:store:content:{name}", content)
 
     @redis_faults_as_ours()
     def read(self, name: str) -> bytes:
         """See Contents."""
-        content = self._client.get(f"sd:content:{name}")
+        content = self._client.get(f"sd:store:content:{name}")
         if content is None:
             raise FileNotFoundError(name)
         return content
@@ -54,7 +54,7 @@ class RedisContents:
     @redis_faults_as_ours()
     def remove(self, name: str) -> None:
         """See Contents."""
-        self._client.unlink(f"sd:content:{name}")
+        self._client.unlink(f"sd:store:content:{name}")
 
 
 class RemoteContents:

@@ -58,7 +58,7 @@ class RedisTasks:
     @redis_faults_as_ours()
     def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
         """See TaskStore."""
-        found = self._client.xrange(f"sd:events:{owner}", min=f"{event_id + 1}-0", count=limit)
+        found = self._client.xrange(f"sd:store:events:{owner}", min=f"{event_id + 1}-0", count=limit)
         return [
             Event(int(key.partition(b"-")[0]), fields[b"task"].decode(), owner, json.loads(fields[b"content"]))
             for key, fields in found
@@ -67,7 +67,7 @@ class RedisTasks:
     @redis_faults_as_ours()
     def count_pending(self, owner: str) -> int:
         """See TaskStore."""
-        return int(self._client.scard(f"sd:pending:{owner}"))
+        return int(self._client.scard(f"sd:store:pending:{owner}"))
 
     @redis_faults_as_ours()
     def count_starts(self, task: Task) -> int:
@@ -95,4 +95,4 @@ def _read_event(task: Task, fields: Sequence[bytes | None]) -> Event:
 
 
 def _key(task_id: str) -> str:
-    return f"sd:task:{task_id}"
+    return f"sd:store:task:{task_id}"

@@ -38,11 +38,11 @@ def shared_secret(client: "redis.Redis[bytes]", value: str) -> str:
         client: where it is kept.
         value: what it is from now on, if there is none yet.
     """
-    client.set("sd:secret_key", value, nx=True)
-    kept = client.get("sd:secret_key")
+    client.set("sd:store:secret_key", value, nx=True)
+    kept = client.get("sd:store:secret_key")
     assert kept is not None  # noqa: S101 - nobody deletes it
     return kept.decode()
 
 
 def _key(name: str) -> str:
-    return f"sd:user:{name}"
+    return f"sd:store:user:{name}"

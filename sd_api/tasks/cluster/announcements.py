@@ -17,8 +17,8 @@ from sd_api.tasks.events import events_after
 log = logging.getLogger(__name__)
 
 # All events that are kept, which Redis tells of when it keeps them; and the progress of one owner's tasks.
-EVENTS = "sd:events"
-PROGRESS = "sd:progress:"
+EVENTS = "sd:store:events"
+PROGRESS = "sd:store:progress:"
 
 # Seconds after which who has begun to listen hears of progress, at most.
 ATTENTION = 0.1
@@ -88,7 +88,7 @@ class RedisAnnouncements:
 
     @redis_faults_as_ours()
     def _last_kept(self) -> int:
-        return int(self._client.hget("sd:numbers", "event") or 0)
+        return int(self._client.hget("sd:store:numbers", "event") or 0)
 
     def _work(self) -> None:
         while not self._stopping.is_set():
