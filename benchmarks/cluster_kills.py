@@ -7,6 +7,7 @@ supervisor does. At last every job is asked for. The last line is JSON.
     python benchmarks/cluster_kills.py
 """
 
+import itertools
 import json
 import queue
 import random
@@ -60,7 +61,7 @@ class Watcher:
         longest = 0.0
         for told in self.told.values():
             times = [when for when, _ in told]
-            longest = max([longest, *(after - before for before, after in zip(times, times[1:], strict=False))])
+            longest = max([longest, *(after - before for before, after in itertools.pairwise(times))])
         return longest
 
     def begun_again(self) -> int:
