@@ -125,6 +125,7 @@ class Trial:
         while any(client.is_alive() for client in clients) or len(self._ended()) < jobs:
             assert time.monotonic() < started + PATIENCE, self.kills
             kill(self)
+            time.sleep(0.1)
         for client in clients:
             client.join()
         elapsed = time.monotonic() - started
@@ -142,7 +143,7 @@ class Trial:
             "wrong_pictures": sum(not self._right_pictures(name) for name, at in states.items() if at == "finished"),
             "begun_again": self._watcher.begun_again(),
             "longest_delay": self._watcher.longest_silence(),
-            "longest_acknowledgement": max(self._acknowledged.values()),
+            "longest_refusal": max(self._acknowledged.values()),
         }
 
     def kill(self, kind: str) -> None:
