@@ -198,7 +198,9 @@ class TaskRunner:
         if fed is None:
             return
         status = job.status()
-        if status.started is not None and not fed.started:
+        # Where it ran elsewhere, its end may be the first that is heard of it.
+        begun = status.started is not None or status.state == "finished"
+        if begun and not fed.started:
             if not self._journal.record(fed.task, "started"):
                 self._cancel(fed.task)
             fed.started = True
