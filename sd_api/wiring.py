@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sd_api.accounts.accounts import Accounts
@@ -134,6 +135,7 @@ def _build_queue(
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
     if settings.cluster is not None:
+        _require_libraries_of_a_cluster()
         # Imported here, because one process needs none of it.
         from sd_api.jobs.cluster.queue import ClusterQueue
 
@@ -157,7 +159,11 @@ def build_worker(
         settings: the configuration.
         cluster: its part about the cluster.
         make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+
+    Raises:
+        ConfigurationError: the libraries for it are not installed.
     """
+    _require_libraries_of_a_cluster()
     from sd_api.jobs.cluster.worker import ClusterWorker
 
     label = parse_source(settings.model).label
@@ -168,6 +174,14 @@ def build_worker(
         limits=settings.limits,
         listeners=(TerminalProgress(label),),
     )
+
+
+def _require_libraries_of_a_cluster() -> None:
+    missing = [name for name in ("redis", "dramatiq") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
+        )
 
 
 def _ahead(limits: Limits) -> int:
