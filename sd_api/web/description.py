@@ -11,6 +11,8 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 PNG = "image/png"
+# Bytes of any kind. Generated clients know this type, and many of them no type of an image.
+OCTETS = "application/octet-stream"
 
 # Either of the two ways to say the same: a token, or a form to get one with.
 TOKEN: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
@@ -31,21 +33,26 @@ def media(shape: Shape, example: Any = None) -> MediaType:
     return MediaType(schema=schema, example=example)
 
 
-def answer(text: str, shape: Shape | None = None, *, kind: str = JSON, example: Any = None) -> Response:
+def answer(text: str, shape: Shape | None = None, *, kinds: Sequence[str] = (JSON,), example: Any = None) -> Response:
     """One answer.
 
     Args:
         text: when it comes.
         shape: of its body; None is for an answer without one.
-        kind: its content type.
+        kinds: the content types that it may have.
         example: of its body.
     """
-    return Response(description=text, content=None if shape is None else {kind: media(shape, example)})
+    content = None if shape is None else {kind: media(shape, example) for kind in kinds}
+    return Response(description=text, content=content)
 
 
-def body(kinds: Sequence[str], shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
-    """What is sent, in any of several content types."""
-    return RequestBody(required=required, content={kind: media(shape, example) for kind in kinds})
+def body(kind: str, shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
+    """What is sent.
+
+    One content type, though most endpoints take several: of an operation with two, generated clients send either both
+    at once or nothing that can be read.
+    """
+    return RequestBody(required=required, content={kind: media(shape, example)})
 
 
 def operation(

@@ -27,6 +27,22 @@ def test_a_png_comes_back_to_the_last_byte(ann: TaskClient) -> None:
     assert answer.headers["Cache-Control"].startswith("private")
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "image/png"),
+        ("image/webp,image/*;q=0.8", "image/png"),
+        ("text/html", "image/png"),
+        ("application/octet-stream", "application/octet-stream"),
+    ],
+)
+def test_the_client_chooses_what_the_type_is_called(ann: TaskClient, accept: str, kind: str) -> None:
+    content = png(photograph(40, 30))
+    answer = ann.call("GET", f"/blob/{ann.upload(content)}", headers={"Accept": accept})
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, content, kind)
+    assert "Accept" in answer.headers["Vary"]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_other_formats_come_back_as_png(ann: TaskClient, kind: str) -> None:
     answer = ann.call("GET", f"/blob/{ann.upload(encoded(photograph(40, 30), kind))}")

@@ -9,7 +9,7 @@ from sd_api.generation.engine import Phase
 from sd_api.generation.request import Mode
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
-from sd_api.web.description import FORM, MULTIPART, TOKEN, answer, body, in_path, in_query, operation
+from sd_api.web.description import FORM, TOKEN, answer, body, in_path, in_query, operation
 from sd_api.web.plugin.forms import ImageToImageForm, MaskingForm, TextToImageForm
 
 # Without a token, unless require_token is set.
@@ -206,7 +206,6 @@ def _made() -> dict[int, Response]:
 def describe() -> dict[str, PathItem]:
     """The paths of this dialect."""
     read = _failures(401, 403, 500, 503)
-    forms = [FORM, MULTIPART]
     text = {"prompt": "a dog on a blue background", "num_inference_steps": 20, "seed": 42}
     image = text | {"init_image": "iVBORw0KGgo…", "strength": 0.7}
     job = in_path("job_id", "which job")
@@ -255,12 +254,12 @@ def describe() -> dict[str, PathItem]:
         ),
         "/txt2img": PathItem(
             post=operation(
-                "txt2img", TAG, "Text to image", _made(), sent=body(forms, TextToImageForm, text), security=SECURITY
+                "txt2img", TAG, "Text to image", _made(), sent=body(FORM, TextToImageForm, text), security=SECURITY
             )
         ),
         "/img2img": PathItem(
             post=operation(
-                "img2img", TAG, "Image to image", _made(), sent=body(forms, ImageToImageForm, image), security=SECURITY
+                "img2img", TAG, "Image to image", _made(), sent=body(FORM, ImageToImageForm, image), security=SECURITY
             )
         ),
         "/masking": PathItem(
@@ -269,7 +268,7 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "Replace what a mask shows in white",
                 _made(),
-                sent=body(forms, MaskingForm, image | {"mask_image": "iVBORw0KGgo…"}),
+                sent=body(FORM, MaskingForm, image | {"mask_image": "iVBORw0KGgo…"}),
                 security=SECURITY,
             )
         ),
@@ -279,7 +278,7 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "Any of the three with a custom model: masking with mask_image, image to image with init_image alone",
                 {**_made(), **_failures(404)},
-                sent=body(forms, TextToImageForm, text),
+                sent=body(FORM, TextToImageForm, text),
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are")],
                 security=SECURITY,
             )

@@ -11,7 +11,7 @@ from sd_api.storage.protocols import Blob, BlobStore
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.bodies import Unprocessable
 
-PNG = "image/png"
+PNG, OCTETS = "image/png", "application/octet-stream"
 
 
 class UnsupportedMedia(RequestError):
@@ -56,7 +56,9 @@ class BlobEndpoints:
         """An image as PNG, whole or the part that a ``Range`` header asks for."""
         blob = self._blobs.blob(self._owner(), blob_id)
         # In one piece, so that a client that reads slowly does not hold a thread.
-        response = Response(self._png(blob), mimetype=PNG)
+        kind = request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG)
+        response = Response(self._png(blob), mimetype=kind)
+        response.vary.add("Accept")
         response.set_etag(blob.sha256)
         response.cache_control.private = True
         # What has an id never changes.

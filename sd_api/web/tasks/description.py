@@ -1,6 +1,6 @@
 """The task server's endpoints for OpenAPI."""
 
-from openapi_pydantic import PathItem, RequestBody, Response, Schema
+from openapi_pydantic import PathItem, Response, Schema
 
 from sd_api.tasks.parameters import Img2ImgParams, InpaintParams, Txt2ImgParams
 from sd_api.web.description import (
@@ -8,13 +8,13 @@ from sd_api.web.description import (
     FORM,
     JSON,
     MULTIPART,
+    OCTETS,
     PNG,
     TOKEN,
     answer,
     body,
     in_path,
     in_query,
-    media,
     operation,
 )
 from sd_api.web.tasks.bodies import Credentials, Page, Password
@@ -82,15 +82,19 @@ def describe() -> dict[str, PathItem]:
 
 def _accounts() -> dict[str, PathItem]:
     credentials = {"username": "ann", "password": "correct horse battery staple"}
-    whole = body([FORM, JSON], Credentials, credentials)
-    password = body([FORM, JSON], Password, {"password": credentials["password"]})
+    whole = body(FORM, Credentials, credentials)
+    password = body(FORM, Password, {"password": credentials["password"]})
     name = in_path("username", "who")
     user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
     return {
         "/user": PathItem(
             post=operation(
-                "sign_up", ACCOUNTS, "Become a user (ENABLE_SIGNUP)", {**user, **_unprocessable()}, sent=whole
+                "sign_up",
+                ACCOUNTS,
+                "Become a user (ENABLE_SIGNUP). Here and below, JSON will do as well as a form",
+                {**user, **_unprocessable()},
+                sent=whole,
             )
         ),
         "/user/{username}": PathItem(
@@ -138,7 +142,7 @@ def _tasks() -> dict[str, PathItem]:
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
                 {200: answer("the task's id", _ID), **_failures(401, 413, 429), **_unprocessable()},
-                sent=body([JSON], _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
+                sent=body(JSON, _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
                 security=TOKEN,
             )
         ),
@@ -178,15 +182,15 @@ def _blobs() -> dict[str, PathItem]:
     form = Schema.model_validate(
         {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
     )
-    file = answer("the image", BINARY, kind=PNG)
+    kinds = [PNG, OCTETS]
     return {
         "/blob": PathItem(
             post=operation(
                 "upload_blob",
                 BLOBS,
-                "Send an image, in a form or as it is, with its own content type",
+                "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
                 {200: answer("the image's id", _ID), **_failures(400, 401, 413, 415), **_unprocessable()},
-                sent=RequestBody(required=True, content={MULTIPART: media(form), "image/*": media(BINARY)}),
+                sent=body(MULTIPART, form),
                 security=TOKEN,
             )
         ),
@@ -194,10 +198,10 @@ def _blobs() -> dict[str, PathItem]:
             get=operation(
                 "download_blob",
                 BLOBS,
-                "An image as PNG, whole or the part that a Range header asks for",
+                "An image as PNG, whole or the part that a Range header asks for. Accept chooses what the type is called",
                 {
-                    200: file,
-                    206: answer("a part of it", BINARY, kind=PNG),
+                    200: answer("the image", BINARY, kinds=kinds),
+                    206: answer("a part of it", BINARY, kinds=kinds),
                     304: answer("the one that If-None-Match names"),
                     416: answer("it has no such part", Detail),
                     **_failures(401, 404),
