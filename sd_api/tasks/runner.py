@@ -12,9 +12,10 @@ from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
-from sd_api.tasks.announcements import Announcements
+from sd_api.tasks.announcements import Announcements, previews_of
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.previews import preview_id
 from sd_api.tasks.requests import RequestMaker
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,17 @@ class _Pending:
 
 @dataclass
 class _Fed:
-    """A task that is in the queue, and whether its start has been recorded."""
+    """A task that is in the queue.
+
+    Attributes:
+        task: which one.
+        started: whether its start has been recorded.
+        preview: the last one that was told of.
+    """
 
     task: Task
     started: bool = False
+    preview: bytes | None = None
 
 
 class TaskRunner:
@@ -185,12 +193,26 @@ class TaskRunner:
             del self._fed[job.id]
             self._end(fed.task, job)
         elif status.progress is not None and self._announcements.anybody(fed.task.owner):
-            self._announcements.announce(Event(None, fed.task.id, fed.task.owner, self._progress(job.id)))
+            self._tell_progress(fed)
 
-    def _progress(self, job_id: str) -> dict[str, Any]:
-        status = self._jobs.job(job_id)
-        progress = {} if status.progress is None else status.progress.told()
-        return {"event_type": "progress", **progress, "seconds_left": status.seconds_left}
+    def _tell_progress(self, fed: _Fed) -> None:
+        task, lookers = fed.task, previews_of(fed.task.owner)
+        looked_at = self._announcements.anybody(lookers)
+        status = self._jobs.job(task.id, preview=looked_at)
+        if status.progress is None:
+            return
+        content: dict[str, Any] = {
+            "event_type": "progress",
+            **status.progress.told(),
+            "seconds_left": status.seconds_left,
+        }
+        self._announcements.announce(Event(None, task.id, task.owner, content))
+        if looked_at:
+            # Once for each preview: there are more steps than previews.
+            if status.preview is not None and status.preview != fed.preview:
+                fed.preview = status.preview
+                content = {**content, "preview_blob_id": preview_id(task.id, status.progress.step)}
+            self._announcements.announce(Event(None, task.id, lookers, content))
 
     def _end(self, task: Task, job: Job) -> None:
         try:

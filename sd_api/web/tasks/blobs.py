@@ -8,6 +8,7 @@ from sd_api.imaging.decoding import FORMATS, media_type_of, read_image
 from sd_api.imaging.encoding import encode_png
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob, BlobStore
+from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.bodies import Unprocessable
 
@@ -20,10 +21,10 @@ class UnsupportedMedia(RequestError):
     status = 415
 
 
-def make_blueprint(accounts: Accounts, blobs: BlobStore, limits: Limits) -> Blueprint:
-    """The endpoints over ``blobs``."""
+def make_blueprint(accounts: Accounts, blobs: BlobStore, previews: Previews, limits: Limits) -> Blueprint:
+    """The endpoints over ``blobs``, and over ``previews``, which are fetched like them."""
     blueprint = Blueprint("blobs", __name__)
-    endpoints = BlobEndpoints(accounts, blobs, limits)
+    endpoints = BlobEndpoints(accounts, blobs, previews, limits)
     blueprint.add_url_rule("/blob", view_func=endpoints.upload, methods=["POST"])
     blueprint.add_url_rule("/blob/<blob_id>", view_func=endpoints.download)
     blueprint.add_url_rule("/blob/<blob_id>", view_func=endpoints.remove, methods=["DELETE"])
@@ -33,9 +34,10 @@ def make_blueprint(accounts: Accounts, blobs: BlobStore, limits: Limits) -> Blue
 class BlobEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, accounts: Accounts, blobs: BlobStore, limits: Limits) -> None:
+    def __init__(self, accounts: Accounts, blobs: BlobStore, previews: Previews, limits: Limits) -> None:
         self._accounts = accounts
         self._blobs = blobs
+        self._previews = previews
         self._limits = limits
 
     def upload(self) -> Response:
@@ -54,11 +56,14 @@ class BlobEndpoints:
 
     def download(self, blob_id: str) -> Response:
         """An image as PNG, whole or the part that a ``Range`` header asks for."""
-        blob = self._blobs.blob(self._owner(), blob_id)
-        # In one piece, so that a client that reads slowly does not hold a thread.
-        kind = request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG)
-        response = Response(self._png(blob), mimetype=kind)
-        response.vary.add("Accept")
+        owner = self._owner()
+        preview = self._previews.read(owner, blob_id)
+        if preview is not None:
+            response = _picture(preview)
+            response.cache_control.no_store = True
+            return response
+        blob = self._blobs.blob(owner, blob_id)
+        response = _picture(self._png(blob))
         response.set_etag(blob.sha256)
         response.cache_control.private = True
         # What has an id never changes.
@@ -80,6 +85,13 @@ class BlobEndpoints:
 
     def _owner(self) -> str:
         return identify_caller(self._accounts).owner
+
+
+def _picture(content: bytes) -> Response:
+    # In one piece, so that a client that reads slowly does not hold a thread.
+    response = Response(content, mimetype=request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG))
+    response.vary.add("Accept")
+    return response
 
 
 def _content() -> bytes:

@@ -92,7 +92,7 @@ def _accounts() -> dict[str, PathItem]:
             post=operation(
                 "sign_up",
                 ACCOUNTS,
-                "Become a user (ENABLE_SIGNUP). Here and below, JSON will do as well as a form",
+                "Become a user (ENABLE_SIGNUP)",
                 {**user, **_unprocessable()},
                 sent=whole,
             )
@@ -198,7 +198,7 @@ def _blobs() -> dict[str, PathItem]:
             get=operation(
                 "download_blob",
                 BLOBS,
-                "An image as PNG, whole or the part that a Range header asks for. Accept chooses what the type is called",
+                "An image as PNG, whole or the part that a Range header asks for, called what Accept asks for",
                 {
                     200: answer("the image", BINARY, kinds=kinds),
                     206: answer("a part of it", BINARY, kinds=kinds),
