@@ -33,17 +33,16 @@ def media(shape: Shape, example: Any = None) -> MediaType:
     return MediaType(schema=schema, example=example)
 
 
-def answer(text: str, shape: Shape | None = None, *, kinds: Sequence[str] = (JSON,), example: Any = None) -> Response:
+def answer(text: str, shape: Shape | None = None, *, kind: str = JSON, example: Any = None) -> Response:
     """One answer.
 
     Args:
         text: when it comes.
         shape: of its body; None is for an answer without one.
-        kinds: the content types that it may have.
+        kind: its content type.
         example: of its body.
     """
-    content = None if shape is None else {kind: media(shape, example) for kind in kinds}
-    return Response(description=text, content=content)
+    return Response(description=text, content=None if shape is None else {kind: media(shape, example)})
 
 
 def body(kind: str, shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:

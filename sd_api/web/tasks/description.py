@@ -15,6 +15,7 @@ from sd_api.web.description import (
     body,
     in_path,
     in_query,
+    media,
     operation,
 )
 from sd_api.web.tasks.bodies import Credentials, Page, Password
@@ -66,6 +67,10 @@ def _failures(*statuses: int) -> dict[int, Response]:
 
 def _unprocessable() -> dict[int, Response]:
     return {422: answer("fields are missing, malformed or outside the limits", ValidationFailure)}
+
+
+def _picture(text: str) -> Response:
+    return Response(description=text, content={kind: media(BINARY) for kind in (PNG, OCTETS)})
 
 
 def _union(*names: str, discriminator: str | None = None) -> Schema:
@@ -182,7 +187,6 @@ def _blobs() -> dict[str, PathItem]:
     form = Schema.model_validate(
         {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
     )
-    kinds = [PNG, OCTETS]
     return {
         "/blob": PathItem(
             post=operation(
@@ -200,8 +204,8 @@ def _blobs() -> dict[str, PathItem]:
                 BLOBS,
                 "An image as PNG, whole or the part that a Range header asks for, called what Accept asks for",
                 {
-                    200: answer("the image", BINARY, kinds=kinds),
-                    206: answer("a part of it", BINARY, kinds=kinds),
+                    200: _picture("the image"),
+                    206: _picture("a part of it"),
                     304: answer("the one that If-None-Match names"),
                     416: answer("it has no such part", Detail),
                     **_failures(401, 404),
