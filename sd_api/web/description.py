@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openapi_pydantic import MediaType, Operation, Parameter, RequestBody, Response, Schema
+from openapi_pydantic import Link, MediaType, Operation, Parameter, RequestBody, Response, Schema
 from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
@@ -33,7 +33,14 @@ def media(shape: Shape, example: Any = None) -> MediaType:
     return MediaType(schema=schema, example=example)
 
 
-def answer(text: str, shape: Shape | None = None, *, kind: str = JSON, example: Any = None) -> Response:
+def answer(
+    text: str,
+    shape: Shape | None = None,
+    *,
+    kind: str = JSON,
+    example: Any = None,
+    names: Mapping[str, str] | None = None,
+) -> Response:
     """One answer.
 
     Args:
@@ -41,8 +48,14 @@ def answer(text: str, shape: Shape | None = None, *, kind: str = JSON, example: 
         shape: of its body; None is for an answer without one.
         kind: its content type.
         example: of its body.
+        names: the operations that take the whole body as a parameter, each with that parameter.
     """
-    return Response(description=text, content=None if shape is None else {kind: media(shape, example)})
+    response = Response(description=text, content=None if shape is None else {kind: media(shape, example)})
+    if names is not None:
+        response.links = {
+            name: Link(operationId=name, parameters={field: "$response.body"}) for name, field in names.items()
+        }
+    return response
 
 
 def body(kind: str, shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
@@ -86,15 +99,15 @@ def operation(
     )
 
 
-def in_path(name: str, text: str) -> Parameter:
-    """A part of the path."""
+def in_path(name: str, text: str, pattern: str | None = None) -> Parameter:
+    """A part of the path, and what it must look like."""
     return Parameter.model_validate(
         {
             "name": name,
             "in": "path",
             "required": True,
             "description": text,
-            "schema": {"type": "string", "minLength": 1},
+            "schema": {"type": "string", "minLength": 1} | ({} if pattern is None else {"pattern": pattern}),
         }
     )
 

@@ -94,7 +94,7 @@ class Offer(Success):
 class AccessQuery(BaseModel):
     """Whom to judge."""
 
-    address: str = Field(description="as a client would write it, like http://my-pc:1337")
+    address: str = Field(min_length=1, description="as a client would write it, like http://my-pc:1337")
     origin: str = Field(description="of a web page, like https://studio.example")
 
 
@@ -210,6 +210,9 @@ def describe() -> dict[str, PathItem]:
     image = text | {"init_image": "iVBORw0KGgo…", "strength": 0.7}
     job = in_path("job_id", "which job")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
+    not_ready = Schema.model_validate(
+        {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Health", "Failure")]}
+    )
     one, several = answer("the job", OneJob), answer("the jobs", Jobs)
     return {
         "/ping": PathItem(
@@ -220,7 +223,7 @@ def describe() -> dict[str, PathItem]:
                 "health",
                 TAG,
                 "Whether pictures can be made now, and with what",
-                {200: answer("loading or ready", Health), **read, 503: answer("failed", Health)},
+                {200: answer("loading or ready", Health), **read, 503: answer("failed, or shutting down", not_ready)},
                 security=SECURITY,
             )
         ),

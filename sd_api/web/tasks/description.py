@@ -18,7 +18,7 @@ from sd_api.web.description import (
     media,
     operation,
 )
-from sd_api.web.tasks.bodies import Credentials, Page, Password
+from sd_api.web.tasks.bodies import USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
     Detail,
@@ -60,7 +60,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
         415: "no image of a kind that is known here",
         429: "too often, or too many at once; Retry-After says when to come back",
         500: "a fault of the server; its log explains the id in the message",
-        503: "shutting down, or the model cannot be had",
+        503: "shutting down, the disk is full, or the model cannot be had",
     }
     return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
 
@@ -89,7 +89,7 @@ def _accounts() -> dict[str, PathItem]:
     credentials = {"username": "ann", "password": "correct horse battery staple"}
     whole = body(FORM, Credentials, credentials)
     password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who")
+    name = in_path("username", "who", USERNAME)
     user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
     return {
@@ -140,13 +140,14 @@ def _tasks() -> dict[str, PathItem]:
     example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
     event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
     task = in_path("task_id", "which task")
+    names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
         "/task": PathItem(
             post=operation(
                 "create_task",
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
-                {200: answer("the task's id", _ID), **_failures(401, 413, 429), **_unprocessable()},
+                {200: answer("the task's id", _ID, names=names), **_failures(401, 413, 429), **_unprocessable()},
                 sent=body(JSON, _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
                 security=TOKEN,
             )
@@ -184,6 +185,7 @@ def _tasks() -> dict[str, PathItem]:
 
 def _blobs() -> dict[str, PathItem]:
     blob = in_path("blob_id", "which image")
+    names = dict.fromkeys(("download_blob", "delete_blob"), "blob_id")
     form = Schema.model_validate(
         {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
     )
@@ -193,7 +195,7 @@ def _blobs() -> dict[str, PathItem]:
                 "upload_blob",
                 BLOBS,
                 "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
-                {200: answer("the image's id", _ID), **_failures(400, 401, 413, 415), **_unprocessable()},
+                {200: answer("the image's id", _ID, names=names), **_failures(400, 401, 413, 415), **_unprocessable()},
                 sent=body(MULTIPART, form),
                 security=TOKEN,
             )
