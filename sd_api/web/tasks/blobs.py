@@ -1,5 +1,7 @@
 """The endpoints for images: up, down and away."""
 
+import time
+
 from flask import Blueprint, Response, jsonify, request
 
 from sd_api.accounts.accounts import Accounts
@@ -67,7 +69,7 @@ class BlobEndpoints:
         response.set_etag(blob.sha256)
         response.cache_control.private = True
         # What has an id never changes.
-        response.cache_control.max_age = max(0, int(blob.expires - blob.created))
+        response.cache_control.max_age = max(0, int(blob.expires - time.time()))
         response.cache_control.immutable = True
         response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
         return response
@@ -90,7 +92,9 @@ class BlobEndpoints:
 def _picture(content: bytes) -> Response:
     # In one piece, so that a client that reads slowly does not hold a thread.
     response = Response(content, mimetype=request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG))
-    response.vary.add("Accept")
+    response.vary.update(("Accept", "Authorization"))
+    # Whoever sent it, a browser shall take it for nothing but what it is called.
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
