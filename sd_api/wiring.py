@@ -6,11 +6,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.tokens import Tokens
+from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.kept import KeptOutcomes, Outcomes
@@ -26,6 +28,7 @@ from sd_api.storage.sweeper import Sweeper
 from sd_api.stores import Stores, open_stores
 from sd_api.tasks.events import EventSource
 from sd_api.tasks.journal import Journal
+from sd_api.tasks.previews import Previews
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
@@ -47,6 +50,7 @@ class Services:
     blobs: BlobStore
     tasks: TaskService
     events: EventSource
+    previews: Previews
     runner: TaskRunner
     sweeper: Sweeper
     stores: Stores
@@ -108,6 +112,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         blobs=blobs,
         tasks=TaskService(queue, tasks, blobs, journal, requests, runner, settings.limits),
         events=EventSource(tasks, announcements),
+        previews=Previews(queue),
         runner=runner,
         sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
         stores=stores,
@@ -120,6 +125,7 @@ def _build_queue(
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
     if settings.cluster is not None:
+        _require_libraries_of_a_cluster()
         # Imported here, because one process needs none of it.
         from sd_api.jobs.cluster.queue import ClusterQueue
 
@@ -143,7 +149,11 @@ def build_worker(
         settings: the configuration.
         cluster: its part about the cluster.
         make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+
+    Raises:
+        ConfigurationError: the libraries for it are not installed.
     """
+    _require_libraries_of_a_cluster()
     from sd_api.jobs.cluster.worker import ClusterWorker
 
     label = parse_source(settings.model).label
@@ -154,6 +164,14 @@ def build_worker(
         limits=settings.limits,
         listeners=(TerminalProgress(label),),
     )
+
+
+def _require_libraries_of_a_cluster() -> None:
+    missing = [name for name in ("redis", "dramatiq") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
+        )
 
 
 def _build_accounts(settings: Settings, stores: Stores) -> Accounts:
