@@ -1,7 +1,8 @@
 // What to show where a request was not taken, and what to do about it.
-import { Refused, ServerGone } from "./api.js";
+import { Refused, ServerGone, SignedOut } from "./api.js";
 import { banner, button } from "./dom.js";
 import { fieldProblems, showProblems } from "./errors.js";
+import { askWho } from "./sign_in.js";
 
 export const GONE = "The server does not answer. Start it again if it was stopped; this page notices by itself.";
 
@@ -13,6 +14,10 @@ export function showFailure(error, again) {
   });
   if (error instanceof ServerGone) {
     banner(GONE, { topic: "server", actions: [tryAgain] });
+    return;
+  }
+  if (error instanceof SignedOut) {
+    askWho(error);
     return;
   }
   if (!(error instanceof Refused)) throw error;

@@ -11,6 +11,7 @@ export function report({ health, jobs, access, checks }) {
     ["Listens on", access.listens_on],
     ["Further names", access.allowed_hosts.join(", ") || "none"],
     ["Pages that may call", access.allowed_origins.join(", ") || "only its own"],
+    ["Wants a token", access.require_token ? "yes" : "no"],
     ["Browser", navigator.userAgent],
     ...checks.map(([name, result, words]) => [`Check ${result}`, `${name} – ${words}`]),
     ...health.failures.map(({ time, mode, message }) => ["Error", `${new Date(time * 1000).toISOString()} ${mode}: ${message}`]),

@@ -4,6 +4,7 @@ import { announce, byId, copyText, element, pause } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
 import { report } from "./report.js";
+import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;
 const MARKS = { good: "✓", bad: "✕", look: "!" };
@@ -11,8 +12,13 @@ const HEADLINES = {
   ready: "Ready to make pictures",
   loading: "The model is being loaded",
   failed: "The model cannot be had",
-  refused: "The server does not let this page in",
+  "signed-out": "The server wants to know who you are",
   gone: "The server does not answer",
+};
+
+const SUBLINES = {
+  "signed-out": "All else on this page is seen by who has signed in.",
+  gone: "Start it again if it was stopped. This page notices by itself.",
 };
 
 // What was found last; the report is made of it.
@@ -25,24 +31,26 @@ async function refresh() {
     found.jobs = await api.jobs();
     found.access = await api.access();
     state = found.health.status;
+    letIn();
   } catch (error) {
-    if (error instanceof api.Refused) {
-      state = "refused";
-      found.health = { message: error.message };
+    if (error instanceof api.SignedOut) {
+      state = "signed-out";
+      await askWho(error);
     } else if (!(error instanceof api.ServerGone)) {
       throw error;
     }
   }
   show(state);
+  return state;
 }
 
 function show(state) {
   const { health, access } = found;
   byId("server-state").dataset.state = state;
-  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", refused: "Not allowed" }[state] ?? "Not reachable";
+  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", "signed-out": "Not signed in" }[state] ?? "Not reachable";
   byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
-  byId("subline").textContent = state === "gone" ? "Start it again if it was stopped. This page notices by itself." : (health.message ?? `Asked at ${new Date().toLocaleTimeString()}`);
-  if (!access || state === "refused") return;
+  byId("subline").textContent = SUBLINES[state] ?? health.message ?? `Asked at ${new Date().toLocaleTimeString()}`;
+  if (!access) return;
   facts("server", [
     ["Address", location.origin],
     ["Listens on", access.listens_on],
@@ -51,6 +59,7 @@ function show(state) {
     ["Main model", health.model],
     ["Device", health.device ?? "not chosen yet"],
     ["Precision", health.dtype ?? "not chosen yet"],
+    ["Wants a token", access.require_token ? "yes" : "no"],
     ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
   ]);
   lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device }) => [
@@ -87,7 +96,7 @@ async function runChecks() {
     try {
       result = await test();
     } catch (error) {
-      result = ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
+      result = ended(error);
     }
     found.checks.push([name, ...result]);
   }
@@ -99,6 +108,11 @@ async function runChecks() {
     return item;
   }));
   if (found.access) byId("report").textContent = report(found);
+}
+
+function ended(error) {
+  if (error instanceof api.SignedOut) return ["look", "That is seen once you have signed in."];
+  return ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
 }
 
 byId("address").value = location.origin;
@@ -114,9 +128,9 @@ byId("copy-report").addEventListener("click", async () => {
   setTimeout(() => (byId("copy-report").textContent = "Copy report"), 2000);
 });
 
-await refresh();
-await runChecks();
-for (;;) {
-  await pause(INTERVAL);
-  if (document.visibilityState === "visible") await refresh();
+for (let state = null; ; await pause(INTERVAL)) {
+  if (state !== null && document.visibilityState !== "visible") continue;
+  const before = state;
+  state = await refresh();
+  if (state !== before) await runChecks();
 }
