@@ -89,6 +89,9 @@ def test_a_long_job_shows_how_far_it_is_and_cancel_ends_it_and_no_other(studio: 
     studio.generate()
     second = studio.job().filter(has_text="a second one")
     expect(second.locator(".words")).to_contain_text("number 1 in the queue")
+    # What is being made stays in view.
+    expect(studio.page.locator("#result-view .preview")).to_have_attribute("alt", "Preview of a dog")
+    expect(studio.page.locator("#result-note")).to_contain_text("Step")
     first = studio.job().filter(has_text="a dog")
     first.get_by_role("button", name="Cancel").click()
     expect(first).to_have_count(0)

@@ -91,7 +91,7 @@ def test_a_full_queue_says_when_to_come_back(refused: Studio) -> None:
     expect(studio.job()).to_have_count(2)
     studio.generate()
     banner = studio.page.locator("#banner")
-    expect(banner).to_contain_text("The server is busy. 1 requests are waiting already")
+    expect(banner).to_contain_text("The server is busy: as many pictures wait already as it takes.")
     studio.job().first.get_by_role("button", name="Cancel").click()
     expect(studio.job()).to_have_count(1)
     banner.get_by_role("button", name="Try again").click()

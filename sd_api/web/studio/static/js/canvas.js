@@ -5,6 +5,16 @@ import { listenToPointers } from "./pointers.js";
 import { showTools } from "./tools.js";
 
 const MAX_ZOOM = 16;
+const SIZE = "The picture will have this size.";
+const PAINTING = [
+  { textContent: "Paint over what shall be replaced. " },
+  { className: "fingers", textContent: "Two fingers zoom and move." },
+  {
+    className: "keys",
+    textContent:
+      "Keys: B brush, E eraser, [ and ] size, I invert, + and − zoom, Ctrl Z undo; arrow keys move the brush, Space paints.",
+  },
+];
 
 const view = byId("view");
 const sheet = element("div", { className: "sheet", tabIndex: 0, role: "application" });
@@ -66,13 +76,9 @@ function describe() {
   sheet.classList.toggle("paints", paints);
   sheet.setAttribute("aria-label", paints ? "Mask on the image" : "Image");
   if (mask) mask.canvas.hidden = !paints;
-  byId("canvas-hint").textContent = !here
-    ? ""
-    : `${image.width} × ${image.height} pixels${image.scaled ? ", made smaller to what this server takes" : ""}. ` +
-      (paints
-        ? "Paint over what shall be replaced. Keys: B brush, E eraser, [ and ] size, I invert, + and − zoom, Ctrl Z undo; " +
-          "arrow keys move the brush, Space paints."
-        : "The picture will have this size.");
+  const smaller = here && image.scaled ? ", made smaller to what this server takes" : "";
+  const size = here ? `${image.width} × ${image.height} pixels${smaller}. ` : "";
+  byId("canvas-hint").replaceChildren(size, ...(!here ? [] : paints ? PAINTING.map((words) => element("span", words)) : [SIZE]));
   tools?.update(mask);
 }
 

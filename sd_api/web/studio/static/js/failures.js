@@ -25,9 +25,8 @@ export function showFailure(error, again) {
   if (problems.length) {
     showProblems(problems);
   } else if (error.retryAfter) {
-    banner(`The server is busy. ${error.message} That may take about ${error.retryAfter} s.`, {
-      kind: "wait", actions: [tryAgain],
-    });
+    const words = "The server is busy: as many pictures wait already as it takes. Try again when one is done, in about";
+    banner(`${words} ${error.retryAfter} s.`, { kind: "wait", actions: [tryAgain] });
   } else {
     banner(error.message, { actions: error.status === 503 ? [tryAgain] : [] });
   }

@@ -21,14 +21,14 @@ export function listenToPointers(node, { ready, begin, move, end, abandon, pinch
   });
   node.addEventListener("pointermove", (event) => {
     if (!ready()) return;
-    if (down.size < 2 || !down.has(event.pointerId)) {
-      move(event, draws && down.has(event.pointerId));
-      return;
+    const before = down.size > 1 ? both(down) : null;
+    if (down.has(event.pointerId)) down.set(event.pointerId, event);
+    if (before) {
+      const after = both(down);
+      pinch(after.apart / before.apart, before.middle, after.middle);
+    } else {
+      move(event, draws);
     }
-    const before = both(down);
-    down.set(event.pointerId, event);
-    const after = both(down);
-    pinch(after.apart / before.apart, before.middle, after.middle);
   });
   for (const kind of ["pointerup", "pointercancel"]) {
     node.addEventListener(kind, ({ pointerId }) => {

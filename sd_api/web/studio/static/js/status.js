@@ -8,6 +8,7 @@ import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;
 const MARKS = { good: "✓", bad: "✕", look: "!" };
+const MODES = { txt2img: "From text", img2img: "From an image", masking: "Part of an image" };
 const HEADLINES = {
   ready: "Ready to make pictures",
   loading: "The model is being loaded",
@@ -66,10 +67,10 @@ function show(state) {
     model, `${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`,
   ]));
   lines("queue", "Nothing runs and nothing waits.", found.jobs.map((job) => [
-    `${job.mode}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
+    `${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
   ]));
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
-    `${new Date(time * 1000).toLocaleString()}, ${mode}${model ? ` with ${model}` : ""}`, message,
+    `${new Date(time * 1000).toLocaleString()}, ${MODES[mode].toLowerCase()}${model ? ` with ${model}` : ""}`, message,
   ]));
   byId("report").textContent = report(found);
 }
@@ -96,7 +97,7 @@ async function runChecks() {
     try {
       result = await test();
     } catch (error) {
-      result = ended(error);
+      result = ended(error, found.checks.length === 0);
     }
     found.checks.push([name, ...result]);
   }
@@ -110,8 +111,10 @@ async function runChecks() {
   if (found.access) byId("report").textContent = report(found);
 }
 
-function ended(error) {
+function ended(error, isFirst) {
   if (error instanceof api.SignedOut) return ["look", "That is seen once you have signed in."];
+  // The first has said already that nobody answers.
+  if (error instanceof api.ServerGone && !isFirst) return ["look", "That is seen as soon as the server answers."];
   return ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
 }
 
