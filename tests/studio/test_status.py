@@ -14,7 +14,8 @@ OpenStudio = Callable[..., Studio]
 @pytest.fixture
 def status(open_studio: OpenStudio, server: str) -> Studio:
     """The status page of the server that is ready."""
-    return open_studio(server, path="/status")
+    # That there are no workers is an answer, too.
+    return open_studio(server, path="/status", refusals=True)
 
 
 def results(status: Studio) -> list[str]:
@@ -62,6 +63,24 @@ def test_the_report_can_be_copied_and_holds_no_secret(status: Studio) -> None:
     assert "Check good: The server answers" in report
     # The server's token; see conftest.py.
     assert "hf_" not in report
+
+
+def test_workers_are_shown_where_there_are_any(open_studio: OpenStudio, server: str) -> None:
+    engine = {"device": "cuda:0", "dtype": "fp16", "memory": {"total": 24 * 10**9, "free": 10**9}, "models": []}
+    worker = {"id": "0", "host": "big-machine", "version": "0.1.0", "started": 0, "state": "ready", "message": None}
+    answer = {"status": "success", "workers": [worker | engine | {"busy": True, "jobs": []}]}
+    status = open_studio(server, path="/status", refusals=True)
+    results(status)
+    expect(status.page.locator("#workers-panel")).to_be_hidden()
+    status.page.route("**/workers", lambda route: route.fulfill(json=answer))
+    status.page.reload()
+    expect(status.page.locator("#workers")).to_contain_text("big-machine")
+    words = "makes a picture on cuda:0 (fp16, 1.0 GB of 24.0 GB free); 0 models loaded; version 0.1.0"
+    expect(status.page.locator("#workers")).to_contain_text(words)
+    expect(status.page.locator("#report")).to_contain_text(f"Worker: big-machine, {words}")
+    # The server itself is none.
+    answer["workers"] = [worker | engine | {"id": "local", "busy": False, "jobs": []}]
+    expect(status.page.locator("#workers-panel")).to_be_hidden()
 
 
 def test_it_notices_that_the_server_is_gone(open_studio: OpenStudio, make_settings: Callable[..., Settings]) -> None:

@@ -59,6 +59,21 @@ export const customModels = () => call("/custom_models");
 export const ping = () => call("/ping");
 export const access = (query = {}) => call(`/access?${new URLSearchParams(query)}`);
 export const jobs = async () => (await call("/jobs")).jobs;
+
+let hasWorkers = true;
+
+/** Who makes the pictures; none where the server does not tell, or does it by itself. */
+export async function workers() {
+  if (!hasWorkers) return [];
+  try {
+    return (await call("/workers")).workers.filter(({ id }) => id !== "local");
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+    hasWorkers = false;
+    return [];
+  }
+}
+
 export const jobStatus = async (id, preview) => (await call(`${job(id)}?preview=${preview}`)).job;
 export const jobResult = (id) => call(`${job(id)}/result`);
 export const cancelJob = (id) => call(`${job(id)}/cancel`, { method: "POST" });

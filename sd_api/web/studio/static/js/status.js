@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { announce, byId, copyText, element, pause } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
-import { report } from "./report.js";
+import { report, size, workerInWords } from "./report.js";
 import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;
@@ -23,13 +23,14 @@ const SUBLINES = {
 };
 
 // What was found last; the report is made of it.
-const found = { health: null, jobs: [], access: null, checks: [] };
+const found = { health: null, jobs: [], workers: [], access: null, checks: [] };
 
 async function refresh() {
   let state = "gone";
   try {
     found.health = await api.health();
     found.jobs = await api.jobs();
+    found.workers = await api.workers();
     found.access = await api.access();
     state = found.health.status;
     letIn();
@@ -69,6 +70,8 @@ function show(state) {
   lines("queue", "Nothing runs and nothing waits.", found.jobs.map((job) => [
     `${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
   ]));
+  byId("workers-panel").hidden = found.workers.length === 0;
+  lines("workers", "", found.workers.map((worker) => [worker.host, workerInWords(worker)]));
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
     `${new Date(time * 1000).toLocaleString()}, ${MODES[mode].toLowerCase()}${model ? ` with ${model}` : ""}`, message,
   ]));
@@ -85,8 +88,6 @@ function lines(id, none, rows) {
   const items = rows.map(([title, words]) => element("li", {}, element("strong", { textContent: title }), words));
   byId(id).replaceChildren(...(items.length ? items : [element("li", { className: "muted", textContent: none })]));
 }
-
-const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);
 
 async function runChecks() {
   const address = byId("address").value.trim().replace(/\/+$/, "") || location.origin;
