@@ -70,10 +70,10 @@ function goesOn(record, status) {
   if (followed === record.id) viewer.showPreview(record, status, inWords(status));
 }
 
-/** Show what became of a job that was followed; the next that is being made takes its place. */
+/** Show what became of a job, unless another is followed; the next that is being made takes its place. */
 function ended(record, showOutcome) {
   going.delete(record.id);
-  if (followed !== record.id) return;
+  if (followed === null || (followed !== record.id && going.has(followed))) return;
   showOutcome();
   if (going.size) followed = record.id;
 }
