@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import scripted_server
 from studio_page import Studio, expect
+
+from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
@@ -57,6 +60,18 @@ def test_nothing_is_in_the_way_of_anybody(
     studio.page.goto(f"{server}/status")
     expect(studio.page.locator("#checks li")).to_have_count(7)
     look(studio)
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_in_the_way_of_signing_in(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings], device: dict[str, Any]
+) -> None:
+    settings = make_settings(require_token=True, enable_signup=True, enable_public_token=True)
+    with scripted_server(settings) as (url, _):
+        studio = open_studio(url, path="/?", refusals=True, **device)
+        studio.page.get_by_role("button", name="Sign in").click()
+        expect(studio.problem("username")).to_be_visible()
+        look(studio)
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(open_studio: OpenStudio, server: str) -> None:

@@ -13,9 +13,9 @@ let panel = null;
 
 /** Ask, because the server answered so; what is being typed there already stays. */
 export async function askWho(error) {
-  const offered = await api.access();
-  // Or somebody has signed in since that was asked.
-  if (error.token !== token.current()) return;
+  const offered = await api.access().catch(() => null);
+  // The server has gone, or somebody has signed in since that was asked.
+  if (offered === null || error.token !== token.current()) return;
   panel ??= build(offered);
   if (!panel.hidden) return;
   panel.hidden = false;

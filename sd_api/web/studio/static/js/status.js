@@ -38,7 +38,7 @@ async function refresh() {
     if (error instanceof api.SignedOut) {
       state = "signed-out";
       await askWho(error);
-    } else if (!(error instanceof api.ServerGone)) {
+    } else if (!(error instanceof api.ServerGone || error instanceof api.Refused)) {
       throw error;
     }
   }
