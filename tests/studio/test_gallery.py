@@ -149,8 +149,21 @@ def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
 
 def test_a_browser_that_keeps_nothing_makes_pictures_all_the_same(open_studio: OpenStudio, server: str) -> None:
     studio = open_studio(server)
-    studio.page.add_init_script("delete window.indexedDB; Object.defineProperty(window, 'indexedDB', { value: null })")
+    studio.page.add_init_script(
+        """for (const name of ["indexedDB", "localStorage", "sessionStorage"]) {
+          Object.defineProperty(window, name, { get() { throw new DOMException("not here", "SecurityError"); } });
+        }"""
+    )
     studio.reload()
+    studio.quick()
+    studio.generate()
+    studio.wait_for_picture()
+    expect(studio.page.locator("#banner")).to_contain_text("no room to keep the picture")
+
+
+def test_a_browser_that_is_full_says_so(studio: Studio) -> None:
+    session = studio.page.context.new_cdp_session(studio.page)
+    session.send("Storage.overrideQuotaForOrigin", {"origin": studio.url, "quotaSize": 1})
     studio.quick()
     studio.generate()
     studio.wait_for_picture()

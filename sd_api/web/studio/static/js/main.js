@@ -176,7 +176,8 @@ function wire() {
     generate();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) generate();
+    // Once, however long the keys are held.
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) generate();
   });
   byId("form").addEventListener("updated", updated);
   byId("command").closest("details").addEventListener("toggle", showCommand);
