@@ -114,7 +114,7 @@ def test_a_token_that_ends_during_a_job_costs_nothing(studio: Studio) -> None:
     expect(panel(studio)).to_be_visible()
     page.get_by_role("button", name="Go on without an account").click()
     page.locator(USABLE).wait_for()
-    studio.quick(num_inference_steps=200, width=128, height=128)
+    studio.quick(num_inference_steps=150)
     studio.generate()
     expect(studio.job().locator(".words")).to_contain_text("Step")
     page.evaluate("(token) => sessionStorage.setItem('token', token)", token(-1))
