@@ -20,7 +20,8 @@ export async function askWho(error) {
   if (!panel.hidden) return;
   panel.hidden = false;
   byId("sign-in-words").textContent = token.current() === null ? MISSING : `${reason(error)} Sign in again.`;
-  byId("username").focus();
+  // Whoever is writing a prompt stays there.
+  if (document.activeElement === document.body) byId("username").focus();
 }
 
 /** The server has let the page in. */
