@@ -51,7 +51,7 @@ export function dragOut(node, picture, url) {
   node.draggable = true;
   node.addEventListener("dragstart", ({ dataTransfer }) => {
     // Safari gives an image away as a file by itself, but only where nothing is added.
-    if (node.tagName === "IMG" && navigator.vendor.startsWith("Apple")) return;
+    if (navigator.vendor.startsWith("Apple")) return;
     const name = fileName(picture);
     dataTransfer.effectAllowed = "copy";
     dataTransfer.setData("DownloadURL", `image/png:${name}:${url}`);
