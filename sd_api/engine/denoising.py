@@ -39,6 +39,7 @@ class Denoiser:
         if pipeline.unet.dtype in HALF_PRECISIONS:
             draw_in_full_precision(pipeline)
         self._previews = Previews(pipeline)
+        self._make_bar = pipeline.progress_bar
 
     @property
     def scheduler(self) -> str:
@@ -57,15 +58,24 @@ class Denoiser:
         counts = Counter(picture.member for picture in pictures)
         first_rows = {picture.member.run: row for row, picture in reversed(list(enumerate(pictures)))}
 
-        def after_step(running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-            steps = running.num_timesteps
+        def tell(done: int) -> None:
+            steps = self.pipeline.num_timesteps
             for member, count in counts.items():
-                member.report("denoising" if step + 1 < steps else "decoding", count, step + 1, steps)
+                member.report("denoising" if done < steps else "decoding", count, done, steps)
             if not any(member.alive for member in counts):
                 raise _NobodyLeft
+
+        def before_steps(total: int) -> Any:
+            tell(0)
+            return self._make_bar(total=total)
+
+        def after_step(_running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+            tell(step + 1)
             self._previews.show(first_rows)
             return {}
 
+        # Diffusers calls back after each step only. Where it makes its bar, all is ready for the first.
+        self.pipeline.progress_bar = before_steps
         try:
             latents = self.pipeline(
                 **pipeline_arguments(self._model, pictures), output_type="latent", callback_on_step_end=after_step

@@ -1,18 +1,25 @@
 """Whatever goes wrong inside the engine ends one job with a message, and the next picture is as on a fresh server."""
 
+import gc
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from requested import request
 from running import generate
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sd_api.engine import decoding, denoising
+from sd_api.engine import decoding, denoising, previews
 from sd_api.errors import GenerationFailed, JobCancelled, ServerError
+from sd_api.generation.engine import Progress
 from sd_api.jobs.job import Job
-from sd_api.settings import Settings
+from sd_api.models.library import BROKEN_WORDS
+from sd_api.settings import Limits, Settings
 from sd_api.wiring import build_engine
 
 
@@ -109,6 +116,145 @@ def test_an_autoencoder_that_gives_no_numbers_at_all_fails(engine: Any) -> None:
     finally:
         hook.remove()
     assert generate(engine, request(steps=2)).images
+
+
+class Watched(Job):
+    """A job that somebody looks at all the time."""
+
+    @property
+    def preview_wanted(self) -> bool:
+        return True
+
+
+class FullAt(TorchDispatchMode):
+    """Memory that is full at one operation, counted from 1, wherever in the engine that is."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()
+        self.count = 0
+        self._number = number
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        if self.count == self._number:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return func(*args, **(kwargs or {}))
+
+
+def run_watched(engine: Any, memory: FullAt, prompt: str) -> Job:
+    """A job with everything in it: new words, previews, and an autoencoder that breaks down at first."""
+    job = Watched(request(prompt, steps=1))
+    previews._FITS.clear()
+    with after_call(parts(engine).vae.decoder, 1, lambda output: output * torch.nan), memory:
+        engine.generate([job])
+    return job
+
+
+def test_wherever_memory_runs_out_the_next_picture_is_as_before(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "INTERVAL", 0.0)
+    expected = generate(engine, request())
+    run_watched(engine, counting := FullAt(), "words that nobody has used")
+    ends = set()
+    for part in range(1, 16):
+        prompt = f"words of part {part}"
+        job = run_watched(engine, FullAt(counting.count * part // 16), prompt)
+        ends.add(job.status().state)
+        assert job.ended
+        assert generate(engine, request()) == expected
+        # Nothing of half of it is remembered either.
+        assert generate(engine, request(prompt)).images
+    assert "failed" in ends
+
+
+def test_a_failed_job_keeps_nothing_of_its_generation_in_memory(engine: Any) -> None:
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def note_and_spoil(module: torch.nn.Module, arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        seen.append(weakref.ref(arguments[0]))
+        return output * torch.nan
+
+    job = Job(request())
+    hook = parts(engine).vae.decoder.register_forward_hook(note_and_spoil)
+    gc.collect()
+    gc.disable()
+    try:
+        engine.generate([job])
+        assert job.status().state == "failed"
+        assert [tensor() for tensor in seen] == [None] * len(seen)
+    finally:
+        gc.enable()
+        hook.remove()
+
+
+def test_words_that_are_not_numbers_once_are_not_remembered(engine: Any) -> None:
+    def not_numbers(output: Any) -> Any:
+        output["last_hidden_state"] = output["last_hidden_state"] * torch.nan
+        return output
+
+    with after_call(parts(engine).text_encoder, 1, not_numbers), pytest.raises(GenerationFailed) as failure:
+        generate(engine, request("a word that breaks"))
+    assert failure.value.message == BROKEN_WORDS
+    assert generate(engine, request("a word that breaks")).images
+
+
+def test_a_preview_that_fails_harms_nobody(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("no preview")
+
+    expected = generate(engine, request(steps=4))
+    monkeypatch.setattr(previews, "INTERVAL", 0.0)
+    for part in ("predicted_original", "picture_of"):
+        caplog.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(previews, part, fail)
+            job = Watched(request(steps=4))
+            engine.generate([job])
+        assert job.result() == expected
+        # Once, and not with every step.
+        assert caplog.text.count("no preview") == 1
+
+
+def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_second(engine: Any) -> None:
+    steps = 0
+
+    def count_step(*_: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    job = Job(replace(request(), seeds=(1, 2), limits=Limits()))
+    hooks = [
+        parts(engine).unet.register_forward_hook(count_step),
+        parts(engine).vae.decoder.register_forward_hook(lambda *_: job.cancel("Not wanted.")),
+    ]
+    try:
+        engine.generate([job])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # plms makes one step more than it is asked for.
+    assert steps == 2
+
+
+def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
+    told: list[tuple[Progress, float]] = []
+
+    def note(changed: Job) -> None:
+        progress = changed.status().progress
+        if progress is not None and progress.phase == "denoising":
+            told.append((progress, changed.working_seconds()))
+
+    def take_time(output: Any) -> None:
+        time.sleep(0.1)
+
+    job = Job(request(steps=2))
+    job.listen(note)
+    with after_call(parts(engine).unet, 1, take_time):
+        engine.generate([job])
+    assert [progress.step for progress, _ in told] == [0, 1, 2]
+    assert {progress.steps for progress, _ in told} == {3}
+    assert told[1][1] >= 0.1
 
 
 class Stopped(Job):

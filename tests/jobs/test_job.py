@@ -83,3 +83,6 @@ def test_previews_are_wanted_for_a_while_after_somebody_asked(monkeypatch: pytes
     assert not job.preview_wanted
     job.cancel("Not wanted.")
     assert job.status().preview is None
+    # Begun before the end, and done after it.
+    job.show(b"a picture")
+    assert job.status().preview is None
