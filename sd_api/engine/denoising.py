@@ -39,7 +39,6 @@ class Denoiser:
         if pipeline.unet.dtype in HALF_PRECISIONS:
             draw_in_full_precision(pipeline)
         self._previews = Previews(pipeline)
-        self._make_bar = pipeline.progress_bar
 
     @property
     def scheduler(self) -> str:
@@ -65,9 +64,11 @@ class Denoiser:
             if not any(member.alive for member in counts):
                 raise _NobodyLeft
 
+        make_bar = self.pipeline.progress_bar
+
         def before_steps(total: int) -> Any:
             tell(0)
-            return self._make_bar(total=total)
+            return make_bar(total=total)
 
         def after_step(_running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
             tell(step + 1)
@@ -82,6 +83,9 @@ class Denoiser:
             ).images
         except _NobodyLeft:
             return [], torch.empty(0)
+        finally:
+            # Or the pipeline would keep the runs in memory.
+            del self.pipeline.progress_bar
         for picture, row in zip(pictures, latents, strict=True):
             if not row.isfinite().all():
                 picture.member.fail(GenerationFailed(BROKEN))
