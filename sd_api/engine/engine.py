@@ -104,12 +104,14 @@ class DiffusersEngine:
         except OutOfMemory:
             free_memory()
             log.warning("Out of memory with %d at once", len(pictures))
-            if len(pictures) == 1 and not self._library.make_room_for(model):
+            if self._library.make_room_for(model):
+                return len(pictures)
+            if len(pictures) == 1:
                 pictures[0].member.fail(_nothing_smaller(pictures[0].request))
-            elif len(pictures) > 1:
-                for member in members_of(pictures):
-                    member.warn(f"Memory ran out with {len(pictures)} pictures at once, so fewer were made at a time.")
-            return max(1, len(pictures) // 2)
+                return 1
+            for member in members_of(pictures):
+                member.warn(f"Memory ran out with {len(pictures)} pictures at once, so fewer were made at a time.")
+            return len(pictures) // 2
         except Exception as error:
             if len(members_of(pictures)) > 1:
                 # One of them may be the reason; alone, each ends as it deserves.

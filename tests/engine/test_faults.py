@@ -1,25 +1,21 @@
 """Whatever goes wrong inside the engine ends one job with a message, and the next picture is as on a fresh server."""
 
 import gc
-import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from requested import request
-from running import generate
+from running import after_call, generate, parts
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sd_api.engine import decoding, denoising, previews
-from sd_api.errors import GenerationFailed, JobCancelled, ServerError
-from sd_api.generation.engine import Progress
+from sd_api.errors import GenerationFailed, ServerError
 from sd_api.jobs.job import Job
 from sd_api.models.library import BROKEN_WORDS
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 
@@ -28,27 +24,6 @@ def engine(request: pytest.FixtureRequest, make_settings: Callable[..., Settings
     engine = build_engine(make_settings(dtype=request.param))
     engine.load()
     return engine
-
-
-def parts(engine: Any) -> Any:
-    return engine._library.get(None).base
-
-
-@contextmanager
-def after_call(module: torch.nn.Module, number: int, spoil: Callable[[Any], Any]) -> Iterator[None]:
-    """Let ``spoil`` change what a part of the pipeline gives in its ``number``-th call, counted from 1."""
-    calls = 0
-
-    def hook(module: torch.nn.Module, arguments: Any, output: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return spoil(output) if calls == number else None
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def not_a_number(output: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
@@ -126,11 +101,11 @@ class Watched(Job):
         return True
 
 
-class FullAt(TorchDispatchMode):
+class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Memory that is full at one operation, counted from 1, wherever in the engine that is."""
 
     def __init__(self, number: int = 0) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
         self._number = number
 
@@ -214,84 +189,3 @@ def test_a_preview_that_fails_harms_nobody(
         assert job.result() == expected
         # Once, and not with every step.
         assert caplog.text.count("not to be seen") == 1
-
-
-def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_second(engine: Any) -> None:
-    steps = 0
-
-    def count_step(*_: Any) -> None:
-        nonlocal steps
-        steps += 1
-
-    job = Job(replace(request(), seeds=(1, 2), limits=Limits()))
-    hooks = [
-        parts(engine).unet.register_forward_hook(count_step),
-        parts(engine).vae.decoder.register_forward_hook(lambda *_: job.cancel("Not wanted.")),
-    ]
-    try:
-        engine.generate([job])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    assert steps == 1
-
-
-def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
-    told: list[tuple[Progress, float]] = []
-
-    def note(changed: Job) -> None:
-        progress = changed.status().progress
-        if progress is not None and progress.phase == "denoising":
-            told.append((progress, changed.working_seconds()))
-
-    def take_time(output: Any) -> None:
-        time.sleep(0.1)
-
-    job = Job(request(steps=2))
-    job.listen(note)
-    with after_call(parts(engine).unet, 1, take_time):
-        engine.generate([job])
-    assert [progress.step for progress, _ in told] == [0, 1, 2]
-    assert {progress.steps for progress, _ in told} == {3}
-    assert told[1][1] >= 0.1
-
-
-class Stopped(Job):
-    """A job that is cancelled while a given step is reported."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__(request(steps=4))
-        self._at = at
-
-    def report(self, progress: Any) -> None:
-        if progress.step == self._at:
-            self.cancel("Not wanted.")
-        super().report(progress)
-
-
-@pytest.mark.parametrize("at", [0, 1, 2, 4, 5])
-def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None:
-    steps, decoded = 0, 0
-
-    def count_step(*_: Any) -> None:
-        nonlocal steps
-        steps += 1
-
-    def count_decoding(*_: Any) -> None:
-        nonlocal decoded
-        decoded += 1
-
-    hooks = [
-        parts(engine).unet.register_forward_hook(count_step),
-        parts(engine).vae.decoder.register_forward_hook(count_decoding),
-    ]
-    job = Stopped(at)
-    try:
-        engine.generate([job])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    with pytest.raises(JobCancelled, match=r"Not wanted\."):
-        job.result()
-    # plms makes one step more than it is asked for.
-    assert (steps, decoded) == (at, 0)

@@ -87,7 +87,15 @@ def test_a_client_may_bring_its_own_id_once(client: FlaskClient) -> None:
     assert "is taken" in again.get_json()["message"]
 
 
-@pytest.mark.parametrize("job_id", ["", " ", "a/b", "ö", "a" * 65, "a\nb", ".."])
+def test_of_many_at_once_with_one_id_one_is_made(client: FlaskClient) -> None:
+    job_id = f"same-{time.monotonic_ns()}"
+    posted = [Posted(client, **FORM, job_id=job_id) for _ in range(6)]
+    statuses = sorted(one.response().status_code for one in posted)
+    assert statuses == [200] + [409] * 5
+    assert job(client, job_id)["state"] == "finished"
+
+
+@pytest.mark.parametrize("job_id", ["", " ", "a/b", "ö", "a" * 65, "a\nb", "a\n", ".."])
 def test_an_id_that_is_no_good_in_a_path_is_refused(client: FlaskClient, job_id: str) -> None:
     response = client.post("/txt2img", data=FORM | {"job_id": job_id})
     assert response.status_code == 400
