@@ -54,6 +54,12 @@ class ServerError(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    def again(self) -> "ServerError":
+        """The same, to be raised: an error that is kept, and raised itself, would keep its trace and all in there."""
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        return other
+
 
 class ConfigurationError(ServerError):
     """The configuration or the files that it names cannot be used.

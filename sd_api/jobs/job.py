@@ -142,6 +142,9 @@ class Job:
         Raises:
             ServerError: the job failed, or was cancelled.
         """
+        error = self._outcome.exception()
+        if isinstance(error, ServerError):
+            raise error.again()
         return self._outcome.result()
 
     def listen(self, listener: "Listener") -> None:

@@ -42,8 +42,6 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
             response.headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, NotAuthenticated):
             response.headers["WWW-Authenticate"] = "Bearer"
-        # A job and its error would keep each other in memory, images included, by the frames of the error's trace.
-        error.__traceback__ = None
         return response
 
     def flasks(error: HTTPException) -> Response:
