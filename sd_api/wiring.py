@@ -28,6 +28,7 @@ from sd_api.storage.users import SqlUsers
 from sd_api.tasks.announcements import LocalAnnouncements
 from sd_api.tasks.events import EventSource
 from sd_api.tasks.journal import Journal
+from sd_api.tasks.previews import Previews
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
@@ -45,6 +46,7 @@ class Services:
     blobs: BlobStore
     tasks: TaskService
     events: EventSource
+    previews: Previews
     runner: TaskRunner
     sweeper: Sweeper
     database: Database
@@ -119,6 +121,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         blobs=blobs,
         tasks=TaskService(queue, store, blobs, journal, requests, runner, settings.limits),
         events=EventSource(store, announcements),
+        previews=Previews(queue),
         runner=runner,
         sweeper=Sweeper(store, blobs, settings.limits.max_days_kept),
         database=database,

@@ -15,6 +15,7 @@ from sd_api.storage.blobs import SqlBlobs
 from sd_api.storage.database import Database
 from sd_api.storage.protocols import Event, Task
 from sd_api.storage.tasks import SqlTasks
+from sd_api.tasks.announcements import LocalAnnouncements
 from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
@@ -29,6 +30,7 @@ class Driven:
         self.permissions = threading.Semaphore(0)
         self.made: list[str] = []
         self.error: Exception | None = None
+        self.previews = 0
 
     def load(self) -> None:
         pass
@@ -47,6 +49,9 @@ class Driven:
                 run.report(Progress("denoising", 0, 1))
             except JobCancelled:
                 return
+            if run.preview_wanted:
+                self.previews += 1
+                run.show(b"preview %d" % self.previews)
             may = self.permissions.acquire(timeout=0.01)
         if self.error is not None:
             raise self.error
@@ -65,6 +70,7 @@ class Server:
     runner: TaskRunner
     tasks: TaskService
     events: list[Event]
+    announcements: LocalAnnouncements
     database: Database
 
     def create(self, prompt: str, owner: str = "user:a", **parameters: Any) -> str:

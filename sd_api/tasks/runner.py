@@ -4,22 +4,24 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sd_api.errors import QueueFull, ServerStopping, UnknownJob, generation_failure
+from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
-from sd_api.tasks.announcements import Announcements
+from sd_api.tasks.announcements import Announcements, previews_of
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.previews import preview_id
 from sd_api.tasks.requests import RequestMaker
 
 log = logging.getLogger(__name__)
 
-# Seconds after which a full queue is tried again, where no task's end tells that there is room.
+# Seconds after which a full queue is tried again, where no task's end tells that there is room; and a full disk.
 RETRY = 1.0
 
 # A task that has begun so often and never ended may be what ends the server.
@@ -37,10 +39,17 @@ class _Pending:
 
 @dataclass
 class _Fed:
-    """A task that is in the queue, and whether its start has been recorded."""
+    """A task that is in the queue.
+
+    Attributes:
+        task: which one.
+        started: whether its start has been recorded.
+        preview: the last one that was told of.
+    """
 
     task: Task
     started: bool = False
+    preview: bytes | None = None
 
 
 class TaskRunner:
@@ -80,6 +89,9 @@ class TaskRunner:
         self._inbox: queue.SimpleQueue[Task | Job | None] = queue.SimpleQueue()
         self._line: WaitingLine[_Pending] = WaitingLine()
         self._fed: dict[str, _Fed] = {}
+        # What has become of these, by their ids, could not be kept yet.
+        self._unkept: dict[str, Job] = {}
+        self._try_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="tasks", daemon=True)
 
@@ -119,7 +131,7 @@ class TaskRunner:
         self._feed()
         while True:
             try:
-                news = self._inbox.get(timeout=RETRY if len(self._line) else None)
+                news = self._inbox.get(timeout=RETRY if len(self._line) or self._unkept else None)
             except queue.Empty:
                 pass
             else:
@@ -128,6 +140,7 @@ class TaskRunner:
                 self._take(news)
                 # Without this the last job's pictures would stay in memory until the next one.
                 del news
+            self._take_again()
             self._feed()
 
     def _take(self, news: Task | Job) -> None:
@@ -136,24 +149,40 @@ class TaskRunner:
             return
         try:
             self._follow(news)
+        except StoreUnavailable as error:
+            log.warning("What became of task %s cannot be kept yet: %s", news.id, error.message)
+            self._unkept[news.id] = news
+            self._try_at = time.monotonic() + RETRY
         except Exception:
-            # A full disk, for example. What could not be recorded is taken up by the next start.
+            # What could not be recorded is taken up by the next start.
             log.exception("What became of task %s could not be recorded", news.id)
+
+    def _take_again(self) -> None:
+        if self._unkept and time.monotonic() >= self._try_at:
+            unkept, self._unkept = self._unkept, {}
+            for job in unkept.values():
+                self._take(job)
 
     def _feed(self) -> None:
         """Give tasks to the queue while there is room."""
         while not self._stopping and len(self._line) and len(self._fed) < self._ahead:
             task = next(iter(self._line)).task
             try:
-                self._submit(task)
-            except QueueFull:
+                self._submit_or_fail(task)
+            except (QueueFull, StoreUnavailable):
                 return
             except ServerStopping:
                 self._stopping = True
                 return
-            except Exception as error:
-                self._fail(task, error)
             self._line.take()
+
+    def _submit_or_fail(self, task: Task) -> None:
+        try:
+            self._submit(task)
+        except (QueueFull, StoreUnavailable, ServerStopping):
+            raise
+        except Exception as error:
+            self._fail(task, error)
 
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in ALIVE:
@@ -178,19 +207,37 @@ class TaskRunner:
             return
         status = job.status()
         if status.started is not None and not fed.started:
-            fed.started = True
             if not self._journal.record(fed.task, "started"):
                 self._cancel(fed.task)
+            fed.started = True
         if status.state in ENDED:
             del self._fed[job.id]
-            self._end(fed.task, job)
+            try:
+                self._end(fed.task, job)
+            except StoreUnavailable:
+                self._fed[job.id] = fed
+                raise
         elif status.progress is not None and self._announcements.anybody(fed.task.owner):
-            self._announcements.announce(Event(None, fed.task.id, fed.task.owner, self._progress(job.id)))
+            self._tell_progress(fed)
 
-    def _progress(self, job_id: str) -> dict[str, Any]:
-        status = self._jobs.job(job_id)
-        progress = {} if status.progress is None else status.progress.told()
-        return {"event_type": "progress", **progress, "seconds_left": status.seconds_left}
+    def _tell_progress(self, fed: _Fed) -> None:
+        task, lookers = fed.task, previews_of(fed.task.owner)
+        looked_at = self._announcements.anybody(lookers)
+        status = self._jobs.job(task.id, preview=looked_at)
+        if status.progress is None:
+            return
+        content: dict[str, Any] = {
+            "event_type": "progress",
+            **status.progress.told(),
+            "seconds_left": status.seconds_left,
+        }
+        self._announcements.announce(Event(None, task.id, task.owner, content))
+        if looked_at:
+            # Once for each preview: there are more steps than previews.
+            if status.preview is not None and status.preview != fed.preview:
+                fed.preview = status.preview
+                content = {**content, "preview_blob_id": preview_id(task.id, status.progress.step)}
+            self._announcements.announce(Event(None, task.id, lookers, content))
 
     def _end(self, task: Task, job: Job) -> None:
         try:
@@ -202,6 +249,8 @@ class TaskRunner:
             ]
             details = {"image": told[0], "images": told, "warnings": list(result.warnings)}
             self._journal.record(task, "finished", details, images)
+        except StoreUnavailable:
+            raise
         except ServerStopping:
             log.info("Task %s will be taken up at the next start", task.id)
         except Exception as error:

@@ -1,5 +1,6 @@
 """Users, tasks, events and blobs."""
 
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sd_api.errors import NameTaken, QuotaExceeded, UnknownBlob, UnknownTask
+from sd_api.errors import NameTaken, QuotaExceeded, StoreUnavailable, UnknownBlob, UnknownTask
 from sd_api.settings import Limits
 from sd_api.storage.blobs import SqlBlobs
 from sd_api.storage.database import Database
@@ -146,6 +147,34 @@ def test_the_sweeper_spares_what_was_written_just_now(blobs: SqlBlobs, tmp_path:
     assert blobs.sweep() == 0
     blobs.add(blob)
     assert blobs.read(blob) == b"picture"
+
+
+def test_a_full_disk_is_told_and_nothing_is_left_of_the_attempt(
+    files: ContentFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "blobs" / "ab").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreUnavailable, match="is full"):
+            files.write("ab" * 32, b"picture")
+    assert list((tmp_path / "blobs").glob("??/*")) == []
+    files.write("ab" * 32, b"picture")
+    assert files.read("ab" * 32) == b"picture"
+
+
+def test_a_file_that_gets_its_name_while_others_are_swept_is_no_reason_to_stop(
+    files: ContentFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for digest in ("aa" * 32, "bb" * 32):
+        files.write(digest, b"picture")
+        os.utime(tmp_path / "blobs" / digest[:2] / digest, (1, 1))
+    found = sorted((tmp_path / "blobs").glob("??/*"))
+    gone = found[0].with_name("renamed.part")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *found]))
+    assert files.remove_all_but(set()) == 2
 
 
 def test_what_an_interrupted_write_left_is_swept(files: ContentFiles, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def start(tmp_path: Path, engine: Driven, tmp_model: Path) -> Iterator[StartTask
         requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
         runner = TaskRunner(queue, store, blobs, journal, announcements, requests, ahead=ahead, interrupted=interrupted)
         tasks = TaskService(queue, store, blobs, journal, requests, runner, settings.limits)
-        started.append(Server(queue, store, blobs, runner, tasks, events, database))
+        started.append(Server(queue, store, blobs, runner, tasks, events, announcements, database))
         if prepare is not None:
             prepare(started[-1])
         queue.start()
