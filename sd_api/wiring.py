@@ -6,17 +6,21 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Tokens, make_secret
 from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
+from sd_api.jobs.kept import KeptOutcomes, Outcomes
 from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Cluster, Limits, Settings
 from sd_api.storage.blobs import SECONDS_OF_A_DAY, SqlBlobs
 from sd_api.storage.data_folder import DataFolder
 from sd_api.storage.database import Database
@@ -33,6 +37,9 @@ from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
+if TYPE_CHECKING:
+    from sd_api.jobs.cluster.worker import ClusterWorker
+
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +47,8 @@ log = logging.getLogger(__name__)
 class Services:
     """What the dialects work with, and what works in the background."""
 
-    queue: LocalQueue
+    queue: JobQueue
+    outcomes: Outcomes
     failures: RecentFailures
     accounts: Accounts
     blobs: BlobStore
@@ -65,7 +73,7 @@ class Services:
             timeout: seconds to wait for each thread.
 
         Returns:
-            Whether the engine's thread has ended.
+            Whether the queue's thread has ended.
         """
         ended = self.queue.stop(timeout)
         self.runner.stop(timeout)
@@ -85,14 +93,8 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     Raises:
         ConfigurationError: the data folder cannot be used.
     """
-    label = parse_source(settings.model).label
     failures = RecentFailures()
-    queue = LocalQueue(
-        make_engine=make_engine or (lambda: build_engine(settings)),
-        loading=EngineStatus("loading", label),
-        limits=settings.limits,
-        listeners=(TerminalProgress(label), failures),
-    )
+    queue, outcomes = _build_queue(settings, failures, make_engine)
     folder = DataFolder(settings.data)
     try:
         database = Database(folder.path / "server.sqlite")
@@ -116,6 +118,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     )
     return Services(
         queue=queue,
+        outcomes=outcomes,
         failures=failures,
         accounts=_build_accounts(settings, folder, database),
         blobs=blobs,
@@ -127,6 +130,61 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         database=database,
         folder=folder,
     )
+
+
+def _build_queue(
+    settings: Settings, failures: RecentFailures, make_engine: Callable[[], Engine] | None
+) -> tuple[JobQueue, Outcomes]:
+    label = parse_source(settings.model).label
+    loading = EngineStatus("loading", label)
+    if settings.cluster is not None:
+        _require_libraries_of_a_cluster()
+        # Imported here, because one process needs none of it.
+        from sd_api.jobs.cluster.queue import ClusterQueue
+
+        queue = ClusterQueue(settings.cluster, loading, settings.limits, listeners=(failures,))
+        return queue, queue
+    local = LocalQueue(
+        make_engine=make_engine or (lambda: build_engine(settings)),
+        loading=loading,
+        limits=settings.limits,
+        listeners=(TerminalProgress(label), failures),
+    )
+    return local, KeptOutcomes()
+
+
+def build_worker(
+    settings: Settings, cluster: Cluster, make_engine: Callable[[], Engine] | None = None
+) -> "ClusterWorker":
+    """Make a worker; ``start`` sets it going.
+
+    Args:
+        settings: the configuration.
+        cluster: its part about the cluster.
+        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+
+    Raises:
+        ConfigurationError: the libraries for it are not installed.
+    """
+    _require_libraries_of_a_cluster()
+    from sd_api.jobs.cluster.worker import ClusterWorker
+
+    label = parse_source(settings.model).label
+    return ClusterWorker(
+        cluster,
+        make_engine=make_engine or (lambda: build_engine(settings)),
+        loading=EngineStatus("loading", label),
+        limits=settings.limits,
+        listeners=(TerminalProgress(label),),
+    )
+
+
+def _require_libraries_of_a_cluster() -> None:
+    missing = [name for name in ("redis", "dramatiq") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
+        )
 
 
 def _ahead(limits: Limits) -> int:

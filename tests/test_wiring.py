@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from redis_server import RedisServer
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP tells what it has read")
@@ -12,3 +14,33 @@ def test_threads_that_wait_give_their_core_away(repository: object) -> None:
     command = ["env", "-u", "OMP_WAIT_POLICY", "OMP_DISPLAY_ENV=VERBOSE", sys.executable, "-c", script]
     told = subprocess.run(command, cwd=str(repository), capture_output=True, text=True, check=True).stderr
     assert "GOMP_SPINCOUNT = '0'" in told
+
+
+IMPORTED = """
+import sys
+from sd_api.app import create_app
+from sd_api.settings import Settings
+from sd_api.wiring import build_services
+
+settings = Settings.model_validate({"model": "nobody/nothing", "data": sys.argv[1], **eval(sys.argv[2])})
+create_app(settings, build_services(settings))
+print(*sorted({"torch", "diffusers", "transformers", "redis", "dramatiq"} & set(sys.modules)))
+"""
+
+
+def imported(folder: Path, **settings: object) -> str:
+    command = [sys.executable, "-c", IMPORTED, str(folder / "data"), repr(settings)]
+    repository = Path(__file__).resolve().parent.parent
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_one_process_imports_nothing_of_a_cluster_and_opens_its_port_before_torch(tmp_path: Path) -> None:
+    assert imported(tmp_path) == ""
+
+
+def test_a_server_of_a_cluster_never_imports_torch(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path)
+    try:
+        assert imported(tmp_path, cluster={"redis_url": redis.url}) == "dramatiq redis"
+    finally:
+        redis.stop()

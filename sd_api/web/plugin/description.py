@@ -105,6 +105,9 @@ class Access(Success):
     port: int
     allowed_hosts: list[str]
     allowed_origins: list[str]
+    require_token: bool = Field(description="whether the plugin's endpoints need a token; this one never does")
+    enable_signup: bool = Field(description="whether anybody may become a user")
+    enable_public_token: bool = Field(description="whether anybody may have a token without being a user")
     refusal: str | None = Field(
         default=None, description="what a caller of that address would be answered; null where it would be let in"
     )
@@ -155,6 +158,37 @@ class LoadedModelEntry(BaseModel):
     model: str
     bytes: int
     on_device: bool
+    load_seconds: float = Field(description="how long loading took, its download included")
+
+
+class MemoryEntry(BaseModel):
+    """The memory of a device, in bytes."""
+
+    total: int
+    free: int
+
+
+class WorkerEntry(BaseModel):
+    """A process with an engine."""
+
+    id: str
+    host: str = Field(description="the name of its machine")
+    version: str = Field(description="of its program; it takes jobs of servers of the same version")
+    started: float = Field(description="in seconds since 1970")
+    state: Literal["loading", "ready", "failed"]
+    message: str | None = Field(description="why it failed, and what to do")
+    device: str | None
+    dtype: str | None
+    memory: MemoryEntry | None = Field(description="null where the device shares the machine's")
+    models: list[LoadedModelEntry]
+    busy: bool = Field(description="whether it works on jobs, those of tasks included")
+    jobs: list[str] = Field(description="the jobs that it works on, without those of tasks")
+
+
+class Workers(Success):
+    """All that make pictures, those that began first before the others."""
+
+    workers: list[WorkerEntry]
 
 
 class FailedJob(BaseModel):
@@ -227,6 +261,15 @@ def describe() -> dict[str, PathItem]:
                 security=SECURITY,
             )
         ),
+        "/workers": PathItem(
+            get=operation(
+                "workers",
+                TAG,
+                "Who makes the pictures, on which machine and with what",
+                {200: answer("all that live", Workers), **read},
+                security=SECURITY,
+            )
+        ),
         "/custom_models": PathItem(
             get=operation(
                 "custom_models",
@@ -249,10 +292,9 @@ def describe() -> dict[str, PathItem]:
             get=operation(
                 "access",
                 TAG,
-                "Who may call, and whether a given address or page would be let in",
-                {200: answer("who may", Access), **read, **_failures(400)},
+                "Who may call, how to come to a token, and whether a given address or page would be let in",
+                {200: answer("who may", Access), **_failures(400, 403, 500, 503)},
                 parameters=in_query(AccessQuery),
-                security=SECURITY,
             )
         ),
         "/txt2img": PathItem(
