@@ -145,7 +145,7 @@ def test_a_cancelled_job_does_not_stay_in_memory(client: FlaskClient, services: 
         job_id = f"gone-{time.monotonic_ns()}"
         posted = Posted(client, **LONG, job_id=job_id)
         wait_for(client, job_id, lambda job: job["state"] == "running")
-        (running,) = services.queue._running
+        (running,) = services.queue._running  # type: ignore[attr-defined]
         gone = weakref.ref(running)
         del running
         client.post(f"/jobs/{job_id}/cancel")
