@@ -55,6 +55,12 @@ class ServerError(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    def again(self) -> "ServerError":
+        """The same, to be raised: an error that is kept, and raised itself, would keep its trace and all in there."""
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        return other
+
 
 class ConfigurationError(ServerError):
     """The configuration or the files that it names cannot be used.
@@ -211,10 +217,11 @@ class ServerStopping(Unavailable):
 def generation_failure(log: logging.Logger, error: Exception, where: str) -> ServerError:
     """What to tell of an error that ended a generation: itself if it is ours, else that it was unforeseen.
 
-    The frames of the latter's trace, once logged, are emptied, because they hold the generation's tensors.
+    Neither keeps its trace, once that is logged: the frames of it hold the generation's tensors.
     """
     if isinstance(error, ServerError):
-        return error
+        error.__context__ = None
+        return error.with_traceback(None)
     failure = GenerationFailed(log_unexpected(log, error, where))
     traceback.clear_frames(error.__traceback__)
     return failure

@@ -25,14 +25,18 @@ from sd_api.web.tasks.events import EventStreams
 
 log = logging.getLogger(__name__)
 
-# Threads besides those that wait for their turn in the queue, for requests that are being read or refused.
-SPARE_THREADS = 16
+# Threads besides those that wait for their turn in the queue: for requests that run, as many as go into one batch,
+# and for those that are being read or refused.
+SPARE_THREADS = 32
 
-# Threads for what only reads: /ping, /health and their like.
+# Threads for what is done at once: /ping, /health and their like.
 READING_THREADS = 4
 
 # What only reads and can take its time all the same: images, which may have to be converted.
 SLOW_READS = "/blob/"
+
+# What stops a job is not only reading, but must not wait for those that wait for their pictures.
+JOBS = "/jobs/"
 
 # The longest message that is read from a websocket.
 MAX_MESSAGE_BYTES = 4096
@@ -157,8 +161,8 @@ class Edge:
         async def replay() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        quick = scope["method"] in ("GET", "HEAD", "OPTIONS") and not scope["path"].startswith(SLOW_READS)
-        application = self._reading if quick else self._wsgi
+        reads = scope["method"] in ("GET", "HEAD", "OPTIONS") and not scope["path"].startswith(SLOW_READS)
+        application = self._reading if reads or scope["path"].startswith(JOBS) else self._wsgi
         try:
             await application({**scope, CLIENT_GONE: gone}, replay, send)
         except asyncio.CancelledError:

@@ -44,16 +44,17 @@ class NoEvents(EventStreams):
         return False
 
 
-def test_what_only_reads_is_answered_while_every_other_thread_is_busy() -> None:
+@pytest.mark.parametrize(("quick", "path"), [("GET", "/"), ("POST", "/jobs/mine/cancel")])
+def test_what_is_done_at_once_is_answered_while_every_other_thread_is_busy(quick: str, path: str) -> None:
     may_end = threading.Event()
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        if environ["REQUEST_METHOD"] == "POST":
+        if environ["PATH_INFO"] == "/txt2img":
             assert may_end.wait(10)
         start_response("200 OK", [])
         return [b"done"]
 
-    async def ask(edge: Edge, method: str) -> list[bytes]:
+    async def ask(edge: Edge, method: str, path: str) -> list[bytes]:
         body: list[bytes] = []
         requests = iter([{"type": "http.request"}])
 
@@ -68,7 +69,7 @@ def test_what_only_reads_is_answered_while_every_other_thread_is_busy() -> None:
         scope = {
             "type": "http",
             "method": method,
-            "path": "/",
+            "path": path,
             "query_string": b"",
             "headers": [],
             "http_version": "1.1",
@@ -78,9 +79,9 @@ def test_what_only_reads_is_answered_while_every_other_thread_is_busy() -> None:
 
     async def run() -> None:
         edge = Edge(application, NoEvents(), max_request_bytes=100, threads=2)
-        busy = [asyncio.create_task(ask(edge, "POST")) for _ in range(4)]
+        busy = [asyncio.create_task(ask(edge, "POST", "/txt2img")) for _ in range(4)]
         await asyncio.sleep(0.1)
-        assert b"done" in await asyncio.wait_for(ask(edge, "GET"), 5)
+        assert b"done" in await asyncio.wait_for(ask(edge, quick, path), 5)
         assert not any(task.done() for task in busy)
         may_end.set()
         assert all(b"done" in body for body in await asyncio.gather(*busy))

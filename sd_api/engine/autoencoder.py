@@ -1,8 +1,9 @@
 """The autoencoder, between pixels and the range of the UNet's latents.
 
-It is shared by every later run, so what is changed in it is undone.
+It is shared by every later run, so its weights are never changed, and what else is changed in it is undone.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,15 +41,10 @@ def _per_channel(values: Sequence[float], latents: torch.Tensor) -> torch.Tensor
     return torch.tensor(values, device=latents.device, dtype=latents.dtype).view(1, -1, 1, 1)
 
 
-@contextmanager
-def full_precision(vae: Any) -> Iterator[None]:
-    """Have it compute in fp32 for a while."""
-    dtype = vae.dtype
-    vae.to(torch.float32)
-    try:
-        yield
-    finally:
-        vae.to(dtype)
+def in_full_precision(vae: Any) -> Any:
+    """One that computes in fp32: itself, or a copy for this once."""
+    # Not there and back in place: where memory ran out on the way, it would stay half converted for good.
+    return vae if vae.dtype == torch.float32 else copy.deepcopy(vae).to(torch.float32)
 
 
 @contextmanager

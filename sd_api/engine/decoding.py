@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from sd_api.engine.autoencoder import decode_latents, full_precision, tiled
+from sd_api.engine.autoencoder import decode_latents, in_full_precision, tiled
 from sd_api.errors import GenerationFailed, OutOfMemory
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.memory import free_memory, out_of_memory_as_ours
@@ -42,14 +42,12 @@ def decode(pipeline: Any, latents: torch.Tensor, warnings: list[str]) -> tuple[l
     vae = pipeline.vae
     # As diffusers has it for autoencoders that are known to overflow in fp16, such as SDXL's.
     if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
-        with full_precision(vae):
-            pixels = _decode_with_what_memory_there_is(vae, latents, warnings)
+        pixels = _decode_with_what_memory_there_is(in_full_precision(vae), latents, warnings)
     else:
         pixels = _decode_with_what_memory_there_is(vae, latents, warnings)
         if vae.dtype in HALF_PRECISIONS and not pixels.isfinite().all():
             warnings.append(IN_FULL_PRECISION)
-            with full_precision(vae):
-                pixels = _decode_with_what_memory_there_is(vae, latents, warnings)
+            pixels = _decode_with_what_memory_there_is(in_full_precision(vae), latents, warnings)
     if not pixels.isfinite().all():
         raise GenerationFailed(BROKEN)
     return _check(pipeline, pixels, latents.dtype)

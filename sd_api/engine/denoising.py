@@ -57,21 +57,35 @@ class Denoiser:
         counts = Counter(picture.member for picture in pictures)
         first_rows = {picture.member.run: row for row, picture in reversed(list(enumerate(pictures)))}
 
-        def after_step(running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-            steps = running.num_timesteps
+        def tell(done: int) -> None:
+            steps = self.pipeline.num_timesteps
             for member, count in counts.items():
-                member.report("denoising" if step + 1 < steps else "decoding", count, step + 1, steps)
+                member.report("denoising" if done < steps else "decoding", count, done, steps)
             if not any(member.alive for member in counts):
                 raise _NobodyLeft
+
+        make_bar = self.pipeline.progress_bar
+
+        def before_steps(total: int) -> Any:
+            tell(0)
+            return make_bar(total=total)
+
+        def after_step(_running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+            tell(step + 1)
             self._previews.show(first_rows)
             return {}
 
+        # Diffusers calls back after each step only. Where it makes its bar, all is ready for the first.
+        self.pipeline.progress_bar = before_steps
         try:
             latents = self.pipeline(
                 **pipeline_arguments(self._model, pictures), output_type="latent", callback_on_step_end=after_step
             ).images
         except _NobodyLeft:
             return [], torch.empty(0)
+        finally:
+            # Or the pipeline would keep the runs in memory.
+            del self.pipeline.progress_bar
         for picture, row in zip(pictures, latents, strict=True):
             if not row.isfinite().all():
                 picture.member.fail(GenerationFailed(BROKEN))

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -12,7 +13,7 @@ from sd_api.engine.decoding import decode
 from sd_api.engine.denoising import Denoiser
 from sd_api.engine.finishing import finish
 from sd_api.engine.prompts import unread
-from sd_api.errors import OutOfMemory, ServerError, generation_failure
+from sd_api.errors import JobCancelled, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Run
 from sd_api.generation.request import GenerationRequest
 from sd_api.models.device import DeviceChoice
@@ -78,14 +79,18 @@ class DiffusersEngine:
         def tell(arrived: int, total: int) -> None:
             for member in members:
                 member.report_download(arrived, total)
+            # The main model is what the others wait for; any other download only keeps them waiting.
+            if request.model is not None and not any(member.alive for member in members):
+                raise JobCancelled("Nobody waits for this model any more.")
 
         with watched_downloads(tell):
             model = self._model(request.model)
-            safety = self._library.safety_filter(model, request.safety_checker)
+            with _told_of_memory():
+                safety = self._library.safety_filter(model, request.safety_checker)
+                denoiser = Denoiser(model.pipeline(request.mode, request.scheduler, safety), model)
         for member in members:
             for warning in unread(model, member.run.request):
                 member.warn(warning)
-        denoiser = Denoiser(model.pipeline(request.mode, request.scheduler, safety), model)
         at_once = self.at_once()
         while pictures := [picture for member in members for picture in member.remaining()][:at_once]:
             at_once = self._pass(denoiser, model, pictures)
@@ -104,12 +109,14 @@ class DiffusersEngine:
         except OutOfMemory:
             free_memory()
             log.warning("Out of memory with %d at once", len(pictures))
-            if len(pictures) == 1 and not self._library.make_room_for(model):
+            if self._library.make_room_for(model):
+                return len(pictures)
+            if len(pictures) == 1:
                 pictures[0].member.fail(_nothing_smaller(pictures[0].request))
-            elif len(pictures) > 1:
-                for member in members_of(pictures):
-                    member.warn(f"Memory ran out with {len(pictures)} pictures at once, so fewer were made at a time.")
-            return max(1, len(pictures) // 2)
+                return 1
+            for member in members_of(pictures):
+                member.warn(f"Memory ran out with {len(pictures)} pictures at once, so fewer were made at a time.")
+            return len(pictures) // 2
         except Exception as error:
             if len(members_of(pictures)) > 1:
                 # One of them may be the reason; alone, each ends as it deserves.
@@ -147,15 +154,22 @@ class DiffusersEngine:
         return model
 
     def _load(self, name: str | None) -> LoadedModel:
-        try:
-            with out_of_memory_as_ours():
-                return self._library.get(name)
-        except OutOfMemory as error:
-            free_memory()
-            raise OutOfMemory(
-                f"There is not enough memory to load the model. {error.message} Close other programs that use the "
-                'GPU, configure fewer models, or set "device": "cpu".'
-            ) from None
+        with _told_of_memory():
+            return self._library.get(name)
+
+
+@contextmanager
+def _told_of_memory() -> Iterator[None]:
+    """Tell of a lack of memory before the first step."""
+    try:
+        with out_of_memory_as_ours():
+            yield
+    except OutOfMemory as error:
+        free_memory()
+        raise OutOfMemory(
+            f"There is not enough memory to load the model. {error.message} Close other programs that use the "
+            'GPU, configure fewer models, or set "device": "cpu".'
+        ) from None
 
 
 def _nothing_smaller(request: GenerationRequest) -> OutOfMemory:

@@ -5,8 +5,11 @@ latents needs a linear map only, which is fitted to what the autoencoder makes o
 """
 
 import io
+import logging
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,8 +17,10 @@ from weakref import WeakKeyDictionary
 import torch
 from PIL import Image
 
-from sd_api.engine.autoencoder import encode_pixels, full_precision
+from sd_api.engine.autoencoder import encode_pixels, in_full_precision
 from sd_api.generation.engine import Run
+
+log = logging.getLogger(__name__)
 
 # Seconds between two previews: more would cost time, and nobody could look at them.
 INTERVAL = 0.3
@@ -32,6 +37,8 @@ _FITS: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 class Previews:
     """Looks at a pipeline's steps, and shows them to the runs that want it.
 
+    What goes wrong with a preview is logged and ends the previews, but nothing else.
+
     Args:
         pipeline: one that is used for this batch alone: its scheduler's ``step`` is replaced.
     """
@@ -41,6 +48,7 @@ class Previews:
         self._scheduler = pipeline.scheduler
         self._last = 0.0
         self._wanted = False
+        self._broken = False
         self._original: torch.Tensor | None = None
         self._scheduler.step = self._looked_at(self._scheduler.step)
 
@@ -50,22 +58,35 @@ class Previews:
         Args:
             first_rows: the runs, each with its first row in the batch.
         """
-        for run, row in first_rows.items():
-            if self._original is not None and run.preview_wanted:
-                file = io.BytesIO()
-                picture_of(self._vae, self._factor, self._original[row]).save(file, "PNG")
-                run.show(file.getvalue())
         if self._original is not None:
+            with self._no_harm():
+                for run, row in first_rows.items():
+                    if run.preview_wanted:
+                        file = io.BytesIO()
+                        picture_of(self._vae, self._factor, self._original[row]).save(file, "PNG")
+                        run.show(file.getvalue())
             self._original, self._last = None, time.monotonic()
-        waited = time.monotonic() - self._last > INTERVAL
+        waited = time.monotonic() - self._last > INTERVAL and not self._broken
         self._wanted = waited and any(run.preview_wanted for run in first_rows)
+
+    @contextmanager
+    def _no_harm(self) -> Iterator[None]:
+        """Keep the picture itself from failing: nobody asked for a preview at that price."""
+        try:
+            yield
+        except Exception as error:
+            self._broken, self._wanted = True, False
+            log.warning("There are no previews of this picture: %s: %s", type(error).__name__, error)
+            # The frames of its trace keep tensors alive.
+            traceback.clear_frames(error.__traceback__)
 
     def _looked_at(self, step: Any) -> Any:
         # Diffusers looks at the signature of a scheduler's step, which "wraps" passes on.
         @wraps(step)
         def looking(model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **options: Any) -> Any:
             if self._wanted:
-                self._original = predicted_original(self._scheduler, model_output, timestep, sample)
+                with self._no_harm():
+                    self._original = predicted_original(self._scheduler, model_output, timestep, sample)
             return step(model_output, timestep, sample, **options)
 
         return looking
@@ -117,8 +138,7 @@ def _fit(vae: Any, factor: int) -> torch.Tensor:
     picture = colours.view(side, side, 3).permute(2, 0, 1)[None]
     picture = picture.repeat_interleave(PATCH * factor, 2).repeat_interleave(PATCH * factor, 3)
     # Some overflow in half precision, and this is done once.
-    with full_precision(vae):
-        latents = encode_pixels(vae, picture)[0].float().cpu()
+    latents = encode_pixels(in_full_precision(vae), picture)[0].float().cpu()
     patches = latents.reshape(-1, side, PATCH, side, PATCH)
     means = patches[:, :, EDGE:-EDGE, :, EDGE:-EDGE].mean((2, 4)).flatten(1).T
     solution: torch.Tensor = torch.linalg.lstsq(torch.cat([means, torch.ones(len(means), 1)], 1), colours).solution

@@ -127,7 +127,10 @@ class Job:
 
     def show(self, preview: bytes) -> None:
         """See Run; it is told with the next step."""
-        self._preview = preview
+        with self._lock:
+            # It may have ended while the preview was made.
+            if not self.ended:
+                self._preview = preview
 
     def working_seconds(self) -> float:
         """How long it has been working, without loading a model."""
@@ -139,6 +142,9 @@ class Job:
         Raises:
             ServerError: the job failed, or was cancelled.
         """
+        error = self._outcome.exception()
+        if isinstance(error, ServerError):
+            raise error.again()
         return self._outcome.result()
 
     def outcome(self) -> GenerationResult | ServerError:

@@ -52,6 +52,9 @@ class KeptOutcomes:
 
     def keep(self, job: Job) -> None:
         """See Outcomes."""
+        with self._lock:
+            # Of an earlier job that had the same id.
+            self._kept.pop(job.id, None)
         job.listen(self._take)
         # It may have ended before it was listened to.
         self._take(job)

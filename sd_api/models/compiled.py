@@ -13,6 +13,7 @@ from huggingface_hub import cached_assets_path
 
 from sd_api.generation.limits import MIN_SIDE
 from sd_api.imaging.sizing import padded_size
+from sd_api.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class CompiledUNet:
         self, sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, *rest: Any, **options: Any
     ) -> Any:
         """The UNet's ``forward``."""
-        compiled = self._compiled.get((sample.shape[1:], encoder_hidden_states.shape[1:]))
+        shapes = sample.shape[1:], encoder_hidden_states.shape[1:]
+        compiled = self._compiled.get(shapes)
         given = {name for name, value in options.items() if value is not None}
         unknown = rest or given - {"added_cond_kwargs", "return_dict"} or options.get("return_dict", True)
         # A processor gets one guided picture at a time. For a batch, a GPU's code takes any number of rows but one.
@@ -65,7 +67,15 @@ class CompiledUNet:
         # Schedulers differ in whether timesteps are whole, and in how latents lie in memory; what was compiled for
         # one kind would be compiled once more for the other, while somebody waits.
         timestep = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device)
-        return compiled(sample.contiguous(), timestep, encoder_hidden_states, options.get("added_cond_kwargs"))
+        try:
+            return compiled(sample.contiguous(), timestep, encoder_hidden_states, options.get("added_cond_kwargs"))
+        except Exception as failure:
+            if is_out_of_memory(failure):
+                raise
+            # Something that is new to it would have had to be compiled now. It is not tried again with every step.
+            log.warning("What was compiled is not used any more: %s", _first_line(failure))
+            del self._compiled[shapes]
+            return self._plain(sample, timestep, encoder_hidden_states, *rest, **options)
 
     def _compile_all(self) -> None:
         for size in self._sizes:
@@ -75,11 +85,9 @@ class CompiledUNet:
                     error = self._compile(size)
             except Exception as failure:
                 # It needs a C++ compiler, knows not every module, and fails in as many ways as it has parts.
-                cause = getattr(failure, "inner_exception", failure)
-                reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-                log.warning("Nothing is compiled, and pictures are made as without: %s", reason)
+                log.warning("Nothing is compiled for %s: pictures are made as without: %s", size, _first_line(failure))
                 log.debug("The compiler's failure", exc_info=True)
-                return
+                continue
             if error <= TOLERANCE:
                 log.info("Compiled for %s in %.0f s", size, time.monotonic() - started)
             else:
@@ -131,6 +139,11 @@ class CompiledUNet:
             sizes = [height, width, 0, 0, height, width]
             added = {"text_embeds": pooled, "time_ids": torch.tensor([sizes] * ROWS).to(unet.device, unet.dtype)}
         return sample, torch.tensor(500.0, device=unet.device), words, added
+
+
+def _first_line(failure: Exception) -> str:
+    cause = getattr(failure, "inner_exception", failure)
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
 
 
 def keep_compiled_code() -> None:

@@ -10,15 +10,18 @@ import json
 import logging
 import shutil
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from huggingface_hub import cached_assets_path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sd_api.models.device import HALF_PRECISIONS
-from sd_api.models.sources import MODEL_INDEX
+from sd_api.models.files import find_faults
+from sd_api.models.sources import ModelDirectory
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,13 @@ log = logging.getLogger(__name__)
 def find_copy(path: Path, dtype: torch.dtype) -> Path | None:
     """The copy of a model's directory in a precision; None where there is none of its present state."""
     copy = _place(path, dtype)
-    return copy if (copy / MODEL_INDEX).is_file() else None
+    if not copy.is_dir():
+        return None
+    if faults := find_faults(ModelDirectory(copy)):
+        # A power failure can leave files without their content. The model itself is still there.
+        log.warning("The converted copy of %s is not used: %s", path, faults[0])
+        return None
+    return copy
 
 
 def is_worth_copying(path: Path, dtype: torch.dtype) -> bool:
@@ -42,8 +51,14 @@ def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
 
     def copy() -> None:
         try:
-            _copy(path, dtype)
-        except OSError as error:
+            place = _place(path, dtype)
+            with FileLock(place.with_suffix(".lock"), timeout=0):
+                _copy(path, dtype, place)
+        except Timeout:
+            # Another thread makes it, or another server.
+            return
+        except Exception as error:
+            # The disk and the memory are full in more ways than OSError and MemoryError.
             log.warning("No converted copy of %s could be kept: %s", path, error)
 
     # A daemon, so that it does not keep a stopped process alive; half a copy is never taken for one.
@@ -52,17 +67,31 @@ def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
     return thread
 
 
-def _copy(path: Path, dtype: torch.dtype) -> None:
-    """Convert every weight file, and copy what else the model is made of."""
-    copy = _place(path, dtype)
-    unfinished = copy.with_name(f"{copy.name}.unfinished")
+def _copy(path: Path, dtype: torch.dtype, copy: Path) -> None:
+    """Make the copy, whole or not at all; what else there is of the model, older or half, goes."""
+    if find_copy(path, dtype) is not None:
+        return
+    for other in copy.parent.glob(f"{copy.stem}.*"):
+        if other.is_dir():
+            shutil.rmtree(other, ignore_errors=True)
     files = [file for file in path.rglob("*") if file.is_file() and not file.relative_to(path).parts[0].startswith(".")]
     needed = sum(file.stat().st_size for file in files if file.suffix == ".safetensors") // 2
     # Room for the copy, and as much again: a full disk harms more than a slow start.
     if shutil.disk_usage(copy.parent).free < 2 * needed:
         log.info("No converted copy of %s is kept, because the disk is nearly full", path)
         return
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    try:
+        _convert(files, path, dtype, unfinished)
+        unfinished.rename(copy)
+    finally:
+        # What was written before the disk was full would keep it so.
+        shutil.rmtree(unfinished, ignore_errors=True)
+    log.info("Kept a converted copy of %s in %s, which the next start loads faster", path, copy)
+
+
+def _convert(files: Iterable[Path], path: Path, dtype: torch.dtype, unfinished: Path) -> None:
+    """Convert every weight file, and copy what else the model is made of."""
     for file in files:
         target = unfinished / file.relative_to(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +103,6 @@ def _copy(path: Path, dtype: torch.dtype) -> None:
             save_file(tensors, target, {"format": "pt"})
         elif file.suffix in (".json", ".txt", ".model"):
             shutil.copyfile(file, target)
-    for older in copy.parent.glob(f"{copy.name.partition('.')[0]}.*"):
-        if older != unfinished:
-            shutil.rmtree(older, ignore_errors=True)
-    unfinished.rename(copy)
-    log.info("Kept a converted copy of %s in %s, which the next start loads faster", path, copy)
 
 
 def _place(path: Path, dtype: torch.dtype) -> Path:

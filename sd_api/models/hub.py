@@ -42,7 +42,10 @@ WRITTEN_BYTES = "huggingface_hub.snapshot_download"
 TELLING_INTERVAL = 0.2
 
 DownloadWatcher = Callable[[int, int], None]
-"""Is called with the bytes that have arrived and those that there are, from whichever thread has them."""
+"""Is called with the bytes that have arrived and those that there are, from whichever thread has them.
+
+Where it raises JobCancelled, the download is broken off; the next one of these files goes on from there.
+"""
 
 _watcher: ContextVar[DownloadWatcher | None] = ContextVar("download watcher", default=None)
 

@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever of its two it uses
 
-from sd_api.errors import ModelUnavailable
+from sd_api.errors import JobCancelled, ModelUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,12 @@ def explained(repo_id: str, token: str | None) -> Iterator[None]:
 
     Raises:
         ModelUnavailable: with the one reason, and what to do.
+        JobCancelled: nobody waits for it any more.
     """
     try:
         yield
+    except JobCancelled:
+        raise
     except ModelUnavailable as error:
         raise ModelUnavailable(f"{error.message} {_DEMO_HINT}") from None
     except Exception as error:

@@ -2,9 +2,10 @@
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from diffusers import (
     DiffusionPipeline,
 )
 
-from sd_api.errors import ModelUnavailable, OutOfLimits
+from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
 from sd_api.generation.engine import ModelAbilities, ModelMemory
 from sd_api.generation.request import Mode
 from sd_api.models import hub
@@ -36,6 +37,11 @@ MOST_GUESTS = 2
 
 # About 0.3 MB each for Stable Diffusion 1, 0.6 MB for SDXL.
 PROMPTS_KEPT = 64
+
+BROKEN_WORDS = (
+    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
+    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
+)
 
 PIPELINES = {
     "txt2img": AutoPipelineForText2Image,
@@ -65,7 +71,7 @@ class LoadedModel:
     @cached_property
     def encode_prompt(self) -> Callable[..., tuple[torch.Tensor | None, ...]]:
         """The pipeline's ``encode_prompt``, which remembers the latest prompts for as long as this model is there."""
-        return lru_cache(PROMPTS_KEPT)(self.base.encode_prompt)
+        return lru_cache(PROMPTS_KEPT)(partial(_encode_prompt, self.base))
 
     @property
     def size_multiple(self) -> int:
@@ -113,7 +119,7 @@ class ModelLibrary:
         self._catalog = ModelCatalog(settings)
         self._device = device
         self._token = hub.token_of(settings)
-        self._loaded: dict[str | None, LoadedModel] = {}
+        self._loaded: OrderedDict[str | None, LoadedModel] = OrderedDict()
         self._compiled: dict[str | None, CompiledUNet] = {}
         self._fetched_filter: SafetyFilter | None = None
         self._residency = Residency(device.device, free_bytes_of(device.device))
@@ -128,6 +134,15 @@ class ModelLibrary:
             UnknownModel: the configuration knows no such model.
             ModelUnavailable: it cannot be loaded; the next call tries again.
         """
+        model = self._in_memory(name)
+        self._residency.use(model.base)
+        if self._settings.compile and name not in self._compiled:
+            self._compiled[name] = CompiledUNet(model.base, self._settings.compile_sizes)
+            self._compiled[name].compile_in_background()
+        return model
+
+    def _in_memory(self, name: str | None) -> LoadedModel:
+        """A model, loaded, but maybe not on its device."""
         if name not in self._loaded:
             self._dismiss_guests()
             model = self._load(self._catalog.named(name))
@@ -135,12 +150,8 @@ class ModelLibrary:
             self.safety_filter(model, None)
             self._loaded[name] = model
         # In the order in which they were used, the latest last.
-        model = self._loaded[name] = self._loaded.pop(name)
-        self._residency.use(model.base)
-        if self._settings.compile and name not in self._compiled:
-            self._compiled[name] = CompiledUNet(model.base, self._settings.compile_sizes)
-            self._compiled[name].compile_in_background()
-        return model
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
 
     def make_room_for(self, model: LoadedModel) -> bool:
         """Move all other models off the device; whether there were any."""
@@ -183,6 +194,8 @@ class ModelLibrary:
             )
         for candidate in (self._loaded.get(None), model):
             if candidate is not None and (own := _own_filter(candidate)) is not None:
+                # The model that it came with may be in the host's memory.
+                own.safety_checker.to(self._device.device)
                 return own
         if self._fetched_filter is None:
             self._fetched_filter = fetch_safety_filter(self._device, self._token)
@@ -205,11 +218,19 @@ class ModelLibrary:
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""
         try:
-            main = self.get(None)
+            main = self._in_memory(None)
         except ModelUnavailable:
             # A custom model is no worse for the main one's trouble: it brings its own filter, if it has one.
             return {}
         return {"safety_checker": None, "feature_extractor": None} if _own_filter(main) else {}
+
+
+def _encode_prompt(base: DiffusionPipeline, **words: Any) -> tuple[torch.Tensor | None, ...]:
+    embeddings: tuple[torch.Tensor | None, ...] = base.encode_prompt(**words)
+    # What is remembered would break every later picture of these words as well.
+    if not all(part is None or part.isfinite().all() for part in embeddings):
+        raise GenerationFailed(BROKEN_WORDS)
+    return embeddings
 
 
 def _own_filter(model: LoadedModel) -> SafetyFilter | None:

@@ -88,13 +88,14 @@ def explained_loading(path: Path) -> Iterator[None]:
 def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
     _refuse_faults(ModelDirectory(path))
     # Single precision is what models come in: there is nothing to convert.
-    copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
+    with explained_loading(path):
+        copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
     with explained_loading(copy or path):
         pipeline = AutoPipelineForText2Image.from_pretrained(
             copy or path, dtype=dtype, variant=_variant(copy or path, dtype), local_files_only=True, **components
         )
-    if copy is None and is_worth_copying(path, dtype):
-        copy_in_background(path, dtype)
+        if copy is None and is_worth_copying(path, dtype):
+            copy_in_background(path, dtype)
     return pipeline
 
 

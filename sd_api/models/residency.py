@@ -39,12 +39,11 @@ class Residency:
         Raises:
             torch.OutOfMemoryError: it does not even fit alone.
         """
-        if pipeline in self._resident:
-            self._resident.remove(pipeline)
-        else:
+        if pipeline not in self._resident:
             self._make_room(size_of(pipeline) + WORKING_MEMORY)
             self._move_in(pipeline)
-        self._resident.append(pipeline)
+        # At once, because other threads look.
+        self._resident = [*(other for other in self._resident if other is not pipeline), pipeline]
 
     def has(self, pipeline: DiffusionPipeline) -> bool:
         """Whether a model is on the device."""
@@ -60,17 +59,28 @@ class Residency:
         """Move all others away, because one needs the memory.
 
         Returns:
-            Whether there were any.
+            Whether that gained anything: there were others, and the host has room for them.
         """
         others = [resident for resident in self._resident if resident is not pipeline]
         if self._free_bytes is None or not others:
             return False
-        for other in others:
-            self._move_out(other)
+        try:
+            for other in others:
+                self._move_out(other)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("The host's memory is full as well")
+            return False
         return True
 
     def _make_room(self, needed: int) -> None:
-        while self._free_bytes is not None and self._resident and self._free_bytes() < needed:
+        if self._free_bytes is None:
+            return
+        if self._free_bytes() < needed:
+            # What torch keeps of earlier pictures counts as used.
+            free_memory()
+        while self._resident and self._free_bytes() < needed:
             self._move_out(self._resident[0])
 
     def _move_in(self, pipeline: DiffusionPipeline) -> None:
@@ -78,18 +88,16 @@ class Residency:
             pipeline.to(self._device)
         except Exception as error:
             # Half a model there is of no use, and its memory is needed to try again.
-            pipeline.to("cpu")
+            _move_to_host(pipeline)
             if not is_out_of_memory(error) or not self.keep_only(pipeline):
                 raise
-            pipeline.to(self._device)
+            self._move_in(pipeline)
 
     def _move_out(self, pipeline: DiffusionPipeline) -> None:
         log.info("Moving a model of %.1f GB to the host's memory to make room", size_of(pipeline) / 1e9)
-        for name, module in _modules(pipeline):
-            # Other models may use this one's safety checker.
-            if name != "safety_checker":
-                module.to("cpu")
-        self._resident.remove(pipeline)
+        # First, so that it is brought back whole where this breaks down half-way.
+        self._resident = [other for other in self._resident if other is not pipeline]
+        _move_to_host(pipeline)
         free_memory()
 
 
@@ -103,6 +111,13 @@ def size_of(pipeline: DiffusionPipeline) -> int:
 def free_bytes_of(device: torch.device) -> Callable[[], int] | None:
     """How to ask a device for its free memory; None for those that share the host's."""
     return (lambda: int(torch.cuda.mem_get_info(device)[0])) if device.type == "cuda" else None
+
+
+def _move_to_host(pipeline: DiffusionPipeline) -> None:
+    for name, module in _modules(pipeline):
+        # Other models may use this one's safety checker.
+        if name != "safety_checker":
+            module.to("cpu")
 
 
 def _modules(pipeline: DiffusionPipeline) -> Iterator[tuple[str, Any]]:

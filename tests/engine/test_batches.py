@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pictures import half_mask, photograph
+from PIL import Image, ImageOps
 from requested import request
 from running import generate
 
@@ -76,6 +77,23 @@ def test_each_job_gets_the_picture_that_it_gets_alone(engine: Any) -> None:
         assert_same(job.result(), expected)
     assert jobs[0].status().progress == Progress("decoding", 8, 8)
     assert jobs[1].status().progress == Progress("decoding", 4, 4)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("scheduler", [None, "euler-a", "ddim"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_images_that_are_changed_together_are_as_alone(engine: Any, masked: bool, scheduler: str | None) -> None:
+    """With schedulers that draw noise at each step, too."""
+    image = photograph(64, 64)
+    common: dict[str, Any] = {"strength": 0.7, "scheduler": scheduler, "eta": 1.0}
+    if masked:
+        common["mask_image"] = half_mask(64, 64)
+    jobs = [
+        Job(asked("a dog", 1, 2, init_image=image, **common)),
+        Job(asked("a cat with a hat", 3, init_image=ImageOps.mirror(image), **common)),
+    ]
+    engine.generate(jobs)
+    assert_as_alone(engine, jobs)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -3,14 +3,18 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from running import generate
 from tiny_model import tiny_model
 
 from sd_api.errors import ModelUnavailable
 from sd_api.generation.request import GenerationRequest
 from sd_api.models import library
+from sd_api.models.device import DeviceChoice
+from sd_api.models.residency import Residency
 from sd_api.models.safety import OFF
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
@@ -71,6 +75,46 @@ def test_a_custom_model_works_while_the_main_one_does_not(make_settings: Callabl
     (image,) = generate(engine, request(settings, "mine")).images
     # Its own safety checker stands in for the main model's.
     assert image.nsfw is False
+
+
+def test_a_custom_model_works_while_the_main_one_does_not_fit_on_the_device(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = {"model_path": str(tiny_model()), "ui_label": "Mine", "url_path": "mine"}
+    settings = make_settings(custom_models=[custom])
+    # It has no content, but everything can be moved there.
+    there = DeviceChoice(torch.device("meta"), "", "fp32", "")
+    models = library.ModelLibrary(settings, there)
+    use = Residency.use
+
+    def full_for_the_main_one(self: Residency, pipeline: Any) -> None:
+        if pipeline.safety_checker is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        use(self, pipeline)
+
+    monkeypatch.setattr(Residency, "use", full_for_the_main_one)
+    with pytest.raises(torch.OutOfMemoryError):
+        models.get(None)
+    mine = models.get("mine")
+    # The main one's filter, which is needed beside it.
+    assert models.safety_filter(mine, None).safety_checker.device.type == "meta"
+    assert mine.base.components["safety_checker"] is None
+
+
+def test_a_model_whose_folder_vanishes_is_named_and_works_once_it_is_back(
+    make_settings: Callable[..., Settings], copy: Path
+) -> None:
+    custom = {"model_path": str(copy), "ui_label": "Mine", "url_path": "mine"}
+    settings = make_settings(custom_models=[custom])
+    engine = build_engine(settings)
+    away = copy.rename(copy.with_name("away"))
+    with pytest.raises(ModelUnavailable, match=str(copy)):
+        generate(engine, request(settings, "mine"))
+    away.rename(copy)
+    expected = generate(engine, request(settings, "mine"))
+    # Once loaded, it needs its files no more.
+    shutil.rmtree(copy)
+    assert generate(engine, request(settings, "mine")) == expected
 
 
 def test_custom_models_share_the_main_models_filter(make_settings: Callable[..., Settings]) -> None:

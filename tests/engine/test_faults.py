@@ -1,17 +1,20 @@
 """Whatever goes wrong inside the engine ends one job with a message, and the next picture is as on a fresh server."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from requested import request
-from running import generate
+from running import after_call, generate, parts
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sd_api.engine import decoding, denoising
-from sd_api.errors import GenerationFailed, JobCancelled, ServerError
+from sd_api.engine import decoding, denoising, previews
+from sd_api.errors import GenerationFailed, ServerError
 from sd_api.jobs.job import Job
+from sd_api.models.library import BROKEN_WORDS
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -21,27 +24,6 @@ def engine(request: pytest.FixtureRequest, make_settings: Callable[..., Settings
     engine = build_engine(make_settings(dtype=request.param))
     engine.load()
     return engine
-
-
-def parts(engine: Any) -> Any:
-    return engine._library.get(None).base
-
-
-@contextmanager
-def after_call(module: torch.nn.Module, number: int, spoil: Callable[[Any], Any]) -> Iterator[None]:
-    """Let ``spoil`` change what a part of the pipeline gives in its ``number``-th call, counted from 1."""
-    calls = 0
-
-    def hook(module: torch.nn.Module, arguments: Any, output: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return spoil(output) if calls == number else None
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def not_a_number(output: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
@@ -111,42 +93,99 @@ def test_an_autoencoder_that_gives_no_numbers_at_all_fails(engine: Any) -> None:
     assert generate(engine, request(steps=2)).images
 
 
-class Stopped(Job):
-    """A job that is cancelled while a given step is reported."""
+class Watched(Job):
+    """A job that somebody looks at all the time."""
 
-    def __init__(self, at: int) -> None:
-        super().__init__(request(steps=4))
-        self._at = at
-
-    def report(self, progress: Any) -> None:
-        if progress.step == self._at:
-            self.cancel("Not wanted.")
-        super().report(progress)
+    @property
+    def preview_wanted(self) -> bool:
+        return True
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 4, 5])
-def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None:
-    steps, decoded = 0, 0
+class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Memory that is full at one operation, counted from 1, wherever in the engine that is."""
 
-    def count_step(*_: Any) -> None:
-        nonlocal steps
-        steps += 1
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+        self._number = number
 
-    def count_decoding(*_: Any) -> None:
-        nonlocal decoded
-        decoded += 1
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        if self.count == self._number:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return func(*args, **(kwargs or {}))
 
-    hooks = [
-        parts(engine).unet.register_forward_hook(count_step),
-        parts(engine).vae.decoder.register_forward_hook(count_decoding),
-    ]
-    job = Stopped(at)
+
+def run_watched(engine: Any, memory: FullAt, prompt: str) -> Job:
+    """A job with everything in it: new words, previews, and an autoencoder that breaks down at first."""
+    job = Watched(request(prompt, steps=1))
+    previews._FITS.clear()
+    with after_call(parts(engine).vae.decoder, 1, lambda output: output * torch.nan), memory:
+        engine.generate([job])
+    return job
+
+
+def test_wherever_memory_runs_out_the_next_picture_is_as_before(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "INTERVAL", 0.0)
+    expected = generate(engine, request())
+    run_watched(engine, counting := FullAt(), "words that nobody has used")
+    ends = set()
+    for part in range(1, 16):
+        prompt = f"words of part {part}"
+        job = run_watched(engine, FullAt(counting.count * part // 16), prompt)
+        ends.add(job.status().state)
+        assert job.ended
+        assert generate(engine, request()) == expected
+        # Nothing of half of it is remembered either.
+        assert generate(engine, request(prompt)).images
+    assert "failed" in ends
+
+
+def test_a_failed_job_keeps_nothing_of_its_generation_in_memory(engine: Any) -> None:
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    def note_and_spoil(module: torch.nn.Module, arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        seen.append(weakref.ref(arguments[0]))
+        return output * torch.nan
+
+    job = Job(request())
+    hook = parts(engine).vae.decoder.register_forward_hook(note_and_spoil)
+    gc.collect()
+    gc.disable()
     try:
         engine.generate([job])
+        assert job.status().state == "failed"
+        assert [tensor() for tensor in seen] == [None] * len(seen)
     finally:
-        for hook in hooks:
-            hook.remove()
-    with pytest.raises(JobCancelled, match=r"Not wanted\."):
-        job.result()
-    # plms makes one step more than it is asked for.
-    assert (steps, decoded) == (at, 0)
+        gc.enable()
+        hook.remove()
+
+
+def test_words_that_are_not_numbers_once_are_not_remembered(engine: Any) -> None:
+    def not_numbers(output: Any) -> Any:
+        output["last_hidden_state"] = output["last_hidden_state"] * torch.nan
+        return output
+
+    with after_call(parts(engine).text_encoder, 1, not_numbers), pytest.raises(GenerationFailed) as failure:
+        generate(engine, request("a word that breaks"))
+    assert failure.value.message == BROKEN_WORDS
+    assert generate(engine, request("a word that breaks")).images
+
+
+def test_a_preview_that_fails_harms_nobody(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("not to be seen")
+
+    expected = generate(engine, request(steps=4))
+    monkeypatch.setattr(previews, "INTERVAL", 0.0)
+    for part in ("predicted_original", "picture_of"):
+        caplog.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(previews, part, fail)
+            job = Watched(request(steps=4))
+            engine.generate([job])
+        assert job.result() == expected
+        # Once, and not with every step.
+        assert caplog.text.count("not to be seen") == 1

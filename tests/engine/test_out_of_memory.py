@@ -73,6 +73,27 @@ def test_fewer_pictures_at_once_where_all_do_not_fit(
     assert result.warnings == ("Memory ran out with 3 pictures at once, so fewer were made at a time.",)
 
 
+def test_other_models_make_room_before_a_batch_gets_smaller(
+    engine: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
+    gone: list[str] = []
+
+    def move_others_away(_: Any) -> bool:
+        gone.append("others")
+        return len(gone) == 1
+
+    monkeypatch.setattr(engine._library, "make_room_for", move_others_away)
+    with memory_for(engine, lambda latents: bool(gone)) as tried:
+        result = generate(engine, request(settings, 3))
+    assert set(tried) == {6}
+    assert len(result.images) == 3
+    assert not result.warnings
+    # Where nothing is left to go, it does not try for ever.
+    with memory_for(engine, lambda latents: False), pytest.raises(OutOfMemory):
+        generate(engine, request(settings))
+
+
 def test_a_message_where_not_even_one_fits(engine: Any, settings: Settings) -> None:
     before = generate(engine, request(settings))
     with (

@@ -1,6 +1,7 @@
 """Previews look like the picture that is being made."""
 
 import gc
+import time
 import weakref
 from collections.abc import Callable
 from io import BytesIO
@@ -44,8 +45,8 @@ def test_the_original_is_found_in_noise_that_is_known(scheduler_class: Any, pred
 class Watched(Job):
     """A job that somebody looks at all the time."""
 
-    def __init__(self) -> None:
-        super().__init__(request(steps=6))
+    def __init__(self, steps: int = 6) -> None:
+        super().__init__(request(steps=steps))
         self.shown: list[Image.Image] = []
 
     @property
@@ -67,6 +68,26 @@ def test_a_watched_job_is_shown_its_steps_and_gets_the_same_picture(
     assert watched.result() == other.result()
     assert len(watched.shown) >= 4
     assert {picture.size for picture in watched.shown} == {(8, 8)}
+
+
+def test_there_are_a_few_in_a_second_and_none_for_who_does_not_look(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def counted(*call: Any) -> torch.Tensor:
+        made.append(call)
+        return predicted_original(*call)
+
+    monkeypatch.setattr(previews, "predicted_original", counted)
+    engine = build_engine(make_settings())
+    engine.generate([Job(request(steps=10))])
+    assert made == []
+    watched = Watched(steps=40)
+    started = time.monotonic()
+    engine.generate([watched])
+    assert 1 <= len(made) <= 1 + (time.monotonic() - started) / previews.INTERVAL
+    assert len(watched.shown) == len(made)
 
 
 def test_the_map_gives_back_plain_colours(make_settings: Callable[..., Settings]) -> None:

@@ -1,13 +1,15 @@
 """A job tells its listeners everything, ends once, and stops what takes too long."""
 
+import gc
 import logging
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from requested import request
 
-from sd_api.errors import GenerationFailed, JobCancelled
+from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job
@@ -56,6 +58,26 @@ def test_a_job_that_takes_too_long_is_cancelled_with_that_reason() -> None:
     assert job.status().state == "cancelled"
 
 
+def test_who_waited_for_a_job_that_failed_does_not_keep_it_in_memory() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        job = Job(request())
+        job.fail(OutOfLimits("seed", "is odd"))
+        told = []
+        for _ in range(2):
+            try:
+                job.result()
+            except OutOfLimits as error:
+                told.append((error.field, error.message, str(error)))
+        assert told == [("seed", "seed is odd", "seed is odd")] * 2
+        gone = weakref.ref(job)
+        del job
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_whoever_ends_it_it_ends_once() -> None:
     ends = [
         lambda job: job.finish(GenerationResult(())),
@@ -82,4 +104,7 @@ def test_previews_are_wanted_for_a_while_after_somebody_asked(monkeypatch: pytes
     monkeypatch.setattr("sd_api.jobs.job.PREVIEW_INTEREST", 0.0)
     assert not job.preview_wanted
     job.cancel("Not wanted.")
+    assert job.status().preview is None
+    # Begun before the end, and done after it.
+    job.show(b"a picture")
     assert job.status().preview is None

@@ -35,6 +35,16 @@ def test_the_oldest_go_where_there_are_too_many_bytes_but_the_latest_stays() -> 
     assert kept.outcome("large") is not None
 
 
+def test_an_id_that_is_used_again_means_the_later_job() -> None:
+    kept = KeptOutcomes()
+    kept.keep(ended("one", 10))
+    again = Job(request(), job_id="one")
+    kept.keep(again)
+    assert kept.outcome("one") is None
+    again.cancel("enough")
+    assert isinstance(kept.outcome("one"), JobCancelled)
+
+
 @pytest.mark.parametrize("end", ["fail", "cancel"])
 def test_how_a_job_ended_badly_is_kept_too(end: str) -> None:
     kept = KeptOutcomes()

@@ -113,6 +113,71 @@ def test_without_a_compiler_pictures_are_made_as_without(
     assert torch.equal(draw(pipeline), expected)
 
 
+def test_a_size_that_cannot_be_compiled_does_not_keep_the_others_from_it(
+    pipeline: Any, compiler: Counted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = iter([RuntimeError("too large for me"), None])
+
+    def sometimes(forward: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        if (error := next(sizes)) is not None:
+            raise error
+        return compiler(forward, **options)
+
+    monkeypatch.setattr(torch, "compile", sometimes)
+    with caplog.at_level(logging.WARNING):
+        compile_now(pipeline, "128x64", "64x64")
+    assert "Nothing is compiled for 128x64" in caplog.text
+    draw(pipeline)
+    assert compiler.calls > 1
+
+
+def test_what_was_compiled_and_fails_later_is_given_up(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = draw(pipeline)
+    calls = 0
+
+    def once(forward: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        def compiled(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > 2:
+                raise RuntimeError("compiled for something else\n\nlong explanations")
+            return forward(*arguments)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", once)
+    compile_now(pipeline, "64x64")
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(draw(pipeline), expected)
+    assert calls == 3
+    assert "not used any more: compiled for something else" in caplog.text
+
+
+def test_running_out_of_memory_in_what_was_compiled_is_told_as_such(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = Counted()
+    monkeypatch.setattr(torch, "compile", compiler)
+    unet = CompiledUNet(pipeline, ["64x64"])
+    unet.compile_in_background().join()
+    plain, unet._plain = unet._plain, None
+    ((shapes, compiled),) = unet._compiled.items()
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    unet._compiled[shapes] = full
+    with pytest.raises(torch.OutOfMemoryError):
+        draw(pipeline)
+    # It is used again as soon as there is room.
+    unet._compiled[shapes], unet._plain = compiled, plain
+    before = compiler.calls
+    draw(pipeline)
+    assert compiler.calls > before
+
+
 def test_the_library_compiles_a_model_once(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +213,8 @@ def test_the_real_compiler_draws_the_same_picture(pipeline: Any, compiled_code: 
     assert any(compiled_code.rglob("*.so"))
     torch.testing.assert_close(draw(pipeline), expected, atol=1e-3, rtol=1e-3)
     for scheduler in (DDIMScheduler, LMSDiscreteScheduler):
-        # Anything that is new to what was compiled would be compiled now, and refused.
+        # Anything that is new to what was compiled would be compiled now, and refused, and given up then.
         with torch.compiler.set_stance("fail_on_recompile"):
             pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
             assert draw(pipeline).isfinite().all()
+            assert unet._compiled

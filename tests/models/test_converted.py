@@ -1,10 +1,13 @@
 """Converted copies: made once, used instead of the original, never half, never stale."""
 
 import os
+import resource
 import shutil
 import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +86,70 @@ def test_the_next_start_uses_it_and_makes_the_same_picture(
     assert generate(build_engine(settings), request()) == first
 
 
-@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), PermissionError(13, "Permission denied")])
-def test_a_copy_that_cannot_be_finished_is_none(
-    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: OSError
-) -> None:
-    def fail(*_: Any) -> None:
-        raise fault
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Let the system refuse to write longer files, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(converted, "save_file", fail)
-    copy_in_background(model, BF16).join()
+
+def test_a_copy_that_does_not_fit_on_the_disk_leaves_nothing_there(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with files_end_at(100_000):
+        copy_in_background(model, BF16).join()
+    assert "No converted copy" in caplog.text
     assert find_copy(model, BF16) is None
-    assert str(fault) in caplog.text
-    monkeypatch.undo()
+    assert not [file for file in model.parent.glob("assets/**/*") if file.is_file() and file.suffix != ".lock"]
+    copy_in_background(model, BF16).join()
+    assert find_copy(model, BF16) is not None
+
+
+def test_of_several_that_make_the_same_copy_one_does(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def slowly(*arguments: Any) -> None:
+        made.append(threading.current_thread().name)
+        time.sleep(0.05)
+        save_file(*arguments)
+
+    monkeypatch.setattr(converted, "save_file", slowly)
+    threads = [copy_in_background(model, BF16) for _ in range(4)]
+    for thread in threads:
+        thread.join()
+    copy = find_copy(model, BF16)
+    assert copy is not None
+    # Each part of the model once.
+    assert len(made) == len(list(model.rglob("*.safetensors")))
+    assert len(list(copy.rglob("*.safetensors"))) == len(made)
+
+
+def test_a_damaged_copy_is_not_used_and_made_anew(
+    model: Path, make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings(model=str(model), dtype="bf16")
+    first = generate(build_engine(settings), request())
+    wait_for_copy()
+    (copy,) = folders(model)
+    # As a power failure leaves it.
+    os.truncate(copy / "unet" / "diffusion_pytorch_model.safetensors", 1000)
+    assert generate(build_engine(settings), request()) == first
+    assert "is not used" in caplog.text
+    wait_for_copy()
+    assert find_copy(model, BF16) == copy
+
+
+def test_what_a_killed_server_left_goes(model: Path) -> None:
+    copy_in_background(model, BF16).join()
+    (copy,) = folders(model)
+    unfinished = copy.rename(copy.with_name(f"{copy.name}.unfinished"))
+    copy_in_background(model, BF16).join()
+    assert find_copy(model, BF16) == copy
+    assert not unfinished.exists()
 
 
 def test_a_nearly_full_disk_is_left_alone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

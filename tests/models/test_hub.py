@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,16 @@ import safetensors.torch
 from fake_hub import MEMBER, FakeHub, Repository
 from hub_app import FORM, TINY, UNET, App, changed
 from huggingface_hub import constants
+from requested import request
+from running import generate
 from server_process import ServerProcess
 
+from sd_api.errors import JobCancelled
+from sd_api.jobs.job import Job
+from sd_api.models.hub import cached
 from sd_api.models.safety import CHECKER_REPO
+from sd_api.settings import Limits, Settings
+from sd_api.wiring import build_engine
 
 StartApp = Callable[..., App]
 StartServer = Callable[..., ServerProcess]
@@ -38,6 +46,28 @@ def test_the_removed_model_leads_to_its_successor(start: StartApp, hub: FakeHub)
     start("runwayml/stable-diffusion-v1-5").succeed()
     assert hub.downloads(UNET) == 1
     assert not any("runwayml" in request for request in hub.requests)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_model_is_not_downloaded_on_once_nobody_waits_for_it(
+    hub: FakeHub, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel(changed: Job) -> None:
+        progress = changed.status().progress
+        if progress is not None and progress.phase == "downloading":
+            changed.cancel("Not wanted.")
+
+    monkeypatch.setattr("sd_api.models.hub.TELLING_INTERVAL", 0.0)
+    engine = build_engine(make_settings(model="demo/tiny"))
+    engine.load()
+    wanted = replace(request(), model="huggingface:demo/no-checker", limits=Limits())
+    job = Job(wanted)
+    job.listen(cancel)
+    with pytest.raises(JobCancelled, match="Nobody waits"):
+        engine.generate([job])
+    assert cached("demo/no-checker", half=False) is None
+    assert engine.status().state == "ready"
+    assert generate(engine, wanted).images
 
 
 def test_what_is_in_the_cache_is_used_without_asking_anybody(start: StartApp, hub: FakeHub) -> None:

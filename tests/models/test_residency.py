@@ -13,14 +13,19 @@ GB = 2**30
 
 
 class Card:
-    """A device's memory: what is on it, and how much it holds."""
+    """A device's memory: what is on it, what is kept of what was, and how much it holds."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.on: dict[str, int] = {}
+        self.kept = 0
+        self.host_is_full_for: str | None = None
 
     def free(self) -> int:
-        return self.capacity - sum(self.on.values())
+        return self.capacity - sum(self.on.values()) - self.kept
+
+    def let_go(self) -> None:
+        self.kept = 0
 
 
 class Part(torch.nn.Module):
@@ -32,6 +37,8 @@ class Part(torch.nn.Module):
         self._card, self._name = card, name
 
     def to(self, device: Any, *_: Any, **__: Any) -> "Part":  # type: ignore[override]
+        if str(device) == "cpu" and self._name == self._card.host_is_full_for:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
         self._card.on.pop(self._name, None)
         if str(device) != "cpu":
             if self._card.free() < self.weight.nbytes:
@@ -110,6 +117,44 @@ def test_what_does_not_even_fit_alone_is_not_left_half_way(card: Card, device: R
     assert "b" not in card.on
     device.use(first)
     assert "a" in card.on
+
+
+def test_nothing_is_left_half_way_where_it_does_not_fit_alone_either(
+    card: Card, device: Residency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, huge = model(card, "a", 3 * GB), model(card, "b", 9 * GB)
+    device.use(first)
+    monkeypatch.setattr(residency, "WORKING_MEMORY", -20 * GB)
+    # Its UNet fits, its checker does not.
+    card.capacity = 9 * GB - 1
+    with pytest.raises(torch.OutOfMemoryError):
+        device.use(huge)
+    assert not device.has(huge)
+    assert "b" not in card.on
+
+
+def test_what_torch_keeps_is_let_go_before_any_model_is(
+    card: Card, device: Residency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residency, "free_memory", card.let_go)
+    first, second = model(card, "a", 3 * GB), model(card, "b", 3 * GB)
+    device.use(first)
+    card.kept = 4 * GB
+    device.use(second)
+    assert device.has(first)
+    assert device.has(second)
+
+
+def test_a_model_that_the_host_has_no_room_for_is_brought_back_whole(card: Card, device: Residency) -> None:
+    first, second = model(card, "a", 3 * GB), model(card, "b", 3 * GB)
+    device.use(first)
+    device.use(second)
+    card.host_is_full_for = "a"
+    assert not device.keep_only(second)
+    assert not device.has(first), "whatever of it is still there, it has to be moved before it is used"
+    card.host_is_full_for = None
+    device.use(first)
+    assert {"a", "a's checker"} <= set(card.on)
 
 
 def test_all_others_go_where_one_needs_the_memory(card: Card, device: Residency) -> None:

@@ -1,7 +1,9 @@
 """Jobs as clients see them: by id, with progress, previews and cancelling; with the real engine."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,7 +87,15 @@ def test_a_client_may_bring_its_own_id_once(client: FlaskClient) -> None:
     assert "is taken" in again.get_json()["message"]
 
 
-@pytest.mark.parametrize("job_id", ["", " ", "a/b", "ö", "a" * 65, "a\nb", ".."])
+def test_of_many_at_once_with_one_id_one_is_made(client: FlaskClient) -> None:
+    job_id = f"same-{time.monotonic_ns()}"
+    posted = [Posted(client, **FORM, job_id=job_id) for _ in range(6)]
+    statuses = sorted(one.response().status_code for one in posted)
+    assert statuses == [200] + [409] * 5
+    assert job(client, job_id)["state"] == "finished"
+
+
+@pytest.mark.parametrize("job_id", ["", " ", "a/b", "ö", "a" * 65, "a\nb", "a\n", ".."])
 def test_an_id_that_is_no_good_in_a_path_is_refused(client: FlaskClient, job_id: str) -> None:
     response = client.post("/txt2img", data=FORM | {"job_id": job_id})
     assert response.status_code == 400
@@ -126,6 +136,26 @@ def test_an_unknown_job_is_a_404(client: FlaskClient, method: str, path: str) ->
     response = getattr(client, method)(path)
     assert response.status_code == 404
     assert response.get_json()["message"].startswith("There is no job 'nobody'")
+
+
+def test_a_cancelled_job_does_not_stay_in_memory(client: FlaskClient, services: Services) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        job_id = f"gone-{time.monotonic_ns()}"
+        posted = Posted(client, **LONG, job_id=job_id)
+        wait_for(client, job_id, lambda job: job["state"] == "running")
+        (running,) = services.queue._running  # type: ignore[attr-defined]
+        gone = weakref.ref(running)
+        del running
+        client.post(f"/jobs/{job_id}/cancel")
+        assert posted.response().status_code == 409
+        deadline = time.monotonic() + 30
+        while gone() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_after_a_cancelled_job_a_picture_is_what_it_would_have_been(client: FlaskClient, services: Services) -> None:
