@@ -4,7 +4,7 @@ from flask import Flask
 
 from sd_api.jobs.kept import KeptOutcomes
 from sd_api.settings import Settings
-from sd_api.web import access, health, studio
+from sd_api.web import access, health, metrics, studio
 from sd_api.web.bearer import token_check
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
@@ -40,6 +40,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         jobs.make_blueprint(services.queue, kept),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
+        metrics.make_blueprint(services.metrics),
         access.make_blueprint(settings),
     ]
     for blueprint in plugins:

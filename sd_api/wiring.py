@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Tokens, make_secret
 from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.metrics import JobMetrics, build_registry
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
@@ -41,6 +44,7 @@ class Services:
 
     queue: LocalQueue
     failures: RecentFailures
+    metrics: CollectorRegistry
     accounts: Accounts
     blobs: BlobStore
     tasks: TaskService
@@ -85,11 +89,13 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     """
     label = parse_source(settings.model).label
     failures = RecentFailures()
+    names = {None: label} | {model.url_path: model.ui_label for model in settings.custom_models}
+    measured = JobMetrics(names)
     queue = LocalQueue(
         make_engine=make_engine or (lambda: build_engine(settings)),
         loading=EngineStatus("loading", label),
         limits=settings.limits,
-        listeners=(TerminalProgress(label), failures),
+        listeners=(TerminalProgress(label), failures, measured),
     )
     folder = DataFolder(settings.data)
     try:
@@ -115,6 +121,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     return Services(
         queue=queue,
         failures=failures,
+        metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, folder, database),
         blobs=blobs,
         tasks=TaskService(queue, store, blobs, journal, requests, runner, settings.limits),

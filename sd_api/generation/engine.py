@@ -70,11 +70,13 @@ class ModelMemory:
         model: its label.
         bytes: the size of its weights.
         on_device: whether it is where it runs, rather than in the host's memory for the time being.
+        load_seconds: how long it took to load it, its download included.
     """
 
     model: str
     bytes: int
     on_device: bool
+    load_seconds: float
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Which models are loaded; each of the configuration is loaded once and kept."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -52,12 +53,14 @@ class LoadedModel:
         base: the pipeline that holds the weights.
         requires_safety_checker: whether a request may not switch the filter off.
         size: the bytes of its weights.
+        load_seconds: how long it took to load it, its download included.
     """
 
     label: str
     base: DiffusionPipeline
     requires_safety_checker: bool
     size: int
+    load_seconds: float
 
     @cached_property
     def encode_prompt(self) -> Callable[..., tuple[torch.Tensor | None, ...]]:
@@ -146,7 +149,10 @@ class ModelLibrary:
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
         models = list(self._loaded.values())
-        return tuple(ModelMemory(model.label, model.size, self._residency.has(model.base)) for model in models)
+        return tuple(
+            ModelMemory(model.label, model.size, self._residency.has(model.base), model.load_seconds)
+            for model in models
+        )
 
     def abilities(self) -> dict[str | None, ModelAbilities]:
         """What the models that are loaded can do; may be called from any thread."""
@@ -191,8 +197,10 @@ class ModelLibrary:
 
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
+        started = time.monotonic()
         base = load_pipeline(model.source, self._device, self._token, **shared)
-        return LoadedModel(model.label, base, model.requires_safety_checker, size_of(base))
+        seconds = time.monotonic() - started
+        return LoadedModel(model.label, base, model.requires_safety_checker, size_of(base), seconds)
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""

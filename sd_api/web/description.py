@@ -11,6 +11,7 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 PNG = "image/png"
+PLAIN = "text/plain"
 
 # Either of the two ways to say the same: a token, or a form to get one with.
 TOKEN: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
@@ -18,6 +19,7 @@ TOKEN: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
 Shape = type[BaseModel] | Schema
 
 BINARY = Schema.model_validate({"type": "string", "format": "binary"})
+TEXT = Schema.model_validate({"type": "string"})
 
 
 def media(shape: Shape, example: Any = None) -> MediaType:

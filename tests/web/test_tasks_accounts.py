@@ -119,6 +119,7 @@ def test_what_is_switched_off_is_a_403(closed: FlaskClient, path: str) -> None:
     ("method", "path"),
     [
         ("GET", "/health"),
+        ("GET", "/metrics"),
         ("GET", "/custom_models"),
         ("GET", "/models"),
         ("GET", "/access"),
