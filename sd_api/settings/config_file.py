@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import ConfigurationError
 from sd_api.settings.document import Document, Location, Position, RepeatedKey, read_document
 from sd_api.settings.faults import cite, problem, spell
-from sd_api.settings.fields import absolute_if_local, is_no_token
+from sd_api.settings.fields import absolute_if_local, is_address, is_no_token
 from sd_api.settings.schema import REPEATED_URL_PATH, Settings, repeated_url_paths
 
 # The environment variables, by the setting that each stands for; config.json takes them as keys, too.
@@ -29,6 +30,8 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "ENABLE_SIGNUP": "enable_signup",
     }
 )
+# These make one setting together, where the file leaves it out.
+REDIS_VARIABLES = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _AFTER_THE_FILE = Position(sys.maxsize, 0)
 # A token that somebody pasted into the wrong place.
@@ -81,6 +84,10 @@ def load_settings(
         if _is_absent(name, values.get(name)) and not _is_absent(name, environment.get(variable)):
             values[name] = environment[variable]
             outside[name] = variable
+    cluster = values.get("cluster") or {}
+    if isinstance(cluster, dict) and "redis_url" not in cluster and (url := _redis_url(environment)):
+        values["cluster"] = {**cluster, "redis_url": url}
+        outside["cluster.redis_url"] = ", ".join(REDIS_VARIABLES)
 
     errors: list[ErrorDetails] = []
     try:
@@ -102,6 +109,16 @@ def _environment(file: Path) -> dict[str, str]:
     return {**{name: value for name, value in said.items() if value is not None}, **os.environ}
 
 
+def _redis_url(environment: Mapping[str, str]) -> str | None:
+    host, port, password = (environment.get(variable) for variable in REDIS_VARIABLES)
+    if not host:
+        return None
+    # An IPv6 address has brackets in a URL.
+    place = f"[{host}]" if is_address(host) and ":" in host else host
+    login = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{login}{place}:{port or 6379}"
+
+
 def _is_absent(name: str, value: object) -> bool:
     return is_no_token(value) if name == "hf_token" else value in (None, "")
 
@@ -115,9 +132,9 @@ def _in_order(
     """
     faults: list[tuple[Position, str]] = []
     for location, text, of_key in (*_invalid(errors), *_repeated(values, document)):
-        name = str(location[0])
-        if name in outside:
-            faults.append((_AFTER_THE_FILE, f"{outside[name]}: {text}"))
+        origin = outside.get(str(location[0])) or outside.get(spell(location))
+        if origin is not None:
+            faults.append((_AFTER_THE_FILE, f"{origin}: {text}"))
         else:
             position = document.position(location, of_key=of_key)
             place = f"{document.name}, line {position.line}, column {position.column}"

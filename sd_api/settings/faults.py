@@ -7,9 +7,12 @@ from pydantic_core import ErrorDetails
 
 from sd_api.settings.document import Location, RepeatedKey
 from sd_api.settings.fields import MODEL_FILES
-from sd_api.settings.schema import CustomModel, Limits, Settings
+from sd_api.settings.schema import Cluster, CustomModel, Limits, Settings
 
-_SECTIONS: dict[str, type[CustomModel] | type[Limits]] = {"custom_models": CustomModel, "limits": Limits}
+_Section = type[CustomModel] | type[Limits] | type[Cluster]
+_SECTIONS: dict[str, _Section] = {"custom_models": CustomModel, "limits": Limits, "cluster": Cluster}
+# Never cited.
+_SECRETS = ("hf_token", "secret_key", "redis_url")
 _LONGEST_CITATION = 60
 _REASONS = {
     "bool_parsing": "it should be true or false",
@@ -41,7 +44,7 @@ def problem(error: ErrorDetails) -> str:
         return error["msg"]
     cause = error.get("ctx", {}).get("error")
     reason = str(cause) if cause else _REASONS.get(kind, error["msg"].replace("Input", "it", 1))
-    citation = "" if location[0] in ("hf_token", "secret_key") else f"{cite(came)} came, but "
+    citation = "" if location[-1] in _SECRETS else f"{cite(came)} came, but "
     return f"{citation}{reason} ({_description(location)})"
 
 
@@ -60,7 +63,7 @@ def _name(key: str) -> str:
     return key if key.isidentifier() else cite(key)
 
 
-def _section(location: Location) -> type[Settings] | type[CustomModel] | type[Limits]:
+def _section(location: Location) -> type[Settings] | _Section:
     return _SECTIONS.get(str(location[0]), Settings) if len(location) > 1 else Settings
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -107,6 +108,21 @@ def _secret(value: object) -> object:
     return value.strip() or None
 
 
+def _redis_url(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    valid = "it should be redis://host:6379, rediss://host:6379 for TLS, or unix:///path/of/the/socket"
+    try:
+        parts = urlsplit(value)
+        valid_port = parts.port != 0
+    except ValueError:
+        raise ValueError(f"{valid}, with a port from 1 to 65535") from None
+    place = {"redis": parts.hostname, "rediss": parts.hostname, "unix": parts.path}.get(parts.scheme)
+    if not place or not valid_port:
+        raise ValueError(valid)
+    return value
+
+
 def _switch(value: object) -> object:
     # As environment variables, these are on with any text but the empty one.
     return value != "" if isinstance(value, str) else value
@@ -185,4 +201,6 @@ HubId = Annotated[
     str,
     _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
+# With its password, so it is kept out of messages.
+RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]

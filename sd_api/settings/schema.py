@@ -20,6 +20,7 @@ from sd_api.settings.fields import (
     ModelSource,
     Origin,
     Port,
+    RedisUrl,
     Secret,
     Size,
     Switch,
@@ -79,6 +80,16 @@ class Limits(_Section):
     max_days_kept: Count = Field(
         default=30, description="how long images and ended tasks are kept, and how long a token is valid, in days"
     )
+
+
+class Cluster(_Section):
+    """Where many machines meet: API processes and workers with the same Redis are one server."""
+
+    redis_url: RedisUrl = Field(description="the Redis that all processes share, such as redis://:password@host:6379")
+    worker_timeout: Count = Field(
+        default=10, description="how long a worker may give no sign of life before others take its job, in seconds"
+    )
+    tries: Count = Field(default=3, description="how many workers may die of a job before it counts as failed")
 
 
 class Settings(_Section):
@@ -149,6 +160,9 @@ class Settings(_Section):
     )
     interrupted_tasks: Literal["rerun", "cancel"] = Field(
         default="rerun", description="what becomes of a task that was running when the server ended"
+    )
+    cluster: Cluster | None = Field(
+        default=None, description="what many machines share; without it, one process does everything"
     )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
 

@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SECRET_KEY", "ENABLE_SIGNUP", "ENABLE_PUBLIC_TOKEN", "HUGGINGFACE_TOKEN", "HF_TOKEN"):
+    for name in ("SECRET_KEY", "ENABLE_SIGNUP", "ENABLE_PUBLIC_TOKEN", "HUGGINGFACE_TOKEN", "HF_TOKEN", "REDIS_HOST"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -132,3 +132,42 @@ def test_allowed_models_are_read(file: Path) -> None:
 
 def test_a_relative_data_folder_starts_at_the_file(file: Path) -> None:
     assert load(file, '{"data": "kept"}').data == file.parent / "kept"
+
+
+def redis_url(settings: Settings) -> str | None:
+    return None if settings.cluster is None else settings.cluster.redis_url.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, None),
+        ({"REDIS_HOST": "", "REDIS_PORT": "7000"}, None),
+        ({"REDIS_HOST": "redis.example"}, "redis://redis.example:6379"),
+        ({"REDIS_HOST": "10.0.0.7", "REDIS_PORT": "7000"}, "redis://10.0.0.7:7000"),
+        ({"REDIS_HOST": "fd00::7", "REDIS_PASSWORD": "a/b:c@d"}, "redis://:a%2Fb%3Ac%40d@[fd00::7]:6379"),
+    ],
+)
+def test_the_documented_variables_name_the_redis(file: Path, environment: dict[str, str], url: str | None) -> None:
+    assert redis_url(load(file, **environment)) == url
+
+
+def test_the_files_redis_is_stronger_than_the_environments(file: Path) -> None:
+    text = '{"cluster": {"redis_url": "redis://one", "tries": 5}}'
+    assert redis_url(load(file, text, REDIS_HOST="two")) == "redis://one"
+    completed = load(file, '{"cluster": {"tries": 5}}', REDIS_HOST="two")
+    assert redis_url(completed) == "redis://two:6379"
+    assert completed.cluster is not None
+    assert completed.cluster.tries == 5
+
+
+def test_a_wrong_redis_is_named_and_its_password_is_not(file: Path) -> None:
+    told = fault(file, '{"cluster": {"redis_url": "http://:secret@host", "tries": 0}}')
+    assert "line 1, column 27: cluster.redis_url: it should be redis://host:6379" in told
+    assert "cluster.tries: 0 came" in told
+    assert "secret" not in told
+    told = fault(file, '{"cluster": {"tries": 0}}', REDIS_HOST="host", REDIS_PORT="no", REDIS_PASSWORD="secret")
+    assert "REDIS_HOST, REDIS_PORT, REDIS_PASSWORD: it should be redis://" in told
+    assert "line 1, column 23: cluster.tries: 0 came" in told
+    assert "secret" not in told
+    assert "cluster.redis_url: this key is missing" in fault(file, '{"cluster": {}}')
