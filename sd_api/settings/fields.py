@@ -123,6 +123,13 @@ def _redis_url(value: object) -> object:
     return value
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("it should be an address such as 127.0.0.1, or a network such as 10.0.0.0/8") from None
+
+
 def _switch(value: object) -> object:
     # As environment variables, these are on with any text but the empty one.
     return value != "" if isinstance(value, str) else value
@@ -201,6 +208,7 @@ HubId = Annotated[
     str,
     _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
+Network = Annotated[str, AfterValidator(_network)]
 # With its password, so it is kept out of messages.
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]
