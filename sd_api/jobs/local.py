@@ -1,34 +1,22 @@
 """The queue of the one-process server: one thread, because a pipeline can do one thing at a time."""
 
-import contextlib
 import itertools
-import logging
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sd_api.errors import (
-    GenerationFailed,
-    JobCancelled,
-    JobIdTaken,
-    ModelUnavailable,
-    QueueFull,
-    ServerError,
-    ServerStopping,
-    UnknownJob,
-    generation_failure,
-    log_unexpected,
-)
+from sd_api.errors import JobIdTaken, QueueFull, ServerStopping, UnknownJob
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.generation.request import GenerationRequest
+from sd_api.jobs.host import EngineHost
 from sd_api.jobs.job import Job, JobStatus, Listener
 from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.pace import Pace
+from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
-
-log = logging.getLogger(__name__)
 
 # Offered as Retry-After until a job has been timed.
 FIRST_GUESS_SECONDS = 10.0
@@ -54,9 +42,8 @@ class LocalQueue:
         limits: Limits,
         listeners: tuple[Listener, ...] = (),
     ) -> None:
-        self._make_engine = make_engine
-        self._status: Callable[[], EngineStatus] = lambda: loading
-        self._loading = loading
+        self._host = EngineHost(make_engine, loading)
+        self._started = time.time()
         self._limits = limits
         self._listeners = listeners
         self._waiting: WaitingLine[Job] = WaitingLine()
@@ -72,7 +59,9 @@ class LocalQueue:
         """Start the thread: make the engine, load its model, then work."""
         self._thread.start()
 
-    def submit(self, request: GenerationRequest, *, job_id: str | None = None, client: str = "") -> Job:
+    def submit(
+        self, request: GenerationRequest, *, job_id: str | None = None, client: str = "", rejoin: bool = False
+    ) -> Job:
         """See JobQueue."""
         job = Job(request, job_id=job_id, client=client, max_seconds=self._limits.max_job_seconds)
         for listener in self._listeners:
@@ -80,7 +69,10 @@ class LocalQueue:
         with self._changed:
             if self._stopping:
                 raise ServerStopping("The server is shutting down.")
-            if job.id in self._ended or self._find(job.id):
+            existing = self._find(job.id)
+            if rejoin and existing is not None and existing.client == client:
+                return existing
+            if job.id in self._ended or existing is not None:
                 raise JobIdTaken(f"job_id {job.id!r} is taken by another job; choose a new one for each request.")
             self._refuse_too_many(client)
             self._waiting.add(job)
@@ -114,7 +106,13 @@ class LocalQueue:
 
     def status(self) -> EngineStatus:
         """See JobQueue."""
-        return self._status()
+        return self._host.status()
+
+    def workers(self) -> list[WorkerStatus]:
+        """See JobQueue."""
+        with self._changed:
+            jobs = tuple(job.id for job in self._running if not job.ended)
+        return [WorkerStatus(id="local", started=self._started, engine=self.status(), jobs=jobs)]
 
     def stop(self, timeout: float) -> bool:
         """End every job with ServerStopping, at once, and the thread at its next step.
@@ -145,7 +143,7 @@ class LocalQueue:
             )
         else:
             return
-        left = max((self._pace.seconds_left(job) or 0 for job in self._running), default=0)
+        left = max((self._seconds_left(job) or 0 for job in self._running), default=0)
         raise QueueFull(
             f"{message} Try again when one is done.", retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS))
         )
@@ -159,13 +157,18 @@ class LocalQueue:
         left: float | None = 0.0
         for job in self._running:
             if not job.ended:
-                left = self._pace.seconds_left(job)
+                left = self._seconds_left(job)
                 statuses.append(replace(job.status(), seconds_left=left))
         for position, job in enumerate(self._waiting, start=1):
-            own = self._pace.seconds(job.request)
+            own = self._pace.seconds(job.request.model, job.request.work)
             left = None if left is None or own is None else left + own
             statuses.append(replace(job.status(), position=position, seconds_left=left))
         return statuses
+
+    def _seconds_left(self, job: Job) -> float | None:
+        return self._pace.seconds_left(
+            job.request.model, job.request.work, job.status().progress, job.working_seconds()
+        )
 
     def _remember(self, job: Job) -> None:
         self._ended[job.id] = job.status()
@@ -184,41 +187,21 @@ class LocalQueue:
         return self._ended[job_id]
 
     def _work(self) -> None:
-        engine = self._start_engine()
-        while jobs := self._next_jobs(engine):
-            engine = engine or self._start_engine()
-            if engine is None:
-                error = ModelUnavailable(self.status().message or "The engine could not be started.")
-                for job in jobs:
-                    job.fail(error)
-            else:
-                _run(engine, jobs)
+        self._host.start()
+        while jobs := self._next_jobs():
+            self._host.run(jobs)
             self._put_away(jobs)
             # Without this the last jobs' images would stay in memory until the next ones.
             del jobs
 
-    def _start_engine(self) -> Engine | None:
-        try:
-            engine = self._make_engine()
-        except Exception as error:
-            message = error.message if isinstance(error, ServerError) else log_unexpected(log, error, "starting")
-            log.error("The engine could not be started: %s", message)
-            failed = EngineStatus("failed", model=self._loading.model, message=message)
-            self._status = lambda: failed
-            return None
-        self._status = engine.status
-        engine.load()
-        return engine
-
-    def _next_jobs(self, engine: Engine | None) -> list[Job]:
+    def _next_jobs(self) -> list[Job]:
         """Wait for a job; with it come others that fit into one batch. Nothing once the queue is stopping."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) or self._stopping)
             if self._stopping:
                 return []
             self._running = [self._waiting.take()]
-            if engine is not None:
-                self._join(self._running[0].request, engine.at_once())
+            self._join(self._running[0].request, self._host.at_once())
             # A copy, because it is looked at outside the lock.
             return list(self._running)
 
@@ -235,24 +218,7 @@ class LocalQueue:
         with self._changed:
             finished = [job for job in jobs if job.status().state == "finished"]
             for job in finished:
-                self._pace.learn(job.request, job.working_seconds() / len(finished))
+                self._pace.learn(job.request.model, job.request.work, job.working_seconds() / len(finished))
             for job in jobs:
                 self._remember(job)
             self._running = []
-
-
-def _run(engine: Engine, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        # One that was cancelled just now is left to the engine, which is told so with the first report.
-        with contextlib.suppress(JobCancelled):
-            job.start()
-    try:
-        engine.generate(jobs)
-    except Exception as error:
-        failure = generation_failure(log, error, jobs[0].request.mode)
-        for job in jobs:
-            job.fail(failure)
-    else:
-        for job in jobs:
-            # Changes nothing for those that have ended, as they should have.
-            job.fail(GenerationFailed("The engine left this job without a result."))

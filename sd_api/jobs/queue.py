@@ -5,21 +5,39 @@ from typing import Protocol
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.job import Job, JobStatus
+from sd_api.jobs.workers import WorkerStatus
 
 
 class JobQueue(Protocol):
     """Takes requests in, and has them made: clients in turn, each client's in order."""
 
-    def submit(self, request: GenerationRequest, *, job_id: str | None = None, client: str = "") -> Job:
+    def start(self) -> None:
+        """Begin to work."""
+
+    def stop(self, timeout: float) -> bool:
+        """End what clients of this process wait for with ServerStopping, at once.
+
+        Args:
+            timeout: seconds to wait for the queue's threads.
+
+        Returns:
+            Whether they have ended.
+        """
+
+    def submit(
+        self, request: GenerationRequest, *, job_id: str | None = None, client: str = "", rejoin: bool = False
+    ) -> Job:
         """Accept a request.
 
         Args:
             request: what to make.
             job_id: what the client calls the job; None chooses.
             client: who asks; nobody waits behind more than one job of each other client.
+            rejoin: whether a job of that client with that id, which runs or waits already, is the one that is meant.
+                Where many machines keep their jobs together, one that has ended is, too, while its result is kept.
 
         Raises:
-            JobIdTaken: there is a job with that id.
+            JobIdTaken: there is another job with that id.
             QueueFull: as many wait as the configuration allows, altogether or of this client.
             ServerStopping: the server is shutting down.
         """
@@ -49,4 +67,7 @@ class JobQueue(Protocol):
         """Tell about all jobs that have not ended: what runs, and what waits, in the order of their turns."""
 
     def status(self) -> EngineStatus:
-        """Tell how the engine behind the queue is."""
+        """Tell how the engine behind the queue is; of several, how the readiest is."""
+
+    def workers(self) -> list[WorkerStatus]:
+        """Tell about all that have an engine, those that began first before the others."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from requested import request
 
+from sd_api import __version__
 from sd_api.errors import (
     GenerationFailed,
     JobCancelled,
@@ -340,6 +341,29 @@ def test_an_id_names_one_job_only(queue: LocalQueue, engine: StepByStep) -> None
     job.result()
     with pytest.raises(JobIdTaken):
         queue.submit(request(), job_id="mine")
+
+
+def test_a_job_that_runs_or_waits_can_be_rejoined_by_its_client(queue: LocalQueue, engine: StepByStep) -> None:
+    first = queue.submit(request("first"), job_id="mine", client="me")
+    again = queue.submit(request("first"), job_id="mine", client="me", rejoin=True)
+    with pytest.raises(JobIdTaken):
+        queue.submit(request("other"), job_id="mine", client="you", rejoin=True)
+    engine.steps.release()
+    assert again.result() == first.result()
+    assert engine.started == ["first"]
+    engine.steps.release()
+    assert queue.submit(request("new"), job_id="new", client="me", rejoin=True).result()
+
+
+def test_who_makes_the_pictures_is_told(queue: LocalQueue, engine: StepByStep) -> None:
+    job = queue.submit(request())
+    wait_until_running(engine)
+    (worker,) = queue.workers()
+    assert worker.jobs == (job.id,)
+    assert worker.engine == READY
+    assert worker.version == __version__
+    engine.steps.release()
+    job.result()
 
 
 def test_a_job_that_never_was_is_unknown(queue: LocalQueue) -> None:
