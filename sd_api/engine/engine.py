@@ -18,7 +18,7 @@ from sd_api.generation.request import GenerationRequest
 from sd_api.models.device import DeviceChoice
 from sd_api.models.hub import watched_downloads
 from sd_api.models.library import LoadedModel, ModelLibrary
-from sd_api.models.memory import free_memory, out_of_memory_as_ours
+from sd_api.models.memory import free_memory, memory_of, out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,12 @@ class DiffusersEngine:
 
     def status(self) -> EngineStatus:
         """See Engine."""
-        return replace(self._status, models=self._library.memory(), abilities=self._library.abilities())
+        return replace(
+            self._status,
+            models=self._library.memory(),
+            memory=memory_of(self._device.device),
+            abilities=self._library.abilities(),
+        )
 
     def at_once(self) -> int:
         """See Engine."""

@@ -80,6 +80,19 @@ class ModelMemory:
 
 
 @dataclass(frozen=True)
+class DeviceMemory:
+    """The memory of a device that has its own.
+
+    Attributes:
+        total: bytes that it has.
+        free: bytes that no program uses.
+    """
+
+    total: int
+    free: int
+
+
+@dataclass(frozen=True)
 class ModelAbilities:
     """What a model can do, as far as it tells once it is loaded.
 
@@ -105,6 +118,7 @@ class EngineStatus:
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.
         models: those that are loaded.
+        memory: of the device; None where it shares the host's.
         abilities: what each of them can do, by its ``url_path``; that of the main model is None.
     """
 
@@ -114,6 +128,7 @@ class EngineStatus:
     dtype: str | None = None
     message: str | None = None
     models: tuple[ModelMemory, ...] = ()
+    memory: DeviceMemory | None = None
     abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)
 
 

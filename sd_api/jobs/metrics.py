@@ -13,9 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sd_api.generation.engine import EngineStatus, Progress
+from sd_api.generation.engine import ModelMemory, Progress
 from sd_api.jobs.job import ENDED, Job, JobStatus
 from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.workers import WorkerStatus
 
 OTHER = "other"
 
@@ -123,7 +124,7 @@ class QueueMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """See Collector."""
         yield from self._of_jobs(self._queue.jobs())
-        yield from self._of_engine(self._queue.status())
+        yield from self._of_workers(self._queue.workers())
 
     def _of_jobs(self, jobs: list[JobStatus]) -> Iterator[Metric]:
         counted = Count((job.state, _label(self._names, job.model)) for job in jobs)
@@ -139,30 +140,53 @@ class QueueMetrics(Collector):
             max(0.0, time.time() - min(waiting)) if waiting else 0.0,
         )
 
-    def _of_engine(self, status: EngineStatus) -> Iterator[Metric]:
-        workers = GaugeMetricFamily(
+    def _of_workers(self, workers: list[WorkerStatus]) -> Iterator[Metric]:
+        states = Count(worker.engine.state for worker in workers)
+        alive = GaugeMetricFamily(
             "sd_workers", "Engines that are alive, by whether their main model is there.", labels=("state",)
         )
         for state in ("loading", "ready", "failed"):
-            workers.add_metric((state,), status.state == state)
-        yield workers
-        sizes, seconds = Count[tuple[str, str]](), dict[str, float]()
-        for model in status.models:
-            name = model.model if model.model in self._names.values() else OTHER
-            sizes[name, "device" if model.on_device else "host"] += model.bytes
-            seconds[name] = model.load_seconds
-        loaded = GaugeMetricFamily(
-            "sd_model_bytes", "The weights of the models that are loaded, and where.", labels=("model", "place")
+            alive.add_metric((state,), states[state])
+        yield alive
+        memory = GaugeMetricFamily(
+            "sd_device_memory_bytes",
+            "The memory of graphics cards, whichever program uses it.",
+            labels=("host", "device", "state"),
         )
-        for labels, size in sizes.items():
-            loaded.add_metric(labels, size)
-        yield loaded
+        for worker in workers:
+            if (found := worker.engine.memory) is not None:
+                place = (worker.host, worker.engine.device or "")
+                memory.add_metric((*place, "free"), found.free)
+                memory.add_metric((*place, "used"), found.total - found.free)
+        yield memory
+        yield from self._of_models([model for worker in workers for model in worker.engine.models])
+
+    def _of_models(self, models: list[ModelMemory]) -> Iterator[Metric]:
+        known = set(self._names.values())
+        holders, sizes, seconds = Count[tuple[str, str]](), Count[tuple[str, str]](), dict[str, float]()
+        for model in models:
+            name = model.model if model.model in known else OTHER
+            place = (name, "device" if model.on_device else "host")
+            holders[place] += 1
+            sizes[place] += model.bytes
+            seconds[name] = max(seconds.get(name, 0.0), model.load_seconds)
+        counted = GaugeMetricFamily(
+            "sd_model_loaded", "How often each model is loaded, and where it is.", labels=("model", "place")
+        )
+        size = GaugeMetricFamily(
+            "sd_model_bytes", "The weights of the models that are loaded.", labels=("model", "place")
+        )
+        for labels, count in holders.items():
+            counted.add_metric(labels, count)
+            size.add_metric(labels, sizes[labels])
         loading = GaugeMetricFamily(
-            "sd_model_load_seconds", "How long loading a model took, its download included.", labels=("model",)
+            "sd_model_load_seconds",
+            "How long loading a model took, its download included; the longest where several engines have it.",
+            labels=("model",),
         )
         for name, took in seconds.items():
             loading.add_metric((name,), took)
-        yield loading
+        yield from (counted, size, loading)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Memory: what a processor does with what is freed, telling its lack from other errors, getting it back."""
+"""Memory: how much a card has, what a processor does with what is freed, telling lack from other errors, freeing it."""
 
 import ctypes
 import ctypes.util
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from sd_api.errors import OutOfMemory
+from sd_api.generation.engine import DeviceMemory
 
 # torch has a class of its own only for CUDA; on the other devices the text is all there is.
 OUT_OF_MEMORY_TEXTS = (
@@ -39,6 +40,18 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for option, size in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)):
             mallopt(option, size)
+
+
+def memory_of(device: torch.device) -> DeviceMemory | None:
+    """The memory of a graphics card; None where the device shares the host's, or where it does not answer."""
+    if device.type != "cuda":
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:
+        # What broke it has been told to the job that was running.
+        return None
+    return DeviceMemory(total=total, free=free)
 
 
 def is_out_of_memory(error: Exception) -> bool:

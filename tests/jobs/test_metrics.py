@@ -8,11 +8,12 @@ from prometheus_client import CollectorRegistry
 from requested import request
 
 from sd_api.errors import OutOfMemory
-from sd_api.generation.engine import EngineStatus, ModelMemory, Progress
+from sd_api.generation.engine import DeviceMemory, EngineStatus, ModelMemory, Progress
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.metrics import OTHER, JobMetrics, QueueMetrics, build_registry
+from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 
 NAMES = {None: "main", "mine": "My Model"}
@@ -90,34 +91,46 @@ def test_models_that_clients_name_share_one_label(jobs: JobMetrics, registry: Co
 class Fixed:
     """A queue that says what it was given."""
 
-    def __init__(self, jobs: Sequence[JobStatus], status: EngineStatus) -> None:
+    def __init__(self, jobs: Sequence[JobStatus], *engines: EngineStatus) -> None:
         self.jobs = lambda: list(jobs)
-        self.status = lambda: status
+        self.workers = lambda: [WorkerStatus(id="", started=0, engine=engine, host="here") for engine in engines]
+
+
+def registry_of(queue: Fixed) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(QueueMetrics(queue, NAMES))  # type: ignore[arg-type]
+    return registry
 
 
 def test_the_queue_is_told_by_state_and_model() -> None:
     waiting = [Job(replace(request(), model=model, limits=Limits())) for model in (None, "mine", "huggingface:a/b")]
     running = listened(JobMetrics(NAMES))
     running.start()
-    models = (
-        ModelMemory("main", 100, on_device=True, load_seconds=2.5),
-        ModelMemory("a/b", 10, on_device=False, load_seconds=1.0),
-        ModelMemory("c/d", 5, on_device=False, load_seconds=1.5),
-    )
-    registry = CollectorRegistry()
-    queue = Fixed([job.status() for job in (running, *waiting)], EngineStatus("ready", "main", models=models))
-    registry.register(QueueMetrics(queue, NAMES))  # type: ignore[arg-type]
-    value = registry.get_sample_value
+    value = registry_of(Fixed([job.status() for job in (running, *waiting)])).get_sample_value
     for model in ("main", "My Model", OTHER):
         assert value("sd_queue_jobs", {"state": "queued", "model": model}) == 1
     assert value("sd_queue_jobs", {"state": "running", "model": "main"}) == 1
     oldest = value("sd_queue_oldest_wait_seconds")
     assert oldest is not None
     assert 0 < oldest < 600
-    assert [value("sd_workers", {"state": state}) for state in ("loading", "ready", "failed")] == [0, 1, 0]
-    assert value("sd_model_bytes", {"model": "main", "place": "device"}) == 100
+
+
+def test_workers_are_counted_with_what_they_hold() -> None:
+    main = ModelMemory("main", 100, on_device=True, load_seconds=2.5)
+    guests = (
+        ModelMemory("a/b", 10, on_device=False, load_seconds=1.0),
+        ModelMemory("c/d", 5, on_device=False, load_seconds=1.5),
+    )
+    card = EngineStatus("ready", "main", "cuda:0", models=(main, *guests), memory=DeviceMemory(total=80, free=30))
+    processor = EngineStatus("ready", "main", "cpu", models=(replace(main, load_seconds=4.0),))
+    value = registry_of(Fixed([], card, processor, EngineStatus("loading", "main"))).get_sample_value
+    assert [value("sd_workers", {"state": state}) for state in ("loading", "ready", "failed")] == [1, 2, 0]
+    place = {"host": "here", "device": "cuda:0"}
+    assert [value("sd_device_memory_bytes", {**place, "state": state}) for state in ("free", "used")] == [30, 50]
+    assert value("sd_model_loaded", {"model": "main", "place": "device"}) == 2
+    assert value("sd_model_bytes", {"model": "main", "place": "device"}) == 200
     assert value("sd_model_bytes", {"model": OTHER, "place": "host"}) == 15
-    assert value("sd_model_load_seconds", {"model": "main"}) == 2.5
+    assert value("sd_model_load_seconds", {"model": "main"}) == 4.0
 
 
 def test_each_process_has_a_registry_of_its_own() -> None:
