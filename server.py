@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -11,13 +10,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sd_api import __version__
 from sd_api.app import create_app, create_event_streams
 from sd_api.errors import ConfigurationError
-from sd_api.models.files import find_source_faults
-from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.serving import listen, serve
-from sd_api.settings import Settings, load_settings
+from sd_api.settings import Settings
+from sd_api.starting import CONFIG_FILE, check_device, configure_logging, exit_at_faults, read_settings
 from sd_api.wiring import build_services, prepare_libraries
-
-CONFIG_FILE = Path(__file__).resolve().parent / "config.json"
 
 # Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
 PATIENCE = 0.5
@@ -44,26 +40,17 @@ def main(
     config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
 ) -> None:
     """Serve Stable Diffusion to the Photoshop plugin, and to whoever speaks its API."""
-    _configure_logging()
+    configure_logging()
     given = {"host": host, "port": port, "device": device, "data": data}
-    overrides: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if demo:
-        # Its safety checker knows only the demo's own pictures, so other models are left out.
-        overrides |= {"model": str(BUILTIN_MODEL), "custom_models": []}
-    try:
-        # The default file may be missing: then every setting has its default.
-        exists = config.exists() or config != CONFIG_FILE
-        settings = load_settings(config if exists else None, overrides, check_source=find_source_faults)
+    with exit_at_faults():
+        settings = read_settings(config, given, demo=demo)
         if check:
             _report_check(settings)
             return
-        _check_device(settings)
+        if settings.cluster is None:
+            check_device(settings)
         listener = listen(settings.host, settings.port)
         services = build_services(settings)
-    except ConfigurationError as error:
-        for fault in error.faults:
-            click.secho(fault, fg="red", err=True)
-        sys.exit(1)
 
     log.info("sd-api-server %s", __version__)
     services.start()
@@ -92,20 +79,6 @@ def _report_check(settings: Settings) -> None:
     if faults := find_remote_faults(settings):
         raise ConfigurationError(faults)
     click.secho("The configuration and the models' files are in order.", fg="green")
-
-
-def _check_device(settings: Settings) -> None:
-    """Refuse a device that is not there before anything is started; what "auto" finds is always there."""
-    if settings.device not in ("auto", "cpu"):
-        # Imports torch, as above.
-        from sd_api.models.device import choose_device
-
-        choose_device(settings.device, settings.dtype)
-
-
-def _configure_logging() -> None:
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
-    log.setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

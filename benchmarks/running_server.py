@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import uvicorn
 
 from sd_api.app import create_app, create_event_streams
-from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.queue import JobQueue
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.serving import SPARE_THREADS, Edge, listen, make_config
 from sd_api.settings import Settings
@@ -16,7 +16,7 @@ from sd_api.wiring import Services, build_services
 
 
 @contextmanager
-def running_queue(dtype: str) -> Iterator[LocalQueue]:
+def running_queue(dtype: str) -> Iterator[JobQueue]:
     """A queue with the built-in model, on the CPU in ``dtype``; it stops when the block ends."""
     with TemporaryDirectory() as data:
         services = build_services(_settings(dtype, data))

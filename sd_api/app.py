@@ -2,7 +2,6 @@
 
 from flask import Flask
 
-from sd_api.jobs.kept import KeptOutcomes
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, studio
 from sd_api.web.bearer import token_check
@@ -10,7 +9,7 @@ from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, install_guards
 from sd_api.web.openapi import register_openapi
-from sd_api.web.plugin import jobs, models
+from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
@@ -34,13 +33,13 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.before_request(refuse_while_stopping)
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, settings.limits)
-    kept = KeptOutcomes()
     plugins = [
-        plugin.make_blueprint(settings, services.queue, kept),
-        jobs.make_blueprint(services.queue, kept),
+        plugin.make_blueprint(settings, services.queue, services.outcomes),
+        jobs.make_blueprint(services.queue, services.outcomes),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
         metrics.make_blueprint(services.metrics),
+        workers.make_blueprint(services.queue),
         access.make_blueprint(settings),
     ]
     for blueprint in plugins:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -14,12 +15,15 @@ from sd_api.accounts.tokens import Tokens, make_secret
 from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
+from sd_api.jobs.job import Listener
+from sd_api.jobs.kept import KeptOutcomes, Outcomes
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.metrics import JobMetrics, build_registry
+from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Cluster, Limits, Settings
 from sd_api.storage.blobs import SECONDS_OF_A_DAY, SqlBlobs
 from sd_api.storage.data_folder import DataFolder
 from sd_api.storage.database import Database
@@ -35,6 +39,9 @@ from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
+if TYPE_CHECKING:
+    from sd_api.jobs.cluster.worker import ClusterWorker
+
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +49,8 @@ log = logging.getLogger(__name__)
 class Services:
     """What the dialects work with, and what works in the background."""
 
-    queue: LocalQueue
+    queue: JobQueue
+    outcomes: Outcomes
     failures: RecentFailures
     metrics: CollectorRegistry
     accounts: Accounts
@@ -67,7 +75,7 @@ class Services:
             timeout: seconds to wait for each thread.
 
         Returns:
-            Whether the engine's thread has ended.
+            Whether the queue's thread has ended.
         """
         ended = self.queue.stop(timeout)
         self.runner.stop(timeout)
@@ -87,16 +95,11 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     Raises:
         ConfigurationError: the data folder cannot be used.
     """
-    label = parse_source(settings.model).label
     failures = RecentFailures()
-    names = {None: label} | {model.url_path: model.ui_label for model in settings.custom_models}
+    names = {None: parse_source(settings.model).label}
+    names |= {model.url_path: model.ui_label for model in settings.custom_models}
     measured = JobMetrics(names)
-    queue = LocalQueue(
-        make_engine=make_engine or (lambda: build_engine(settings)),
-        loading=EngineStatus("loading", label),
-        limits=settings.limits,
-        listeners=(TerminalProgress(label), failures, measured),
-    )
+    queue, outcomes = _build_queue(settings, (failures, measured), make_engine)
     folder = DataFolder(settings.data)
     try:
         database = Database(folder.path / "server.sqlite")
@@ -120,6 +123,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     )
     return Services(
         queue=queue,
+        outcomes=outcomes,
         failures=failures,
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, folder, database),
@@ -130,6 +134,48 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         sweeper=Sweeper(store, blobs, settings.limits.max_days_kept),
         database=database,
         folder=folder,
+    )
+
+
+def _build_queue(
+    settings: Settings, listeners: tuple[Listener, ...], make_engine: Callable[[], Engine] | None
+) -> tuple[JobQueue, Outcomes]:
+    label = parse_source(settings.model).label
+    loading = EngineStatus("loading", label)
+    if settings.cluster is not None:
+        # Imported here, because one process needs none of it.
+        from sd_api.jobs.cluster.queue import ClusterQueue
+
+        queue = ClusterQueue(settings.cluster, loading, settings.limits, listeners)
+        return queue, queue
+    local = LocalQueue(
+        make_engine=make_engine or (lambda: build_engine(settings)),
+        loading=loading,
+        limits=settings.limits,
+        listeners=(TerminalProgress(label), *listeners),
+    )
+    return local, KeptOutcomes()
+
+
+def build_worker(
+    settings: Settings, cluster: Cluster, make_engine: Callable[[], Engine] | None = None
+) -> "ClusterWorker":
+    """Make a worker; ``start`` sets it going.
+
+    Args:
+        settings: the configuration.
+        cluster: its part about the cluster.
+        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+    """
+    from sd_api.jobs.cluster.worker import ClusterWorker
+
+    label = parse_source(settings.model).label
+    return ClusterWorker(
+        cluster,
+        make_engine=make_engine or (lambda: build_engine(settings)),
+        loading=EngineStatus("loading", label),
+        limits=settings.limits,
+        listeners=(TerminalProgress(label),),
     )
 
 

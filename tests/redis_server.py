@@ -56,6 +56,12 @@ class RedisServer:
         """The settings of who uses it."""
         return Cluster.model_validate({"redis_url": self.url})
 
+    def emptied(self) -> Cluster:
+        """The settings, with nothing in it."""
+        with self.client() as client:
+            client.flushall()
+        return self.cluster
+
     def client(self) -> redis.Redis:
         """A plain client, which does not try again."""
         return redis.Redis(port=self.port)

@@ -141,6 +141,12 @@ class Job:
         """
         return self._outcome.result()
 
+    def outcome(self) -> GenerationResult | ServerError:
+        """The outcome of a job that has ended, an error as a value."""
+        error = self._outcome.exception()
+        # Without its trace, which would keep whatever waits for this job.
+        return error.with_traceback(None) if isinstance(error, ServerError) else self._outcome.result()
+
     def listen(self, listener: "Listener") -> None:
         """Have ``listener`` told of every change from now on; it must not wait for anything."""
         with self._lock:

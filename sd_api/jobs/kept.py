@@ -4,6 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Protocol
 
 from sd_api.errors import ServerError
 from sd_api.generation.result import GenerationResult
@@ -18,6 +19,16 @@ KEPT_BYTES = 256 * 1024 * 1024
 Outcome = GenerationResult | ServerError
 
 
+class Outcomes(Protocol):
+    """Keeps the outcomes of some jobs for a while; for all threads."""
+
+    def keep(self, job: Job) -> None:
+        """Keep what will become of a job."""
+
+    def outcome(self, job_id: str) -> Outcome | None:
+        """How a job ended; None where it has not, or where that is not kept, or not any more."""
+
+
 @dataclass(frozen=True)
 class _Kept:
     outcome: Outcome
@@ -26,7 +37,7 @@ class _Kept:
 
 
 class KeptOutcomes:
-    """Keeps the outcomes of some jobs for a while; for all threads.
+    """See Outcomes; in memory.
 
     Args:
         max_seconds: how long each is kept, at most.
@@ -40,13 +51,13 @@ class KeptOutcomes:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def keep(self, job: Job) -> None:
-        """Keep what will become of a job."""
+        """See Outcomes."""
         job.listen(self._take)
         # It may have ended before it was listened to.
         self._take(job)
 
     def outcome(self, job_id: str) -> Outcome | None:
-        """How a job ended; None where it has not, or where that is not kept, or not any more."""
+        """See Outcomes."""
         with self._lock:
             self._drop_old()
             kept = self._kept.get(job_id)
@@ -55,7 +66,7 @@ class KeptOutcomes:
     def _take(self, job: Job) -> None:
         if not job.ended:
             return
-        outcome = _outcome_of(job)
+        outcome = job.outcome()
         size = sum(len(image.png) for image in outcome.images) if isinstance(outcome, GenerationResult) else 0
         with self._lock:
             self._kept[job.id] = _Kept(outcome, time.monotonic(), size)
@@ -70,11 +81,3 @@ class KeptOutcomes:
                 break
             total -= oldest.bytes
             self._kept.popitem(last=False)
-
-
-def _outcome_of(job: Job) -> Outcome:
-    try:
-        return job.result()
-    except ServerError as error:
-        # Without its trace, which would keep this frame and its job.
-        return error.with_traceback(None)

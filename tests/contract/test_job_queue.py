@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from redis_server import RedisServer
 from requested import request
+from small_cluster import SmallCluster
 
 from sd_api import __version__
 from sd_api.errors import (
@@ -22,6 +24,7 @@ from sd_api.errors import (
 from sd_api.generation.engine import Engine, EngineStatus, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Limits
 
 LOADING = EngineStatus("loading", "a model")
@@ -78,15 +81,26 @@ def engine() -> StepByStep:
     return StepByStep()
 
 
-MakeQueue = Callable[[Callable[[], Engine]], LocalQueue]
+MakeQueue = Callable[[Callable[[], Engine]], JobQueue]
 
 
-@pytest.fixture
-def make_queue() -> Iterator[MakeQueue]:
-    queues: list[LocalQueue] = []
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
 
-    def make(make_engine: Callable[[], Engine]) -> LocalQueue:
-        queues.append(LocalQueue(make_engine, LOADING, LIMITS))
+
+@pytest.fixture(params=["one process", "a cluster"])
+def make_queue(request: pytest.FixtureRequest) -> Iterator[MakeQueue]:
+    queues: list[JobQueue] = []
+
+    def make(make_engine: Callable[[], Engine]) -> JobQueue:
+        if request.param == "one process":
+            queues.append(LocalQueue(make_engine, LOADING, LIMITS))
+        else:
+            cluster = request.getfixturevalue("redis_server").emptied()
+            queues.append(SmallCluster(cluster, make_engine, LOADING, LIMITS))
         queues[-1].start()
         return queues[-1]
 
@@ -96,12 +110,12 @@ def make_queue() -> Iterator[MakeQueue]:
 
 
 @pytest.fixture
-def queue(make_queue: MakeQueue, engine: StepByStep) -> Iterator[LocalQueue]:
+def queue(make_queue: MakeQueue, engine: StepByStep) -> Iterator[JobQueue]:
     yield make_queue(lambda: engine)
     engine.steps.release(1000)
 
 
-def test_a_job_ends_with_its_result(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_job_ends_with_its_result(queue: JobQueue, engine: StepByStep) -> None:
     job = queue.submit(request())
     engine.steps.release()
     assert job.result().images[0].seed == 7
@@ -109,7 +123,7 @@ def test_a_job_ends_with_its_result(queue: LocalQueue, engine: StepByStep) -> No
     assert job.status().state == "finished"
 
 
-def test_jobs_run_in_the_order_in_which_they_came(queue: LocalQueue, engine: StepByStep) -> None:
+def test_jobs_run_in_the_order_in_which_they_came(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request(name)) for name in ("first", "second", "third")]
     engine.steps.release(3)
     for job in jobs:
@@ -122,7 +136,7 @@ def wait_until_running(engine: StepByStep) -> None:
         threading.Event().wait(0.005)
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_back(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_full_queue_refuses_and_says_when_to_come_back(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request())]
     wait_until_running(engine)
     jobs += [queue.submit(request()) for _ in range(3)]
@@ -136,7 +150,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(queue: LocalQueue, engi
     assert queue.submit(request()).result()
 
 
-def test_a_waiting_job_is_cancelled_at_once_and_makes_room(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_waiting_job_is_cancelled_at_once_and_makes_room(queue: JobQueue, engine: StepByStep) -> None:
     running = queue.submit(request("running"))
     wait_until_running(engine)
     waiting = [queue.submit(request("waiting")) for _ in range(3)]
@@ -150,7 +164,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_makes_room(queue: LocalQueue, en
     assert engine.started == ["running", "waiting", "waiting", "late"]
 
 
-def test_a_running_job_is_cancelled_at_its_next_step(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_running_job_is_cancelled_at_its_next_step(queue: JobQueue, engine: StepByStep) -> None:
     job = queue.submit(request(steps=100))
     engine.steps.release(5)
     while job.status().progress != Progress("denoising", 5, 100):
@@ -164,7 +178,7 @@ def test_a_running_job_is_cancelled_at_its_next_step(queue: LocalQueue, engine: 
     assert queue.submit(request()).result()
 
 
-def test_cancelling_a_finished_job_changes_nothing(queue: LocalQueue, engine: StepByStep) -> None:
+def test_cancelling_a_finished_job_changes_nothing(queue: JobQueue, engine: StepByStep) -> None:
     job = queue.submit(request())
     engine.steps.release()
     result = job.result()
@@ -175,7 +189,7 @@ def test_cancelling_a_finished_job_changes_nothing(queue: LocalQueue, engine: St
 
 
 @pytest.mark.parametrize("error", [OutOfMemory("No room."), GenerationFailed("It broke.")])
-def test_an_engines_own_error_reaches_only_its_job(queue: LocalQueue, engine: StepByStep, error: ServerError) -> None:
+def test_an_engines_own_error_reaches_only_its_job(queue: JobQueue, engine: StepByStep, error: ServerError) -> None:
     engine.error = error
     job = queue.submit(request())
     engine.steps.release()
@@ -187,7 +201,7 @@ def test_an_engines_own_error_reaches_only_its_job(queue: LocalQueue, engine: St
 
 
 def test_an_unforeseen_error_is_logged_whole_and_told_by_its_id(
-    queue: LocalQueue, engine: StepByStep, caplog: pytest.LogCaptureFixture
+    queue: JobQueue, engine: StepByStep, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.error = ZeroDivisionError("a secret detail")
     job = queue.submit(request())
@@ -199,7 +213,7 @@ def test_an_unforeseen_error_is_logged_whole_and_told_by_its_id(
     assert failure.value.message.split()[-1].rstrip(".") in caplog.text
 
 
-def test_stopping_ends_every_job_at_once(queue: LocalQueue, engine: StepByStep) -> None:
+def test_stopping_ends_every_job_at_once(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request()) for _ in range(3)]
     wait_until_running(engine)
     assert not queue.stop(timeout=0)
@@ -257,7 +271,7 @@ def test_an_engine_that_could_not_be_made_is_tried_again(make_queue: MakeQueue, 
     assert queue.status() == READY
 
 
-def test_many_clients_at_once_each_get_one_answer(queue: LocalQueue, engine: StepByStep) -> None:
+def test_many_clients_at_once_each_get_one_answer(queue: JobQueue, engine: StepByStep) -> None:
     engine.steps.release(50)
 
     def ask(number: int) -> str:
@@ -273,7 +287,7 @@ def test_many_clients_at_once_each_get_one_answer(queue: LocalQueue, engine: Ste
     assert answers.count("made") + answers.count("refused") == 50
 
 
-def test_a_queue_full_of_others_jobs_refuses_too(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_queue_full_of_others_jobs_refuses_too(queue: JobQueue, engine: StepByStep) -> None:
     queue.submit(request())
     wait_until_running(engine)
     for client in ("first", "second"):
@@ -283,7 +297,7 @@ def test_a_queue_full_of_others_jobs_refuses_too(queue: LocalQueue, engine: Step
         queue.submit(request(), client="third")
 
 
-def test_clients_take_turns(queue: LocalQueue, engine: StepByStep) -> None:
+def test_clients_take_turns(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request("running"), client="first")]
     wait_until_running(engine)
     jobs += [queue.submit(request(f"first {number}"), client="first") for number in range(2)]
@@ -298,7 +312,7 @@ def test_clients_take_turns(queue: LocalQueue, engine: StepByStep) -> None:
     assert engine.started == expected
 
 
-def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: JobQueue, engine: StepByStep) -> None:
     running = queue.submit(request(steps=2), job_id="mine")
     waiting = queue.submit(request())
     wait_until_running(engine)
@@ -317,7 +331,7 @@ def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: LocalQueue
     assert ended.created <= ended.started <= ended.ended
 
 
-def test_what_is_left_is_estimated_once_a_job_has_been_timed(queue: LocalQueue, engine: StepByStep) -> None:
+def test_what_is_left_is_estimated_once_a_job_has_been_timed(queue: JobQueue, engine: StepByStep) -> None:
     first = queue.submit(request())
     assert queue.job(first.id).seconds_left is None
     engine.steps.release()
@@ -333,7 +347,7 @@ def test_what_is_left_is_estimated_once_a_job_has_been_timed(queue: LocalQueue, 
     assert 0 < left < until_all
 
 
-def test_an_id_names_one_job_only(queue: LocalQueue, engine: StepByStep) -> None:
+def test_an_id_names_one_job_only(queue: JobQueue, engine: StepByStep) -> None:
     job = queue.submit(request(), job_id="mine")
     with pytest.raises(JobIdTaken, match="'mine' is taken"):
         queue.submit(request(), job_id="mine")
@@ -343,7 +357,7 @@ def test_an_id_names_one_job_only(queue: LocalQueue, engine: StepByStep) -> None
         queue.submit(request(), job_id="mine")
 
 
-def test_a_job_that_runs_or_waits_can_be_rejoined_by_its_client(queue: LocalQueue, engine: StepByStep) -> None:
+def test_a_job_that_runs_or_waits_can_be_rejoined_by_its_client(queue: JobQueue, engine: StepByStep) -> None:
     first = queue.submit(request("first"), job_id="mine", client="me")
     again = queue.submit(request("first"), job_id="mine", client="me", rejoin=True)
     with pytest.raises(JobIdTaken):
@@ -355,7 +369,7 @@ def test_a_job_that_runs_or_waits_can_be_rejoined_by_its_client(queue: LocalQueu
     assert queue.submit(request("new"), job_id="new", client="me", rejoin=True).result()
 
 
-def test_who_makes_the_pictures_is_told(queue: LocalQueue, engine: StepByStep) -> None:
+def test_who_makes_the_pictures_is_told(queue: JobQueue, engine: StepByStep) -> None:
     job = queue.submit(request())
     wait_until_running(engine)
     (worker,) = queue.workers()
@@ -366,14 +380,14 @@ def test_who_makes_the_pictures_is_told(queue: LocalQueue, engine: StepByStep) -
     job.result()
 
 
-def test_a_job_that_never_was_is_unknown(queue: LocalQueue) -> None:
+def test_a_job_that_never_was_is_unknown(queue: JobQueue) -> None:
     with pytest.raises(UnknownJob, match="no job 'nobody'"):
         queue.job("nobody")
     with pytest.raises(UnknownJob):
         queue.cancel("nobody", "Not wanted.")
 
 
-def test_cancelling_hits_the_named_job_only_and_tells_why(queue: LocalQueue, engine: StepByStep) -> None:
+def test_cancelling_hits_the_named_job_only_and_tells_why(queue: JobQueue, engine: StepByStep) -> None:
     running = queue.submit(request(steps=2))
     others = [queue.submit(request()) for _ in range(2)]
     wait_until_running(engine)
@@ -387,7 +401,7 @@ def test_cancelling_hits_the_named_job_only_and_tells_why(queue: LocalQueue, eng
         assert job.result()
 
 
-def test_compatible_jobs_join_one_batch_where_there_is_room(queue: LocalQueue, engine: StepByStep) -> None:
+def test_compatible_jobs_join_one_batch_where_there_is_room(queue: JobQueue, engine: StepByStep) -> None:
     engine.room = 3
     first = queue.submit(request("first", steps=2))
     wait_until_running(engine)
@@ -409,7 +423,7 @@ def test_compatible_jobs_join_one_batch_where_there_is_room(queue: LocalQueue, e
         alike[0].result()
 
 
-def test_an_engine_that_forgets_a_job_does_not_leave_it_waiting(queue: LocalQueue, engine: StepByStep) -> None:
+def test_an_engine_that_forgets_a_job_does_not_leave_it_waiting(queue: JobQueue, engine: StepByStep) -> None:
     engine.generate = lambda runs: None  # type: ignore[method-assign]
     with pytest.raises(GenerationFailed, match="without a result"):
         queue.submit(request()).result()

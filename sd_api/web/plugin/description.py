@@ -158,6 +158,36 @@ class LoadedModelEntry(BaseModel):
     load_seconds: float = Field(description="how long loading took, its download included")
 
 
+class MemoryEntry(BaseModel):
+    """The memory of a device, in bytes."""
+
+    total: int
+    free: int
+
+
+class WorkerEntry(BaseModel):
+    """A process with an engine."""
+
+    id: str
+    host: str = Field(description="the name of its machine")
+    version: str = Field(description="of its program; it takes jobs of servers of the same version")
+    started: float = Field(description="in seconds since 1970")
+    state: Literal["loading", "ready", "failed"]
+    message: str | None = Field(description="why it failed, and what to do")
+    device: str | None
+    dtype: str | None
+    memory: MemoryEntry | None = Field(description="null where the device shares the machine's")
+    models: list[LoadedModelEntry]
+    busy: bool = Field(description="whether it works on jobs, those of tasks included")
+    jobs: list[str] = Field(description="the jobs that it works on, without those of tasks")
+
+
+class Workers(Success):
+    """All that make pictures, those that began first before the others."""
+
+    workers: list[WorkerEntry]
+
+
 class FailedJob(BaseModel):
     """A job that failed; the time is in seconds since 1970."""
 
@@ -232,6 +262,15 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "The figures of the server, for Prometheus",
                 {200: answer("its text format, version 0.0.4", TEXT, kind=PLAIN), **read},
+                security=SECURITY,
+            )
+        ),
+        "/workers": PathItem(
+            get=operation(
+                "workers",
+                TAG,
+                "Who makes the pictures, on which machine and with what",
+                {200: answer("all that live", Workers), **read},
                 security=SECURITY,
             )
         ),

@@ -10,12 +10,12 @@ from flask import Blueprint, request
 from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobNotEnded, ServerError, UnknownJob
 from sd_api.jobs.job import ENDED, JobStatus
-from sd_api.jobs.kept import KeptOutcomes
+from sd_api.jobs.kept import Outcomes
 from sd_api.jobs.queue import JobQueue
 from sd_api.web.plugin.answers import described, success
 
 
-def make_blueprint(queue: JobQueue, kept: KeptOutcomes) -> Blueprint:
+def make_blueprint(queue: JobQueue, kept: Outcomes) -> Blueprint:
     """The job endpoints over ``queue`` and what is ``kept`` of its jobs."""
     blueprint = Blueprint("jobs", __name__)
     endpoints = JobEndpoints(queue, kept)
@@ -30,7 +30,7 @@ def make_blueprint(queue: JobQueue, kept: KeptOutcomes) -> Blueprint:
 class JobEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, queue: JobQueue, kept: KeptOutcomes) -> None:
+    def __init__(self, queue: JobQueue, kept: Outcomes) -> None:
         self._queue = queue
         self._kept = kept
 

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import RequestError
 from sd_api.generation.request import Mode
-from sd_api.jobs.kept import KeptOutcomes
+from sd_api.jobs.kept import Outcomes
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.client import client_name, when_client_goes
@@ -16,7 +16,7 @@ from sd_api.web.plugin.forms import decode_form, decode_job_form
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
 
-def make_blueprint(settings: Settings, queue: JobQueue, kept: KeptOutcomes) -> Blueprint:
+def make_blueprint(settings: Settings, queue: JobQueue, kept: Outcomes) -> Blueprint:
     """The plugin's endpoints over ``queue``; what nobody waits for is put into ``kept``."""
     blueprint = Blueprint("plugin", __name__)
     endpoints = PluginEndpoints(settings, queue, kept)
@@ -32,7 +32,7 @@ def make_blueprint(settings: Settings, queue: JobQueue, kept: KeptOutcomes) -> B
 class PluginEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue, kept: KeptOutcomes) -> None:
+    def __init__(self, settings: Settings, queue: JobQueue, kept: Outcomes) -> None:
         self._settings = settings
         self._queue = queue
         self._kept = kept

@@ -1,0 +1,89 @@
+"""From what Redis has of jobs to what is told of them: where they are, and how long they will take."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sd_api.jobs.cluster import codec
+from sd_api.jobs.job import JobStatus
+from sd_api.jobs.pace import Pace
+
+STATUS_FIELDS = (
+    *("client", "mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
+    *("work", "working"),
+)
+
+
+def read_status(job_id: str, fields: codec.Read) -> JobStatus:
+    """One job, without its place and what is left for it.
+
+    Args:
+        job_id: its id.
+        fields: its ``STATUS_FIELDS``.
+    """
+    mode: Any = (fields["mode"] or b"").decode()
+    state: Any = (fields["state"] or b"finished").decode()
+    message, started, ended = fields["message"], fields["started"], fields["ended"]
+    return JobStatus(
+        id=job_id,
+        client=(fields["client"] or b"").decode(),
+        mode=mode,
+        model=(fields["model"] or b"").decode() or None,
+        state=state,
+        created=_seconds(fields["created"]),
+        started=None if started is None else _seconds(started),
+        ended=None if ended is None else _seconds(ended),
+        progress=codec.read_progress(fields["progress"]),
+        message=None if message is None else codec.read_error(message).message,
+        preview=fields["preview"],
+    )
+
+
+class Overview:
+    """All jobs that have not ended.
+
+    Args:
+        pace: how long jobs take.
+        now: Redis's time, in seconds since 1970.
+        workers: how many there are.
+    """
+
+    def __init__(self, pace: Pace, *, now: float, workers: int) -> None:
+        self._pace = pace
+        self._now = now
+        self._workers = workers
+        # Until all that has been told is done; None where that cannot be known.
+        self._left: float | None = 0.0
+
+    def running(self, jobs: Mapping[str, codec.Read]) -> list[JobStatus]:
+        """Those that run, by their ids; the first ones to start come first."""
+        statuses = []
+        for job_id, fields in jobs.items():
+            status = read_status(job_id, fields)
+            worked = self._now - _seconds(fields["working"]) if fields["working"] else 0.0
+            left = self._pace.seconds_left(status.model, _work(fields), status.progress, worked)
+            self._add(left)
+            statuses.append(replace(status, seconds_left=left))
+        return sorted(statuses, key=lambda status: status.started or 0)
+
+    def waiting(self, jobs: Mapping[str, codec.Read]) -> list[JobStatus]:
+        """Those that wait, by their ids, in their order; after those that run."""
+        statuses = []
+        for position, (job_id, fields) in enumerate(jobs.items(), start=1):
+            status = read_status(job_id, fields)
+            own = self._pace.seconds(status.model, _work(fields))
+            left = None if self._left is None or own is None else self._left + own
+            self._add(own)
+            statuses.append(replace(status, position=position, seconds_left=left))
+        return statuses
+
+    def _add(self, seconds: float | None) -> None:
+        self._left = None if self._left is None or seconds is None else self._left + seconds / self._workers
+
+
+def _work(fields: codec.Read) -> float:
+    return float(fields["work"] or 1)
+
+
+def _seconds(milliseconds: bytes | None) -> float:
+    return float(milliseconds or 0) / 1000

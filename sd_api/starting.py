@@ -1,0 +1,64 @@
+"""What the commands share before they work: the log, and what cannot be started with."""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from sd_api.errors import ConfigurationError
+from sd_api.models.files import find_source_faults
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.settings import Settings, load_settings
+
+CONFIG_FILE = Path(__file__).resolve().parent.parent / "config.json"
+
+
+def read_settings(config: Path, overrides: Mapping[str, object], *, demo: bool) -> Settings:
+    """Read the configuration file; the default one may be missing, then every setting has its default.
+
+    Args:
+        config: the file.
+        overrides: see ``load_settings``.
+        demo: whether the built-in model replaces all others.
+
+    Raises:
+        ConfigurationError: with every fault, those of the models' files included.
+    """
+    if demo:
+        # Its safety checker knows only the demo's own pictures, so other models are left out.
+        overrides = {**overrides, "model": str(BUILTIN_MODEL), "custom_models": []}
+    exists = config.exists() or config != CONFIG_FILE
+    return load_settings(config if exists else None, overrides, check_source=find_source_faults)
+
+
+def configure_logging() -> None:
+    """Write this program's own lines to the terminal, and warnings of all others."""
+    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("sd_api").setLevel(logging.INFO)
+
+
+@contextmanager
+def exit_at_faults() -> Iterator[None]:
+    """End the process with every fault of the configuration in red, where there are any."""
+    try:
+        yield
+    except ConfigurationError as error:
+        for fault in error.faults:
+            click.secho(fault, fg="red", err=True)
+        sys.exit(1)
+
+
+def check_device(settings: Settings) -> None:
+    """Refuse a device that is not there before anything is started; what "auto" finds is always there.
+
+    Raises:
+        ConfigurationError: this machine has no such device.
+    """
+    if settings.device not in ("auto", "cpu"):
+        # Imports torch: an ordinary start need not wait for that.
+        from sd_api.models.device import choose_device
+
+        choose_device(settings.device, settings.dtype)

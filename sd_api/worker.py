@@ -1,0 +1,64 @@
+"""The command line of a worker: read the settings, make the engine on one device, take jobs until it is stopped."""
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from sd_api import __version__
+from sd_api.errors import ConfigurationError
+from sd_api.starting import CONFIG_FILE, check_device, configure_logging, exit_at_faults, read_settings
+from sd_api.wiring import build_worker
+
+# Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
+PATIENCE = 0.5
+
+log = logging.getLogger("sd_api")
+
+
+@click.command(context_settings={"show_default": True, "max_content_width": 100})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=CONFIG_FILE,
+    show_default="config.json beside server.py",
+    help="The configuration file, the same as the server's.",
+)
+@click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu. Start one worker for each.")
+@click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
+@click.version_option(__version__, prog_name="sd-api-worker")
+def main(config: Path, device: str | None, demo: bool) -> None:
+    """Make pictures for all servers that share a Redis with this worker."""
+    configure_logging()
+    with exit_at_faults():
+        settings = read_settings(config, {"device": device}, demo=demo)
+        if settings.cluster is None:
+            raise ConfigurationError(
+                [
+                    "A worker must know the Redis of its server: set REDIS_HOST, or "
+                    '"cluster": {"redis_url": …} in the configuration.'
+                ]
+            )
+        check_device(settings)
+        worker = build_worker(settings, settings.cluster)
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    log.info("sd-api-server %s, worker %s", __version__, worker.id)
+    worker.start()
+    # With a timeout, because on Windows an endless wait hears no Ctrl-C.
+    while not stop.wait(1.0):
+        pass
+    worker.stop(timeout=PATIENCE)
+    log.info("Stopped.")
+    # A thread inside torch cannot be interrupted, and Python would wait for it.
+    logging.shutdown()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
