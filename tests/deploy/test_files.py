@@ -64,12 +64,10 @@ def test_a_cluster_is_closed_by_default(compose: Any) -> None:
     services = compose["services"]
     assert "ports" not in services["redis"] | services["worker"]
     assert all(port.startswith("127.0.0.1:") for port in services["api"]["ports"])
-    for name in ("api", "worker"):
-        service = services[name]
+    for service in services.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-    for service in services.values():
         for name, value in service["environment"].items():
             assert value.startswith("${"), f"{name} stands in the file itself"
         assert service["environment"]["REDIS_PASSWORD"].startswith("${REDIS_PASSWORD:?")
