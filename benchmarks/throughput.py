@@ -26,9 +26,8 @@ import requests
 from cluster_model import Costs
 from cluster_processes import Process, SmallCluster, form, url_of, wait_for_workers
 from PIL import Image
-from requested import request
 
-from sd_api.errors import QueueFull
+from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.job import Job
 from sd_api.settings import Limits, Settings
@@ -103,7 +102,10 @@ def main() -> None:
 
 def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row], float]:
     """Requests over HTTP against workers; also the share of Redis's time that a worker at rest takes."""
-    print(f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}  (ms of processor)")
+    print("Processor time of Redis, the API and the workers in milliseconds for each job")
+    print(
+        f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}  (ms of processor)"
+    )
     rows = []
     with SmallCluster(folder, limits=LIMITS.model_dump()) as cluster:
         server = cluster.start_server()
@@ -169,8 +171,11 @@ def _looking(folder: Path) -> float:
     """Seconds of Redis for each waiting job that is passed over when a worker becomes free."""
     with SmallCluster(folder) as cluster, cluster.redis.client() as client:
         board = JobBoard(client, cluster.redis.cluster)
+        picture = GenerationRequest(
+            prompt="", seeds=(1,), width=64, height=64, num_inference_steps=1, guidance_scale=1, limits=LIMITS
+        )
         for number in range(WAITING):
-            board.submit(Job(request(), client=f"client {number}"), follower="nobody", rejoin=False, limits=LIMITS)
+            board.submit(Job(picture, client=f"client {number}"), follower="nobody", rejoin=False, limits=LIMITS)
 
         def claim() -> float:
             """What the claim of another model's worker takes that gives its job back."""
@@ -193,7 +198,9 @@ def _blobs(folder: Path, seconds: float) -> list[dict[str, Any]]:
     # Noise, which does not get smaller.
     Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)).save(picture, "PNG", compress_level=0)
     content = picture.getvalue()
-    print(f"\n{'images':>9}  {'kept':>10}  {'fetched':>10}  {'Redis':>14}  (images of {len(content) / MEGABYTE:.1f} MB)")
+    print(
+        f"\n{'images':>9}  {'kept':>10}  {'fetched':>10}  {'Redis':>14}  (images of {len(content) / MEGABYTE:.1f} MB)"
+    )
     rows = []
     (folder / "images").mkdir()
     with SmallCluster(folder / "images") as cluster, cluster.redis.client() as client:

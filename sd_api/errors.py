@@ -30,6 +30,7 @@ for the person who reads it, names the field and says what to do. Anything that 
         ├── QueueFull            503  too many requests are waiting
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
+        ├── StoreUnavailable     503  what many machines share cannot be reached, or is full
         └── ServerStopping       503  the server is shutting down
 """
 
@@ -197,6 +198,10 @@ class ModelUnavailable(Unavailable):
 
 class OutOfMemory(Unavailable):
     """Even the smallest way of running the request did not fit into memory."""
+
+
+class StoreUnavailable(Unavailable):
+    """What many machines share cannot be reached, or takes no more."""
 
 
 class ServerStopping(Unavailable):

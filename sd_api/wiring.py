@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from sd_api.accounts.accounts import Accounts
-from sd_api.accounts.tokens import Tokens, make_secret
-from sd_api.errors import ConfigurationError
+from sd_api.accounts.attempts import Attempts
+from sd_api.accounts.tokens import Tokens
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.job import Listener
@@ -23,16 +23,11 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
-from sd_api.settings import Cluster, Limits, Settings
-from sd_api.storage.blobs import SECONDS_OF_A_DAY, SqlBlobs
-from sd_api.storage.data_folder import DataFolder
-from sd_api.storage.database import Database
-from sd_api.storage.files import ContentFiles
+from sd_api.settings import Cluster, Settings
+from sd_api.storage.images import SECONDS_OF_A_DAY
 from sd_api.storage.protocols import BlobStore
 from sd_api.storage.sweeper import Sweeper
-from sd_api.storage.tasks import SqlTasks
-from sd_api.storage.users import SqlUsers
-from sd_api.tasks.announcements import LocalAnnouncements
+from sd_api.stores import Stores, open_stores
 from sd_api.tasks.events import EventSource
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.requests import RequestMaker
@@ -59,12 +54,12 @@ class Services:
     events: EventSource
     runner: TaskRunner
     sweeper: Sweeper
-    database: Database
-    folder: DataFolder
+    stores: Stores
 
     def start(self) -> None:
         """Begin to load the model, and to run what is left of earlier times."""
         self.queue.start()
+        self.stores.start()
         self.runner.start()
         self.sweeper.start()
 
@@ -80,8 +75,7 @@ class Services:
         ended = self.queue.stop(timeout)
         self.runner.stop(timeout)
         self.sweeper.stop(timeout)
-        self.database.close()
-        self.folder.release()
+        self.stores.close()
         return ended
 
 
@@ -93,32 +87,25 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
 
     Raises:
-        ConfigurationError: the data folder cannot be used.
+        ConfigurationError: what outlives the process cannot be kept.
     """
     failures = RecentFailures()
     names = {None: parse_source(settings.model).label}
     names |= {model.url_path: model.ui_label for model in settings.custom_models}
     measured = JobMetrics(names)
     queue, outcomes = _build_queue(settings, (failures, measured), make_engine)
-    folder = DataFolder(settings.data)
-    try:
-        database = Database(folder.path / "server.sqlite")
-    except ConfigurationError:
-        folder.release()
-        raise
-    blobs = SqlBlobs(database, ContentFiles(folder.path / "blobs"), settings.limits)
-    store = SqlTasks(database)
-    announcements = LocalAnnouncements()
-    journal = Journal(store, announcements)
+    stores = open_stores(settings)
+    tasks, blobs, announcements = stores.tasks, stores.blobs, stores.announcements
+    journal = Journal(tasks, announcements)
     requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
     runner = TaskRunner(
         queue,
-        store,
+        tasks,
         blobs,
         journal,
         announcements,
         requests,
-        ahead=_ahead(settings.limits),
+        stores.turns,
         interrupted=settings.interrupted_tasks,
     )
     return Services(
@@ -126,14 +113,13 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         outcomes=outcomes,
         failures=failures,
         metrics=build_registry(queue, measured, names),
-        accounts=_build_accounts(settings, folder, database),
+        accounts=_build_accounts(settings, stores),
         blobs=blobs,
-        tasks=TaskService(queue, store, blobs, journal, requests, runner, settings.limits),
-        events=EventSource(store, announcements),
+        tasks=TaskService(queue, tasks, blobs, journal, requests, runner, settings.limits),
+        events=EventSource(tasks, announcements),
         runner=runner,
-        sweeper=Sweeper(store, blobs, settings.limits.max_days_kept),
-        database=database,
-        folder=folder,
+        sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
+        stores=stores,
     )
 
 
@@ -179,18 +165,10 @@ def build_worker(
     )
 
 
-def _ahead(limits: Limits) -> int:
-    """How many tasks may be in the queue: enough for a batch, and not so many that other clients find it full."""
-    return max(1, min(limits.max_queued_requests // 2, limits.max_queued_requests_per_client))
-
-
-def _build_accounts(settings: Settings, folder: DataFolder, database: Database) -> Accounts:
-    if settings.secret_key is None:
-        secret = folder.secret("secret_key", make_secret())
-    else:
-        secret = settings.secret_key.get_secret_value()
-    tokens = Tokens(secret, settings.limits.max_days_kept * SECONDS_OF_A_DAY)
-    return Accounts(SqlUsers(database), tokens, signup=settings.enable_signup, public=settings.enable_public_token)
+def _build_accounts(settings: Settings, stores: Stores) -> Accounts:
+    tokens = Tokens(stores.secret, settings.limits.max_days_kept * SECONDS_OF_A_DAY)
+    attempts = Attempts(stores.attempts)
+    return Accounts(stores.users, tokens, attempts, signup=settings.enable_signup, public=settings.enable_public_token)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -12,6 +13,9 @@ from sd_api import __version__
 from sd_api.errors import ConfigurationError
 from sd_api.starting import CONFIG_FILE, check_device, configure_logging, exit_at_faults, read_settings
 from sd_api.wiring import build_worker
+
+if TYPE_CHECKING:
+    from sd_api.jobs.cluster.worker import ClusterWorker
 
 # Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
 PATIENCE = 0.5
@@ -45,6 +49,11 @@ def main(config: Path, device: str | None, demo: bool) -> None:
         check_device(settings)
         worker = build_worker(settings, settings.cluster)
 
+    run(worker)
+
+
+def run(worker: "ClusterWorker") -> NoReturn:
+    """Let a worker work until Ctrl-C or a request to terminate; then the process ends."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

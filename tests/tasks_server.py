@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,11 +11,13 @@ from sd_api.errors import JobCancelled
 from sd_api.generation.engine import EngineStatus, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.local import LocalQueue
-from sd_api.storage.blobs import SqlBlobs
-from sd_api.storage.database import Database
+from sd_api.models.catalog import ModelCatalog
+from sd_api.settings import Settings
 from sd_api.storage.protocols import Event, Task
-from sd_api.storage.tasks import SqlTasks
+from sd_api.stores import Stores
+from sd_api.tasks.journal import Journal
 from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
@@ -55,17 +57,33 @@ class Driven:
         run.finish(GenerationResult(tuple(GeneratedImage(content, seed, False) for seed in run.request.seeds)))
 
 
-@dataclass
 class Server:
-    """What one start of the server works with."""
+    """The part of a server that deals with tasks.
 
-    queue: LocalQueue
-    store: SqlTasks
-    blobs: SqlBlobs
-    runner: TaskRunner
-    tasks: TaskService
-    events: list[Event]
-    database: Database
+    Args:
+        settings: the configuration.
+        stores: what it keeps things with.
+        queue: what runs its jobs.
+    """
+
+    def __init__(self, settings: Settings, stores: Stores, queue: LocalQueue) -> None:
+        self.stores, self.queue = stores, queue
+        self.store, self.blobs = stores.tasks, stores.blobs
+        self.events: list[Event] = []
+        stores.announcements.listen("user:a", self.events.append)
+        journal = Journal(stores.tasks, stores.announcements)
+        requests = RequestMaker(ModelCatalog(settings), stores.blobs, settings.limits)
+        self.runner = TaskRunner(
+            queue,
+            stores.tasks,
+            stores.blobs,
+            journal,
+            stores.announcements,
+            requests,
+            stores.turns,
+            interrupted=settings.interrupted_tasks,
+        )
+        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.runner, settings.limits)
 
     def create(self, prompt: str, owner: str = "user:a", **parameters: Any) -> str:
         return self.tasks.create(owner, parse_parameters({"prompt": prompt, "width": 64, "height": 64, **parameters}))
@@ -86,7 +104,7 @@ class Server:
     def stop(self) -> None:
         assert self.queue.stop(timeout=10)
         self.runner.stop(timeout=10)
-        self.database.close()
+        self.stores.close()
 
 
 StartTasks = Callable[..., Server]

@@ -15,17 +15,18 @@ class Accounts:
     Args:
         users: where they are kept.
         tokens: what they are given.
+        attempts: how often a login may fail.
         signup: whether anybody may become a user.
         public: whether anybody may have a token.
     """
 
-    def __init__(self, users: UserStore, tokens: Tokens, *, signup: bool, public: bool) -> None:
+    def __init__(self, users: UserStore, tokens: Tokens, attempts: Attempts, *, signup: bool, public: bool) -> None:
         self._users = users
         self._tokens = tokens
         self._signup = signup
         self._public = public
         self._passwords = Passwords()
-        self._attempts = Attempts()
+        self._attempts = attempts
 
     def sign_up(self, username: str, password: str, client: str) -> None:
         """Make a user.

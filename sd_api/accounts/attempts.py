@@ -2,12 +2,15 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
+from limits.errors import StorageError
+from limits.storage import Storage
 from limits.strategies import MovingWindowRateLimiter
 
-from sd_api.errors import TooManyAttempts
+from sd_api.errors import StoreUnavailable, TooManyAttempts
 
 # By one client for one user, not counting the last one that succeeded and what was before.
 PER_USER = RateLimitItemPerMinute(5)
@@ -16,10 +19,14 @@ PER_CLIENT = RateLimitItemPerMinute(60)
 
 
 class Attempts:
-    """Counts logins, and refuses those that come too often."""
+    """Counts logins, and refuses those that come too often.
 
-    def __init__(self) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+    Args:
+        storage: where they are counted.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._limiter = MovingWindowRateLimiter(storage)
 
     def begin(self, client: str, username: str | None = None) -> None:
         """Count an attempt before it is looked at, so that many at once count as many.
@@ -37,10 +44,21 @@ class Attempts:
 
     def succeed(self, client: str, username: str) -> None:
         """Take note that the password was right."""
-        self._limiter.clear(PER_USER, client, username)
+        with _faults_as_ours():
+            self._limiter.clear(PER_USER, client, username)
 
     def _count(self, limit: RateLimitItem, *of: str) -> None:
-        if not self._limiter.hit(limit, *of):
+        with _faults_as_ours():
+            if self._limiter.hit(limit, *of):
+                return
             reset = self._limiter.get_window_stats(limit, *of).reset_time
-            seconds = max(1, math.ceil(reset - time.time()))
-            raise TooManyAttempts(f"Too many attempts. Try again in {seconds} seconds.", retry_after=seconds)
+        seconds = max(1, math.ceil(reset - time.time()))
+        raise TooManyAttempts(f"Too many attempts. Try again in {seconds} seconds.", retry_after=seconds)
+
+
+@contextmanager
+def _faults_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        raise StoreUnavailable(f"Logins cannot be counted at the moment, so none is looked at: {error}") from None

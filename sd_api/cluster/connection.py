@@ -8,7 +8,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from sd_api.errors import Unavailable
+from sd_api.errors import StoreUnavailable
 from sd_api.settings import Cluster
 
 log = logging.getLogger(__name__)
@@ -46,18 +46,18 @@ def connect(cluster: Cluster, *, attempts: int = ATTEMPTS) -> redis.Redis:
 
 @contextmanager
 def redis_faults_as_ours() -> Iterator[None]:
-    """Raise Unavailable where Redis stays away or cannot take more; to be used as a decorator, too."""
+    """Raise StoreUnavailable where Redis stays away or cannot take more; to be used as a decorator, too."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         log.error("Redis is not there: %s", error)
-        raise Unavailable(
+        raise StoreUnavailable(
             "The server's memory of jobs and tasks (Redis) cannot be reached at the moment. Try again soon.",
             retry_after=RETRY_AFTER,
         ) from None
     except redis.exceptions.OutOfMemoryError as error:
         log.error("Redis takes no more: %s", error)
-        raise Unavailable(
+        raise StoreUnavailable(
             "The server's memory of jobs and tasks (Redis) is full. Try again when others are done.",
             retry_after=RETRY_AFTER,
         ) from None

@@ -12,7 +12,7 @@ from sd_api.settings.schema import Cluster, CustomModel, Limits, Settings
 _Section = type[CustomModel] | type[Limits] | type[Cluster]
 _SECTIONS: dict[str, _Section] = {"custom_models": CustomModel, "limits": Limits, "cluster": Cluster}
 # Never cited.
-_SECRETS = ("hf_token", "secret_key", "redis_url")
+_SECRETS = ("hf_token", "secret_key", "redis_url", "blobs")
 _LONGEST_CITATION = 60
 _REASONS = {
     "bool_parsing": "it should be true or false",

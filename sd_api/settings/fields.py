@@ -130,6 +130,12 @@ def _network(text: str) -> str:
         raise ValueError("it should be an address such as 127.0.0.1, or a network such as 10.0.0.0/8") from None
 
 
+def _blobs_place(text: str) -> str:
+    if text != "redis" and not re.match(r"[a-z][a-z0-9+.-]*://.", text) and not os.path.isabs(text):
+        raise ValueError("it should be redis, the absolute path of a folder, or a URL such as s3://bucket/folder")
+    return text
+
+
 def _switch(value: object) -> object:
     # As environment variables, these are on with any text but the empty one.
     return value != "" if isinstance(value, str) else value
@@ -209,6 +215,7 @@ HubId = Annotated[
     _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
 Network = Annotated[str, AfterValidator(_network)]
-# With its password, so it is kept out of messages.
+# With its password, so it is kept out of messages; the next may have one, too.
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
+BlobsPlace = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_blobs_place)]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from sd_api.errors import UnknownModel
 from sd_api.settings.fields import (
     Address,
+    BlobsPlace,
     ByteCount,
     Count,
     Device,
@@ -87,6 +88,11 @@ class Cluster(_Section):
     """Where many machines meet: API processes and workers with the same Redis are one server."""
 
     redis_url: RedisUrl = Field(description="the Redis that all processes share, such as redis://:password@host:6379")
+    blobs: BlobsPlace = Field(
+        default="redis",
+        description="where images are: redis, the absolute path of a folder that all API processes share, or a URL "
+        "that fsspec knows, such as s3://bucket/folder",
+    )
     worker_timeout: Count = Field(
         default=10, description="how long a worker may give no sign of life before others take its job, in seconds"
     )

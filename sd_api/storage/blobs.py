@@ -2,19 +2,15 @@
 
 import time
 from dataclasses import asdict
-from hashlib import sha256
-from uuid import uuid4
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from sd_api.errors import QuotaExceeded, UnknownBlob
 from sd_api.settings import Limits
 from sd_api.storage.database import Database
 from sd_api.storage.files import ContentFiles
+from sd_api.storage.images import describe, full, unknown
 from sd_api.storage.protocols import Blob
 from sd_api.storage.tables import blobs
-
-SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
 class SqlBlobs:
@@ -33,18 +29,9 @@ class SqlBlobs:
 
     def make(self, owner: str, content: bytes, media_type: str) -> Blob:
         """See BlobStore."""
-        digest = sha256(content).hexdigest()
-        self._files.write(digest, content)
-        now = time.time()
-        return Blob(
-            id=uuid4().hex,
-            owner=owner,
-            sha256=digest,
-            size=len(content),
-            media_type=media_type,
-            created=now,
-            expires=now + self._limits.max_days_kept * SECONDS_OF_A_DAY,
-        )
+        blob = describe(owner, content, media_type, self._limits)
+        self._files.write(blob.sha256, content)
+        return blob
 
     def add(self, blob: Blob) -> None:
         """See BlobStore."""
@@ -59,7 +46,7 @@ class SqlBlobs:
         with self._database.reading() as connection:
             row = connection.execute(query).mappings().first()
         if row is None:
-            raise _unknown(blob_id)
+            raise unknown(blob_id)
         return Blob(**row)
 
     def read(self, blob: Blob) -> bytes:
@@ -67,7 +54,7 @@ class SqlBlobs:
         try:
             return self._files.read(blob.sha256)
         except FileNotFoundError:
-            raise _unknown(blob.id) from None
+            raise unknown(blob.id) from None
 
     def refuse_full(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
@@ -93,16 +80,9 @@ class SqlBlobs:
         )
         kept = int(connection.execute(query).scalar_one())
         if kept + more >= self._limits.max_blob_bytes_per_user:
-            raise QuotaExceeded(
-                f"Your images take {kept:,} bytes, and {self._limits.max_blob_bytes_per_user:,} may be kept for you. "
-                "Delete some with DELETE /blob/<id>."
-            )
+            raise full(kept, self._limits)
 
 
 def insert_blob(connection: Connection, blob: Blob) -> None:
     """List a blob, as a part of a transaction."""
     connection.execute(insert(blobs).values(asdict(blob)))
-
-
-def _unknown(blob_id: str) -> UnknownBlob:
-    return UnknownBlob(f"There is no blob {blob_id[:100]!r} of yours.")

@@ -1,4 +1,4 @@
-"""Contents as files that are named by their hash; a file that is there is whole."""
+"""Contents as files that are named by their hash, or otherwise for good; a file that is there is whole."""
 
 import os
 import tempfile
@@ -51,6 +51,10 @@ class ContentFiles:
             FileNotFoundError: it is not there.
         """
         return self._path(digest).read_bytes()
+
+    def remove(self, digest: str) -> None:
+        """Delete a content, if it is there."""
+        self._path(digest).unlink(missing_ok=True)
 
     def remove_all_but(self, wanted: Set[str]) -> int:
         """Delete the files that nobody wants and that are older than ``GRACE``; how many there were."""

@@ -68,7 +68,7 @@ class Blob:
     Attributes:
         id: 32 hexadecimal digits that nobody guesses.
         owner: whose it is.
-        sha256: of the content, in hexadecimal digits; blobs with the same content share a file.
+        sha256: of the content, in hexadecimal digits.
         size: in bytes.
         media_type: for example ``image/png``.
         created: in seconds since 1970, as the next.
@@ -128,9 +128,6 @@ class TaskStore(Protocol):
 
     def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
         """The events of an owner's tasks with a larger id, in order."""
-
-    def alive(self) -> list[Task]:
-        """All tasks that have not ended, in the order in which they came."""
 
     def count_pending(self, owner: str) -> int:
         """How many of an owner's tasks wait."""

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-from sd_api.storage.blobs import SECONDS_OF_A_DAY
+from sd_api.storage.images import SECONDS_OF_A_DAY
 from sd_api.storage.protocols import BlobStore, TaskStore
 
 log = logging.getLogger(__name__)

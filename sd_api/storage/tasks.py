@@ -91,7 +91,7 @@ class SqlTasks:
             return [_event(row) for row in connection.execute(query.limit(limit)).mappings()]
 
     def alive(self) -> list[Task]:
-        """See TaskStore."""
+        """All tasks that have not ended, in the order in which they came."""
         query = select(*_TASK).where(tasks.c.state.in_(ALIVE)).order_by(tasks.c.number)
         with self._database.reading() as connection:
             return [Task(**row) for row in connection.execute(query).mappings()]

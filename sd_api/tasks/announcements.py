@@ -51,6 +51,11 @@ class LocalAnnouncements:
         """See Announcements."""
         return owner in self._listeners
 
+    def owners(self) -> set[str]:
+        """Whose events somebody listens to."""
+        with self._lock:
+            return set(self._listeners)
+
     def announce(self, event: Event) -> None:
         """See Announcements."""
         with self._lock:

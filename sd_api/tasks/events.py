@@ -27,6 +27,11 @@ class EventSource:
 
     def missed(self, owner: str, since: int) -> Iterator[list[Event]]:
         """The events with a larger id than ``since``, in order, some at a time."""
-        while page := self._store.events_since(owner, since, limit=PAGE):
-            yield page
-            since = page[-1].id or since
+        return events_after(self._store, owner, since)
+
+
+def events_after(store: TaskStore, owner: str, since: int) -> Iterator[list[Event]]:
+    """The kept events of an owner's tasks with a larger id than ``since``, in order, some at a time."""
+    while page := store.events_since(owner, since, limit=PAGE):
+        yield page
+        since = page[-1].id or since

@@ -4,35 +4,29 @@ import contextlib
 import logging
 import queue
 import threading
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
-from sd_api.errors import QueueFull, ServerStopping, UnknownJob, generation_failure
+from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
 from sd_api.jobs.job import ENDED, Job
-from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
 from sd_api.tasks.announcements import Announcements
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.requests import RequestMaker
+from sd_api.tasks.turns import TaskTurns
 
 log = logging.getLogger(__name__)
 
-# Seconds after which a full queue is tried again, where no task's end tells that there is room.
+# Seconds after which what was not possible is tried again: a full queue, or a store that cannot be reached.
 RETRY = 1.0
 
 # A task that has begun so often and never ended may be what ends the server.
 MOST_STARTS = 5
-
-
-@dataclass(frozen=True)
-class _Pending:
-    task: Task
-
-    @property
-    def client(self) -> str:
-        return self.task.owner
 
 
 @dataclass
@@ -53,7 +47,7 @@ class TaskRunner:
         journal: where to tell what happens.
         announcements: where to tell of progress, which is not kept.
         requests: makes requests of them.
-        ahead: how many tasks may be in the queue; the others wait in the store and leave room for other clients.
+        turns: whose turn it is.
         interrupted: what becomes of a task that was running when the server ended.
     """
 
@@ -65,8 +59,8 @@ class TaskRunner:
         journal: Journal,
         announcements: Announcements,
         requests: RequestMaker,
+        turns: TaskTurns,
         *,
-        ahead: int,
         interrupted: Literal["rerun", "cancel"],
     ) -> None:
         self._jobs = jobs
@@ -75,25 +69,25 @@ class TaskRunner:
         self._journal = journal
         self._announcements = announcements
         self._requests = requests
-        self._ahead = ahead
+        self._turns = turns
         self._interrupted = interrupted
-        self._inbox: queue.SimpleQueue[Task | Job | None] = queue.SimpleQueue()
-        self._line: WaitingLine[_Pending] = WaitingLine()
+        # What is to be done, on the one thread that does it; None is the last.
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # What was not possible when its turn came, and whether anything was not.
+        self._again: list[Callable[[], None]] = []
+        self._delayed = False
         self._fed: dict[str, _Fed] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="tasks", daemon=True)
 
     def start(self) -> None:
         """Take up what was left when the server ended, and work."""
-        for task in self._tasks.alive():
-            if task.state == "started" and not self._take_up(task):
-                continue
-            self._line.add(_Pending(task))
+        self._turns.start(lambda tasks: self._inbox.put(partial(self._take_up, deque(tasks))))
         self._thread.start()
 
     def add(self, task: Task) -> None:
         """Have a new task run when its turn comes."""
-        self._inbox.put(task)
+        self._inbox.put(partial(self._turns.add, task))
 
     def stop(self, timeout: float) -> None:
         """Record what has been told so far, and no more; what has not ended is taken up by the next start.
@@ -103,8 +97,54 @@ class TaskRunner:
         """
         self._inbox.put(None)
         self._thread.join(timeout)
+        self._turns.stop()
 
-    def _take_up(self, task: Task) -> bool:
+    def _work(self) -> None:
+        while self._work_on():
+            pass
+
+    def _work_on(self) -> bool:
+        """Do what there is to do, or wait for it; False once there shall be no more."""
+        # In a method of its own, so that no job's pictures stay in memory until the next one.
+        try:
+            action = self._inbox.get(timeout=RETRY if self._delayed else None)
+        except queue.Empty:
+            action = partial(self._take_up, deque())
+        if action is None:
+            return False
+        self._again = [again for again in (*self._again, action) if not self._is_done(again)]
+        self._delayed = not self._is_done(self._feed) or bool(self._again)
+        return True
+
+    def _is_done(self, action: Callable[[], None]) -> bool:
+        """Do something, as far as that is possible now."""
+        try:
+            action()
+        except (QueueFull, StoreUnavailable):
+            return False
+        except Exception:
+            # A full disk, for example. What could not be recorded is taken up by the next start.
+            log.exception("What became of a task could not be recorded")
+        return True
+
+    def _take_up(self, tasks: deque[Task]) -> None:
+        """Have tasks run that were left by a process that has ended; those that run still are followed."""
+        while tasks:
+            task = tasks[0]
+            if task.state == "started" and self._runs_still(task):
+                self._begin(task)
+            elif task.state != "started" or self._may_run_again(task):
+                self._turns.add(replace(task, state="pending"))
+            tasks.popleft()
+
+    def _runs_still(self, task: Task) -> bool:
+        try:
+            self._jobs.job(task.id)
+        except UnknownJob:
+            return False
+        return True
+
+    def _may_run_again(self, task: Task) -> bool:
         """Whether an interrupted task shall run again."""
         if self._interrupted == "cancel":
             self._journal.record(task, "cancelled", {"reason": "The server ended while this task was running."})
@@ -115,55 +155,35 @@ class TaskRunner:
             return False
         return self._journal.record(task, "pending")
 
-    def _work(self) -> None:
-        self._feed()
-        while True:
-            try:
-                news = self._inbox.get(timeout=RETRY if len(self._line) else None)
-            except queue.Empty:
-                pass
-            else:
-                if news is None:
-                    return
-                self._take(news)
-                # Without this the last job's pictures would stay in memory until the next one.
-                del news
-            self._feed()
-
-    def _take(self, news: Task | Job) -> None:
-        if isinstance(news, Task):
-            self._line.add(_Pending(news))
-            return
-        try:
-            self._follow(news)
-        except Exception:
-            # A full disk, for example. What could not be recorded is taken up by the next start.
-            log.exception("What became of task %s could not be recorded", news.id)
-
     def _feed(self) -> None:
         """Give tasks to the queue while there is room."""
-        while not self._stopping and len(self._line) and len(self._fed) < self._ahead:
-            task = next(iter(self._line)).task
-            try:
-                self._submit(task)
-            except QueueFull:
-                return
-            except ServerStopping:
-                self._stopping = True
-                return
-            except Exception as error:
-                self._fail(task, error)
-            self._line.take()
+        while not self._stopping and (task := self._turns.next(len(self._fed))) is not None:
+            self._begin(task)
+            self._turns.take()
+
+    def _begin(self, task: Task) -> None:
+        try:
+            self._submit(task)
+        except (QueueFull, StoreUnavailable):
+            raise
+        except ServerStopping:
+            self._stopping = True
+        except Exception as error:
+            self._fail(task, error)
 
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in ALIVE:
             return
         request = self._requests.make(task.owner, parse_parameters(task.parameters))
-        job = self._jobs.submit(request, job_id=task.id, client=task.owner)
-        self._fed[task.id] = _Fed(task)
-        job.listen(self._inbox.put)
+        # There may be a job of it already, by a process that has ended since.
+        job = self._jobs.submit(request, job_id=task.id, client=task.owner, rejoin=True)
+        self._fed[task.id] = _Fed(task, started=task.state == "started")
+        job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # It may have begun, or even ended, before anybody listened; and its owner may have cancelled it meanwhile.
-        self._inbox.put(job)
+        self._inbox.put(partial(self._follow, job))
+        self._inbox.put(partial(self._stop_if_ended, task))
+
+    def _stop_if_ended(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in ALIVE:
             self._cancel(task)
 
@@ -178,12 +198,16 @@ class TaskRunner:
             return
         status = job.status()
         if status.started is not None and not fed.started:
-            fed.started = True
             if not self._journal.record(fed.task, "started"):
                 self._cancel(fed.task)
+            fed.started = True
         if status.state in ENDED:
             del self._fed[job.id]
-            self._end(fed.task, job)
+            try:
+                self._end(fed.task, job)
+            except StoreUnavailable:
+                self._fed[job.id] = fed
+                raise
         elif status.progress is not None and self._announcements.anybody(fed.task.owner):
             self._announcements.announce(Event(None, fed.task.id, fed.task.owner, self._progress(job.id)))
 
@@ -202,6 +226,8 @@ class TaskRunner:
             ]
             details = {"image": told[0], "images": told, "warnings": list(result.warnings)}
             self._journal.record(task, "finished", details, images)
+        except StoreUnavailable:
+            raise
         except ServerStopping:
             log.info("Task %s will be taken up at the next start", task.id)
         except Exception as error:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import jwt
 import pytest
+from limits.storage import MemoryStorage
 
 from sd_api.accounts.accounts import Accounts
+from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.passwords import Passwords
 from sd_api.accounts.tokens import ALGORITHM, Tokens, make_secret
 from sd_api.errors import NameTaken, NotAuthenticated, NotEnabled, TooManyAttempts
@@ -27,7 +29,7 @@ def users(tmp_path: Path) -> Iterator[SqlUsers]:
 
 @pytest.fixture
 def accounts(users: SqlUsers) -> Accounts:
-    return Accounts(users, Tokens(SECRET, 60), signup=True, public=True)
+    return Accounts(users, Tokens(SECRET, 60), Attempts(MemoryStorage()), signup=True, public=True)
 
 
 def test_who_signed_up_logs_in_and_is_known(accounts: Accounts) -> None:
@@ -60,7 +62,7 @@ def test_each_public_token_is_somebody_else(accounts: Accounts) -> None:
 
 
 def test_what_is_switched_off_is_refused(users: SqlUsers) -> None:
-    closed = Accounts(users, Tokens(SECRET, 60), signup=False, public=False)
+    closed = Accounts(users, Tokens(SECRET, 60), Attempts(MemoryStorage()), signup=False, public=False)
     with pytest.raises(NotEnabled, match="ENABLE_SIGNUP"):
         closed.sign_up("ann", "correct horse", "here")
     with pytest.raises(NotEnabled, match="ENABLE_PUBLIC_TOKEN"):

@@ -9,8 +9,6 @@ from sd_api.settings import Limits
 from sd_api.storage.blobs import SqlBlobs
 from sd_api.storage.database import Database
 from sd_api.storage.files import ContentFiles
-from sd_api.storage.tasks import SqlTasks
-from sd_api.storage.users import SqlUsers
 
 
 @pytest.fixture
@@ -23,16 +21,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def files(tmp_path: Path) -> ContentFiles:
     return ContentFiles(tmp_path / "blobs")
-
-
-@pytest.fixture
-def users(database: Database) -> SqlUsers:
-    return SqlUsers(database)
-
-
-@pytest.fixture
-def tasks(database: Database) -> SqlTasks:
-    return SqlTasks(database)
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from kept_tasks import make_task, said
 from sqlalchemy import text
 
 from sd_api.errors import ConfigurationError
 from sd_api.storage.database import Database
 from sd_api.storage.tables import metadata
+from sd_api.storage.tasks import SqlTasks
 
 
 def test_the_migrations_make_what_the_tables_say(database: Database) -> None:
@@ -67,3 +69,12 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"something else, and long enough to be looked at" * 100)
     with pytest.raises(ConfigurationError, match=r"data: .*server.sqlite cannot be used: file is not a database"):
         Database(path)
+
+
+def test_what_has_not_ended_is_told_in_the_order_in_which_it_came(database: Database) -> None:
+    tasks = SqlTasks(database)
+    for number in ("2", "1", "3"):
+        tasks.add(make_task(number), said("pending"))
+    tasks.record(make_task("2"), "started", said("started"))
+    tasks.record(make_task("1"), "cancelled", said("cancelled"))
+    assert [(task.id, task.state) for task in tasks.alive()] == [("2", "started"), ("3", "pending")]

@@ -8,18 +8,8 @@ import pytest
 from tasks_server import STATUS, Driven, Server, StartTasks
 
 from sd_api.jobs.local import LocalQueue
-from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
-from sd_api.storage.blobs import SqlBlobs
-from sd_api.storage.database import Database
-from sd_api.storage.files import ContentFiles
-from sd_api.storage.protocols import Event
-from sd_api.storage.tasks import SqlTasks
-from sd_api.tasks.announcements import LocalAnnouncements
-from sd_api.tasks.journal import Journal
-from sd_api.tasks.requests import RequestMaker
-from sd_api.tasks.runner import TaskRunner
-from sd_api.tasks.service import TaskService
+from sd_api.stores import open_stores
 
 
 @pytest.fixture
@@ -33,23 +23,17 @@ def start(tmp_path: Path, engine: Driven, tmp_model: Path) -> Iterator[StartTask
     started: list[Server] = []
 
     def start(*, ahead: int = 4, interrupted: Any = "rerun", prepare: Any = None, **limits: int) -> Server:
-        settings = Settings.model_validate({"model": str(tmp_model), "limits": limits})
-        database = Database(tmp_path / "server.sqlite")
-        store = SqlTasks(database)
-        blobs = SqlBlobs(database, ContentFiles(tmp_path / "blobs"), settings.limits)
+        # As many ahead as a client may have in the queue.
+        limits = {"max_queued_requests_per_client": ahead, "max_queued_requests": 2 * ahead} | limits
+        settings = Settings.model_validate(
+            {"model": str(tmp_model), "data": tmp_path, "limits": limits, "interrupted_tasks": interrupted}
+        )
         queue = LocalQueue(lambda: engine, STATUS, settings.limits)
-        announcements = LocalAnnouncements()
-        events: list[Event] = []
-        announcements.listen("user:a", events.append)
-        journal = Journal(store, announcements)
-        requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
-        runner = TaskRunner(queue, store, blobs, journal, announcements, requests, ahead=ahead, interrupted=interrupted)
-        tasks = TaskService(queue, store, blobs, journal, requests, runner, settings.limits)
-        started.append(Server(queue, store, blobs, runner, tasks, events, database))
+        started.append(Server(settings, open_stores(settings), queue))
         if prepare is not None:
             prepare(started[-1])
         queue.start()
-        runner.start()
+        started[-1].runner.start()
         return started[-1]
 
     yield start

@@ -29,7 +29,7 @@ def test_a_task_runs_and_its_picture_is_kept(start: StartTasks, engine: Driven) 
 
 
 def test_more_tasks_than_the_queue_takes_wait_and_other_clients_find_room(start: StartTasks, engine: Driven) -> None:
-    server = start(ahead=2, max_queued_requests=3)
+    server = start(ahead=2, max_queued_requests=4)
     tasks = [server.create(f"task {number}") for number in range(8)]
     server.wait(tasks[0], "started")
     # As a client of the plugin does.

@@ -100,11 +100,14 @@ def closed(make_settings: Any, services: Services) -> FlaskClient:
     """The same server with another configuration's door."""
     from dataclasses import replace
 
-    from sd_api.accounts.accounts import Accounts
-    from sd_api.accounts.tokens import Tokens, make_secret
-    from sd_api.storage.users import SqlUsers
+    from limits.storage import MemoryStorage
 
-    accounts = Accounts(SqlUsers(services.database), Tokens(make_secret(), 60), signup=False, public=False)
+    from sd_api.accounts.accounts import Accounts
+    from sd_api.accounts.attempts import Attempts
+    from sd_api.accounts.tokens import Tokens, make_secret
+
+    attempts = Attempts(MemoryStorage())
+    accounts = Accounts(services.stores.users, Tokens(make_secret(), 60), attempts, signup=False, public=False)
     return create_app(make_settings(require_token=True), replace(services, accounts=accounts)).test_client()
 
 

@@ -1,0 +1,158 @@
+"""The processes of a small cluster on this machine: Redis, servers and workers, started, killed and started again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+from redis_server import RedisServer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORKER = [str(REPOSITORY / "benchmarks" / "sleeping_worker.py")]
+
+# Seconds that a process has to start in, on a busy machine.
+PATIENCE = 60.0
+
+
+class Process:
+    """One of them.
+
+    Args:
+        arguments: of Python.
+        environment: beside that of this process.
+        ready: a pattern of what it says once it is there.
+
+    Attributes:
+        output: what it has said so far.
+    """
+
+    def __init__(self, arguments: Sequence[str], ready: str, environment: dict[str, str] | None = None) -> None:
+        self.output = ""
+        self._said = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            cwd=REPOSITORY,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._ready = ready
+
+    def wait(self, pattern: str | None = None) -> "re.Match[str]":
+        """What it says, once it has said it; without a pattern, that it is there."""
+        wanted = re.compile(pattern or self._ready)
+        with self._said:
+            self._said.wait_for(lambda: wanted.search(self.output) or self.process.poll() is not None, PATIENCE)
+            found = wanted.search(self.output)
+        assert found is not None, f"never said {wanted.pattern}:\n{self.output}"
+        return found
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it, as kill -9 does unless another signal is named."""
+        if self.process.poll() is None:
+            self.send(number)
+            if number != signal.SIGKILL:
+                # One that is halted cannot hear.
+                self.send(signal.SIGCONT)
+        try:
+            self.process.wait(timeout=20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._said:
+                self.output += line
+                self._said.notify_all()
+        with self._said:
+            self._said.notify_all()
+
+
+class ClusterProcesses:
+    """Redis, and what is started beside it; as a context manager, it ends everything.
+
+    Args:
+        folder: for their files.
+        settings: of all of them.
+
+    Attributes:
+        redis: the Redis server.
+    """
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        (folder / "redis").mkdir()
+        self.redis = RedisServer(folder / "redis")
+        self._folder = folder
+        cluster = {"redis_url": self.redis.url, **settings.pop("cluster", {})}
+        self._settings = {"model": "nobody/nothing", "device": "cpu", "port": 0, "cluster": cluster, **settings}
+        self._processes: list[Process] = []
+
+    def __enter__(self) -> "ClusterProcesses":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.end()
+        self.redis.stop()
+
+    def start_server(self) -> Process:
+        """Start an API process; ``url_of`` waits for it."""
+        number = len(self._processes)
+        arguments = [str(REPOSITORY / "server.py"), *self._config(number, data=str(self._folder / f"data{number}"))]
+        return self._started(Process(arguments, r"(http://127\S+)"))
+
+    def start_worker(self, *arguments: str, **environment: str) -> Process:
+        """Start a worker that sleeps."""
+        config = self._config(len(self._processes))
+        return self._started(Process([*WORKER, *config, *arguments], r"worker ([0-9a-f]{32})", environment))
+
+    def _config(self, number: int, **settings: Any) -> list[str]:
+        path = self._folder / f"config{number}.json"
+        path.write_text(json.dumps({**self._settings, **settings}), encoding="utf-8")
+        return ["--config", str(path)]
+
+    def _started(self, process: Process) -> Process:
+        self._processes.append(process)
+        return process
+
+
+def url_of(server: Process) -> str:
+    """Where a server answers, once it does."""
+    return server.wait().group(1)
+
+
+def wait_for_workers(url: str, count: int) -> list[dict[str, Any]]:
+    """Who makes the pictures, once there are as many as this who are ready."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        workers: list[dict[str, Any]] = requests.get(f"{url}/workers", timeout=30).json()["workers"]
+        if len([worker for worker in workers if worker["state"] == "ready"]) >= count:
+            return workers
+        assert time.monotonic() < deadline, workers
+        time.sleep(0.05)
+
+
+def form(prompt: str, steps: int = 5, **fields: Any) -> dict[str, Any]:
+    """A small request for a worker that sleeps."""
+    return {"prompt": prompt, "num_inference_steps": steps, "width": 64, "height": 64, **fields}

@@ -1,0 +1,98 @@
+"""Tasks and their events in Redis."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from sd_api.cluster.connection import redis_faults_as_ours
+from sd_api.errors import UnknownTask
+from sd_api.storage.cluster.blobs import blob_arguments
+from sd_api.storage.cluster.commands import Commands
+from sd_api.storage.protocols import Blob, Event, Task, TaskState
+
+
+class RedisTasks:
+    """See TaskStore. Redis itself tells of each event that is kept, to all processes."""
+
+    def __init__(self, client: "redis.Redis[bytes]") -> None:
+        self._client = client
+        self._commands = Commands(client)
+
+    def add(self, task: Task, content: Mapping[str, Any]) -> Event:
+        """See TaskStore."""
+        parameters = json.dumps(dict(task.parameters))
+        event_id = self._commands.run(
+            "add_task", task.id, task.owner, parameters, task.created, json.dumps(dict(content))
+        )
+        return Event(int(event_id), task.id, task.owner, content)
+
+    def record(
+        self, task: Task, state: TaskState, content: Mapping[str, Any], images: Sequence[Blob] = ()
+    ) -> Event | None:
+        """See TaskStore."""
+        listed = [argument for image in images for argument in blob_arguments(image)]
+        event_id = self._commands.run("record", task.id, uuid4().hex, state, json.dumps(dict(content)), *listed)
+        return None if event_id is None else Event(int(event_id), task.id, task.owner, content)
+
+    @redis_faults_as_ours()
+    def task(self, owner: str, task_id: str) -> Task:
+        """See TaskStore."""
+        found = self._client.hmget(_key(task_id), ("owner", "parameters", "state", "created"))
+        if found[0] != owner.encode():
+            raise UnknownTask(f"There is no task {task_id[:100]!r} of yours.")
+        return read_task([task_id.encode(), *found])
+
+    def tasks(self, owner: str, *, limit: int, offset: int) -> list[tuple[Task, Event]]:
+        """See TaskStore."""
+        found = self._commands.run("list_tasks", owner, offset, offset + limit - 1)
+        return [(task := read_task(fields), _read_event(task, last)) for fields, last in found]
+
+    @redis_faults_as_ours()
+    def last_event(self, task: Task) -> Event:
+        """See TaskStore."""
+        return _read_event(task, self._client.hmget(_key(task.id), ("event_id", "event")))
+
+    @redis_faults_as_ours()
+    def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
+        """See TaskStore."""
+        found = self._client.xrange(f"sd:store:events:{owner}", min=f"{event_id + 1}-0", count=limit)
+        return [
+            Event(int(key.partition(b"-")[0]), fields[b"task"].decode(), owner, json.loads(fields[b"content"]))
+            for key, fields in found
+        ]
+
+    @redis_faults_as_ours()
+    def count_pending(self, owner: str) -> int:
+        """See TaskStore."""
+        return int(self._client.scard(f"sd:store:pending:{owner}"))
+
+    @redis_faults_as_ours()
+    def count_starts(self, task: Task) -> int:
+        """See TaskStore."""
+        return int(self._client.hget(_key(task.id), "starts") or 0)
+
+    def forget_ended(self, before: float) -> int:
+        """See TaskStore."""
+        total = 0
+        # Some at a time, because nobody else is served meanwhile.
+        while some := self._commands.run("forget_tasks", before):
+            total += some
+        return total
+
+
+def read_task(fields: Sequence[bytes | None]) -> Task:
+    """A task from its id, owner, parameters, state and time, as the commands answer with them."""
+    task_id, owner, parameters, state, created = (field.decode() for field in fields if field is not None)
+    return Task(task_id, owner, json.loads(parameters), state, float(created))  # type: ignore[arg-type]
+
+
+def _read_event(task: Task, fields: Sequence[bytes | None]) -> Event:
+    event_id, content = (field for field in fields if field is not None)
+    return Event(int(event_id), task.id, task.owner, json.loads(content))
+
+
+def _key(task_id: str) -> str:
+    return f"sd:store:task:{task_id}"

@@ -1,0 +1,124 @@
+"""What a process keeps things with: SQLite and files of its own, or a Redis that many processes share."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from limits.storage import MemoryStorage, Storage
+
+from sd_api.accounts.tokens import make_secret
+from sd_api.errors import ConfigurationError, StoreUnavailable
+from sd_api.settings import Cluster, Limits, Settings
+from sd_api.storage.blobs import SqlBlobs
+from sd_api.storage.data_folder import DataFolder
+from sd_api.storage.database import Database
+from sd_api.storage.files import ContentFiles
+from sd_api.storage.protocols import BlobStore, TaskStore, UserStore
+from sd_api.storage.tasks import SqlTasks
+from sd_api.storage.users import SqlUsers
+from sd_api.tasks.announcements import Announcements, LocalAnnouncements
+from sd_api.tasks.turns import LocalTurns, TaskTurns
+
+
+@dataclass(frozen=True)
+class Stores:
+    """All that outlives a process, and what tells others of it.
+
+    Attributes:
+        users: who has a password.
+        tasks: what was asked for.
+        blobs: images.
+        announcements: tells of events.
+        turns: whose task is next.
+        attempts: counts logins.
+        secret: what tokens are signed with.
+        start: begins to tell of events.
+        close: lets go of everything.
+    """
+
+    users: UserStore
+    tasks: TaskStore
+    blobs: BlobStore
+    announcements: Announcements
+    turns: TaskTurns
+    attempts: Storage
+    secret: str
+    start: Callable[[], None]
+    close: Callable[[], None]
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Open what the settings ask for.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
+    if settings.cluster is None:
+        return _open_local(settings)
+    try:
+        return _open_shared(settings, settings.cluster)
+    except StoreUnavailable as error:
+        raise ConfigurationError([f"cluster.redis_url: {error.message}"]) from None
+
+
+def _open_local(settings: Settings) -> Stores:
+    with ExitStack() as opened:
+        folder = DataFolder(settings.data)
+        opened.callback(folder.release)
+        database = Database(folder.path / "server.sqlite")
+        opened.callback(database.close)
+        tasks = SqlTasks(database)
+        return Stores(
+            users=SqlUsers(database),
+            tasks=tasks,
+            blobs=SqlBlobs(database, ContentFiles(folder.path / "blobs"), settings.limits),
+            announcements=LocalAnnouncements(),
+            turns=LocalTurns(tasks.alive, _ahead(settings.limits)),
+            attempts=MemoryStorage(),
+            secret=_configured_secret(settings) or folder.secret("secret_key", make_secret()),
+            start=lambda: None,
+            close=opened.pop_all().close,
+        )
+
+
+def _open_shared(settings: Settings, cluster: Cluster) -> Stores:
+    # Imported here, because one process does without Redis.
+    from limits.storage import RedisStorage
+
+    from sd_api.cluster.connection import connect
+    from sd_api.storage.cluster.blobs import RedisBlobs
+    from sd_api.storage.cluster.contents import open_contents
+    from sd_api.storage.cluster.tasks import RedisTasks
+    from sd_api.storage.cluster.users import RedisUsers, shared_secret
+    from sd_api.tasks.cluster.announcements import RedisAnnouncements
+    from sd_api.tasks.cluster.turns import RedisTurns
+
+    with ExitStack() as opened:
+        client = opened.enter_context(connect(cluster))
+        subscriber = opened.enter_context(connect(cluster, attempts=0))
+        tasks = RedisTasks(client)
+        announcements = RedisAnnouncements(client, subscriber, tasks)
+        opened.callback(announcements.stop)
+        attempts = RedisStorage(
+            "redis://", connection_pool=client.connection_pool, key_prefix="sd:store:attempts", wrap_exceptions=True
+        )
+        return Stores(
+            users=RedisUsers(client),
+            tasks=tasks,
+            blobs=RedisBlobs(client, open_contents(cluster.blobs, client), settings.limits),
+            announcements=announcements,
+            turns=RedisTurns(client, _ahead(settings.limits)),
+            attempts=attempts,
+            secret=_configured_secret(settings) or shared_secret(client, make_secret()),
+            start=announcements.start,
+            close=opened.pop_all().close,
+        )
+
+
+def _configured_secret(settings: Settings) -> str | None:
+    return None if settings.secret_key is None else settings.secret_key.get_secret_value()
+
+
+def _ahead(limits: Limits) -> int:
+    """How many tasks may be in the queue: enough for a batch, and not so many that other clients find it full."""
+    return max(1, min(limits.max_queued_requests // 2, limits.max_queued_requests_per_client))

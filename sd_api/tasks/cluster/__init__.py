@@ -1,0 +1,1 @@
+"""What the processes that carry tasks on many machines tell each other, through Redis."""

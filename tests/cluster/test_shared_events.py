@@ -1,0 +1,91 @@
+"""Events across processes, whatever happens to Redis."""
+
+import queue
+from collections.abc import Callable
+
+import pytest
+from kept_tasks import make_task, said
+from redis_server import RedisServer
+
+from sd_api.storage.protocols import Event
+from sd_api.stores import Stores
+from sd_api.tasks.cluster import announcements as redis_announcements
+
+OpenStores = Callable[..., Stores]
+
+
+class Ear:
+    """A listener that keeps what it hears."""
+
+    def __init__(self, stores: Stores, owner: str = "user:a") -> None:
+        self._heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.leave = stores.announcements.listen(owner, self._heard.put)
+
+    def next(self) -> Event:
+        return self._heard.get(timeout=20)
+
+    def silent(self) -> bool:
+        return self._heard.empty()
+
+
+def test_what_happens_in_one_process_is_heard_in_all(open_stores: OpenStores) -> None:
+    first, second = open_stores(), open_stores()
+    ears, other = [Ear(first), Ear(second)], Ear(second, "user:b")
+    told = [first.tasks.add(make_task("1"), said("pending")), second.tasks.record(make_task("1"), "started", {"a": 1})]
+    for ear in ears:
+        assert [ear.next(), ear.next()] == told
+    assert other.silent()
+
+
+def test_all_hear_one_order_whoever_tells(open_stores: OpenStores) -> None:
+    processes = [open_stores() for _ in range(3)]
+    ears = [Ear(stores) for stores in processes]
+    for number in range(60):
+        processes[number % 3].tasks.add(make_task(str(number)), said("pending"))
+    kept = processes[0].tasks.events_since("user:a", 0, limit=100)
+    assert len(kept) == 60
+    for ear in ears:
+        assert [ear.next() for _ in kept] == kept
+
+
+def test_progress_crosses_processes_while_somebody_listens(open_stores: OpenStores) -> None:
+    here, there = open_stores(), open_stores()
+    assert not there.announcements.anybody("user:a")
+    ear = Ear(here)
+    while not there.announcements.anybody("user:a"):
+        pass
+    event = Event(None, "1", "user:a", {"event_type": "progress", "step": 3})
+    there.announcements.announce(event)
+    assert ear.next() == event
+    ear.leave()
+    while there.announcements.anybody("user:a"):
+        pass
+
+
+def test_a_restart_of_redis_costs_no_event(open_stores: OpenStores, redis_server: RedisServer) -> None:
+    here, there = open_stores(), open_stores()
+    ear = Ear(here)
+    told = [there.tasks.add(make_task("0"), said("pending"))]
+    assert ear.next() == told[0]
+    for restart in range(2):
+        redis_server.kill()
+        redis_server.start()
+        # Some of these are kept before the one who listens is connected again.
+        told += [there.tasks.add(make_task(f"{restart} {number}"), said("pending")) for number in range(20)]
+    assert [ear.next() for _ in told[1:]] == told[1:]
+    assert ear.silent()
+
+
+def test_a_connection_without_a_sign_of_life_is_made_anew(
+    open_stores: OpenStores, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_announcements, "SILENCE", 0.5)
+    monkeypatch.setattr(redis_announcements, "HEARTBEAT", 10.0)
+    stores = open_stores()
+    ear = Ear(stores)
+    with redis_server.client() as client:
+        before = {row["id"] for row in client.client_list(_type="pubsub")}
+        while {row["id"] for row in client.client_list(_type="pubsub")} <= before:
+            pass
+    event = stores.tasks.add(make_task(), said("pending"))
+    assert ear.next() == event

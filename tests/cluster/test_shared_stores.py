@@ -1,0 +1,153 @@
+"""What is particular about stores that many processes share; tests/contract has what all stores promise."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kept_tasks import make_task, said
+from redis_server import RedisServer
+
+from sd_api.accounts.attempts import PER_USER, Attempts
+from sd_api.cluster.connection import connect
+from sd_api.errors import ConfigurationError, NameTaken, TooManyAttempts, UnknownBlob
+from sd_api.settings import Settings
+from sd_api.storage.cluster import blobs as redis_blobs
+from sd_api.storage.cluster.commands import Commands
+from sd_api.storage.protocols import User
+from sd_api.stores import Stores
+from sd_api.stores import open_stores as open_these
+
+OpenStores = Callable[..., Stores]
+
+
+def test_what_one_process_keeps_all_see(open_stores: OpenStores) -> None:
+    first, second = open_stores(), open_stores()
+    first.users.add(User("1", "Ann", "hash"))
+    with pytest.raises(NameTaken):
+        second.users.add(User("2", "Ann", "hash"))
+    task = make_task()
+    first.tasks.add(task, said("pending"))
+    assert second.tasks.task("user:a", "1") == task
+    blob = first.blobs.make("user:a", b"picture", "image/png")
+    assert first.tasks.record(task, "finished", said("finished"), [blob])
+    assert second.tasks.record(task, "cancelled", said("cancelled")) is None
+    assert second.blobs.read(second.blobs.blob("user:a", blob.id)) == b"picture"
+
+
+def test_all_sign_with_one_secret(open_stores: OpenStores) -> None:
+    first, second = open_stores(), open_stores()
+    assert first.secret == second.secret
+    assert len(first.secret) >= 32
+    assert open_stores(secret_key="x" * 32).secret == "x" * 32
+
+
+def test_logins_are_counted_across_processes(open_stores: OpenStores) -> None:
+    first, second = (Attempts(open_stores().attempts) for _ in range(2))
+    for number in range(PER_USER.amount):
+        (first, second)[number % 2].begin("here", "ann")
+    for attempts in (first, second):
+        with pytest.raises(TooManyAttempts):
+            attempts.begin("here", "ann")
+    second.begin("elsewhere", "ann")
+    first.succeed("here", "ann")
+    second.begin("here", "ann")
+
+
+def test_everything_is_there_after_redis_was_killed(open_stores: OpenStores, redis_server: RedisServer) -> None:
+    stores = open_stores()
+    stores.users.add(User("1", "Ann", "hash"))
+    task = make_task()
+    stores.tasks.add(task, said("pending"))
+    blob = stores.blobs.make("user:a", b"picture", "image/png")
+    last = stores.tasks.record(task, "finished", said("finished"), [blob])
+    redis_server.kill()
+    redis_server.start()
+    assert stores.users.find("Ann") == User("1", "Ann", "hash")
+    assert stores.tasks.last_event(task) == last
+    assert stores.blobs.read(stores.blobs.blob("user:a", blob.id)) == b"picture"
+    later = stores.tasks.add(make_task("2"), said("pending"))
+    assert last is not None
+    assert last.id is not None
+    assert later.id == last.id + 1
+
+
+def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStores, redis_server: RedisServer) -> None:
+    stores = open_stores()
+    with connect(redis_server.cluster) as client:
+        commands = Commands(client)
+        for _ in range(2):
+            stores.users.add(User("1", "Ann", "hash"))
+            assert commands.run("add_task", "1", "user:a", "{}", 1.0, '{"event_type":"pending"}') == b"1"
+        assert commands.run("claim", "me", 60, 10, "")[0] == b"1"
+        assert commands.run("claim", "me", 60, 10, "")[0] == b"1"
+        blob = ("b", "user:a", 7, 4e9, "{}")
+        for _ in range(2):
+            assert commands.run("record", "1", "this change", "started", '{"event_type":"started"}') == b"2"
+        for _ in range(2):
+            assert commands.run("record", "1", "the end", "finished", '{"event_type":"finished"}', *blob) == b"3"
+        for _ in range(2):
+            assert commands.run("add_blob", 100, "c", "user:a", 5, 4e9, "{}") is None
+        assert commands.run("bytes_kept", "user:a") == 12
+    kinds = [event.content["event_type"] for event in stores.tasks.events_since("user:a", 0, limit=10)]
+    assert kinds == ["pending", "started", "finished"]
+    assert stores.tasks.count_starts(make_task()) == 1
+
+
+def test_nothing_is_left_of_what_is_forgotten(open_stores: OpenStores, redis_server: RedisServer) -> None:
+    stores = open_stores()
+    for number in range(250):
+        task = make_task(str(number), f"user:{number % 3}")
+        stores.tasks.add(task, said("pending"))
+        blob = stores.blobs.make(task.owner, b"picture", "image/png")
+        stores.tasks.record(task, "finished", said("finished"), [blob])
+        stores.blobs.remove(blob)
+    assert stores.tasks.forget_ended(4e9) == 250
+    with redis_server.client() as client:
+        # The numbers go on; and this process's connection is no key.
+        assert set(client.keys("*")) == {b"sd:store:numbers", b"sd:store:secret_key"}
+
+
+def test_contents_that_nobody_lists_are_swept(
+    open_stores: OpenStores, redis_server: RedisServer, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_redis, in_folder = open_stores(), open_stores(str(shared))
+    monkeypatch.setattr(redis_blobs, "GRACE", 0.0)
+    for stores in (in_redis, in_folder):
+        stray, listed = (stores.blobs.make("user:a", b"picture", "image/png") for _ in range(2))
+        stores.blobs.add(listed)
+        assert stores.blobs.sweep() == 1
+        assert stores.blobs.read(listed) == b"picture"
+        with pytest.raises(UnknownBlob):
+            stores.blobs.read(stray)
+    assert len(list(shared.glob("??/*"))) == 1
+    with redis_server.client() as client:
+        assert len(client.keys("sd:store:content:*")) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"redis_url": "redis://127.0.0.1:1"}, "cluster.redis_url: "),
+        ({"blobs": "nonsense://bucket"}, "cluster.blobs: "),
+        ({"blobs": "/dev/null/folder"}, "cluster.blobs: "),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named(
+    redis_server: RedisServer, settings: dict[str, Any], fault: str, impatient: None
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_these(Settings.model_validate({"cluster": {"redis_url": redis_server.url} | settings}))
+    assert caught.value.faults[0].startswith(fault)
+
+
+def test_one_process_does_without_redis(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['redis'] = sys.modules['dramatiq'] = None\n"
+        "from sd_api.settings import Settings\n"
+        "from sd_api.stores import open_stores\n"
+        f"open_stores(Settings(data={str(tmp_path)!r})).close()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

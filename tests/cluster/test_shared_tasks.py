@@ -1,0 +1,207 @@
+"""Tasks that several API processes carry, over jobs that none of them runs."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis_server import RedisServer
+from tasks_server import STATUS, Driven, Server
+
+from sd_api.jobs.local import LocalQueue
+from sd_api.models.catalog import ModelCatalog
+from sd_api.settings import Settings
+from sd_api.storage.protocols import Task
+from sd_api.stores import Stores
+from sd_api.tasks import runner
+from sd_api.tasks.cluster import turns
+from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.requests import RequestMaker
+
+OpenStores = Callable[..., Stores]
+Join = Callable[[], Server]
+
+
+@pytest.fixture(autouse=True)
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LEASE", 1.0)
+    monkeypatch.setattr(turns, "RENEWAL", 0.1)
+    monkeypatch.setattr(runner, "RETRY", 0.1)
+
+
+@pytest.fixture
+def engine() -> Driven:
+    return Driven()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    return Settings.model_validate({"model": str(model)})
+
+
+@pytest.fixture
+def jobs(engine: Driven, settings: Settings) -> Iterator[LocalQueue]:
+    """What runs jobs, whichever process they came from, and whether it is still there."""
+    queue = LocalQueue(lambda: engine, STATUS, settings.limits)
+    queue.start()
+    yield queue
+    assert queue.stop(timeout=10)
+
+
+@pytest.fixture
+def join(open_stores: OpenStores, jobs: LocalQueue, settings: Settings) -> Iterator[Join]:
+    """One more API process; it carries tasks once its runner is started."""
+    joined: list[Server] = []
+
+    def join() -> Server:
+        joined.append(Server(settings, open_stores(), jobs))
+        return joined[-1]
+
+    yield join
+    for server in joined:
+        server.runner.stop(timeout=10)
+
+
+class Dying:
+    """A process that ends without a word in the middle of its work.
+
+    Args:
+        server: what it works with; its runner is not started.
+    """
+
+    def __init__(self, server: Server, settings: Settings) -> None:
+        self.server = server
+        self._requests = RequestMaker(ModelCatalog(settings), server.blobs, settings.limits)
+
+    def claim(self, prompt: str) -> Task:
+        task_id = self.server.create(prompt)
+        task = self.server.stores.turns.next(0)
+        assert task is not None
+        assert task.id == task_id
+        self.server.stores.turns.take()
+        return task
+
+    def submit(self, task: Task) -> None:
+        request = self._requests.make(task.owner, parse_parameters(task.parameters))
+        self.server.queue.submit(request, job_id=task.id, client=task.owner)
+
+    def begin(self, task: Task) -> None:
+        self.server.store.record(task, "started", {"event_type": "started"})
+
+
+@pytest.fixture
+def dying(join: Join, settings: Settings) -> Dying:
+    server = join()
+    # Its lease is never renewed.
+    return Dying(server, settings)
+
+
+def test_what_one_process_accepts_another_may_carry(join: Join, engine: Driven) -> None:
+    accepting, carrying = join(), join()
+    carrying.runner.start()
+    engine.permissions.release(2)
+    for task_id in (accepting.create("a dog"), accepting.create("a cat")):
+        accepting.wait(task_id, "finished")
+    assert engine.made == ["a dog", "a cat"]
+
+
+def test_a_job_that_runs_is_followed_by_who_takes_it_over(join: Join, dying: Dying, engine: Driven) -> None:
+    task = dying.claim("a dog")
+    dying.submit(task)
+    dying.begin(task)
+    heir = join()
+    heir.runner.start()
+    heir.wait(heir.create("a cat", owner="user:b"), "pending", owner="user:b")
+    engine.permissions.release(2)
+    event = heir.wait(task.id, "finished")
+    assert heir.kinds(task.id) == ["pending", "started", "finished"]
+    assert heir.blobs.read(heir.blobs.blob("user:a", event.content["image"]["blob_id"])) == b"a dog"
+    assert engine.made.count("a dog") == 1
+
+
+def test_a_job_whose_start_nobody_recorded_is_followed(join: Join, dying: Dying, engine: Driven) -> None:
+    task = dying.claim("a dog")
+    dying.submit(task)
+    heir = join()
+    heir.runner.start()
+    engine.permissions.release(2)
+    heir.wait(task.id, "finished")
+    assert heir.kinds(task.id) == ["pending", "started", "finished"]
+    assert engine.made == ["a dog"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_has_no_job_gets_one(join: Join, dying: Dying, engine: Driven, begun: bool) -> None:
+    task = dying.claim("a dog")
+    if begun:
+        dying.begin(task)
+    heir = join()
+    heir.runner.start()
+    engine.permissions.release()
+    heir.wait(task.id, "finished")
+    again = ["started", "pending"] if begun else []
+    assert heir.kinds(task.id) == ["pending", *again, "started", "finished"]
+
+
+def test_who_was_only_slow_changes_nothing_any_more(join: Join, dying: Dying, engine: Driven) -> None:
+    task = dying.claim("a dog")
+    dying.submit(task)
+    dying.begin(task)
+    heir = join()
+    heir.runner.start()
+    engine.permissions.release()
+    heir.wait(task.id, "finished")
+    assert dying.server.store.record(task, "finished", {"event_type": "finished"}) is None
+    assert heir.kinds(task.id) == ["pending", "started", "finished"]
+    # It may go on with others.
+    engine.permissions.release()
+    dying.server.runner.start()
+    heir.wait(heir.create("a cat"), "finished")
+
+
+def test_who_ends_in_peace_is_followed_at_once(join: Join, engine: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LEASE", 1000.0)
+    first, second = join(), join()
+    first.runner.start()
+    task_id = first.create("a dog")
+    first.wait(task_id, "started")
+    second.runner.start()
+    first.runner.stop(timeout=10)
+    engine.permissions.release()
+    second.wait(task_id, "finished")
+    assert second.kinds(task_id) == ["pending", "started", "finished"]
+    assert engine.made == ["a dog"]
+
+
+def test_many_processes_carry_each_task_once(join: Join, engine: Driven) -> None:
+    servers = [join() for _ in range(3)]
+    for server in servers:
+        server.runner.start()
+    engine.permissions.release(30)
+    tasks = [servers[number % 3].create(f"task {number}") for number in range(30)]
+    for task_id in tasks:
+        servers[0].wait(task_id, "finished")
+        assert servers[0].kinds(task_id) == ["pending", "started", "finished"]
+    assert sorted(engine.made) == sorted(f"task {number}" for number in range(30))
+
+
+def test_what_ends_while_redis_is_away_is_kept_when_it_is_back(
+    impatient: None, join: Join, engine: Driven, redis_server: RedisServer
+) -> None:
+    server = join()
+    server.runner.start()
+    running, waiting = server.create("running"), server.create("waiting")
+    server.wait(running, "started")
+    redis_server.kill()
+    engine.permissions.release(2)
+    while not engine.made:
+        time.sleep(0.01)
+    # Long enough that it was tried in vain.
+    time.sleep(0.3)
+    redis_server.start()
+    for task_id in (running, waiting):
+        server.wait(task_id, "finished")
+        assert server.kinds(task_id) == ["pending", "started", "finished"]

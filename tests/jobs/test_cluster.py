@@ -1,0 +1,315 @@
+"""Jobs over a real Redis, with workers in this process: what goes beyond the promises of every queue."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops
+from redis_server import RedisServer
+from requested import request
+
+from sd_api import errors
+from sd_api.errors import InvalidField, JobCancelled, JobIdTaken, ServerError, Unavailable
+from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress, Run
+from sd_api.generation.request import GenerationRequest
+from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.jobs.cluster import board, codec
+from sd_api.jobs.cluster.queue import ClusterQueue
+from sd_api.jobs.cluster.worker import ClusterWorker
+from sd_api.settings import Cluster, Limits
+
+LOADING = EngineStatus("loading", "a model")
+ABILITIES = ModelAbilities(("txt2img",), 8, 512)
+LIMITS = Limits(max_job_seconds=1)
+
+
+class OneModel:
+    """An engine with room for one model; what it draws is the prompt."""
+
+    def __init__(self, loaded: str | None = None) -> None:
+        self.loaded = loaded
+        self.made: list[str] = []
+        self.loads = 0
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.reported = threading.Event()
+
+    def load(self) -> None:
+        pass
+
+    def status(self) -> EngineStatus:
+        return replace(LOADING, state="ready", abilities={self.loaded: ABILITIES})
+
+    def at_once(self) -> int:
+        return 1
+
+    def generate(self, runs: Sequence[Run]) -> None:
+        (run,) = runs
+        self.loads += run.request.model != self.loaded
+        self.loaded = run.request.model
+        self.made.append(run.request.prompt)
+        while True:
+            try:
+                run.report(Progress("denoising", 1, 2))
+            except JobCancelled:
+                return
+            self.reported.set()
+            if run.preview_wanted:
+                run.show(b"a preview")
+            if self.may_go_on.wait(0.01):
+                break
+        picture = GeneratedImage(run.request.prompt.encode(), run.request.seeds[0], False)
+        run.finish(GenerationResult((picture,), ("a warning",)))
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def cluster(redis_server: RedisServer) -> Cluster:
+    return redis_server.emptied()
+
+
+StartQueue = Callable[[], ClusterQueue]
+StartWorker = Callable[[OneModel], ClusterWorker]
+
+
+@pytest.fixture
+def start_queue(cluster: Cluster) -> Iterator[StartQueue]:
+    queues: list[ClusterQueue] = []
+
+    def start() -> ClusterQueue:
+        queues.append(ClusterQueue(cluster, LOADING, LIMITS))
+        queues[-1].start()
+        return queues[-1]
+
+    yield start
+    for queue in queues:
+        assert queue.stop(timeout=10)
+
+
+@pytest.fixture
+def queue(start_queue: StartQueue) -> ClusterQueue:
+    return start_queue()
+
+
+@pytest.fixture
+def start_worker(cluster: Cluster, queue: ClusterQueue) -> Iterator[StartWorker]:
+    workers: list[tuple[ClusterWorker, OneModel]] = []
+
+    def start(engine: OneModel) -> ClusterWorker:
+        workers.append((ClusterWorker(cluster, lambda: engine, LOADING, LIMITS), engine))
+        workers[-1][0].start()
+        wait_until(lambda: len([one for one in queue.workers() if one.engine.state == "ready"]) == len(workers))
+        return workers[-1][0]
+
+    yield start
+    for worker, engine in workers:
+        engine.may_go_on.set()
+        assert worker.stop(timeout=10)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def with_model(model: str, prompt: str = "a dog") -> GenerationRequest:
+    asked = request(prompt)
+    values = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    return GenerationRequest(**{**values, "model": model}, limits=Limits())
+
+
+def test_idle_workers_get_the_jobs_whose_model_they_have(queue: ClusterQueue, start_worker: StartWorker) -> None:
+    engines = {name: OneModel(name) for name in ("a", "b", "c")}
+    for engine in engines.values():
+        start_worker(engine)
+    for _ in range(3):
+        for name in engines:
+            queue.submit(with_model(name)).result()
+    assert {name: engine.loads for name, engine in engines.items()} == {"a": 0, "b": 0, "c": 0}
+    assert [len(engine.made) for engine in engines.values()] == [3, 3, 3]
+
+
+def test_a_model_stays_while_there_are_jobs_for_it_but_nobody_waits_for_ever(
+    queue: ClusterQueue, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = OneModel("a")
+    start_worker(engine)
+    engine.may_go_on.clear()
+    jobs = [queue.submit(with_model("a", "first"))]
+    wait_until(lambda: engine.made)
+    names = ["a", "b", "a", "b"]
+    jobs += [queue.submit(with_model(name, f"{name}{turn}"), client=name) for turn, name in enumerate(names)]
+    engine.may_go_on.set()
+    for job in jobs:
+        job.result()
+    assert engine.made == ["first", "a0", "a2", "b1", "b3"]
+
+    monkeypatch.setattr(board, "PATIENCE_SECONDS", 0.0)
+    engine.may_go_on.clear()
+    jobs = [queue.submit(with_model("b", "again"))]
+    wait_until(lambda: "again" in engine.made)
+    jobs += [queue.submit(with_model(name, f"{name}{turn}"), client=name) for turn, name in enumerate(["a", "b", "b"])]
+    engine.may_go_on.set()
+    for job in jobs:
+        job.result()
+    # Passed over once, and not again.
+    assert engine.made[5:] == ["again", "b1", "a0", "b2"]
+
+
+def test_a_job_takes_no_longer_than_it_may(queue: ClusterQueue, start_worker: StartWorker) -> None:
+    engine = OneModel()
+    engine.may_go_on.clear()
+    start_worker(engine)
+    with pytest.raises(JobCancelled, match="longer than 1 seconds"):
+        queue.submit(request()).result()
+
+
+def test_previews_are_made_for_who_asks(queue: ClusterQueue, start_worker: StartWorker) -> None:
+    engine = OneModel()
+    engine.may_go_on.clear()
+    start_worker(engine)
+    job = queue.submit(request())
+    assert engine.reported.wait(10)
+    assert queue.job(job.id).preview is None
+    wait_until(lambda: queue.job(job.id, preview=True).preview == b"a preview")
+    engine.may_go_on.set()
+    job.result()
+    assert queue.job(job.id).preview is None
+
+
+def test_a_job_outlives_the_process_that_accepted_it(
+    start_queue: StartQueue, queue: ClusterQueue, start_worker: StartWorker
+) -> None:
+    engine = OneModel()
+    engine.may_go_on.clear()
+    start_worker(engine)
+    for job_id in ("of a task", "of a task that ends meanwhile"):
+        queue.submit(request(job_id), job_id=job_id, client="user:a")
+    assert engine.reported.wait(10)
+    assert queue.stop(timeout=10)
+
+    other = start_queue()
+    taken_up = other.submit(request("of a task"), job_id="of a task", client="user:a", rejoin=True)
+    engine.may_go_on.set()
+    assert taken_up.result().images[0].png == b"of a task"
+    wait_until(lambda: other.job("of a task that ends meanwhile").state == "finished")
+    late = other.submit(request(), job_id="of a task that ends meanwhile", client="user:a", rejoin=True)
+    assert late.result().warnings == ("a warning",)
+    assert engine.made == ["of a task", "of a task that ends meanwhile"]
+    with pytest.raises(JobIdTaken):
+        other.submit(request(), job_id="of a task", client="user:b", rejoin=True)
+
+
+def test_what_is_kept_can_be_fetched_from_another_process(
+    start_queue: StartQueue, queue: ClusterQueue, start_worker: StartWorker
+) -> None:
+    start_worker(OneModel())
+    job = queue.submit(request("kept"))
+    queue.keep(job)
+    result = job.result()
+    assert start_queue().outcome(job.id) == result
+    assert queue.outcome("nobody") is None
+
+
+def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
+    queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sd_api.jobs.cluster.queue.LONGEST_ABSENCE", 0.5)
+    engine = OneModel()
+    engine.may_go_on.clear()
+    start_worker(engine)
+    waiting = queue.submit(request("waiting"))
+    task = queue.submit(request("task"), client="user:a")
+    assert engine.reported.wait(10)
+    redis_server.kill()
+    try:
+        with pytest.raises(Unavailable, match="Redis"):
+            waiting.result()
+        with pytest.raises(Unavailable, match="Redis") as refusal:
+            queue.jobs()
+        assert refusal.value.retry_after is not None
+        engine.may_go_on.set()
+    finally:
+        redis_server.start()
+    assert task.result().images[0].png == b"task"
+    assert queue.submit(request("new")).result().images[0].png == b"new"
+
+
+def test_a_turn_that_is_lost_is_replaced(
+    queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
+) -> None:
+    engine = OneModel()
+    engine.may_go_on.clear()
+    start_worker(engine)
+    jobs = [queue.submit(request(str(number))) for number in range(3)]
+    wait_until(lambda: engine.made)
+    with redis_server.client() as client:
+        for key in client.scan_iter("sd:turns-of-dramatiq*"):
+            client.delete(key)
+    engine.may_go_on.set()
+    for job in jobs:
+        job.result()
+
+
+def test_a_request_arrives_as_it_was_sent() -> None:
+    photo = Image.effect_noise((64, 72), 90).convert("RGB")
+    mask = Image.effect_noise((64, 72), 90)
+    sent = GenerationRequest(
+        prompt="a «dog»\n",
+        negative_prompt="☹",
+        model="my/model",
+        seeds=(2**53 - 1, 0),
+        width=64,
+        height=72,
+        num_inference_steps=7,
+        guidance_scale=0.1 + 0.2,
+        eta=0.5,
+        scheduler="ddim",
+        strength=1 / 3,
+        init_image=photo,
+        mask_image=mask,
+        safety_checker=False,
+        limits=Limits(),
+    )
+    arrived = codec.read_request(as_read(codec.request_fields(sent), "image", "mask"), Limits())
+    assert arrived.init_image is not None
+    assert arrived.mask_image is not None
+    assert ImageChops.difference(arrived.init_image, photo).getbbox() is None
+    assert ImageChops.difference(arrived.mask_image, mask).getbbox() is None
+    for field in fields(sent):
+        if field.name not in ("init_image", "mask_image"):
+            assert getattr(arrived, field.name) == getattr(sent, field.name), field.name
+    assert arrived.batch_key == sent.batch_key
+
+
+def test_a_result_arrives_as_it_was_sent() -> None:
+    sent = GenerationResult((GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False)), ("a", "b"))
+    assert codec.read_result(as_read(codec.result_fields(sent))) == sent
+
+
+def as_read(written: codec.Fields, *optional: str) -> dict[str, bytes | None]:
+    texts = {name: value if isinstance(value, bytes) else str(value).encode() for name, value in written.items()}
+    return {**dict.fromkeys(optional), **texts}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServerError)]
+)
+def test_every_error_arrives_as_it_was_sent(kind: type[ServerError]) -> None:
+    if kind is errors.ConfigurationError:
+        pytest.skip("belongs to the start of a process")
+    sent: Any = kind("steps", "are too many") if issubclass(kind, InvalidField) else kind("No.", 7)
+    arrived = codec.read_error(codec.error_text(sent))
+    assert type(arrived) is kind
+    assert (arrived.message, arrived.retry_after) == (sent.message, sent.retry_after)

@@ -1,0 +1,17 @@
+"""Tasks and events as stores are given them."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sd_api.storage.protocols import Task
+
+DOG: Mapping[str, Any] = {"prompt": "a dog"}
+
+
+def make_task(task_id: str = "1", owner: str = "user:a", parameters: Mapping[str, Any] = DOG) -> Task:
+    return Task(task_id, owner, parameters, "pending", time.time())
+
+
+def said(kind: str) -> dict[str, Any]:
+    return {"event_type": kind}

@@ -1,0 +1,61 @@
+"""Blobs in a database and a folder: what is particular about them; the rest is in tests/contract."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sd_api.errors import UnknownBlob
+from sd_api.storage.blobs import SqlBlobs
+from sd_api.storage.files import GRACE, ContentFiles
+
+
+def test_equal_contents_share_a_file_until_the_last_of_them_goes(
+    blobs: SqlBlobs, files: ContentFiles, tmp_path: Path
+) -> None:
+    first, second = (blobs.make(owner, b"picture", "image/png") for owner in ("user:a", "user:b"))
+    blobs.add(first)
+    blobs.add(second)
+    assert first.id != second.id
+    (file,) = (tmp_path / "blobs").glob("??/*")
+    assert file.name == first.sha256
+    os.utime(file, (1, 1))
+    blobs.remove(first)
+    assert blobs.sweep() == 0
+    assert blobs.read(second) == b"picture"
+    blobs.remove(second)
+    assert blobs.sweep() == 1
+    assert not file.exists()
+
+
+def test_the_sweeper_spares_what_was_written_just_now(blobs: SqlBlobs, tmp_path: Path) -> None:
+    blob = blobs.make("user:a", b"picture", "image/png")
+    (file,) = (tmp_path / "blobs").glob("??/*")
+    assert blobs.sweep() == 0
+    os.utime(file, (1, 1))
+    # Sent once more: it is fresh again.
+    blobs.make("user:a", b"picture", "image/png")
+    assert blobs.sweep() == 0
+    blobs.add(blob)
+    assert blobs.read(blob) == b"picture"
+
+
+def test_what_an_interrupted_write_left_is_swept(files: ContentFiles, tmp_path: Path) -> None:
+    left = tmp_path / "blobs" / "ab" / "something.part"
+    left.parent.mkdir()
+    left.write_bytes(b"half a pict")
+    old = time.time() - GRACE - 1
+    os.utime(left, (old, old))
+    assert files.remove_all_but(set()) == 1
+
+
+def test_an_expired_blob_is_not_there_and_then_gone(blobs: SqlBlobs, tmp_path: Path) -> None:
+    blob = replace(blobs.make("user:a", b"picture", "image/png"), expires=time.time() - 1)
+    blobs.add(blob)
+    with pytest.raises(UnknownBlob):
+        blobs.blob("user:a", blob.id)
+    for file in (tmp_path / "blobs").glob("??/*"):
+        os.utime(file, (1, 1))
+    assert blobs.sweep() == 1
