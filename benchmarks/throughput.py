@@ -103,9 +103,7 @@ def main() -> None:
 def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row], float]:
     """Requests over HTTP against workers; also the share of Redis's time that a worker at rest takes."""
     print("Processor time of Redis, the API and the workers in milliseconds for each job")
-    print(
-        f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}  (ms of processor)"
-    )
+    print(f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}")
     rows = []
     with SmallCluster(folder, limits=LIMITS.model_dump()) as cluster:
         server = cluster.start_server()
