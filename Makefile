@@ -43,8 +43,9 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
+# Two at a time: much of the time is spent waiting for servers, and each uses one core.
 unit: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The versions that the tests passed with. Some of them have no release for Python 3.10,
 # where pip chooses within the ranges of pyproject.toml.

@@ -44,7 +44,7 @@ class Process:
             text=True,
             encoding="utf-8",
             cwd=REPOSITORY,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY), **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

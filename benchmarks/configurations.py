@@ -7,6 +7,7 @@ command, this measures one here and prints its figures as JSON.
 import argparse
 import importlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -73,7 +74,11 @@ class Figures:
 def measure_apart(case: Case, device: str, pictures: int, steps: int, rounds: int) -> Figures:
     """Measure in a process of its own."""
     arguments = json.dumps([asdict(case), device, pictures, steps, rounds])
-    done = subprocess.run([sys.executable, __file__, arguments], stdout=subprocess.PIPE, check=True, text=True)
+    # Only warnings for programmers: diffusers' own rows shall be as anybody has them, but quiet.
+    quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, __file__, arguments], stdout=subprocess.PIPE, check=True, text=True, env=quiet
+    )
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 

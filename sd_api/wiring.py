@@ -214,6 +214,8 @@ def prepare_libraries() -> None:
 
     set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", module="huggingface_hub")
+    # What was compiled is compared with the model itself before it is used; see sd_api/models/compiled.py.
+    warnings.filterwarnings("ignore", module=r"torch\._dynamo")
     # One bar for a download is enough, and one for each pipeline; this one counts the tensors of each of its
     # parts, and takes all bars of downloads with it.
     transformers.logging.disable_progress_bar()

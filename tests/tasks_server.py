@@ -10,7 +10,7 @@ from uuid import uuid4
 from sd_api.errors import JobCancelled
 from sd_api.generation.engine import EngineStatus, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
-from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Event, Task
@@ -66,7 +66,7 @@ class Server:
         queue: what runs its jobs.
     """
 
-    def __init__(self, settings: Settings, stores: Stores, queue: LocalQueue) -> None:
+    def __init__(self, settings: Settings, stores: Stores, queue: JobQueue) -> None:
         self.stores, self.queue = stores, queue
         self.store, self.blobs = stores.tasks, stores.blobs
         self.events: list[Event] = []

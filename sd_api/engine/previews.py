@@ -7,8 +7,9 @@ latents needs a linear map only, which is fitted to what the autoencoder makes o
 import io
 import time
 from collections.abc import Mapping
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -23,6 +24,9 @@ INTERVAL = 0.3
 LEVELS = 4
 # Cells of the latents that one colour fills, and how many of them at each edge its neighbours reach.
 PATCH, EDGE = 6, 2
+
+# By autoencoder, which this does not keep in memory.
+_FITS: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 
 
 class Previews:
@@ -98,12 +102,13 @@ def picture_of(vae: Any, factor: int, latents: torch.Tensor) -> Image.Image:
         factor: its pixels for each cell.
         latents: in the UNet's range.
     """
-    matrix = _fit(vae, factor)
+    if vae not in _FITS:
+        _FITS[vae] = _fit(vae, factor)
+    matrix = _FITS[vae]
     colours = latents.float().cpu().permute(1, 2, 0) @ matrix[:-1] + matrix[-1]
     return Image.fromarray(((colours.clamp(-1, 1) + 1) * 127.5).round().byte().numpy())
 
 
-@lru_cache(4)
 def _fit(vae: Any, factor: int) -> torch.Tensor:
     """(5, 3): what each channel of the latents adds to red, green and blue, and what is there without them."""
     levels = torch.linspace(-1, 1, LEVELS)

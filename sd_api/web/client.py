@@ -1,5 +1,6 @@
 """Who asks, whether that client is still there to get the answer, and whether the server is."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -30,14 +31,20 @@ def client_name() -> str:
 
 @contextmanager
 def when_client_goes(call: Callable[[], object]) -> Iterator[None]:
-    """Call ``call``, from another thread, if the client goes while the block runs.
+    """Call ``call``, on a thread of its own, if the client goes while the block runs.
 
     Where nothing watches the connection, as in Flask's test client, it is never called.
     """
     gone: Future[None] | None = request.environ.get("asgi.scope", {}).get(CLIENT_GONE)
     inside = True
+
+    def tell() -> None:
+        if inside:
+            call()
+
     if gone is not None:
-        gone.add_done_callback(lambda _: call() if inside else None)
+        # The news comes on the event loop, which must not wait for a queue on other machines.
+        gone.add_done_callback(lambda _: threading.Thread(target=tell).start())
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Tasks that several API processes carry, over jobs that none of them runs."""
+"""Tasks that several API processes carry, while a worker makes their pictures."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +8,8 @@ import pytest
 from redis_server import RedisServer
 from tasks_server import STATUS, Driven, Server
 
-from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.cluster.queue import ClusterQueue
+from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Task
@@ -19,7 +20,7 @@ from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.requests import RequestMaker
 
 OpenStores = Callable[..., Stores]
-Join = Callable[[], Server]
+Join = Callable[..., Server]
 
 
 @pytest.fixture(autouse=True)
@@ -43,26 +44,25 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def jobs(engine: Driven, settings: Settings) -> Iterator[LocalQueue]:
-    """What runs jobs, whichever process they came from, and whether it is still there."""
-    queue = LocalQueue(lambda: engine, STATUS, settings.limits)
-    queue.start()
-    yield queue
-    assert queue.stop(timeout=10)
+def join(open_stores: OpenStores, redis_server: RedisServer, engine: Driven, settings: Settings) -> Iterator[Join]:
+    """One more API process, beside the one worker that all of them have."""
+    worker = ClusterWorker(redis_server.cluster, lambda: engine, STATUS, settings.limits)
+    worker.start()
+    stops: list[Callable[[float], object]] = [worker.stop]
 
-
-@pytest.fixture
-def join(open_stores: OpenStores, jobs: LocalQueue, settings: Settings) -> Iterator[Join]:
-    """One more API process; it carries tasks once its runner is started."""
-    joined: list[Server] = []
-
-    def join() -> Server:
-        joined.append(Server(settings, open_stores(), jobs))
-        return joined[-1]
+    def join(*, carries: bool = True) -> Server:
+        queue = ClusterQueue(redis_server.cluster, STATUS, settings.limits)
+        queue.start()
+        stops.append(queue.stop)
+        server = Server(settings, open_stores(), queue)
+        if carries:
+            server.runner.start()
+            stops.append(server.runner.stop)
+        return server
 
     yield join
-    for server in joined:
-        server.runner.stop(timeout=10)
+    for stop in reversed(stops):
+        stop(10)
 
 
 class Dying:
@@ -94,14 +94,13 @@ class Dying:
 
 @pytest.fixture
 def dying(join: Join, settings: Settings) -> Dying:
-    server = join()
     # Its lease is never renewed.
-    return Dying(server, settings)
+    return Dying(join(carries=False), settings)
 
 
 def test_what_one_process_accepts_another_may_carry(join: Join, engine: Driven) -> None:
-    accepting, carrying = join(), join()
-    carrying.runner.start()
+    accepting = join(carries=False)
+    join()
     engine.permissions.release(2)
     for task_id in (accepting.create("a dog"), accepting.create("a cat")):
         accepting.wait(task_id, "finished")
@@ -113,9 +112,7 @@ def test_a_job_that_runs_is_followed_by_who_takes_it_over(join: Join, dying: Dyi
     dying.submit(task)
     dying.begin(task)
     heir = join()
-    heir.runner.start()
-    heir.wait(heir.create("a cat", owner="user:b"), "pending", owner="user:b")
-    engine.permissions.release(2)
+    engine.permissions.release()
     event = heir.wait(task.id, "finished")
     assert heir.kinds(task.id) == ["pending", "started", "finished"]
     assert heir.blobs.read(heir.blobs.blob("user:a", event.content["image"]["blob_id"])) == b"a dog"
@@ -126,7 +123,6 @@ def test_a_job_whose_start_nobody_recorded_is_followed(join: Join, dying: Dying,
     task = dying.claim("a dog")
     dying.submit(task)
     heir = join()
-    heir.runner.start()
     engine.permissions.release(2)
     heir.wait(task.id, "finished")
     assert heir.kinds(task.id) == ["pending", "started", "finished"]
@@ -139,7 +135,6 @@ def test_what_has_no_job_gets_one(join: Join, dying: Dying, engine: Driven, begu
     if begun:
         dying.begin(task)
     heir = join()
-    heir.runner.start()
     engine.permissions.release()
     heir.wait(task.id, "finished")
     again = ["started", "pending"] if begun else []
@@ -151,24 +146,18 @@ def test_who_was_only_slow_changes_nothing_any_more(join: Join, dying: Dying, en
     dying.submit(task)
     dying.begin(task)
     heir = join()
-    heir.runner.start()
     engine.permissions.release()
     heir.wait(task.id, "finished")
     assert dying.server.store.record(task, "finished", {"event_type": "finished"}) is None
     assert heir.kinds(task.id) == ["pending", "started", "finished"]
-    # It may go on with others.
-    engine.permissions.release()
-    dying.server.runner.start()
-    heir.wait(heir.create("a cat"), "finished")
 
 
 def test_who_ends_in_peace_is_followed_at_once(join: Join, engine: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "LEASE", 1000.0)
-    first, second = join(), join()
-    first.runner.start()
+    first = join()
     task_id = first.create("a dog")
     first.wait(task_id, "started")
-    second.runner.start()
+    second = join()
     first.runner.stop(timeout=10)
     engine.permissions.release()
     second.wait(task_id, "finished")
@@ -178,8 +167,6 @@ def test_who_ends_in_peace_is_followed_at_once(join: Join, engine: Driven, monke
 
 def test_many_processes_carry_each_task_once(join: Join, engine: Driven) -> None:
     servers = [join() for _ in range(3)]
-    for server in servers:
-        server.runner.start()
     engine.permissions.release(30)
     tasks = [servers[number % 3].create(f"task {number}") for number in range(30)]
     for task_id in tasks:
@@ -192,7 +179,6 @@ def test_what_ends_while_redis_is_away_is_kept_when_it_is_back(
     impatient: None, join: Join, engine: Driven, redis_server: RedisServer
 ) -> None:
     server = join()
-    server.runner.start()
     running, waiting = server.create("running"), server.create("waiting")
     server.wait(running, "started")
     redis_server.kill()

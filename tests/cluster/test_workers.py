@@ -30,6 +30,8 @@ def servers(cluster: ClusterProcesses) -> list[str]:
 def workers(cluster: ClusterProcesses, servers: list[str]) -> Iterator[list[Process]]:
     """Two workers; in the end none is left."""
     started = [cluster.start_worker() for _ in range(2)]
+    for worker in started:
+        worker.wait()
     wait_for_workers(servers[0], 2)
     yield started
     for worker in started:
@@ -141,7 +143,7 @@ def test_a_redis_that_is_killed_and_comes_back_costs_no_job(
 
 def test_a_client_that_goes_ends_its_job_on_the_worker(servers: list[str], workers: list[Process]) -> None:
     with pytest.raises(requests.ReadTimeout):
-        requests.post(f"{servers[0]}/txt2img", data=form("sleep 60", steps=600, job_id="left"), timeout=(10, 1))
+        requests.post(f"{servers[0]}/txt2img", data=form("sleep 60", steps=300, job_id="left"), timeout=(10, 1))
     assert ended(servers[1], "left")["message"] == "The client closed its connection."
     wait_until(lambda: not any(worker["busy"] for worker in about_workers(servers[1])))
 

@@ -1,5 +1,7 @@
 """Previews look like the picture that is being made."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from PIL import Image
 from requested import request
+from tiny_model import make_vae
 
 from sd_api.engine import previews
 from sd_api.engine.autoencoder import encode_pixels
@@ -75,3 +78,13 @@ def test_the_map_gives_back_plain_colours(make_settings: Callable[..., Settings]
         picture = picture_of(base.vae, base.vae_scale_factor, latents[0])
     seen = np.asarray(picture, float)[2:-2, 2:-2].mean((0, 1)) / 127.5 - 1
     assert np.abs(seen - colour.numpy()).max() < 0.25
+
+
+def test_the_map_keeps_no_autoencoder_in_memory() -> None:
+    vae = make_vae()
+    gone = weakref.ref(vae)
+    with torch.inference_mode():
+        picture_of(vae, 8, torch.zeros(4, 8, 8))
+    del vae
+    gc.collect()
+    assert gone() is None

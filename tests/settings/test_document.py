@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +159,16 @@ def test_a_byte_that_is_not_utf_8_is_named(file: Path) -> None:
         read_document(file)
 
 
+@pytest.fixture
+def usual_recursion_limit() -> Iterator[None]:
+    """Python's own limit; Hypothesis raises it, and does not always lower it again."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+@pytest.mark.usefixtures("usual_recursion_limit")
 @pytest.mark.parametrize("depth", [700, 100_000])
 def test_deep_nesting_is_a_fault(file: Path, depth: int) -> None:
     with pytest.raises(ConfigurationError, match=r"^config\.json: its brackets are nested too deeply"):

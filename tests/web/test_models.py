@@ -35,8 +35,7 @@ def test_what_a_model_can_do_is_null_until_it_is_loaded(make_settings: Any) -> N
     services = build_services(settings)
     (model,) = create_app(settings, services).test_client().get("/models").get_json()["models"]
     assert (model["modes"], model["size_multiple"], model["native_size"]) == (None, None, None)
-    services.database.close()
-    services.folder.release()
+    services.stores.close()
 
 
 def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskClient, settings: Settings) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import redis
 
@@ -25,7 +26,7 @@ class RedisBlobs:
         limits: how much is kept of each owner's, and for how long.
     """
 
-    def __init__(self, client: "redis.Redis[bytes]", contents: Contents, limits: Limits) -> None:
+    def __init__(self, client: redis.Redis, contents: Contents, limits: Limits) -> None:
         self._client = client
         self._commands = Commands(client)
         self._contents = contents
@@ -47,7 +48,7 @@ class RedisBlobs:
     @redis_faults_as_ours()
     def blob(self, owner: str, blob_id: str) -> Blob:
         """See BlobStore."""
-        found = self._client.hget(f"sd:store:blob:{blob_id}", "blob")
+        found: Any = self._client.hget(f"sd:store:blob:{blob_id}", "blob")
         blob = None if found is None else Blob(**json.loads(found))
         if blob is None or blob.owner != owner or blob.expires <= time.time():
             raise unknown(blob_id)

@@ -17,7 +17,7 @@ class Commands:
         client: where they run.
     """
 
-    def __init__(self, client: "redis.Redis[bytes]") -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._script = client.register_script(SCRIPT)
 
     def run(self, command: str, *arguments: str | bytes | float) -> Any:

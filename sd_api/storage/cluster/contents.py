@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import fsspec
 import redis
@@ -35,7 +35,7 @@ class Contents(Protocol):
 class RedisContents:
     """Contents in Redis."""
 
-    def __init__(self, client: "redis.Redis[bytes]") -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     @redis_faults_as_ours()
@@ -46,10 +46,10 @@ class RedisContents:
     @redis_faults_as_ours()
     def read(self, name: str) -> bytes:
         """See Contents."""
-        content = self._client.get(f"sd:store:content:{name}")
+        content: Any = self._client.get(f"sd:store:content:{name}")
         if content is None:
             raise FileNotFoundError(name)
-        return content
+        return bytes(content)
 
     @redis_faults_as_ours()
     def remove(self, name: str) -> None:
@@ -87,7 +87,7 @@ class RemoteContents:
         return f"{self._folder}/{name}"
 
 
-def open_contents(place: str, client: "redis.Redis[bytes]") -> Contents:
+def open_contents(place: str, client: redis.Redis) -> Contents:
     """Find the contents where ``cluster.blobs`` says that they are.
 
     Args:

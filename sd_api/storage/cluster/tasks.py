@@ -17,7 +17,7 @@ from sd_api.storage.protocols import Blob, Event, Task, TaskState
 class RedisTasks:
     """See TaskStore. Redis itself tells of each event that is kept, to all processes."""
 
-    def __init__(self, client: "redis.Redis[bytes]") -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._commands = Commands(client)
 
@@ -40,7 +40,7 @@ class RedisTasks:
     @redis_faults_as_ours()
     def task(self, owner: str, task_id: str) -> Task:
         """See TaskStore."""
-        found = self._client.hmget(_key(task_id), ("owner", "parameters", "state", "created"))
+        found: Any = self._client.hmget(_key(task_id), ("owner", "parameters", "state", "created"))
         if found[0] != owner.encode():
             raise UnknownTask(f"There is no task {task_id[:100]!r} of yours.")
         return read_task([task_id.encode(), *found])
@@ -53,12 +53,13 @@ class RedisTasks:
     @redis_faults_as_ours()
     def last_event(self, task: Task) -> Event:
         """See TaskStore."""
-        return _read_event(task, self._client.hmget(_key(task.id), ("event_id", "event")))
+        found: Any = self._client.hmget(_key(task.id), ("event_id", "event"))
+        return _read_event(task, found)
 
     @redis_faults_as_ours()
     def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
         """See TaskStore."""
-        found = self._client.xrange(f"sd:store:events:{owner}", min=f"{event_id + 1}-0", count=limit)
+        found: Any = self._client.xrange(f"sd:store:events:{owner}", min=f"{event_id + 1}-0", count=limit)
         return [
             Event(int(key.partition(b"-")[0]), fields[b"task"].decode(), owner, json.loads(fields[b"content"]))
             for key, fields in found

@@ -1,6 +1,7 @@
 """Users, and the secret that tokens are signed with, in Redis."""
 
 import json
+from typing import Any
 
 import redis
 
@@ -12,7 +13,7 @@ from sd_api.storage.protocols import User
 class RedisUsers:
     """See UserStore."""
 
-    def __init__(self, client: "redis.Redis[bytes]") -> None:
+    def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     @redis_faults_as_ours()
@@ -26,12 +27,12 @@ class RedisUsers:
     @redis_faults_as_ours()
     def find(self, name: str) -> User | None:
         """See UserStore."""
-        value = self._client.get(_key(name))
+        value: Any = self._client.get(_key(name))
         return None if value is None else User(name=name, **json.loads(value))
 
 
 @redis_faults_as_ours()
-def shared_secret(client: "redis.Redis[bytes]", value: str) -> str:
+def shared_secret(client: redis.Redis, value: str) -> str:
     """What all processes sign tokens with.
 
     Args:
@@ -39,9 +40,9 @@ def shared_secret(client: "redis.Redis[bytes]", value: str) -> str:
         value: what it is from now on, if there is none yet.
     """
     client.set("sd:store:secret_key", value, nx=True)
-    kept = client.get("sd:store:secret_key")
-    assert kept is not None  # noqa: S101 - nobody deletes it
-    return kept.decode()
+    kept: Any = client.get("sd:store:secret_key")
+    secret: str = kept.decode()
+    return secret
 
 
 def _key(name: str) -> str:

@@ -42,7 +42,7 @@ class RedisAnnouncements:
         tasks: where events are kept.
     """
 
-    def __init__(self, client: "redis.Redis[bytes]", subscriber: "redis.Redis[bytes]", tasks: TaskStore) -> None:
+    def __init__(self, client: redis.Redis, subscriber: redis.Redis, tasks: TaskStore) -> None:
         self._client = client
         self._subscriber = subscriber
         self._tasks = tasks
@@ -100,7 +100,7 @@ class RedisAnnouncements:
 
     def _hear(self) -> None:
         """Take what one connection brings, until it breaks."""
-        with self._subscriber.pubsub() as connection:
+        with self._subscriber.pubsub() as connection:  # type: ignore[no-untyped-call]
             connection.subscribe(EVENTS)
             attended: set[str] = set()
             last_sign = asked = time.monotonic()

@@ -27,7 +27,7 @@ class RedisTurns:
         ahead: how many tasks may be claimed that have not begun, by all processes together.
     """
 
-    def __init__(self, client: "redis.Redis[bytes]", ahead: int) -> None:
+    def __init__(self, client: redis.Redis, ahead: int) -> None:
         self._commands = Commands(client)
         self._ahead = ahead
         self._carrier = uuid4().hex
