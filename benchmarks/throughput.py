@@ -24,7 +24,7 @@ import psutil
 import redis
 import requests
 from cluster_model import Costs
-from cluster_processes import Process, SmallCluster, form, url_of, wait_for_workers
+from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
 from PIL import Image
 
 from sd_api.generation.request import GenerationRequest
@@ -105,7 +105,7 @@ def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row
     print("Processor time of Redis, the API and the workers in milliseconds for each job")
     print(f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}")
     rows = []
-    with SmallCluster(folder, limits=LIMITS.model_dump()) as cluster:
+    with ClusterProcesses(folder, limits=LIMITS.model_dump()) as cluster:
         server = cluster.start_server()
         url = url_of(server)
         workers: list[Process] = []
@@ -167,7 +167,7 @@ def _ask(url: str, sleep: float, until: float, took: list[float]) -> None:
 
 def _looking(folder: Path) -> float:
     """Seconds of Redis for each waiting job that is passed over when a worker becomes free."""
-    with SmallCluster(folder) as cluster, cluster.redis.client() as client:
+    with ClusterProcesses(folder) as cluster, cluster.redis.client() as client:
         board = JobBoard(client, cluster.redis.cluster)
         picture = GenerationRequest(
             prompt="", seeds=(1,), width=64, height=64, num_inference_steps=1, guidance_scale=1, limits=LIMITS
@@ -201,7 +201,7 @@ def _blobs(folder: Path, seconds: float) -> list[dict[str, Any]]:
     )
     rows = []
     (folder / "images").mkdir()
-    with SmallCluster(folder / "images") as cluster, cluster.redis.client() as client:
+    with ClusterProcesses(folder / "images") as cluster, cluster.redis.client() as client:
         for place in ("redis", str(folder / "shared")):
             values = {"cluster": {"redis_url": cluster.redis.url, "blobs": place}}
             limits = {"max_blob_bytes_per_user": 2**50}
