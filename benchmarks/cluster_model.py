@@ -27,13 +27,15 @@ class Costs:
     Attributes:
         turnaround: seconds of a worker for each job, from one to the next.
         redis_job: seconds of Redis's thread for each job, its steps included.
-        redis_look: seconds of Redis's thread for each waiting job that is looked at when a worker becomes free.
+        redis_list: seconds of Redis's thread for each job that waits when a worker becomes free.
+        redis_pass: seconds of Redis's thread for each of them that is passed over then.
         redis_worker: seconds of Redis's thread in each second for each worker that is there.
     """
 
     turnaround: float = 0.0
     redis_job: float = 0.0
-    redis_look: float = 0.0
+    redis_list: float = 0.0
+    redis_pass: float = 0.0
     redis_worker: float = 0.0
 
 
@@ -180,16 +182,19 @@ class _Simulation:
                 worker.bell = self._env.event()
                 self._idle[worker] = None
                 yield worker.bell
-            yield from self._ask_redis(self._costs.redis_job / 2 + self._costs.redis_look * len(self._waiting))
+            yield from self._ask_redis(self._costs.redis_job / 2 + self._costs.redis_list * len(self._waiting))
             if not self._waiting:
                 continue
-            job = self._claim(worker)
+            place = self._choose(worker)
+            job = self._waiting.pop(place)
+            yield from self._ask_redis(self._costs.redis_pass * place)
             held = worker.use(job.model)
             self._take_note(job, loaded=not held)
             yield self._env.timeout((0 if held else self._scenario.load_seconds) + self._work_of_a_job())
             yield self._env.timeout(self._costs.turnaround)
 
-    def _claim(self, worker: _Worker) -> _Job:
+    def _choose(self, worker: _Worker) -> int:
+        """The place of the job that a worker takes; those before it are passed over."""
         now, place = self._env.now, 0
         if self._scenario.routing == "aware":
             for number, job in enumerate(self._waiting):
@@ -198,7 +203,7 @@ class _Simulation:
                     for passed in self._waiting[:number]:
                         passed.passed = now if passed.passed is None else passed.passed
                     break
-        return self._waiting.pop(place)
+        return place
 
     def _take_note(self, job: _Job, *, loaded: bool) -> None:
         self._begun.append((self._env.now, self._env.now - job.arrived, loaded))
