@@ -27,6 +27,7 @@ class Costs:
     Attributes:
         turnaround: seconds of a worker for each job, from one to the next.
         redis_job: seconds of Redis's thread for each job, its steps included.
+        redis_megabyte: seconds of Redis's thread for each megabyte of pictures, in and out.
         redis_list: seconds of Redis's thread for each job that waits when a worker becomes free.
         redis_pass: seconds of Redis's thread for each of them that is passed over then.
         redis_worker: seconds of Redis's thread in each second for each worker that is there.
@@ -34,6 +35,7 @@ class Costs:
 
     turnaround: float = 0.0
     redis_job: float = 0.0
+    redis_megabyte: float = 0.0
     redis_list: float = 0.0
     redis_pass: float = 0.0
     redis_worker: float = 0.0
@@ -52,6 +54,7 @@ class Scenario:
         held: how many models a worker keeps loaded.
         load_seconds: how long loading one takes.
         routing: whether models are looked at when jobs are given out.
+        megabytes: of each job's pictures.
     """
 
     workers: int
@@ -62,6 +65,7 @@ class Scenario:
     held: int = 2
     load_seconds: float = 6.0
     routing: Routing = "aware"
+    megabytes: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ class _Simulation:
         self._redis_worked = 0.0
         # What signs of life take of Redis's time leaves the rest slower.
         self._redis_left = max(1e-9, 1 - scenario.workers * costs.redis_worker)
+        self._redis_job = costs.redis_job + scenario.megabytes * costs.redis_megabyte
         self._waiting: list[_Job] = []
         self._idle: OrderedDict[_Worker, None] = OrderedDict()
         self._begun: list[tuple[float, float, bool]] = []
@@ -163,7 +168,7 @@ class _Simulation:
     def _submit(self) -> Generator[simpy.Event, Any, None]:
         (model,) = self._chance.choices(range(self._scenario.models), self._weights)
         job = _Job(model, self._env.now)
-        yield from self._ask_redis(self._costs.redis_job / 2)
+        yield from self._ask_redis(self._redis_job / 2)
         self._waiting.append(job)
         if self._idle:
             self._wake(job)
@@ -182,7 +187,7 @@ class _Simulation:
                 worker.bell = self._env.event()
                 self._idle[worker] = None
                 yield worker.bell
-            yield from self._ask_redis(self._costs.redis_job / 2 + self._costs.redis_list * len(self._waiting))
+            yield from self._ask_redis(self._redis_job / 2 + self._costs.redis_list * len(self._waiting))
             if not self._waiting:
                 continue
             place = self._choose(worker)

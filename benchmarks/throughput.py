@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to keep what scaling.py needs")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
-        rows, resting = _jobs(Path(folder), sorted(arguments.workers), arguments.seconds)
+        rows, rest = _jobs(Path(folder), sorted(arguments.workers), arguments.seconds)
     with TemporaryDirectory() as folder:
         listed, passed = _looking(Path(folder))
         print(f"\nOf Redis's time for each waiting job when a worker becomes free: {listed * 1e6:.1f} us to list it,")
@@ -85,15 +85,17 @@ def main() -> None:
         # One worker that always has a next job; what it does besides the job's own work.
         turnaround=1 / working[0].rate,
         redis_job=statistics.median(row.redis for row in working) / 1e3,
+        redis_megabyte=blobs[0]["redis_ms"] / 1e3 / blobs[0]["megabytes"],
         redis_list=listed,
         redis_pass=passed,
-        redis_worker=resting,
+        redis_worker=rest["redis"],
     )
     result = {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "costs": asdict(costs),
         "jobs": [asdict(row) for row in rows],
+        "rest": rest,
         "blobs": blobs,
     }
     text = json.dumps(result)
@@ -102,8 +104,8 @@ def main() -> None:
     print(text)
 
 
-def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row], float]:
-    """Requests over HTTP against workers; also the share of Redis's time that a worker at rest takes."""
+def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row], dict[str, float]]:
+    """Requests over HTTP against workers; also what a worker at rest takes of Redis: of its time, and connections."""
     print("Processor time of Redis, the API and the workers in milliseconds for each job")
     print(f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}")
     rows = []
@@ -126,9 +128,12 @@ def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row
         with cluster.redis.client() as client:
             before = _redis_seconds(client)
             time.sleep(seconds)
-            resting = (_redis_seconds(client) - before) / seconds / len(workers)
-    print(f"\nA worker at rest takes {resting:.3%} of Redis's time")
-    return rows, resting
+            rest = {
+                "redis": (_redis_seconds(client) - before) / seconds / len(workers),
+                "connections": client.info("clients")["connected_clients"] / len(workers),
+            }
+    print(f"\nA worker at rest takes {rest['redis']:.3%} of Redis's time, and {rest['connections']:.1f} connections")
+    return rows, rest
 
 
 def _measure(
@@ -242,6 +247,7 @@ def _keep_and_fetch(blobs: Any, content: bytes, seconds: float, clock: Callable[
         "kept": megabytes / keeping,
         "fetched": megabytes / fetching,
         "redis_ms": (clock() - before) / len(kept) * 1e3,
+        "megabytes": len(content) / MEGABYTE,
     }
 
 
