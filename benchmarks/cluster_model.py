@@ -68,6 +68,13 @@ class Scenario:
     megabytes: float = 0.5
 
 
+def redis_share(scenario: Scenario, costs: Costs) -> float:
+    """The share of Redis's time that a scenario asks for while nothing waits; beyond 1, waits grow for ever."""
+    rate = scenario.load * scenario.workers / scenario.job_seconds
+    job = costs.redis_job + scenario.megabytes * costs.redis_megabyte
+    return rate * job + scenario.workers * costs.redis_worker
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of the jobs.

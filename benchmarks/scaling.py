@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cluster_model import Costs, Outcome, Scenario, simulate
+from cluster_model import Costs, Outcome, Scenario, redis_share, simulate
 
 MEASURED = Path(__file__).parent / "log" / "throughput.json"
 
@@ -23,6 +23,8 @@ SIZES = (1, 2, 5, 20, 100)
 # So many models, of which each worker holds two; and a worker's seconds to load one.
 MODELS = 8
 SEED = 11
+# Beyond this share of its time there is nothing to be learned but that waits grow.
+MOST_OF_REDIS = 0.97
 
 
 def main() -> None:
@@ -88,6 +90,11 @@ def _many(usual: Scenario, costs: Costs, jobs: int) -> list[dict[str, Any]]:
     for workers in (100, 300, 1000):
         for seconds in (1.0, 4.0, 15.0):
             scenario = replace(usual, workers=workers, load=0.8, job_seconds=seconds)
+            share = redis_share(scenario, costs)
+            if share > MOST_OF_REDIS:
+                rows.append({"workers": workers, "job_seconds": seconds, "redis_wanted": round(share, 2)})
+                print(f"{workers:>7}  {seconds:>4.0f} s  {'':>7}  {share:>10.0%}  more than one Redis has", flush=True)
+                continue
             outcome = simulate(scenario, costs, max(jobs, 10 * workers), SEED)
             rows.append(_row(outcome, workers=workers, job_seconds=seconds))
             print(

@@ -26,9 +26,12 @@ import requests
 from cluster_model import Costs
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
 from PIL import Image
+from sleeping_worker import SleepingEngine
 
+from sd_api.generation.engine import EngineStatus
 from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.cluster.board import JobBoard
+from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.jobs.job import Job
 from sd_api.settings import Limits, Settings
 from sd_api.stores import open_stores
@@ -38,6 +41,8 @@ STEPS = 20
 # Jobs that wait while it is measured what looking through them costs; as many as that measurement takes.
 WAITING = 1000
 LOOKS = 200
+# Workers without a job.
+AT_REST = 100
 MEGABYTE = 1_000_000
 # No limit of the configuration shall be what limits here.
 LIMITS = Limits(max_queued_requests=100_000, max_queued_requests_per_client=100_000)
@@ -74,7 +79,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to keep what scaling.py needs")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
-        rows, rest = _jobs(Path(folder), sorted(arguments.workers), arguments.seconds)
+        rows = _jobs(Path(folder), sorted(arguments.workers), arguments.seconds)
+    with TemporaryDirectory() as folder:
+        rest = _rest(Path(folder), arguments.seconds)
     with TemporaryDirectory() as folder:
         listed, passed = _looking(Path(folder))
         print(f"\nOf Redis's time for each waiting job when a worker becomes free: {listed * 1e6:.1f} us to list it,")
@@ -84,7 +91,8 @@ def main() -> None:
     costs = Costs(
         # One worker that always has a next job; what it does besides the job's own work.
         turnaround=1 / working[0].rate,
-        redis_job=statistics.median(row.redis for row in working) / 1e3,
+        # With the most workers: what they ask at the same time, Redis brings to the disk at once.
+        redis_job=working[-1].redis / 1e3,
         redis_megabyte=blobs[0]["redis_ms"] / 1e3 / blobs[0]["megabytes"],
         redis_list=listed,
         redis_pass=passed,
@@ -104,8 +112,8 @@ def main() -> None:
     print(text)
 
 
-def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row], dict[str, float]]:
-    """Requests over HTTP against workers; also what a worker at rest takes of Redis: of its time, and connections."""
+def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> list[Row]:
+    """Requests over HTTP against workers."""
     print("Processor time of Redis, the API and the workers in milliseconds for each job")
     print(f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}")
     rows = []
@@ -125,15 +133,30 @@ def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> tuple[list[Row
                     f"  {row.api:>8.2f}  {row.worker:>8.2f}",
                     flush=True,
                 )
-        with cluster.redis.client() as client:
-            before = _redis_seconds(client)
-            time.sleep(seconds)
-            rest = {
-                "redis": (_redis_seconds(client) - before) / seconds / len(workers),
-                "connections": client.info("clients")["connected_clients"] / len(workers),
-            }
+    return rows
+
+
+def _rest(folder: Path, seconds: float) -> dict[str, float]:
+    """What a worker without a job takes of Redis, of its time and of connections; there are many, in this process."""
+    with ClusterProcesses(folder) as cluster, cluster.redis.client() as client:
+        known = EngineStatus("loading", "a bed")
+        workers = [ClusterWorker(cluster.redis.cluster, SleepingEngine, known, LIMITS) for _ in range(AT_REST)]
+        for worker in workers:
+            worker.start()
+        while client.zcard("sd:workers") < AT_REST:
+            time.sleep(0.1)
+        time.sleep(2)
+        before = _redis_seconds(client)
+        time.sleep(seconds)
+        rest = {
+            "redis": (_redis_seconds(client) - before) / seconds / AT_REST,
+            "connections": (client.info("clients")["connected_clients"] - 1) / AT_REST,
+        }
+        with ThreadPoolExecutor(AT_REST) as pool:
+            for stopping in [pool.submit(worker.stop, 10) for worker in workers]:
+                stopping.result()
     print(f"\nA worker at rest takes {rest['redis']:.3%} of Redis's time, and {rest['connections']:.1f} connections")
-    return rows, rest
+    return rest
 
 
 def _measure(

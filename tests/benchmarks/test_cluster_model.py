@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import mean
 
 import pytest
-from cluster_model import Costs, Scenario, simulate
+from cluster_model import Costs, Scenario, redis_share, simulate
 
 FREE = Costs()
 
@@ -55,7 +55,8 @@ def test_redis_is_as_busy_as_its_jobs_and_workers_make_it() -> None:
     costs = Costs(redis_job=0.008, redis_worker=0.001)
     outcome = simulate(scenario, costs, 3000, 6)
     assert outcome.rate == pytest.approx(50, rel=0.05)
-    assert outcome.redis_busy == pytest.approx(50 * 0.008 + 100 * 0.001, rel=0.1)
+    assert redis_share(scenario, costs) == pytest.approx(50 * 0.008 + 100 * 0.001)
+    assert outcome.redis_busy == pytest.approx(redis_share(scenario, costs), rel=0.1)
     assert outcome.wait(0.5) > 0.008
 
 
