@@ -12,8 +12,9 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -77,16 +78,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--out", type=Path, help="where to keep what scaling.py needs")
+    parser.add_argument("--appendfsync", choices=("always", "everysec"), default="always", help="when Redis writes")
     arguments = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        rows = _jobs(Path(folder), sorted(arguments.workers), arguments.seconds)
-    with TemporaryDirectory() as folder:
-        rest = _rest(Path(folder), arguments.seconds)
-    with TemporaryDirectory() as folder:
-        listed, passed = _looking(Path(folder))
-        print(f"\nOf Redis's time for each waiting job when a worker becomes free: {listed * 1e6:.1f} us to list it,")
-        print(f"{passed * 1e6:.1f} us more to pass it over")
-        blobs = _blobs(Path(folder), arguments.seconds / 2)
+    sync = arguments.appendfsync
+    rows = _jobs(sync, sorted(arguments.workers), arguments.seconds)
+    rest = _rest(sync, arguments.seconds)
+    listed, passed = _looking(sync)
+    print(f"\nOf Redis's time for each waiting job when a worker becomes free: {listed * 1e6:.1f} us to list it,")
+    print(f"{passed * 1e6:.1f} us more to pass it over")
+    blobs = _blobs(sync, arguments.seconds / 2)
     working = [row for row in rows if row.sleep == 0]
     costs = Costs(
         # One worker that always has a next job; what it does besides the job's own work.
@@ -101,6 +101,7 @@ def main() -> None:
     result = {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "appendfsync": sync,
         "costs": asdict(costs),
         "jobs": [asdict(row) for row in rows],
         "rest": rest,
@@ -112,12 +113,20 @@ def main() -> None:
     print(text)
 
 
-def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> list[Row]:
+@contextmanager
+def _cluster(sync: str, **settings: Any) -> Iterator[ClusterProcesses]:
+    with TemporaryDirectory() as folder, ClusterProcesses(Path(folder), **settings) as cluster:
+        with cluster.redis.client() as client:
+            client.config_set("appendfsync", sync)
+        yield cluster
+
+
+def _jobs(sync: str, counts: Sequence[int], seconds: float) -> list[Row]:
     """Requests over HTTP against workers."""
     print("Processor time of Redis, the API and the workers in milliseconds for each job")
     print(f"{'workers':>7}  {'sleep':>6}  {'jobs/s':>7}  {'median':>8}  {'Redis':>8}  {'API':>8}  {'worker':>8}")
     rows = []
-    with ClusterProcesses(folder, limits=LIMITS.model_dump()) as cluster:
+    with _cluster(sync, limits=LIMITS.model_dump()) as cluster:
         server = cluster.start_server()
         url = url_of(server)
         workers: list[Process] = []
@@ -136,9 +145,9 @@ def _jobs(folder: Path, counts: Sequence[int], seconds: float) -> list[Row]:
     return rows
 
 
-def _rest(folder: Path, seconds: float) -> dict[str, float]:
+def _rest(sync: str, seconds: float) -> dict[str, float]:
     """What a worker without a job takes of Redis, of its time and of connections; there are many, in this process."""
-    with ClusterProcesses(folder) as cluster, cluster.redis.client() as client:
+    with _cluster(sync) as cluster, cluster.redis.client() as client:
         known = EngineStatus("loading", "a bed")
         workers = [ClusterWorker(cluster.redis.cluster, SleepingEngine, known, LIMITS) for _ in range(AT_REST)]
         for worker in workers:
@@ -195,9 +204,9 @@ def _ask(url: str, sleep: float, until: float, took: list[float]) -> None:
             took.append(time.monotonic() - started)
 
 
-def _looking(folder: Path) -> tuple[float, float]:
+def _looking(sync: str) -> tuple[float, float]:
     """Seconds of Redis for each waiting job when a worker becomes free: where it is listed, where it is passed over."""
-    with ClusterProcesses(folder) as cluster, cluster.redis.client() as client:
+    with _cluster(sync) as cluster, cluster.redis.client() as client:
         board = JobBoard(client, cluster.redis.cluster)
         picture = GenerationRequest(
             prompt="", seeds=(1,), width=64, height=64, num_inference_steps=1, guidance_scale=1, limits=LIMITS
@@ -220,7 +229,7 @@ def _looking(folder: Path) -> tuple[float, float]:
         return (listed - alone) / WAITING, (passed - listed) / WAITING
 
 
-def _blobs(folder: Path, seconds: float) -> list[dict[str, Any]]:
+def _blobs(sync: str, seconds: float) -> list[dict[str, Any]]:
     """How fast images are kept and fetched, in Redis and in a folder beside it."""
     picture = BytesIO()
     side = 600
@@ -231,9 +240,8 @@ def _blobs(folder: Path, seconds: float) -> list[dict[str, Any]]:
         f"\n{'images':>9}  {'kept':>10}  {'fetched':>10}  {'Redis':>14}  (images of {len(content) / MEGABYTE:.1f} MB)"
     )
     rows = []
-    (folder / "images").mkdir()
-    with ClusterProcesses(folder / "images") as cluster, cluster.redis.client() as client:
-        for place in ("redis", str(folder / "shared")):
+    with TemporaryDirectory() as folder, _cluster(sync) as cluster, cluster.redis.client() as client:
+        for place in ("redis", folder):
             values = {"cluster": {"redis_url": cluster.redis.url, "blobs": place}}
             limits = {"max_blob_bytes_per_user": 2**50}
             stores = open_stores(Settings.model_validate({**values, "limits": limits}))
