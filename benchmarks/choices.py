@@ -31,6 +31,7 @@ from sd_api.models.device import DeviceChoice, choose_device
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import keep_freed_memory
 from sd_api.settings import Limits, Settings
+from sd_api.wiring import prepare_libraries
 
 SIZE = 512
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    prepare_libraries()
     device = choose_device("cpu", "auto")
     keep_freed_memory()
     keep_compiled_code()

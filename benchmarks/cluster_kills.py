@@ -7,6 +7,7 @@ supervisor does. At last every job is asked for. The last line is JSON.
     python benchmarks/cluster_kills.py
 """
 
+import itertools
 import json
 import queue
 import random
@@ -60,7 +61,7 @@ class Watcher:
         longest = 0.0
         for told in self.told.values():
             times = [when for when, _ in told]
-            longest = max([longest, *(after - before for before, after in zip(times, times[1:], strict=False))])
+            longest = max([longest, *(after - before for before, after in itertools.pairwise(times))])
         return longest
 
     def begun_again(self) -> int:
@@ -124,6 +125,7 @@ class Trial:
         while any(client.is_alive() for client in clients) or len(self._ended()) < jobs:
             assert time.monotonic() < started + PATIENCE, self.kills
             kill(self)
+            time.sleep(0.1)
         for client in clients:
             client.join()
         elapsed = time.monotonic() - started
@@ -141,7 +143,7 @@ class Trial:
             "wrong_pictures": sum(not self._right_pictures(name) for name, at in states.items() if at == "finished"),
             "begun_again": self._watcher.begun_again(),
             "longest_delay": self._watcher.longest_silence(),
-            "longest_acknowledgement": max(self._acknowledged.values()),
+            "longest_refusal": max(self._acknowledged.values()),
         }
 
     def kill(self, kind: str) -> None:

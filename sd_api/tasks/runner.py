@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
+from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
@@ -219,6 +220,15 @@ class TaskRunner:
     def _end(self, task: Task, job: Job) -> None:
         try:
             result = job.result()
+        except ServerStopping:
+            log.info("Task %s will be taken up at the next start", task.id)
+        except Exception as error:
+            self._fail(task, error)
+        else:
+            self._finish(task, result)
+
+    def _finish(self, task: Task, result: GenerationResult) -> None:
+        try:
             images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
             told = [
                 {"blob_id": blob.id, "parameters_used": {**task.parameters, "seed": image.seed}, "nsfw": image.nsfw}
@@ -228,8 +238,6 @@ class TaskRunner:
             self._journal.record(task, "finished", details, images)
         except StoreUnavailable:
             raise
-        except ServerStopping:
-            log.info("Task %s will be taken up at the next start", task.id)
         except Exception as error:
             self._fail(task, error)
 

@@ -171,3 +171,16 @@ def test_a_wrong_redis_is_named_and_its_password_is_not(file: Path) -> None:
     assert "line 1, column 23: cluster.tries: 0 came" in told
     assert "secret" not in told
     assert "cluster.redis_url: this key is missing" in fault(file, '{"cluster": {}}')
+
+
+@pytest.mark.parametrize("place", ["redis", "/srv/pictures", "s3://bucket/folder"])
+def test_images_of_a_cluster_have_a_place(file: Path, place: str) -> None:
+    cluster = load(file, f'{{"cluster": {{"redis_url": "redis://host", "blobs": "{place}"}}}}').cluster
+    assert cluster is not None
+    assert cluster.blobs == place
+
+
+def test_a_place_that_is_none_is_named_and_its_password_is_not(file: Path) -> None:
+    told = fault(file, '{"cluster": {"redis_url": "redis://host", "blobs": "user:secret@pictures"}}')
+    assert "cluster.blobs: it should be redis, the absolute path of a folder, or a URL" in told
+    assert "secret" not in told

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis
 
@@ -47,18 +48,16 @@ class RedisAnnouncements:
         self._subscriber = subscriber
         self._tasks = tasks
         self._here = LocalAnnouncements()
-        # The id of the last event that was told.
-        self._last = 0
+        # The id of the last event that was told; None before Redis was reached.
+        self._last: int | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="announcements", daemon=True)
 
     def start(self) -> None:
-        """Begin to hear what happens in other processes.
-
-        Raises:
-            StoreUnavailable: Redis stays away.
-        """
-        self._last = self._last_kept()
+        """Begin to hear what happens in other processes."""
+        # Before anybody listens, so that nothing is missed while the connection is made.
+        with suppress(StoreUnavailable):
+            self._last = self._last_kept()
         self._thread.start()
 
     def stop(self) -> None:
@@ -135,7 +134,7 @@ class RedisAnnouncements:
             self._here.announce(Event(None, task_id, owner, json.loads(content)))
 
     def _tell_kept(self, event_id: int, owner: str, task_id: str, content: str) -> None:
-        if event_id <= self._last:
+        if self._last is not None and event_id <= self._last:
             # It was kept before the subscription began, and has been read.
             return
         self._last = event_id
@@ -145,8 +144,9 @@ class RedisAnnouncements:
     def _catch_up(self) -> None:
         """Tell what happened while there was no connection; what happens from now on comes through it."""
         last = self._last_kept()
+        since = last if self._last is None else self._last
         for owner in self._here.owners():
-            for page in events_after(self._tasks, owner, self._last):
+            for page in events_after(self._tasks, owner, since):
                 for event in page:
                     if event.id is not None and event.id <= last:
                         self._here.announce(event)

@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 LEASE = 7.0
 RENEWAL = 2.0
 
+# Seconds that the end of this may take.
+PATIENCE = 1.0
+
 
 class RedisTurns:
     """See TaskTurns. What is kept as pending waits already, so there is nothing to add.
@@ -43,7 +46,7 @@ class RedisTurns:
     def stop(self) -> None:
         """See TaskTurns."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(PATIENCE)
         try:
             self._commands.run("leave", self._carrier)
         except StoreUnavailable:
