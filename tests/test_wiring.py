@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from redis_server import RedisServer
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP tells what it has read")
@@ -26,13 +28,19 @@ print(*sorted({"torch", "diffusers", "transformers", "redis", "dramatiq"} & set(
 """
 
 
-@pytest.mark.parametrize(
-    ("settings", "imported"),
-    [({}, ""), ({"cluster": {"redis_url": "redis://127.0.0.1:9"}, "secret_key": "x" * 32}, "dramatiq redis")],
-)
-def test_no_mode_imports_what_it_does_not_need(
-    repository: object, tmp_path: object, settings: object, imported: str
-) -> None:
-    command = [sys.executable, "-c", IMPORTED, str(tmp_path), repr(settings)]
-    told = subprocess.run(command, cwd=str(repository), capture_output=True, text=True, check=True).stdout
-    assert told.strip() == imported
+def imported(folder: Path, **settings: object) -> str:
+    command = [sys.executable, "-c", IMPORTED, str(folder / "data"), repr(settings)]
+    repository = Path(__file__).resolve().parent.parent
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_one_process_imports_nothing_of_a_cluster_and_opens_its_port_before_torch(tmp_path: Path) -> None:
+    assert imported(tmp_path) == ""
+
+
+def test_a_server_of_a_cluster_never_imports_torch(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path)
+    try:
+        assert imported(tmp_path, cluster={"redis_url": redis.url}) == "dramatiq redis"
+    finally:
+        redis.stop()

@@ -211,6 +211,29 @@ def test_a_job_outlives_the_process_that_accepted_it(
         other.submit(request(), job_id="of a task", client="user:b", rejoin=True)
 
 
+def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
+    cluster: Cluster, queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
+) -> None:
+    # It gives no sign of life.
+    dead = ClusterQueue(cluster, LOADING, LIMITS)
+    dead.submit(request("waiting"), job_id="waiting", client="somebody")
+    dead.submit(request("task"), job_id="task", client="user:a")
+    dead.keep(dead.submit(request("kept"), job_id="kept", client="somebody"))
+    with redis_server.client() as client:
+        client.delete(f"sd:server:{dead._id}")
+    engine = OneModel()
+    start_worker(engine)
+    wait_until(lambda: not queue.jobs())
+    assert {job_id: queue.job(job_id).state for job_id in ("waiting", "task", "kept")} == {
+        "waiting": "cancelled",
+        "task": "finished",
+        "kept": "finished",
+    }
+    assert sorted(engine.made) == ["kept", "task"]
+    dead._client.close()
+    dead._hasty_client.close()
+
+
 def test_what_is_kept_can_be_fetched_from_another_process(
     start_queue: StartQueue, queue: ClusterQueue, start_worker: StartWorker
 ) -> None:

@@ -6,7 +6,7 @@ turn too many is harmless, and one that is lost is replaced.
 
 Keys: ``sd:job:<id>`` is a hash with all of a job, its images and its result included; it expires some time after the
 job's end. ``sd:line:<client>`` lists a client's waiting jobs, and ``sd:turns`` orders those clients. ``sd:running`` has
-each running job's lease, which its worker renews, ``sd:workers`` and ``sd:worker:<id>`` who is alive,
-``sd:able:<version>`` and ``sd:idle:<version>:<model>`` who can take jobs, and who waits for one with that model loaded,
-and ``sd:pace`` how long jobs take. Times in them are milliseconds of Redis's own clock.
+each running job's lease, which its worker renews. ``sd:workers``, ``sd:worker:<id>`` and ``sd:server:<id>`` tell who is
+alive, ``sd:able:<version>`` and ``sd:idle:<version>:<model>`` who can take jobs, and who waits for one with that model
+loaded, and ``sd:pace`` how long jobs take. Times in them are milliseconds of Redis's own clock.
 """

@@ -10,6 +10,7 @@ from uuid import uuid4
 import redis
 
 from sd_api import __version__
+from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
@@ -24,6 +25,9 @@ from sd_api.settings import Cluster, Limits
 # Seconds that a job is known after its end, with its pictures: time enough for another API process to fetch them for
 # one that died; longer where somebody said that he will come for them.
 KNOWN_SECONDS = 600
+
+# Seconds without a word after which a server counts as gone: more than clients wait for a Redis that is away.
+SERVER_SECONDS = 40
 
 # Seconds that a job may be passed over for others whose model is loaded: a model is changed so often at most.
 PATIENCE_SECONDS = 10.0
@@ -100,25 +104,18 @@ class JobBoard:
             "batch": repr((__version__, request.batch_key)),
             "kept": KNOWN_SECONDS * 1000,
         }
-        most, most_own = limits.max_queued_requests, limits.max_queued_requests_per_client
-        about: list[str | int] = [
-            job.id,
-            job.client,
-            uuid4().hex,
-            follower,
-            int(rejoin),
-            most,
-            most_own,
-            __version__,
-            _name(request),
-        ]
+        if not is_owner(job.client):
+            # A task is carried on by another server, so nobody's going ends its job.
+            fields["awaited"] = follower
+        about: list[str | int] = [job.id, job.client, uuid4().hex, follower, SERVER_SECONDS * 1000, int(rejoin)]
+        about += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, _name(request)]
         answer = self._call("submit", *about, *_flat(fields))
         happened = answer[0].decode()
         if happened == "taken":
             raise taken(job.id)
         if happened == "full":
             total, own = answer[1], answer[2]
-            if total >= most:
+            if total >= limits.max_queued_requests:
                 raise QueueFull(f"{total} requests are waiting already, as many as limits.max_queued_requests allows.")
             raise QueueFull(
                 f"{own} of your requests are waiting already, as many as limits.max_queued_requests_per_client allows."
@@ -203,6 +200,10 @@ class JobBoard:
         lost = self._call("beat", worker.id, worker.version, int(able), int(idle), models, info, self._lease, *held)
         return {job_id.decode() for job_id in lost}
 
+    def serve(self, server: str) -> None:
+        """Tell that a server lives."""
+        self._client.set(f"sd:server:{server}", "", ex=SERVER_SECONDS)
+
     def leave(self, worker: str) -> None:
         """Forget a worker that stops; what it held has been given back."""
         with self._client.pipeline() as pipeline:
@@ -221,7 +222,7 @@ class JobBoard:
         self._call("mark", job_id, "looked", "")
 
     def keep(self, job_id: str, seconds: float) -> None:
-        """Know a job for so long after its end."""
+        """Know a job for so long after its end, and make it whether or not its server is still there."""
         self._call("mark", job_id, "kept", int(seconds * 1000))
 
     def result(self, job_id: str) -> GenerationResult | ServerError | None:

@@ -228,6 +228,7 @@ class ClusterQueue:
 
     def _look(self) -> None:
         """See where everything stands that is followed here, and what dead workers have left."""
+        self._reads.serve(self._id)
         self._reads.bury()
         with self._lock:
             job_ids = list(self._followed)

@@ -16,7 +16,9 @@ local waiting, chosen, passed, kept_for = ordered(), nil, {}, ''
 for place, id in ipairs(waiting) do
   local its, model, since, other, till = unpack(
     redis.call('HMGET', job_key(id), 'version', 'model', 'passed', 'for', 'for_until'))
-  if its ~= version then
+  if end_if_nobody_waits(id) then
+    -- Its turn passes to the next.
+  elseif its ~= version then
     if not live(its) then
       end_job(id, 'failed', 'message', failure('Unavailable', 'This job was sent by a server of version ' .. its ..
         ', but the workers are of version ' .. version .. '. Update whichever is older.'))
@@ -60,7 +62,7 @@ local room = at_once - pictures
 if not deaths and room > 0 then
   for _, id in ipairs(ordered()) do
     local its, more, died = unpack(redis.call('HMGET', job_key(id), 'batch', 'pictures', 'deaths'))
-    if its == batch and not died and tonumber(more) <= room then
+    if its == batch and not died and not end_if_nobody_waits(id) and tonumber(more) <= room then
       take(id)
       room = room - more
     end

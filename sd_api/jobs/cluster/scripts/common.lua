@@ -65,6 +65,14 @@ local function end_job(id, state, ...)
   tell(id)
 end
 
-local function ended(state) return state == 'finished' or state == 'failed' or state == 'cancelled' end
-
 local function failure(kind, message) return cjson.encode({type = kind, arguments = {message}}) end
+
+-- End a job whose client has waited at a server that is gone, and so is the client; answers whether it was one.
+local function end_if_nobody_waits(id)
+  local server = redis.call('HGET', job_key(id), 'awaited')
+  if not server or redis.call('EXISTS', 'sd:server:' .. server) == 1 then return false end
+  end_job(id, 'cancelled', 'message', failure('JobCancelled', 'The server that waited for this job has died.'))
+  return true
+end
+
+local function ended(state) return state == 'finished' or state == 'failed' or state == 'cancelled' end

@@ -1,8 +1,10 @@
--- id, client, nonce, follower, rejoin, most waiting, most of one client, version, model, then fields and values.
+-- id, client, nonce, follower, how long that lives, rejoin, most waiting, most of one client, version, model, then
+-- fields and values.
 -- Answers with what happened, and with the idle worker that has the model, if there is one.
-local id, client, nonce, follower, rejoin = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
-local most, most_own, version, model = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local id, client, nonce, follower, lives, rejoin = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
+local most, most_own, version, model = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 local key = job_key(id)
+redis.call('SET', 'sd:server:' .. follower, '', 'PX', lives)
 
 local owner, before, followers = unpack(redis.call('HMGET', key, 'client', 'nonce', 'followers'))
 if before == nonce then return {'accepted', ''} end
@@ -19,7 +21,7 @@ end
 if total >= most or own >= most_own then return {'full', total, own} end
 
 redis.call('HSET', key, 'state', 'queued', 'client', client, 'nonce', nonce, 'followers', follower, 'version', version,
-  'model', model, 'created', now, unpack(ARGV, 10))
+  'model', model, 'created', now, unpack(ARGV, 11))
 redis.call('RPUSH', line_key(client), id)
 if own == 0 then
   last_turn(client)
