@@ -290,7 +290,7 @@ def _redis_seconds(client: redis.Redis) -> float:
 
 def _processor_seconds(processes: Sequence[Process]) -> float:
     times = [psutil.Process(process.process.pid).cpu_times() for process in processes]
-    return sum(time.user + time.system for time in times)
+    return float(sum(time.user + time.system for time in times))
 
 
 def _processor() -> str:

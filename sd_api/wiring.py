@@ -90,7 +90,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         ConfigurationError: what outlives the process cannot be kept.
     """
     failures = RecentFailures()
-    names = {None: parse_source(settings.model).label}
+    names: dict[str | None, str] = {None: parse_source(settings.model).label}
     names |= {model.url_path: model.ui_label for model in settings.custom_models}
     measured = JobMetrics(names)
     queue, outcomes = _build_queue(settings, (failures, measured), make_engine)
