@@ -50,7 +50,7 @@ unit: setup
 # The versions that the tests passed with. Some of them have no release for Python 3.10,
 # where pip chooses within the ranges of pyproject.toml.
 lock:
-	$(BIN)/python -m pip freeze --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt
 
 pictures: setup
 	STUDIO_PICTURES=docs/pictures $(BIN)/python -m pytest tests/studio/test_pictures.py

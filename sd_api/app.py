@@ -48,7 +48,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         app.register_blueprint(blueprint)
     app.register_blueprint(accounts.make_blueprint(services.accounts))
     app.register_blueprint(tasks.make_blueprint(services.accounts, services.tasks))
-    app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, settings.limits))
+    app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits))
     app.register_blueprint(studio.make_blueprint())
     register_openapi(app)
     return app

@@ -30,7 +30,7 @@ for the person who reads it, names the field and says what to do. Anything that 
         ├── QueueFull            503  too many requests are waiting
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
-        ├── StoreUnavailable     503  what many machines share cannot be reached, or is full
+        ├── StoreUnavailable     503  what has to be kept cannot be: a full disk, or Redis is away
         └── ServerStopping       503  the server is shutting down
 """
 
@@ -201,7 +201,7 @@ class OutOfMemory(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """What many machines share cannot be reached, or takes no more."""
+    """What has to be kept cannot be written, or the place where it is kept cannot be reached."""
 
 
 class ServerStopping(Unavailable):

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.tokens import Tokens
+from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.job import Listener
@@ -30,6 +32,7 @@ from sd_api.storage.sweeper import Sweeper
 from sd_api.stores import Stores, open_stores
 from sd_api.tasks.events import EventSource
 from sd_api.tasks.journal import Journal
+from sd_api.tasks.previews import Previews
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
@@ -52,6 +55,7 @@ class Services:
     blobs: BlobStore
     tasks: TaskService
     events: EventSource
+    previews: Previews
     runner: TaskRunner
     sweeper: Sweeper
     stores: Stores
@@ -117,6 +121,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         blobs=blobs,
         tasks=TaskService(queue, tasks, blobs, journal, requests, runner, settings.limits),
         events=EventSource(tasks, announcements),
+        previews=Previews(queue),
         runner=runner,
         sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
         stores=stores,
@@ -129,6 +134,7 @@ def _build_queue(
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
     if settings.cluster is not None:
+        _require_libraries_of_a_cluster()
         # Imported here, because one process needs none of it.
         from sd_api.jobs.cluster.queue import ClusterQueue
 
@@ -152,7 +158,11 @@ def build_worker(
         settings: the configuration.
         cluster: its part about the cluster.
         make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+
+    Raises:
+        ConfigurationError: the libraries for it are not installed.
     """
+    _require_libraries_of_a_cluster()
     from sd_api.jobs.cluster.worker import ClusterWorker
 
     label = parse_source(settings.model).label
@@ -163,6 +173,14 @@ def build_worker(
         limits=settings.limits,
         listeners=(TerminalProgress(label),),
     )
+
+
+def _require_libraries_of_a_cluster() -> None:
+    missing = [name for name in ("redis", "dramatiq") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
+        )
 
 
 def _build_accounts(settings: Settings, stores: Stores) -> Accounts:

@@ -31,6 +31,7 @@ class Driven:
         self.permissions = threading.Semaphore(0)
         self.made: list[str] = []
         self.error: Exception | None = None
+        self.previews = 0
 
     def load(self) -> None:
         pass
@@ -49,6 +50,9 @@ class Driven:
                 run.report(Progress("denoising", 0, 1))
             except JobCancelled:
                 return
+            if run.preview_wanted:
+                self.previews += 1
+                run.show(b"preview %d" % self.previews)
             may = self.permissions.acquire(timeout=0.01)
         if self.error is not None:
             raise self.error
@@ -68,7 +72,7 @@ class Server:
 
     def __init__(self, settings: Settings, stores: Stores, queue: JobQueue) -> None:
         self.stores, self.queue = stores, queue
-        self.store, self.blobs = stores.tasks, stores.blobs
+        self.store, self.blobs, self.announcements = stores.tasks, stores.blobs, stores.announcements
         self.events: list[Event] = []
         stores.announcements.listen("user:a", self.events.append)
         journal = Journal(stores.tasks, stores.announcements)

@@ -1,6 +1,7 @@
 """Passwords, hashed so that guessing them costs memory and time."""
 
 import threading
+import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
@@ -20,7 +21,7 @@ class Passwords:
     def hash(self, password: str) -> str:
         """The text to keep in place of a password, with a salt of its own."""
         with self._room:
-            return self._hasher.hash(password)
+            return self._hasher.hash(_normal(password))
 
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether a password is the one that was hashed.
@@ -31,7 +32,12 @@ class Passwords:
         """
         with self._room:
             try:
-                self._hasher.verify(password_hash or self._nobodys, password)
+                self._hasher.verify(password_hash or self._nobodys, _normal(password))
             except VerifyMismatchError:
                 return False
         return password_hash is not None
+
+
+def _normal(password: str) -> str:
+    """The same for what looks the same (RFC 8265): keyboards differ in whether "é" is one character or two."""
+    return unicodedata.normalize("NFC", password)

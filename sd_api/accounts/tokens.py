@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import jwt
 
-from sd_api.errors import NotAuthenticated
+from sd_api.errors import ConfigurationError, NotAuthenticated
 
 ALGORITHM = "HS256"
+# Bytes, as RFC 7518 has it for that algorithm.
+SHORTEST_SECRET = 32
 _CLAIMS = ["sub", "iat", "exp", "jti"]
 
 
@@ -43,9 +45,19 @@ class Tokens:
     Args:
         secret: what they are signed with, at least 32 bytes.
         seconds: how long each is valid.
+
+    Raises:
+        ConfigurationError: the secret is shorter, so that tokens could be forged.
     """
 
     def __init__(self, secret: str, seconds: float) -> None:
+        if len(secret.encode()) < SHORTEST_SECRET:
+            raise ConfigurationError(
+                [
+                    f"secret_key: it must have at least {SHORTEST_SECRET} characters. If it is the one in the data "
+                    "folder, delete that file: a new one is made, and all tokens become void"
+                ]
+            )
         self._secret = secret
         self._seconds = seconds
 
@@ -66,7 +78,10 @@ class Tokens:
         """
         try:
             # Never the algorithm that the token itself names: that could be none at all.
-            claims = jwt.decode(token, self._secret, algorithms=[ALGORITHM], options={"require": _CLAIMS})
+            # Nor is it asked whether it was made in the future: clocks are set back, and those of machines differ.
+            claims = jwt.decode(
+                token, self._secret, algorithms=[ALGORITHM], options={"require": _CLAIMS, "verify_iat": False}
+            )
         except jwt.ExpiredSignatureError:
             raise NotAuthenticated("This token has expired; get a new one at POST /token.") from None
         except jwt.InvalidTokenError:

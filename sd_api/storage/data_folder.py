@@ -39,19 +39,28 @@ class DataFolder:
         Args:
             name: of the file.
             value: what to keep from now on.
+
+        Raises:
+            ConfigurationError: it cannot be read or written.
         """
         path = self.path / name
-        if not path.exists():
-            # Under its name only once it is whole: an empty secret would be worse than none.
-            part = self.path / f"{name}.part"
-            part.unlink(missing_ok=True)
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(value)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        return path.read_text().strip()
+        try:
+            if not path.exists():
+                self._write(path, value)
+            return path.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError([f"data: {path} cannot be used: {error.strerror}"]) from None
 
     def release(self) -> None:
         """Let another server have it."""
         self._lock.release()
+
+    def _write(self, path: Path, text: str) -> None:
+        """Make a file that is under its name only once it is whole: an empty secret would be worse than none."""
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)

@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sd_api.errors import ConfigurationError
+from sd_api.errors import ConfigurationError, StoreUnavailable
+from sd_api.storage.files import DISK_FULL
 
 # Milliseconds that a transaction waits for another one's end.
 BUSY_TIMEOUT = 30_000
@@ -39,6 +40,9 @@ class Database:
             raise ConfigurationError(
                 [f"data: {path} was written by a newer version of this server ({error}); use that, or another folder"]
             ) from None
+        except StoreUnavailable:
+            self.close()
+            raise ConfigurationError([f"data: {path} cannot be used: the disk is full"]) from None
         except DBAPIError as error:
             self.close()
             raise ConfigurationError([f"data: {path} cannot be used: {error.orig}"]) from None
@@ -51,9 +55,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is on the disk when the block has ended, or has not happened if it raises."""
-        with self._engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
-            yield connection
+        """A transaction that is on the disk when the block has ended, or has not happened if it raises.
+
+        Raises:
+            StoreUnavailable: the disk is full.
+        """
+        try:
+            with self._engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
+                yield connection
+        except OperationalError as error:
+            if "disk is full" in str(error.orig):
+                raise StoreUnavailable(DISK_FULL) from None
+            raise
 
     def close(self) -> None:
         """Close all connections."""

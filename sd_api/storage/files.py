@@ -1,11 +1,16 @@
 """Contents as files that are named by their hash, or otherwise for good; a file that is there is whole."""
 
+import errno
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Set
 from pathlib import Path
+
+from sd_api.errors import StoreUnavailable
+
+DISK_FULL = "The disk that this server keeps things on is full. Nothing is lost; try again when there is room."
 
 # Seconds that a file may be there before somebody is found who wants it: it is written first, and listed then.
 GRACE = 3600.0
@@ -30,19 +35,21 @@ class ContentFiles:
         Args:
             digest: its hash, in hexadecimal digits.
             content: the bytes.
+
+        Raises:
+            StoreUnavailable: the disk is full.
         """
         path = self._path(digest)
         with self._lock:
             if path.exists():
                 os.utime(path)
                 return
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
-        _sync_folder(path.parent)
+        try:
+            self._write(path, content)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreUnavailable(DISK_FULL) from None
+            raise
 
     def read(self, digest: str) -> bytes:
         """The content with that hash.
@@ -63,9 +70,31 @@ class ContentFiles:
         unwanted = [path for path in self._folder.glob("??/*") if path.name not in wanted]
         return sum(self._remove(path, oldest) for path in unwanted)
 
+    def _write(self, path: Path, content: bytes) -> None:
+        if not path.parent.exists():
+            path.parent.mkdir(exist_ok=True)
+            _sync_folder(self._folder)
+        # Closed below, and then renamed.
+        part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
+        try:
+            with part as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part.name, path)
+        except OSError:
+            # On a full disk it would be in the way of everything else.
+            os.unlink(part.name)
+            raise
+        _sync_folder(path.parent)
+
     def _remove(self, path: Path, oldest: float) -> bool:
         with self._lock:
-            if path.stat().st_mtime > oldest:
+            try:
+                if path.stat().st_mtime > oldest:
+                    return False
+            except FileNotFoundError:
+                # It was being written, and has its own name now.
                 return False
             path.unlink()
             return True

@@ -14,6 +14,11 @@ EventListener = Callable[[Event], None]
 """Is called with each event, in order, from whichever thread has it; it must not wait for anything."""
 
 
+def previews_of(owner: str) -> str:
+    """Whom to listen to for an owner's progress with previews, which are made only while somebody does."""
+    return f"{owner} previews"
+
+
 class Announcements(Protocol):
     """Carries events from where they happen to where somebody listens, in this process or across machines."""
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,15 +16,16 @@ from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
-from sd_api.tasks.announcements import Announcements
+from sd_api.tasks.announcements import Announcements, previews_of
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks.previews import preview_id
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.turns import TaskTurns
 
 log = logging.getLogger(__name__)
 
-# Seconds after which what was not possible is tried again: a full queue, or a store that cannot be reached.
+# Seconds after which what was not possible is tried again: the queue was full, or the disk, or Redis away.
 RETRY = 1.0
 
 # A task that has begun so often and never ended may be what ends the server.
@@ -32,10 +34,17 @@ MOST_STARTS = 5
 
 @dataclass
 class _Fed:
-    """A task that is in the queue, and whether its start has been recorded."""
+    """A task that is in the queue.
+
+    Attributes:
+        task: which one.
+        started: whether its start has been recorded.
+        preview: the last one that was told of.
+    """
 
     task: Task
     started: bool = False
+    preview: bytes | None = None
 
 
 class TaskRunner:
@@ -74,8 +83,9 @@ class TaskRunner:
         self._interrupted = interrupted
         # What is to be done, on the one thread that does it; None is the last.
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        # What was not possible when its turn came, and whether anything was not.
+        # What was not possible when its turn came, when it is tried again, and whether anything waits for that.
         self._again: list[Callable[[], None]] = []
+        self._again_at = 0.0
         self._delayed = False
         self._fed: dict[str, _Fed] = {}
         self._stopping = False
@@ -107,13 +117,21 @@ class TaskRunner:
     def _work_on(self) -> bool:
         """Do what there is to do, or wait for it; False once there shall be no more."""
         # In a method of its own, so that no job's pictures stay in memory until the next one.
+        actions: list[Callable[[], None]] = []
         try:
             action = self._inbox.get(timeout=RETRY if self._delayed else None)
         except queue.Empty:
-            action = partial(self._take_up, deque())
-        if action is None:
-            return False
-        self._again = [again for again in (*self._again, action) if not self._is_done(again)]
+            pass
+        else:
+            if action is None:
+                return False
+            actions.append(action)
+        if time.monotonic() >= self._again_at:
+            actions, self._again = self._again + actions, []
+        for action in actions:
+            if not self._is_done(action):
+                self._again.append(action)
+                self._again_at = time.monotonic() + RETRY
         self._delayed = not self._is_done(self._feed) or bool(self._again)
         return True
 
@@ -121,10 +139,13 @@ class TaskRunner:
         """Do something, as far as that is possible now."""
         try:
             action()
-        except (QueueFull, StoreUnavailable):
+        except QueueFull:
+            return False
+        except StoreUnavailable as error:
+            log.warning("What becomes of a task cannot be kept yet: %s", error.message)
             return False
         except Exception:
-            # A full disk, for example. What could not be recorded is taken up by the next start.
+            # What could not be recorded is taken up by the next start.
             log.exception("What became of a task could not be recorded")
         return True
 
@@ -133,7 +154,7 @@ class TaskRunner:
         while tasks:
             task = tasks[0]
             if task.state == "started" and self._runs_still(task):
-                self._begin(task)
+                self._submit_or_fail(task)
             elif task.state != "started" or self._may_run_again(task):
                 self._turns.add(replace(task, state="pending"))
             tasks.popleft()
@@ -159,16 +180,18 @@ class TaskRunner:
     def _feed(self) -> None:
         """Give tasks to the queue while there is room."""
         while not self._stopping and (task := self._turns.next(len(self._fed))) is not None:
-            self._begin(task)
+            try:
+                self._submit_or_fail(task)
+            except ServerStopping:
+                self._stopping = True
+                return
             self._turns.take()
 
-    def _begin(self, task: Task) -> None:
+    def _submit_or_fail(self, task: Task) -> None:
         try:
             self._submit(task)
-        except (QueueFull, StoreUnavailable):
+        except (QueueFull, StoreUnavailable, ServerStopping):
             raise
-        except ServerStopping:
-            self._stopping = True
         except Exception as error:
             self._fail(task, error)
 
@@ -198,7 +221,9 @@ class TaskRunner:
         if fed is None:
             return
         status = job.status()
-        if status.started is not None and not fed.started:
+        # Where it ran elsewhere, its end may be the first that is heard of it.
+        begun = status.started is not None or status.state == "finished"
+        if begun and not fed.started:
             if not self._journal.record(fed.task, "started"):
                 self._cancel(fed.task)
             fed.started = True
@@ -210,12 +235,26 @@ class TaskRunner:
                 self._fed[job.id] = fed
                 raise
         elif status.progress is not None and self._announcements.anybody(fed.task.owner):
-            self._announcements.announce(Event(None, fed.task.id, fed.task.owner, self._progress(job.id)))
+            self._tell_progress(fed)
 
-    def _progress(self, job_id: str) -> dict[str, Any]:
-        status = self._jobs.job(job_id)
-        progress = {} if status.progress is None else status.progress.told()
-        return {"event_type": "progress", **progress, "seconds_left": status.seconds_left}
+    def _tell_progress(self, fed: _Fed) -> None:
+        task, lookers = fed.task, previews_of(fed.task.owner)
+        looked_at = self._announcements.anybody(lookers)
+        status = self._jobs.job(task.id, preview=looked_at)
+        if status.progress is None:
+            return
+        content: dict[str, Any] = {
+            "event_type": "progress",
+            **status.progress.told(),
+            "seconds_left": status.seconds_left,
+        }
+        self._announcements.announce(Event(None, task.id, task.owner, content))
+        if looked_at:
+            # Once for each preview: there are more steps than previews.
+            if status.preview is not None and status.preview != fed.preview:
+                fed.preview = status.preview
+                content = {**content, "preview_blob_id": preview_id(task.id, status.progress.step)}
+            self._announcements.announce(Event(None, task.id, lookers, content))
 
     def _end(self, task: Task, job: Job) -> None:
         try:

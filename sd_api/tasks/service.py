@@ -1,6 +1,7 @@
 """What can be done with tasks, for whoever they belong to."""
 
 import contextlib
+import threading
 import time
 from uuid import uuid4
 
@@ -44,6 +45,8 @@ class TaskService:
         self._requests = requests
         self._runner = runner
         self._limits = limits
+        # Held from counting to adding, so that many at once do not pass the limit together.
+        self._accepting = threading.Lock()
 
     def create(self, owner: str, parameters: TaskParams) -> str:
         """Accept a task; once its id is returned, nothing but its owner or its own fault keeps it from being done.
@@ -57,13 +60,14 @@ class TaskService:
         # Made once more when its turn comes; here it shows that it can be.
         self._requests.make(owner, parameters)
         self._blobs.refuse_full(owner)
-        if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
-            raise TooManyTasks(
-                f"{self._limits.max_pending_tasks_per_user} of your tasks are waiting, as many as "
-                "limits.max_pending_tasks_per_user allows. Wait until one is done, or cancel one."
-            )
         task = Task(uuid4().hex, owner, parameters.model_dump(mode="json"), "pending", time.time())
-        self._journal.accept(task)
+        with self._accepting:
+            if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
+                raise TooManyTasks(
+                    f"{self._limits.max_pending_tasks_per_user} of your tasks are waiting, as many as "
+                    "limits.max_pending_tasks_per_user allows. Wait until one is done, or cancel one."
+                )
+            self._journal.accept(task)
         self._runner.add(task)
         return task.id
 

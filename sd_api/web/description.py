@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openapi_pydantic import MediaType, Operation, Parameter, RequestBody, Response, Schema
+from openapi_pydantic import Link, MediaType, Operation, Parameter, RequestBody, Response, Schema
 from openapi_pydantic.util import PydanticSchema
 from pydantic import BaseModel
 
@@ -12,6 +12,8 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 PNG = "image/png"
 PLAIN = "text/plain"
+# Bytes of any kind. Generated clients know this type, and many of them no type of an image.
+OCTETS = "application/octet-stream"
 
 # Either of the two ways to say the same: a token, or a form to get one with.
 TOKEN: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
@@ -33,7 +35,14 @@ def media(shape: Shape, example: Any = None) -> MediaType:
     return MediaType(schema=schema, example=example)
 
 
-def answer(text: str, shape: Shape | None = None, *, kind: str = JSON, example: Any = None) -> Response:
+def answer(
+    text: str,
+    shape: Shape | None = None,
+    *,
+    kind: str = JSON,
+    example: Any = None,
+    names: Mapping[str, str] | None = None,
+) -> Response:
     """One answer.
 
     Args:
@@ -41,13 +50,23 @@ def answer(text: str, shape: Shape | None = None, *, kind: str = JSON, example: 
         shape: of its body; None is for an answer without one.
         kind: its content type.
         example: of its body.
+        names: the operations that take the whole body as a parameter, each with that parameter.
     """
-    return Response(description=text, content=None if shape is None else {kind: media(shape, example)})
+    response = Response(description=text, content=None if shape is None else {kind: media(shape, example)})
+    if names is not None:
+        response.links = {
+            name: Link(operationId=name, parameters={field: "$response.body"}) for name, field in names.items()
+        }
+    return response
 
 
-def body(kinds: Sequence[str], shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
-    """What is sent, in any of several content types."""
-    return RequestBody(required=required, content={kind: media(shape, example) for kind in kinds})
+def body(kind: str, shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
+    """What is sent.
+
+    One content type, though most endpoints take several: of an operation with two, generated clients send either both
+    at once or nothing that can be read.
+    """
+    return RequestBody(required=required, content={kind: media(shape, example)})
 
 
 def operation(
@@ -82,15 +101,15 @@ def operation(
     )
 
 
-def in_path(name: str, text: str) -> Parameter:
-    """A part of the path."""
+def in_path(name: str, text: str, pattern: str | None = None) -> Parameter:
+    """A part of the path, and what it must look like."""
     return Parameter.model_validate(
         {
             "name": name,
             "in": "path",
             "required": True,
             "description": text,
-            "schema": {"type": "string", "minLength": 1},
+            "schema": {"type": "string", "minLength": 1} | ({} if pattern is None else {"pattern": pattern}),
         }
     )
 

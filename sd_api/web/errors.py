@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestedRangeNotSatisfiable,
+    RequestEntityTooLarge,
+)
 
 from sd_api.errors import NotAuthenticated, ServerError, log_unexpected
 from sd_api.settings import Limits
@@ -48,6 +54,8 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
         response = answer(ServerError(_explained(error, app, limits)), error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(error.valid_methods)
+        if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
+            response.headers["Content-Range"] = f"{error.units} */{error.length}"
         return response
 
     def unforeseen(error: Exception) -> Response:

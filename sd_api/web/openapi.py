@@ -24,9 +24,9 @@ and answer with ids. Limits are those of the server's configuration.
 
 _EVENTS = """\
 Events come while they happen over the websocket `/events?token=<token>`, each message one JSON object, and over
-`GET /events/stream?token=<token>` as server-sent events. Both take `&progress=1` for `progress` events, and
-`&since=<event_id>` for what was missed. A websocket without a valid token is closed with 1008. They are no plain
-requests, so they are described here rather than among the paths.
+`GET /events/stream?token=<token>` as server-sent events. Both take `&progress=1` for `progress` events, `&preview=1`
+for those with previews, and `&since=<event_id>` for what was missed. A websocket without a valid token is closed with
+1008. They are no plain requests, so they are described here rather than among the paths.
 """
 
 
@@ -39,7 +39,7 @@ def describe() -> dict[str, Any]:
         tags=[
             Tag(name="plugin", description="the Photoshop plugin's endpoints"),
             Tag(name="jobs", description="the plugin's generations, while they run"),
-            Tag(name="accounts", description="users and tokens"),
+            Tag(name="accounts", description="users and tokens; JSON will do as well as a form"),
             Tag(name="tasks", description=_EVENTS),
             Tag(name="blobs", description="images"),
         ],

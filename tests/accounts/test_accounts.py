@@ -13,7 +13,7 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.passwords import Passwords
 from sd_api.accounts.tokens import ALGORITHM, Tokens, make_secret
-from sd_api.errors import NameTaken, NotAuthenticated, NotEnabled, TooManyAttempts
+from sd_api.errors import ConfigurationError, NameTaken, NotAuthenticated, NotEnabled, TooManyAttempts
 from sd_api.storage.database import Database
 from sd_api.storage.users import SqlUsers
 
@@ -46,6 +46,27 @@ def test_a_password_is_kept_as_a_hash_with_a_salt_of_its_own(accounts: Accounts,
     hashes = [user.password_hash for name in ("ann", "bob") if (user := users.find(name))]
     assert len(set(hashes)) == 2
     assert all(text.startswith("$argon2id$") for text in hashes)
+
+
+def test_one_character_or_two_is_the_same_password(accounts: Accounts) -> None:
+    accounts.sign_up("ann", "caf\u00e9 noir", "here")
+    accounts.log_in("ann", "cafe\u0301 noir", "here")
+    with pytest.raises(NotAuthenticated):
+        accounts.log_in("ann", "cafe noir", "here")
+
+
+def test_a_token_of_a_machine_whose_clock_is_ahead_is_valid() -> None:
+    tokens = Tokens(SECRET, 60)
+    token = tokens.for_user("1")
+    claims = jwt.decode(token, SECRET, algorithms=[ALGORITHM])
+    ahead = jwt.encode(claims | {"iat": claims["iat"] + 300, "exp": claims["exp"] + 300}, SECRET, ALGORITHM)
+    assert tokens.identify(ahead).owner == "user:1"
+
+
+@pytest.mark.parametrize("secret", ["", "short", "x" * 31])
+def test_a_secret_that_can_be_guessed_is_refused(secret: str) -> None:
+    with pytest.raises(ConfigurationError, match="at least 32 characters"):
+        Tokens(secret, 60)
 
 
 def test_a_name_is_given_once(accounts: Accounts) -> None:

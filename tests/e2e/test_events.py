@@ -4,11 +4,13 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from PIL import Image
 from server_process import ServerProcess
 from task_calls import QUICK
 from task_session import LONG, TaskSession, hear, hear_until
@@ -77,6 +79,27 @@ def test_what_was_missed_is_told_once_and_in_order(ann: TaskSession) -> None:
     ids = [event["event_id"] for event in events]
     assert ids == sorted(set(ids))
     assert ids[0] > known
+
+
+def test_previews_come_when_asked_for_and_are_their_owners_alone(ann: TaskSession, server: ServerProcess) -> None:
+    bob = TaskSession(server.url)
+    with ann.listening("&preview=1") as looking, ann.listening("&progress=1") as plain:
+        task_id = ann.create(**LONG | {"width": 128, "height": 96})
+        shown: list[str] = []
+        while len(shown) < 2:
+            event = hear(looking)
+            shown += [event["preview_blob_id"]] if "preview_blob_id" in event else []
+        answer = ann.call("GET", f"/blob/{shown[-1]}")
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+        assert Image.open(BytesIO(answer.content)).size == (16, 12)
+        assert bob.call("GET", f"/blob/{shown[-1]}").status_code == 404
+        # It is no image that is kept.
+        assert ann.call("DELETE", f"/blob/{shown[-1]}").status_code == 404
+        assert ann.call("POST", "/task", json={"prompt": "x", "initial_image": shown[-1]}).status_code == 422
+        ann.call("DELETE", f"/task/{task_id}")
+        assert ann.call("GET", f"/blob/{shown[-1]}").status_code == 404
+        assert all("preview_blob_id" not in event for event in hear_until(plain, "cancelled"))
+    assert len(set(shown)) == 2
 
 
 def test_a_cancelled_task_is_told(ann: TaskSession) -> None:

@@ -28,6 +28,14 @@ def test_a_secret_is_made_once(tmp_path: Path) -> None:
     folder.release()
 
 
+def test_a_secret_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    (tmp_path / "secret").mkdir()
+    with pytest.raises(ConfigurationError, match=r"data: .*secret cannot be used: "):
+        folder.secret("secret", "first")
+    folder.release()
+
+
 def test_two_servers_cannot_work_with_one_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     with pytest.raises(ConfigurationError, match="another server works with"):

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from kept_tasks import make_task, said
 from sqlalchemy import text
 
-from sd_api.errors import ConfigurationError
+from sd_api.errors import ConfigurationError, StoreUnavailable
 from sd_api.storage.database import Database
 from sd_api.storage.tables import metadata
 from sd_api.storage.tasks import SqlTasks
@@ -45,6 +45,22 @@ def test_a_block_that_raises_has_not_happened(database: Database) -> None:
         raise ZeroDivisionError
     with database.reading() as connection:
         assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 0
+
+
+def test_a_full_disk_is_told_and_costs_nothing(database: Database) -> None:
+    def insert(name: str, size: int) -> None:
+        with database.writing() as connection:
+            # SQLite's own limit, which it reports as it does a full disk; for this connection alone.
+            connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+            connection.execute(text(f"INSERT INTO users VALUES ('{name}', '{name}', hex(zeroblob({size})))"))
+
+    with database.reading() as connection:
+        pages = connection.execute(text("PRAGMA page_count")).scalar()
+    with pytest.raises(StoreUnavailable, match="is full"):
+        insert("1", 1_000_000)
+    insert("2", 10)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT id FROM users")).scalars().all() == ["2"]
 
 
 def test_readers_do_not_wait_for_a_writer(database: Database) -> None:

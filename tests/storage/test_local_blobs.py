@@ -1,5 +1,6 @@
 """Blobs in a database and a folder: what is particular about them; the rest is in tests/contract."""
 
+import errno
 import os
 import time
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sd_api.errors import UnknownBlob
+from sd_api.errors import StoreUnavailable, UnknownBlob
 from sd_api.storage.blobs import SqlBlobs
 from sd_api.storage.files import GRACE, ContentFiles
 
@@ -59,3 +60,31 @@ def test_an_expired_blob_is_not_there_and_then_gone(blobs: SqlBlobs, tmp_path: P
     for file in (tmp_path / "blobs").glob("??/*"):
         os.utime(file, (1, 1))
     assert blobs.sweep() == 1
+
+
+def test_a_full_disk_is_told_and_nothing_is_left_of_the_attempt(
+    files: ContentFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "blobs" / "ab").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreUnavailable, match="is full"):
+            files.write("ab" * 32, b"picture")
+    assert list((tmp_path / "blobs").glob("??/*")) == []
+    files.write("ab" * 32, b"picture")
+    assert files.read("ab" * 32) == b"picture"
+
+
+def test_a_file_that_gets_its_name_while_others_are_swept_is_no_reason_to_stop(
+    files: ContentFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for digest in ("aa" * 32, "bb" * 32):
+        files.write(digest, b"picture")
+        os.utime(tmp_path / "blobs" / digest[:2] / digest, (1, 1))
+    found = sorted((tmp_path / "blobs").glob("??/*"))
+    gone = found[0].with_name("renamed.part")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *found]))
+    assert files.remove_all_but(set()) == 2

@@ -1,15 +1,27 @@
 """What becomes of tasks, whatever happens to the server and to the queue."""
 
+import errno
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pictures import photograph, png
 from requested import request
 from tasks_server import Driven, Server, StartTasks, leave_interrupted
 
-from sd_api.errors import ModelUnavailable, QuotaExceeded, TooManyTasks, UnknownBlob, UnknownTask
+from sd_api.errors import (
+    ModelUnavailable,
+    QuotaExceeded,
+    StoreUnavailable,
+    TooManyTasks,
+    UnknownBlob,
+    UnknownTask,
+)
+from sd_api.storage.protocols import Event, Task
 from sd_api.tasks.runner import MOST_STARTS
 
 
@@ -206,6 +218,21 @@ def test_too_many_waiting_tasks_are_refused(start: StartTasks) -> None:
     server.create("of another", owner="user:b")
 
 
+def test_many_at_once_do_not_pass_the_limit_together(start: StartTasks) -> None:
+    server = start(max_pending_tasks_per_user=3)
+    server.wait(server.create("running"), "started")
+
+    def create(number: int) -> bool:
+        try:
+            server.create(f"task {number}")
+        except TooManyTasks:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as threads:
+        assert sum(threads.map(create, range(24))) == 3
+
+
 def test_a_full_store_of_images_takes_no_more_tasks(start: StartTasks, engine: Driven) -> None:
     server = start(max_blob_bytes_per_user=8)
     engine.permissions.release()
@@ -215,6 +242,55 @@ def test_a_full_store_of_images_takes_no_more_tasks(start: StartTasks, engine: D
         server.create("a dog")
     server.blobs.remove(server.blobs.blob("user:a", event.content["image"]["blob_id"]))
     server.create("a dog")
+
+
+def test_on_a_full_disk_a_picture_waits_until_there_is_room(
+    start: StartTasks, engine: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start()
+    task_id, other = server.create("a dog"), server.create("a cat")
+    tried = threading.Semaphore(0)
+
+    def full(descriptor: int) -> None:
+        tried.release()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        engine.permissions.release()
+        # It is tried again, too, while the next task runs.
+        assert all(tried.acquire(timeout=20) for _ in range(2))
+        assert server.kinds(task_id) == ["pending", "started"]
+    server.wait(task_id, "finished")
+    engine.permissions.release()
+    server.wait(other, "finished")
+    assert engine.made == ["a dog", "a cat"]
+
+
+def test_a_task_that_can_be_neither_run_nor_ended_on_a_full_disk_stops_no_others(
+    start: StartTasks, engine: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(ahead=1)
+    blob = server.blobs.make("user:a", png(photograph(64, 64)), "image/png")
+    server.blobs.add(blob)
+    running, late = server.create("running"), server.create("late", initial_image=blob.id)
+    last = server.create("last")
+    server.wait(running, "started")
+    server.blobs.remove(blob)
+    record, tried = server.store.record, threading.Semaphore(0)
+
+    def full(task: Task, *arguments: Any) -> Event | None:
+        if task.id != late:
+            return record(task, *arguments)
+        tried.release()
+        raise StoreUnavailable("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "record", full)
+        engine.permissions.release(2)
+        assert all(tried.acquire(timeout=20) for _ in range(2))
+    assert "initial_image" in server.wait(late, "cancelled").content["reason"]
+    server.wait(last, "finished")
 
 
 def test_a_picture_that_cannot_be_kept_is_told(start: StartTasks, engine: Driven, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import pytest
 import yaml
 from flask import Flask
 from flask.testing import FlaskClient
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.tasks.parameters import Txt2ImgParams
+from sd_api.web.client import SERVER_STOPPING
 from sd_api.web.openapi import as_yaml, describe
 
 # Not described: pages, and the description itself.
@@ -31,6 +33,15 @@ def test_it_is_served(client: FlaskClient) -> None:
     answer = client.get("/openapi.yml")
     assert answer.mimetype == "application/yaml"
     assert yaml.safe_load(answer.data) == describe()
+
+
+def test_health_is_described_while_the_server_stops(client: FlaskClient) -> None:
+    answer = client.get("/health", environ_overrides={"asgi.scope": {SERVER_STOPPING: True}})
+    assert answer.status_code == 503
+    described = describe()["paths"]["/health"]["get"]["responses"]["503"]["content"]["application/json"]["schema"]
+    whole = {"components": describe()["components"], **described}
+    assert OAS31Validator(whole).is_valid(answer.get_json())
+    assert not OAS31Validator(whole).is_valid({"status": "ready"})
 
 
 def test_every_endpoint_is_described_and_no_other(app: Flask) -> None:

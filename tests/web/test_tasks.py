@@ -101,6 +101,15 @@ def test_inpainting_keeps_what_is_black(ann: TaskClient) -> None:
     assert result.tobytes() != photo.tobytes()
 
 
+@pytest.mark.parametrize("prompt", ["a\0dog", "line\r\nX-Injected: 1", "\u202e犬 🐕\u0301", "x" * 4000])
+def test_any_text_is_a_prompt(ann: TaskClient, prompt: str) -> None:
+    event = ann.wait(ann.create(**QUICK | {"prompt": prompt, "negative_prompt": prompt}))
+    assert event["image"]["parameters_used"]["prompt"] == prompt
+    answer = ann.call("GET", f"/blob/{event['image']['blob_id']}")
+    assert "X-Injected" not in answer.headers
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
 def test_every_scheduler_may_be_named(ann: TaskClient, scheduler: str) -> None:
     assert ann.wait(ann.create(**QUICK, scheduler=scheduler))["event_type"] == "finished"
@@ -210,6 +219,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "x", "scheduler": "magic"}, "scheduler"),
     ({"prompt": "x", "seed": -1}, "seed"),
     ({"prompt": "x", "seed": 2**53}, "seed"),
+    ({"prompt": "x", "seed": 2**53 - 1, "num_outputs": 2}, "seed + num_outputs - 1"),
     ({"prompt": "x", "num_outputs": 4}, "num_outputs"),
     ({"prompt": "x", "num_outputs": 0}, "num_outputs"),
     ({"prompt": "x", "width": 63}, "width"),

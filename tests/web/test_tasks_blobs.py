@@ -1,5 +1,6 @@
 """Images: up, down and away."""
 
+import time
 from io import BytesIO
 
 import pytest
@@ -27,6 +28,22 @@ def test_a_png_comes_back_to_the_last_byte(ann: TaskClient) -> None:
     assert answer.headers["Cache-Control"].startswith("private")
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "image/png"),
+        ("image/webp,image/*;q=0.8", "image/png"),
+        ("text/html", "image/png"),
+        ("application/octet-stream", "application/octet-stream"),
+    ],
+)
+def test_the_client_chooses_what_the_type_is_called(ann: TaskClient, accept: str, kind: str) -> None:
+    content = png(photograph(40, 30))
+    answer = ann.call("GET", f"/blob/{ann.upload(content)}", headers={"Accept": accept})
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, content, kind)
+    assert "Accept" in answer.headers["Vary"]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "TIFF", "GIF"])
 def test_other_formats_come_back_as_png(ann: TaskClient, kind: str) -> None:
     answer = ann.call("GET", f"/blob/{ann.upload(encoded(photograph(40, 30), kind))}")
@@ -46,7 +63,32 @@ def test_a_part_can_be_asked_for(ann: TaskClient) -> None:
     answer = ann.call("GET", path, headers={"Range": "bytes=10-19"})
     assert (answer.status_code, answer.data) == (206, content[10:20])
     assert answer.headers["Content-Range"] == f"bytes 10-19/{len(content)}"
-    assert ann.call("GET", path, headers={"Range": f"bytes={len(content)}-"}).status_code == 416
+    beyond = ann.call("GET", path, headers={"Range": f"bytes={len(content)}-"})
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(content)}")
+
+
+@pytest.mark.parametrize("header", ["bytes=0-1,4-5", "bytes=x", "pixels=0-1", "bytes=", "bytes=5-2"])
+def test_a_part_that_is_not_understood_is_none_or_the_whole(ann: TaskClient, header: str) -> None:
+    content = png(photograph(40, 30))
+    answer = ann.call("GET", f"/blob/{ann.upload(content)}", headers={"Range": header})
+    assert answer.status_code in (200, 416)
+    assert answer.status_code == 416 or answer.data == content
+
+
+def test_what_may_be_kept_by_a_browser(ann: TaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/blob/{ann.upload(png(photograph(40, 30)))}"
+    whole, day = 30 * 24 * 3600, 24 * 3600
+    now = time.time()
+    ages = []
+    for later in (0, 29 * day):
+        monkeypatch.setattr(time, "time", lambda later=later: now + later)
+        answer = ann.call("GET", path)
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert {"Accept", "Authorization"} <= set(answer.headers["Vary"].split(", "))
+        ages.append(answer.cache_control.max_age or 0)
+    # No longer than it is there.
+    assert whole - 60 < ages[0] <= whole
+    assert day - 60 < ages[1] <= day
 
 
 def test_what_the_client_has_is_not_sent_again(ann: TaskClient) -> None:

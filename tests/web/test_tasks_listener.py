@@ -18,7 +18,7 @@ class Source(EventSource):
     def __init__(self) -> None:
         self.hear: Callable[[Event], None] | None = None
 
-    def listen(self, owner: str, listener: Callable[[Event], None]) -> Callable[[], None]:
+    def listen(self, owner: str, listener: Callable[[Event], None], *, previews: bool = False) -> Callable[[], None]:
         self.hear = listener
 
         def leave() -> None:

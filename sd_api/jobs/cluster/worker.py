@@ -1,5 +1,6 @@
 """A worker: one engine on one device, which makes what its turns bring."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -144,8 +145,13 @@ class ClusterWorker:
         for job in jobs:
             job.batch = len(jobs)
         self._jobs = tuple(jobs)
-        if jobs:
-            self._beat()
+        if self._stopping.is_set():
+            # It was told to stop after it had looked for a job.
+            self._give_back()
+        elif jobs:
+            with contextlib.suppress(redis.RedisError):
+                # So that it is seen at once; the heart says it again.
+                self._beat()
             self._host.run(jobs)
 
     def _claimed(self, claim: Claim) -> ClaimedJob | None:

@@ -9,7 +9,7 @@ from sd_api.generation.engine import Phase
 from sd_api.generation.request import Mode
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
-from sd_api.web.description import FORM, MULTIPART, PLAIN, TEXT, TOKEN, answer, body, in_path, in_query, operation
+from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, in_path, in_query, operation
 from sd_api.web.plugin.forms import ImageToImageForm, MaskingForm, TextToImageForm
 
 # Without a token, unless require_token is set.
@@ -94,7 +94,7 @@ class Offer(Success):
 class AccessQuery(BaseModel):
     """Whom to judge."""
 
-    address: str = Field(description="as a client would write it, like http://my-pc:1337")
+    address: str = Field(min_length=1, description="as a client would write it, like http://my-pc:1337")
     origin: str = Field(description="of a web page, like https://studio.example")
 
 
@@ -237,11 +237,13 @@ def _made() -> dict[int, Response]:
 def describe() -> dict[str, PathItem]:
     """The paths of this dialect."""
     read = _failures(401, 403, 500, 503)
-    forms = [FORM, MULTIPART]
     text = {"prompt": "a dog on a blue background", "num_inference_steps": 20, "seed": 42}
     image = text | {"init_image": "iVBORw0KGgo…", "strength": 0.7}
     job = in_path("job_id", "which job")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
+    not_ready = Schema.model_validate(
+        {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Health", "Failure")]}
+    )
     one, several = answer("the job", OneJob), answer("the jobs", Jobs)
     return {
         "/ping": PathItem(
@@ -252,7 +254,7 @@ def describe() -> dict[str, PathItem]:
                 "health",
                 TAG,
                 "Whether pictures can be made now, and with what",
-                {200: answer("loading or ready", Health), **read, 503: answer("failed", Health)},
+                {200: answer("loading or ready", Health), **read, 503: answer("failed, or shutting down", not_ready)},
                 security=SECURITY,
             )
         ),
@@ -304,12 +306,12 @@ def describe() -> dict[str, PathItem]:
         ),
         "/txt2img": PathItem(
             post=operation(
-                "txt2img", TAG, "Text to image", _made(), sent=body(forms, TextToImageForm, text), security=SECURITY
+                "txt2img", TAG, "Text to image", _made(), sent=body(FORM, TextToImageForm, text), security=SECURITY
             )
         ),
         "/img2img": PathItem(
             post=operation(
-                "img2img", TAG, "Image to image", _made(), sent=body(forms, ImageToImageForm, image), security=SECURITY
+                "img2img", TAG, "Image to image", _made(), sent=body(FORM, ImageToImageForm, image), security=SECURITY
             )
         ),
         "/masking": PathItem(
@@ -318,7 +320,7 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "Replace what a mask shows in white",
                 _made(),
-                sent=body(forms, MaskingForm, image | {"mask_image": "iVBORw0KGgo…"}),
+                sent=body(FORM, MaskingForm, image | {"mask_image": "iVBORw0KGgo…"}),
                 security=SECURITY,
             )
         ),
@@ -328,7 +330,7 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "Any of the three with a custom model: masking with mask_image, image to image with init_image alone",
                 {**_made(), **_failures(404)},
-                sent=body(forms, TextToImageForm, text),
+                sent=body(FORM, TextToImageForm, text),
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are")],
                 security=SECURITY,
             )

@@ -34,6 +34,14 @@ JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Prompt = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
+def _without_null(schema: dict[str, Any]) -> None:
+    """Say of fields that may be left out what they hold otherwise: a form cannot hold null."""
+    for field in schema["properties"].values():
+        if "anyOf" in field:
+            del field["default"]
+            field.update(*(kind for kind in field.pop("anyOf") if kind != {"type": "null"}))
+
+
 class JobForm(BaseModel):
     """What a generation's form says of the job rather than of the pictures.
 
@@ -42,7 +50,7 @@ class JobForm(BaseModel):
         wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_without_null)
 
     job_id: JobId | None = None
     wait: bool = True

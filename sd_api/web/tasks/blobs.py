@@ -1,5 +1,7 @@
 """The endpoints for images: up, down and away."""
 
+import time
+
 from flask import Blueprint, Response, jsonify, request
 
 from sd_api.accounts.accounts import Accounts
@@ -8,10 +10,11 @@ from sd_api.imaging.decoding import FORMATS, media_type_of, read_image
 from sd_api.imaging.encoding import encode_png
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob, BlobStore
+from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.bodies import Unprocessable
 
-PNG = "image/png"
+PNG, OCTETS = "image/png", "application/octet-stream"
 
 
 class UnsupportedMedia(RequestError):
@@ -20,10 +23,10 @@ class UnsupportedMedia(RequestError):
     status = 415
 
 
-def make_blueprint(accounts: Accounts, blobs: BlobStore, limits: Limits) -> Blueprint:
-    """The endpoints over ``blobs``."""
+def make_blueprint(accounts: Accounts, blobs: BlobStore, previews: Previews, limits: Limits) -> Blueprint:
+    """The endpoints over ``blobs``, and over ``previews``, which are fetched like them."""
     blueprint = Blueprint("blobs", __name__)
-    endpoints = BlobEndpoints(accounts, blobs, limits)
+    endpoints = BlobEndpoints(accounts, blobs, previews, limits)
     blueprint.add_url_rule("/blob", view_func=endpoints.upload, methods=["POST"])
     blueprint.add_url_rule("/blob/<blob_id>", view_func=endpoints.download)
     blueprint.add_url_rule("/blob/<blob_id>", view_func=endpoints.remove, methods=["DELETE"])
@@ -33,9 +36,10 @@ def make_blueprint(accounts: Accounts, blobs: BlobStore, limits: Limits) -> Blue
 class BlobEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, accounts: Accounts, blobs: BlobStore, limits: Limits) -> None:
+    def __init__(self, accounts: Accounts, blobs: BlobStore, previews: Previews, limits: Limits) -> None:
         self._accounts = accounts
         self._blobs = blobs
+        self._previews = previews
         self._limits = limits
 
     def upload(self) -> Response:
@@ -54,13 +58,18 @@ class BlobEndpoints:
 
     def download(self, blob_id: str) -> Response:
         """An image as PNG, whole or the part that a ``Range`` header asks for."""
-        blob = self._blobs.blob(self._owner(), blob_id)
-        # In one piece, so that a client that reads slowly does not hold a thread.
-        response = Response(self._png(blob), mimetype=PNG)
+        owner = self._owner()
+        preview = self._previews.read(owner, blob_id)
+        if preview is not None:
+            response = _picture(preview)
+            response.cache_control.no_store = True
+            return response
+        blob = self._blobs.blob(owner, blob_id)
+        response = _picture(self._png(blob))
         response.set_etag(blob.sha256)
         response.cache_control.private = True
         # What has an id never changes.
-        response.cache_control.max_age = max(0, int(blob.expires - blob.created))
+        response.cache_control.max_age = max(0, int(blob.expires - time.time()))
         response.cache_control.immutable = True
         response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
         return response
@@ -78,6 +87,15 @@ class BlobEndpoints:
 
     def _owner(self) -> str:
         return identify_caller(self._accounts).owner
+
+
+def _picture(content: bytes) -> Response:
+    # In one piece, so that a client that reads slowly does not hold a thread.
+    response = Response(content, mimetype=request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG))
+    response.vary.update(("Accept", "Authorization"))
+    # Whoever sent it, a browser shall take it for nothing but what it is called.
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def _content() -> bytes:

@@ -36,7 +36,8 @@ def _not_reserved(name: str) -> str:
     return name
 
 
-Username = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@+-]{1,64}$"), AfterValidator(_not_reserved)]
+USERNAME = r"^[A-Za-z0-9_.@+-]{1,64}$"
+Username = Annotated[str, StringConstraints(pattern=USERNAME), AfterValidator(_not_reserved)]
 
 
 class Password(BaseModel):

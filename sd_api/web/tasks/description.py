@@ -1,6 +1,6 @@
 """The task server's endpoints for OpenAPI."""
 
-from openapi_pydantic import PathItem, RequestBody, Response, Schema
+from openapi_pydantic import PathItem, Response, Schema
 
 from sd_api.tasks.parameters import Img2ImgParams, InpaintParams, Txt2ImgParams
 from sd_api.web.description import (
@@ -8,6 +8,7 @@ from sd_api.web.description import (
     FORM,
     JSON,
     MULTIPART,
+    OCTETS,
     PNG,
     TOKEN,
     answer,
@@ -17,7 +18,7 @@ from sd_api.web.description import (
     media,
     operation,
 )
-from sd_api.web.tasks.bodies import Credentials, Page, Password
+from sd_api.web.tasks.bodies import USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
     Detail,
@@ -59,13 +60,17 @@ def _failures(*statuses: int) -> dict[int, Response]:
         415: "no image of a kind that is known here",
         429: "too often, or too many at once; Retry-After says when to come back",
         500: "a fault of the server; its log explains the id in the message",
-        503: "shutting down, or the model cannot be had",
+        503: "shutting down, the disk is full, or the model cannot be had",
     }
     return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
 
 
 def _unprocessable() -> dict[int, Response]:
     return {422: answer("fields are missing, malformed or outside the limits", ValidationFailure)}
+
+
+def _picture(text: str) -> Response:
+    return Response(description=text, content={kind: media(BINARY) for kind in (PNG, OCTETS)})
 
 
 def _union(*names: str, discriminator: str | None = None) -> Schema:
@@ -82,15 +87,19 @@ def describe() -> dict[str, PathItem]:
 
 def _accounts() -> dict[str, PathItem]:
     credentials = {"username": "ann", "password": "correct horse battery staple"}
-    whole = body([FORM, JSON], Credentials, credentials)
-    password = body([FORM, JSON], Password, {"password": credentials["password"]})
-    name = in_path("username", "who")
+    whole = body(FORM, Credentials, credentials)
+    password = body(FORM, Password, {"password": credentials["password"]})
+    name = in_path("username", "who", USERNAME)
     user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
     return {
         "/user": PathItem(
             post=operation(
-                "sign_up", ACCOUNTS, "Become a user (ENABLE_SIGNUP)", {**user, **_unprocessable()}, sent=whole
+                "sign_up",
+                ACCOUNTS,
+                "Become a user (ENABLE_SIGNUP)",
+                {**user, **_unprocessable()},
+                sent=whole,
             )
         ),
         "/user/{username}": PathItem(
@@ -131,14 +140,15 @@ def _tasks() -> dict[str, PathItem]:
     example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
     event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
     task = in_path("task_id", "which task")
+    names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
         "/task": PathItem(
             post=operation(
                 "create_task",
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
-                {200: answer("the task's id", _ID), **_failures(401, 413, 429), **_unprocessable()},
-                sent=body([JSON], _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
+                {200: answer("the task's id", _ID, names=names), **_failures(401, 413, 429), **_unprocessable()},
+                sent=body(JSON, _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
                 security=TOKEN,
             )
         ),
@@ -175,18 +185,18 @@ def _tasks() -> dict[str, PathItem]:
 
 def _blobs() -> dict[str, PathItem]:
     blob = in_path("blob_id", "which image")
+    names = dict.fromkeys(("download_blob", "delete_blob"), "blob_id")
     form = Schema.model_validate(
         {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
     )
-    file = answer("the image", BINARY, kind=PNG)
     return {
         "/blob": PathItem(
             post=operation(
                 "upload_blob",
                 BLOBS,
-                "Send an image, in a form or as it is, with its own content type",
-                {200: answer("the image's id", _ID), **_failures(400, 401, 413, 415), **_unprocessable()},
-                sent=RequestBody(required=True, content={MULTIPART: media(form), "image/*": media(BINARY)}),
+                "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
+                {200: answer("the image's id", _ID, names=names), **_failures(400, 401, 413, 415), **_unprocessable()},
+                sent=body(MULTIPART, form),
                 security=TOKEN,
             )
         ),
@@ -194,10 +204,10 @@ def _blobs() -> dict[str, PathItem]:
             get=operation(
                 "download_blob",
                 BLOBS,
-                "An image as PNG, whole or the part that a Range header asks for",
+                "An image as PNG, whole or the part that a Range header asks for, called what Accept asks for",
                 {
-                    200: file,
-                    206: answer("a part of it", BINARY, kind=PNG),
+                    200: _picture("the image"),
+                    206: _picture("a part of it"),
                     304: answer("the one that If-None-Match names"),
                     416: answer("it has no such part", Detail),
                     **_failures(401, 404),

@@ -17,6 +17,7 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import InvalidField, NotAuthenticated, ServerError
 from sd_api.storage.protocols import Event
+from sd_api.tasks.announcements import previews_of
 from sd_api.tasks.events import EventSource
 from sd_api.web.guards import Callers
 from sd_api.web.tasks.answers import event_told, failure
@@ -144,8 +145,9 @@ class EventStreams:
         since = query.get("since") or _header(scope, b"last-event-id")
         if since is not None and not (since.isascii() and since.isdigit() and len(since) < 19):
             raise InvalidField("since", f"is {since[:20]!r}; it must be the event_id of an event")
-        progress = query.get("progress", "").lower() in ("1", "true")
-        return Listener(self._events, identity, None if since is None else int(since), progress=progress)
+        progress, previews = (query.get(name, "").lower() in ("1", "true") for name in ("progress", "preview"))
+        known = None if since is None else int(since)
+        return Listener(self._events, identity, known, progress=progress, previews=previews)
 
     @contextlib.asynccontextmanager
     async def _listening(self, listener: "Listener") -> AsyncIterator[None]:
@@ -166,17 +168,22 @@ class Listener:
         identity: whose events, and until when.
         since: the id of the last event that the listener knows; None is for who wants new ones only.
         progress: whether progress is wanted, too.
+        previews: whether progress with previews is.
 
     Attributes:
         dismissed: why it was sent away, as a websocket's code and reason; None while it was not.
     """
 
-    def __init__(self, events: EventSource, identity: Identity, since: int | None, *, progress: bool) -> None:
+    def __init__(
+        self, events: EventSource, identity: Identity, since: int | None, *, progress: bool, previews: bool = False
+    ) -> None:
         self.dismissed: tuple[int, str] | None = None
         self._events = events
         self._identity = identity
         self._since = since
-        self._progress = progress
+        # In whose name the progress comes that is wanted.
+        self._progress = previews_of(identity.owner) if previews else identity.owner if progress else None
+        self._previews = previews
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(MOST_WAITING)
         self._telling: asyncio.Task[None] | None = None
@@ -196,7 +203,7 @@ class Listener:
             disconnect: the type of the message that says that the client has gone.
             heartbeat: sends a sign of life; None where the protocol does that.
         """
-        leave = self._events.listen(self._identity.owner, self._hear)
+        leave = self._events.listen(self._identity.owner, self._hear, previews=self._previews)
         self._telling = asyncio.create_task(self._tell(tell, heartbeat))
         going = asyncio.create_task(_wait_for(receive, disconnect))
         both: set[asyncio.Task[None]] = {self._telling, going}
@@ -241,7 +248,7 @@ class Listener:
 
     def _hear(self, event: Event) -> None:
         """Called on whichever thread has the event."""
-        if event.id is not None or self._progress:
+        if event.id is not None or event.owner == self._progress:
             self._loop.call_soon_threadsafe(self._keep, event)
 
     def _keep(self, event: Event) -> None:

@@ -95,6 +95,9 @@ class ProgressEvent(BaseModel):
     bytes: int | None = Field(default=None, description="while downloading: what has arrived of the model")
     total_bytes: int | None = Field(default=None, description="while downloading: what there is of it")
     seconds_left: float | None
+    preview_blob_id: str | None = Field(
+        default=None, description="with preview=1: the blob of how the first picture looks now, while the task runs"
+    )
 
 
 LastEvent = Annotated[PendingEvent | StartedEvent | FinishedEvent | CancelledEvent, Field(discriminator="event_type")]
