@@ -123,6 +123,7 @@ def test_what_is_switched_off_is_a_403(closed: FlaskClient, path: str) -> None:
     [
         ("GET", "/health"),
         ("GET", "/metrics"),
+        ("GET", "/workers"),
         ("GET", "/custom_models"),
         ("GET", "/models"),
         ("GET", "/access"),
