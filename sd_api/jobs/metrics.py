@@ -153,9 +153,10 @@ class QueueMetrics(Collector):
             "The memory of graphics cards, whichever program uses it.",
             labels=("host", "device", "state"),
         )
-        for worker in workers:
-            if (found := worker.engine.memory) is not None:
-                place = (worker.host, worker.engine.device or "")
+        # By the card: several workers may share one, and a series may come once only.
+        cards = {(worker.host, worker.engine.device or ""): worker.engine.memory for worker in workers}
+        for place, found in cards.items():
+            if found is not None:
                 memory.add_metric((*place, "free"), found.free)
                 memory.add_metric((*place, "used"), found.total - found.free)
         yield memory

@@ -133,6 +133,12 @@ def test_workers_are_counted_with_what_they_hold() -> None:
     assert value("sd_model_load_seconds", {"model": "main"}) == 4.0
 
 
+def test_two_workers_on_one_card_are_one_series() -> None:
+    card = EngineStatus("ready", "main", "cuda:0", memory=DeviceMemory(total=80, free=30))
+    (memory,) = (metric for metric in QueueMetrics(Fixed([], card, card), NAMES).collect() if "device" in metric.name)  # type: ignore[arg-type]
+    assert [sample.labels["state"] for sample in memory.samples] == ["free", "used"]
+
+
 def test_each_process_has_a_registry_of_its_own() -> None:
     def queue() -> LocalQueue:
         loading = EngineStatus("loading", "main")
