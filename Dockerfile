@@ -13,11 +13,12 @@ FROM base AS installer
 RUN python -m venv /venv
 COPY constraints.txt ./
 
-# A wheel without CUDA; the host's driver is all that the one with CUDA needs besides.
+# A wheel without CUDA, from where there is such a one; what it needs besides comes with the rest, from the usual place.
 FROM installer AS torch-cpu
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --constraint constraints.txt --index-url https://download.pytorch.org/whl/cpu torch
+    pip install --no-deps --constraint constraints.txt --index-url https://download.pytorch.org/whl/cpu torch
 
+# The usual wheel has CUDA with it; of the host it needs the driver alone.
 FROM installer AS torch-cuda
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint constraints.txt torch
