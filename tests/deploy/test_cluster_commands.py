@@ -60,10 +60,10 @@ class Cluster:
             "REDIS_HOST": "127.0.0.1",
             "REDIS_PORT": str(free_port()),
             "REDIS_PASSWORD": secrets.token_hex(),
-            "HOST": "127.0.0.1",
-            "PORT": str(port),
-            "DEVICE": "cpu",
-            "WORKERS": str(WORKERS),
+            "SD_HOST": "127.0.0.1",
+            "SD_PORT": str(port),
+            "SD_DEVICE": "cpu",
+            "SD_WORKERS": str(WORKERS),
             "ENABLE_PUBLIC_TOKEN": "1",
         }
         compose = yaml.safe_load((repository / "deploy" / "compose.yaml").read_text(encoding="utf-8"))

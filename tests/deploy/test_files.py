@@ -75,7 +75,7 @@ def test_a_cluster_is_closed_by_default(compose: Any) -> None:
 
 def test_a_cluster_has_five_workers_and_checks_its_health(compose: Any) -> None:
     services = compose["services"]
-    assert services["worker"]["deploy"]["replicas"] == "${WORKERS:-5}"
+    assert services["worker"]["deploy"]["replicas"] == "${SD_WORKERS:-5}"
     assert services["api"]["healthcheck"]["test"][:3] == ["CMD", "python", "deploy/healthcheck.py"]
     assert "ping" in services["redis"]["healthcheck"]["test"][1]
     assert services["api"]["depends_on"]["redis"]["condition"] == "service_healthy"
