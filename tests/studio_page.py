@@ -81,6 +81,12 @@ class Studio:
         """The only job that is being made."""
         return self.page.locator("#job-list .job")
 
+    def cancel_all(self) -> None:
+        """Cancel what is being made, one after the other."""
+        for left in range(self.job().count() - 1, -1, -1):
+            self.job().first.get_by_role("button", name="Cancel").click()
+            expect(self.job()).to_have_count(left)
+
     def result(self) -> Any:
         """The large picture, once it is one."""
         return self.page.locator("#result-view img:not(.preview, [alt=Before])")

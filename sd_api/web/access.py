@@ -1,4 +1,4 @@
-"""``GET /access``: who may call this server, and whether a given address or page would be let in."""
+"""``GET /access``: who may call this server, how to come to a token, and whether an address or page would be let in."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,9 @@ def make_blueprint(settings: Settings) -> Blueprint:
             "port": settings.port,
             "allowed_hosts": list(settings.allowed_hosts),
             "allowed_origins": list(settings.allowed_origins),
+            "require_token": settings.require_token,
+            "enable_signup": settings.enable_signup,
+            "enable_public_token": settings.enable_public_token,
         }
         if "address" in request.args:
             answer["refusal"] = _refusal(callers, _host_of(request.args["address"]), request.args.get("origin"))

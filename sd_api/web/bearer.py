@@ -8,8 +8,8 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import NotAuthenticated
 
-# Answers without a token, so that it can be asked whether the server is there at all.
-OPEN_PATHS = {"/ping"}
+# Answer without a token, so that it can be asked whether the server is there at all, and how to come to one.
+OPEN_PATHS = {"/ping", "/access"}
 
 
 def identify_caller(accounts: Accounts) -> Identity:

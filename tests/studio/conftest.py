@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import sync_playwright
-from server_process import ServerProcess
+from ready_server import ready_server
 from studio_page import USABLE, Studio
 from tiny_model import tiny_model
 
+from sd_api.settings import Settings
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-StartServer = Callable[..., ServerProcess]
 OpenStudio = Callable[..., Studio]
 
 SECRET = "hf_" + "abcdefghij" * 3
@@ -22,7 +23,6 @@ SECRET = "hf_" + "abcdefghij" * 3
 REFUSAL = "Failed to load resource"
 
 
-# Not for the whole session: while Playwright runs, other tests of this process cannot run an event loop.
 # For each module: while Playwright runs, its event loop is the thread's own, and other tests could not have one.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -37,17 +37,17 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="package")
-def server(start_server: StartServer) -> ServerProcess:
-    """A server that is ready, with a second model that needs no safety filter."""
+def server(make_settings: Callable[..., Settings]) -> Iterator[str]:
+    """The URL of a server that is ready, with a second model that needs no safety filter."""
     custom = {"model_path": str(tiny_model()), "ui_label": "My Other Model", "url_path": "other"}
-    started: ServerProcess = start_server(
+    settings = make_settings(
         custom_models=[custom | {"requires_safety_checker": False}],
         # One that waits, so that a full queue is soon there.
         limits={"max_width": 1024, "max_height": 1024, "max_image_pixels": 512 * 512, "max_queued_requests": 1},
         hf_token=SECRET,
     )
-    started.wait_until("ready")
-    return started
+    with ready_server(settings) as url:
+        yield url
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def open_studio(browser: Any) -> Iterator[OpenStudio]:
 
 
 @pytest.fixture
-def studio(open_studio: OpenStudio, server: ServerProcess) -> Studio:
+def studio(open_studio: OpenStudio, server: str) -> Studio:
     """The studio of the server that is ready."""
-    return open_studio(server.url)
+    return open_studio(server)
 
 
 @pytest.fixture

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from studio_page import Studio, expect
+from studio_page import USABLE, Studio, expect
 
 OpenStudio = Callable[..., Studio]
 
@@ -111,6 +110,32 @@ def test_a_picture_can_be_copied(studio: Studio) -> None:
     assert "image/png" in types
 
 
+def test_two_tabs_show_the_same_pictures(studio: Studio) -> None:
+    other = Studio(studio.page.context.new_page(), studio.url)
+    other.page.goto(studio.url)
+    other.page.locator(USABLE).wait_for()
+    studio.quick(num_outputs=2)
+    studio.generate()
+    studio.wait_for_picture(2)
+    expect(other.page.locator("#gallery-days [data-picture]")).to_have_count(2)
+    studio.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(other.page.locator("#gallery-days [data-picture]")).to_have_count(1)
+
+
+def test_a_file_that_means_harm_does_none(studio: Studio, tmp_path: Path) -> None:
+    banner = studio.page.locator("#banner")
+    # Each would keep a careless reader busy for ages, or lead it out of the file.
+    for number, text in enumerate([" " * 60_000 + "!", "1, " + "a" * 60_000, "1, " + '"' * 60_000]):
+        studio.drop("#form", made(tmp_path / f"{number}.png", f"Steps: {text}"))
+        expect(banner).to_contain_text(f"The settings of {number}.png are in the form.")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((tmp_path / "0.png").read_bytes()[:33] + b"\xff\xff\xff\xfftEXtparameters")
+    studio.drop("#form", cut)
+    expect(banner).to_contain_text("This browser cannot open cut.png.")
+    studio.drop("#form", made(tmp_path / "long.png", "x" * 10**6 + "\nSteps: 1"))
+    expect(studio.page.locator("#canvas-hint")).to_contain_text("64 × 64")
+
+
 def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
     studio.quick(prompt="first", guidance_scale=2)
     studio.generate()
@@ -122,10 +147,23 @@ def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
     expect(studio.page.locator("#lock")).to_have_attribute("aria-pressed", "false")
 
 
-def test_a_browser_that_keeps_nothing_makes_pictures_all_the_same(open_studio: OpenStudio, server: Any) -> None:
-    studio = open_studio(server.url)
-    studio.page.add_init_script("delete window.indexedDB; Object.defineProperty(window, 'indexedDB', { value: null })")
+def test_a_browser_that_keeps_nothing_makes_pictures_all_the_same(open_studio: OpenStudio, server: str) -> None:
+    studio = open_studio(server)
+    studio.page.add_init_script(
+        """for (const name of ["indexedDB", "localStorage", "sessionStorage"]) {
+          Object.defineProperty(window, name, { get() { throw new DOMException("not here", "SecurityError"); } });
+        }"""
+    )
     studio.reload()
+    studio.quick()
+    studio.generate()
+    studio.wait_for_picture()
+    expect(studio.page.locator("#banner")).to_contain_text("no room to keep the picture")
+
+
+def test_a_browser_that_is_full_says_so(studio: Studio) -> None:
+    session = studio.page.context.new_cdp_session(studio.page)
+    session.send("Storage.overrideQuotaForOrigin", {"origin": studio.url, "quotaSize": 1})
     studio.quick()
     studio.generate()
     studio.wait_for_picture()

@@ -1,5 +1,6 @@
 """Image to image and masking in the studio."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,24 @@ def test_a_painted_mask_replaces_that_part_and_nothing_else(studio: Studio, phot
     changed = np.abs(result - np.asarray(Image.open(photo), dtype=int)).max(axis=2) > 0
     assert changed[:, 80:].any()
     assert not changed[:, :64].any()
-    # The slider shows the one or the other.
+    # The slider shows the one or the other, by keys and by its handle.
     slider = studio.page.get_by_label("Before and after")
     slider.focus()
     studio.page.keyboard.press("End")
-    assert studio.page.locator(".compare").evaluate("(node) => node.style.getPropertyValue('--split')") == "100%"
+    compare = studio.page.locator(".compare")
+    assert compare.evaluate("(node) => node.style.getPropertyValue('--split')") == "100%"
+    box = compare.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    studio.page.mouse.move(box["x"] + box["width"] - 4, middle)
+    studio.page.mouse.down()
+    studio.page.mouse.move(box["x"] + 0.6 * box["width"], middle, steps=4)
+    studio.page.mouse.up()
+    assert abs(float(slider.input_value()) - 60) < 1
+    # On both sides of it, the result is what can be dragged out.
+    for share in (0.1, 0.95):
+        place = [box["x"] + share * box["width"], middle]
+        there = "([x, y]) => [document.elementFromPoint(x, y).alt, document.elementFromPoint(x, y).draggable]"
+        assert studio.page.evaluate(there, place) == ["After: a dog", True]
 
 
 def test_same_seed_brings_image_and_mask_back(studio: Studio, photo: Path) -> None:
@@ -134,6 +148,46 @@ def test_zoom_keeps_what_is_painted(studio: Studio, photo: Path) -> None:
     assert painted(studio) == before
     studio.page.get_by_role("button", name="Fit").click()
     assert sheet.bounding_box()["width"] == small
+
+
+def test_two_fingers_zoom_and_move_and_paint_nothing(
+    open_studio: Callable[..., Studio], server: str, photo: Path
+) -> None:
+    studio = open_studio(server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    open_photo(studio, photo, "masking")
+    sheet = studio.page.locator(".sheet")
+    sheet.scroll_into_view_if_needed()
+    small = sheet.bounding_box()
+    x, y = small["x"] + small["width"] / 2, small["y"] + small["height"] / 2
+    session = studio.page.context.new_cdp_session(studio.page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": place[0], "y": place[1], "id": index} for index, place in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        # Moves are told with the next frame.
+        studio.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    # The first finger is down a little earlier, and has moved.
+    touch("touchStart", (x - 40, y))
+    touch("touchMove", (x - 30, y))
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    for apart in (40, 50, 60):
+        touch("touchMove", (x - apart, y), (x + apart, y))
+    large = sheet.bounding_box()
+    assert abs(large["width"] / small["width"] - 2) < 0.1
+    # What was between the fingers still is.
+    assert abs((x - large["x"]) / large["width"] - 0.5) < 0.02
+    touch("touchMove", (x - 100, y), (x + 20, y))
+    assert abs(sheet.bounding_box()["x"] - (large["x"] - 40)) < 2
+    # The finger that stays does not paint.
+    touch("touchEnd", (x - 100, y))
+    touch("touchMove", (x - 60, y))
+    touch("touchEnd")
+    assert painted(studio) == 0
+    touch("touchStart", (x, y))
+    touch("touchMove", (x + 20, y))
+    touch("touchEnd")
+    assert painted(studio) > 0
 
 
 def test_a_result_goes_back_to_the_canvas(studio: Studio) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import scripted_server
 from studio_page import Studio, expect
+
+from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
@@ -16,9 +19,10 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "h
 
 def serious_faults(studio: Studio) -> list[str]:
     """What axe-core finds, as far as it is serious."""
-    # Not as a script of the page, which its policy forbids.
-    studio.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
-    found = studio.page.evaluate("async () => (await axe.run()).violations")
+    if not studio.page.evaluate("'axe' in window"):
+        # Not as a script of the page, which its policy forbids.
+        studio.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
+    found = studio.page.evaluate("async () => (await axe.run({ resultTypes: ['violations'] })).violations")
     return [
         f"{fault['id']}: {fault['nodes'][0]['html']} {fault['nodes'][0]['failureSummary']}"
         for fault in found
@@ -26,17 +30,24 @@ def serious_faults(studio: Studio) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", [{}, PHONE])
+def look(studio: Studio) -> None:
+    """In light and in dark: nothing serious is wrong, and nothing is wider than the window."""
+    for scheme in ("light", "dark"):
+        # Colours that are on their way from one to the other have no contrast to be judged.
+        studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert serious_faults(studio) == []
+    assert studio.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
 def test_nothing_is_in_the_way_of_anybody(
-    open_studio: OpenStudio, server: Any, photo: Path, scheme: str, device: dict[str, Any]
+    open_studio: OpenStudio, server: str, photo: Path, device: dict[str, Any]
 ) -> None:
-    studio = open_studio(server.url, refusals=True, color_scheme=scheme, **device)
-    assert serious_faults(studio) == []
+    studio = open_studio(server, refusals=True, **device)
     studio.quick(prompt="")
     studio.generate()
     expect(studio.problem("prompt")).to_be_visible()
-    assert serious_faults(studio) == []
+    look(studio)
     studio.fill(prompt="a dog")
     studio.mode("masking")
     studio.page.locator("#file").set_input_files(photo)
@@ -45,28 +56,26 @@ def test_nothing_is_in_the_way_of_anybody(
     studio.generate()
     studio.wait_for_picture()
     studio.page.evaluate("document.querySelectorAll('details').forEach((node) => (node.open = true))")
-    assert serious_faults(studio) == []
-    studio.page.goto(f"{server.url}/status")
+    look(studio)
+    studio.page.goto(f"{server}/status")
     expect(studio.page.locator("#checks li")).to_have_count(7)
-    assert serious_faults(studio) == []
+    look(studio)
 
 
-@pytest.mark.parametrize("path", ["/", "/status"])
-def test_nothing_is_wider_than_a_phone(open_studio: OpenStudio, server: Any, path: str) -> None:
-    studio = open_studio(server.url, path=path, **PHONE)
-    expect(studio.page.locator("#server-state")).to_have_attribute("data-state", "ready")
-    if path == "/":
-        studio.quick()
-        studio.generate()
-        studio.wait_for_picture()
-    for mode in ("txt2img", "masking") if path == "/" else ("",):
-        if mode:
-            studio.mode(mode)
-        assert studio.page.evaluate("document.documentElement.scrollWidth") == 390
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
+def test_nothing_is_in_the_way_of_signing_in(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings], device: dict[str, Any]
+) -> None:
+    settings = make_settings(require_token=True, enable_signup=True, enable_public_token=True)
+    with scripted_server(settings) as (url, _):
+        studio = open_studio(url, path="/?", refusals=True, **device)
+        studio.page.get_by_role("button", name="Sign in").click()
+        expect(studio.problem("username")).to_be_visible()
+        look(studio)
 
 
-def test_the_theme_follows_the_system_until_it_is_chosen(open_studio: OpenStudio, server: Any) -> None:
-    studio = open_studio(server.url, color_scheme="dark")
+def test_the_theme_follows_the_system_until_it_is_chosen(open_studio: OpenStudio, server: str) -> None:
+    studio = open_studio(server, color_scheme="dark")
     background = "getComputedStyle(document.body).backgroundColor"
     dark = studio.page.evaluate(background)
     studio.page.emulate_media(color_scheme="light")
@@ -81,12 +90,12 @@ def test_the_theme_follows_the_system_until_it_is_chosen(open_studio: OpenStudio
     assert studio.page.evaluate(background) == dark
 
 
-def test_the_first_view_is_small(open_studio: OpenStudio, server: Any) -> None:
-    studio = open_studio(server.url)
+def test_the_first_view_is_small(open_studio: OpenStudio, server: str) -> None:
+    studio = open_studio(server)
     entries = studio.page.evaluate(
         """performance.getEntries().filter((entry) => "transferSize" in entry)
            .map((entry) => [entry.name, entry.transferSize])"""
     )
-    assert all(name.startswith(server.url) for name, _ in entries)
+    assert all(name.startswith(server) for name, _ in entries)
     assert len(entries) > 10
     assert sum(size for _, size in entries) < 150_000

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import requests
 from pictures import from_base64
-from server_process import ServerProcess
+from ready_server import ready_server
 from studio_page import Studio, expect
+
+from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
@@ -88,6 +89,9 @@ def test_a_long_job_shows_how_far_it_is_and_cancel_ends_it_and_no_other(studio: 
     studio.generate()
     second = studio.job().filter(has_text="a second one")
     expect(second.locator(".words")).to_contain_text("number 1 in the queue")
+    # What is being made stays in view.
+    expect(studio.page.locator("#result-view .preview")).to_have_attribute("alt", "Preview of a dog")
+    expect(studio.page.locator("#result-note")).to_contain_text("Step")
     first = studio.job().filter(has_text="a dog")
     first.get_by_role("button", name="Cancel").click()
     expect(first).to_have_count(0)
@@ -109,26 +113,24 @@ def test_a_reload_during_a_job_loses_nothing(studio: Studio) -> None:
     expect(studio.job()).to_have_count(0)
 
 
-def test_a_server_that_stops_and_starts_again(open_studio: OpenStudio, start_server: Any) -> None:
-    server: ServerProcess = start_server()
-    server.wait_until("ready")
-    studio = open_studio(server.url, refusals=True)
-    studio.quick(num_inference_steps=500, width=256, height=256)
-    studio.generate()
-    expect(studio.job().locator(".words")).to_contain_text("Step")
-    server.stop()
+def test_a_server_that_stops_and_starts_again(open_studio: OpenStudio, make_settings: Callable[..., Settings]) -> None:
+    with ready_server(make_settings()) as url:
+        studio = open_studio(url, refusals=True)
+        studio.quick(num_inference_steps=500, width=256, height=256)
+        studio.generate()
+        expect(studio.job().locator(".words")).to_contain_text("Step")
     expect(studio.page.locator("#server-state")).to_have_text("Not reachable")
     expect(studio.page.locator("#banner")).to_contain_text("Start it again")
-    start_server("--port", server.url.rpartition(":")[2]).wait_until("ready")
-    expect(studio.page.locator("#server-state")).to_have_text("Ready on cpu")
-    expect(studio.page.locator("#banner")).to_be_hidden()
-    expect(studio.job()).to_contain_text("restarted")
-    studio.quick(num_inference_steps=2)
-    studio.page.get_by_role("button", name="Try again").click()
-    expect(studio.job().locator(".words")).to_contain_text("Step")
-    studio.page.get_by_role("button", name="Cancel").click()
-    studio.generate()
-    studio.wait_for_picture(1)
+    with ready_server(make_settings(port=int(url.rpartition(":")[2]))):
+        expect(studio.page.locator("#server-state")).to_have_text("Ready on cpu")
+        expect(studio.page.locator("#banner")).to_be_hidden()
+        expect(studio.job()).to_contain_text("restarted")
+        studio.quick(num_inference_steps=2)
+        studio.page.get_by_role("button", name="Try again").click()
+        expect(studio.job().locator(".words")).to_contain_text("Step")
+        studio.page.get_by_role("button", name="Cancel").click()
+        studio.generate()
+        studio.wait_for_picture(1)
 
 
 @pytest.mark.parametrize("model", ["", "other"])

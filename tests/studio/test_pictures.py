@@ -5,13 +5,16 @@ all others, and all without it, to a folder that is thrown away.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import ServerProcess
+from ready_server import ready_server
 from studio_page import Studio, expect
+
+from sd_api.models.sources import BUILTIN_MODEL
+from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
@@ -41,12 +44,16 @@ FAULTS = """() => {
 }"""
 
 
+# Where the pictures are kept; else any model, a smaller size and fewer steps will do.
+KEPT = os.environ.get("STUDIO_PICTURES")
+QUICK = {} if KEPT else {"width": 320, "height": 320, "num_inference_steps": 2}
+
+
 @pytest.fixture(scope="module")
-def demo(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    """A server as a newcomer starts it."""
-    started = start_server("--demo")
-    started.wait_until("ready")
-    return started
+def demo(make_settings: Callable[..., Settings]) -> Iterator[str]:
+    """The URL of a server as a newcomer starts it."""
+    with ready_server(make_settings(**{"model": str(BUILTIN_MODEL)} if KEPT else {})) as url:
+        yield url
 
 
 @pytest.fixture
@@ -55,8 +62,7 @@ def save(tmp_path: Path, repository: Path) -> Callable[..., None]:
     readme = (repository / "README.md").read_text(encoding="utf-8")
 
     def take(studio: Studio, name: str, **options: Any) -> None:
-        shown = f"docs/pictures/{name}.png" in readme
-        folder = Path(os.environ.get("STUDIO_PICTURES", tmp_path)) if shown else tmp_path
+        folder = Path(KEPT) if KEPT and f"docs/pictures/{name}.png" in readme else tmp_path
         assert studio.page.evaluate(FAULTS) == []
         # So that no picture shows a caret or a pointer.
         studio.page.mouse.move(0, 0)
@@ -67,6 +73,7 @@ def save(tmp_path: Path, repository: Path) -> Callable[..., None]:
 
 def make(studio: Studio, number: int = 1, **fields: Any) -> None:
     """Make a picture with the values that a newcomer finds, but for these."""
+    studio.fill(**{name: value for name, value in QUICK.items() if studio.page.locator(f"#{name}").is_visible()})
     studio.fill(**fields)
     studio.generate()
     studio.wait_for_picture(number)
@@ -87,8 +94,8 @@ def paint_a_part(studio: Studio) -> None:
         studio.page.mouse.up()
 
 
-def test_the_studio_in_light_and_dark(open_studio: OpenStudio, demo: ServerProcess, save: Callable[..., None]) -> None:
-    studio = open_studio(demo.url)
+def test_the_studio_in_light_and_dark(open_studio: OpenStudio, demo: str, save: Callable[..., None]) -> None:
+    studio = open_studio(demo)
     expect(studio.page.locator("#server-state")).to_have_text("Ready on cpu")
     save(studio, "first-view")
     make(studio, 1, prompt="a cupcake on a pink background", seed=44)
@@ -102,8 +109,8 @@ def test_the_studio_in_light_and_dark(open_studio: OpenStudio, demo: ServerProce
     save(studio, "masking-dark")
 
 
-def test_jobs_and_errors(open_studio: OpenStudio, demo: ServerProcess, save: Callable[..., None]) -> None:
-    studio = open_studio(demo.url, refusals=True)
+def test_jobs_and_errors(open_studio: OpenStudio, demo: str, save: Callable[..., None]) -> None:
+    studio = open_studio(demo, refusals=True)
     studio.fill(prompt="a dog on a green background", num_inference_steps=400, seed=42)
     studio.generate()
     studio.fill(prompt="a cat on a red background")
@@ -115,21 +122,20 @@ def test_jobs_and_errors(open_studio: OpenStudio, demo: ServerProcess, save: Cal
     studio.generate()
     expect(studio.problem("prompt")).to_be_visible()
     save(studio, "error")
-    for _ in range(2):
-        studio.job().first.get_by_role("button", name="Cancel").click()
-        studio.page.wait_for_timeout(500)
+    studio.cancel_all()
 
 
-def test_a_phone_and_the_status_page(open_studio: OpenStudio, demo: ServerProcess, save: Callable[..., None]) -> None:
-    phone = open_studio(demo.url, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+def test_a_phone_and_the_status_page(open_studio: OpenStudio, demo: str, save: Callable[..., None]) -> None:
+    # That there are no workers is an answer, too.
+    phone = open_studio(demo, refusals=True, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     expect(phone.page.locator("#server-state")).to_have_text("Ready on cpu")
     save(phone, "phone")
     make(phone, 1, prompt="a dog on a green background", seed=42)
     paint_a_part(phone)
     save(phone, "phone-whole", full_page=True)
-    phone.page.goto(f"{demo.url}/status")
+    phone.page.goto(f"{demo}/status")
     expect(phone.page.locator("#checks li")).to_have_count(7)
     save(phone, "phone-status", full_page=True)
-    status = open_studio(demo.url, path="/status")
+    status = open_studio(demo, path="/status", refusals=True)
     expect(status.page.locator("#checks li")).to_have_count(7)
     save(status, "status", full_page=True)

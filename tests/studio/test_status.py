@@ -1,18 +1,21 @@
 """The status page."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from scripted import scripted_server
 from studio_page import Studio, expect
+
+from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
 
 @pytest.fixture
-def status(open_studio: OpenStudio, server: Any) -> Studio:
+def status(open_studio: OpenStudio, server: str) -> Studio:
     """The status page of the server that is ready."""
-    return open_studio(server.url, path="/status")
+    # That there are no workers is an answer, too.
+    return open_studio(server, path="/status", refusals=True)
 
 
 def results(status: Studio) -> list[str]:
@@ -35,22 +38,19 @@ def test_it_tells_how_the_server_is(status: Studio) -> None:
     expect(page.locator("#checks")).to_contain_text("1 custom model: My Other Model")
 
 
-@pytest.mark.parametrize(
-    ("address", "bad", "words"),
-    [
+def test_an_address_that_cannot_work_is_told_why(status: Studio) -> None:
+    results(status)
+    for address, bad, words in [
         ("http://127.0.0.1:9", [1], "This server listens on port"),
         ("https://127.0.0.1:{port}", [1, 2], "must begin with http://"),
         ("http://evil.example:{port}", [2, 3], 'add it to "allowed_hosts"'),
         ("http://192.168.0.7:{port}", [2, 3], "start it with --host 0.0.0.0"),
         ("http://[", [1, 2, 3], "That is no address"),
-    ],
-)
-def test_an_address_that_cannot_work_is_told_why(status: Studio, address: str, bad: list[int], words: str) -> None:
-    results(status)
-    status.page.locator("#address").fill(address.format(port=status.url.rpartition(":")[2]))
-    status.page.get_by_role("button", name="Check", exact=True).click()
-    expect(status.page.locator("#checks")).to_contain_text(words)
-    assert [index for index, result in enumerate(results(status)) if result == "bad"] == bad
+    ]:
+        status.page.locator("#address").fill(address.format(port=status.url.rpartition(":")[2]))
+        status.page.get_by_role("button", name="Check", exact=True).click()
+        expect(status.page.locator("#checks")).to_contain_text(words)
+        assert [index for index, result in enumerate(results(status)) if result == "bad"] == bad
 
 
 def test_the_report_can_be_copied_and_holds_no_secret(status: Studio) -> None:
@@ -65,9 +65,26 @@ def test_the_report_can_be_copied_and_holds_no_secret(status: Studio) -> None:
     assert "hf_" not in report
 
 
-def test_it_notices_that_the_server_is_gone(open_studio: OpenStudio, start_server: Any) -> None:
-    server = start_server()
-    status = open_studio(server.url, path="/status", refusals=True)
-    expect(status.page.locator("#headline")).to_have_text("The model is being loaded")
-    server.stop()
+def test_workers_are_shown_where_there_are_any(open_studio: OpenStudio, server: str) -> None:
+    engine = {"device": "cuda:0", "dtype": "fp16", "memory": {"total": 24 * 10**9, "free": 10**9}, "models": []}
+    worker = {"id": "0", "host": "big-machine", "version": "0.1.0", "started": 0, "state": "ready", "message": None}
+    answer = {"status": "success", "workers": [worker | engine | {"busy": True, "jobs": []}]}
+    status = open_studio(server, path="/status", refusals=True)
+    results(status)
+    expect(status.page.locator("#workers-panel")).to_be_hidden()
+    status.page.route("**/workers", lambda route: route.fulfill(json=answer))
+    status.page.reload()
+    expect(status.page.locator("#workers")).to_contain_text("big-machine")
+    words = "makes a picture on cuda:0 (fp16, 1.0 GB of 24.0 GB free); 0 models loaded; version 0.1.0"
+    expect(status.page.locator("#workers")).to_contain_text(words)
+    expect(status.page.locator("#report")).to_contain_text(f"Worker: big-machine, {words}")
+    # The server itself is none.
+    answer["workers"] = [worker | engine | {"id": "local", "busy": False, "jobs": []}]
+    expect(status.page.locator("#workers-panel")).to_be_hidden()
+
+
+def test_it_notices_that_the_server_is_gone(open_studio: OpenStudio, make_settings: Callable[..., Settings]) -> None:
+    with scripted_server(make_settings()) as (url, _):
+        status = open_studio(url, path="/status", refusals=True)
+        expect(status.page.locator("#headline")).to_have_text("The model is being loaded")
     expect(status.page.locator("#headline")).to_have_text("The server does not answer")

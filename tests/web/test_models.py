@@ -88,4 +88,7 @@ def test_without_an_address_nothing_is_judged(client: FlaskClient) -> None:
         "port",
         "allowed_hosts",
         "allowed_origins",
+        "require_token",
+        "enable_signup",
+        "enable_public_token",
     }

@@ -126,7 +126,6 @@ def test_what_is_switched_off_is_a_403(closed: FlaskClient, path: str) -> None:
         ("GET", "/workers"),
         ("GET", "/custom_models"),
         ("GET", "/models"),
-        ("GET", "/access"),
         ("POST", "/txt2img"),
         ("POST", "/img2img"),
         ("POST", "/masking"),
@@ -143,6 +142,11 @@ def test_the_plugins_endpoints_can_be_made_to_need_a_token(closed: FlaskClient, 
     assert answer.get_json()["status"] == "failure"
     assert closed.get("/ping").status_code == 200
     assert closed.get("/").status_code == 200
+
+
+def test_how_to_come_to_a_token_is_told_without_one(closed: FlaskClient) -> None:
+    answer = closed.get("/access").get_json()
+    assert (answer["require_token"], answer["enable_signup"], answer["enable_public_token"]) == (True, False, False)
 
 
 @pytest.mark.parametrize("path", ["/task/x/y", "/user/a/b", "/token/a/b", "/blob/a/b", "/tasks/x"])

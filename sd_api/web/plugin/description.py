@@ -105,6 +105,9 @@ class Access(Success):
     port: int
     allowed_hosts: list[str]
     allowed_origins: list[str]
+    require_token: bool = Field(description="whether the plugin's endpoints need a token; this one never does")
+    enable_signup: bool = Field(description="whether anybody may become a user")
+    enable_public_token: bool = Field(description="whether anybody may have a token without being a user")
     refusal: str | None = Field(
         default=None, description="what a caller of that address would be answered; null where it would be let in"
     )
@@ -298,10 +301,9 @@ def describe() -> dict[str, PathItem]:
             get=operation(
                 "access",
                 TAG,
-                "Who may call, and whether a given address or page would be let in",
-                {200: answer("who may", Access), **read, **_failures(400)},
+                "Who may call, how to come to a token, and whether a given address or page would be let in",
+                {200: answer("who may", Access), **_failures(400, 403, 500, 503)},
                 parameters=in_query(AccessQuery),
-                security=SECURITY,
             )
         ),
         "/txt2img": PathItem(

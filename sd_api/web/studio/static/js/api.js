@@ -1,11 +1,21 @@
 // The public API of the server, as docs/api.md has it. Nothing here is for this page alone.
+import * as token from "./token.js";
 
-/** The server answered that it will not, or cannot. */
+/** The server answered that it will not, or cannot; problems are [field, words] pairs, where it names fields so. */
 export class Refused extends Error {
-  constructor(message, status, retryAfter) {
+  constructor(message, status, { retryAfter = null, problems = [] } = {}) {
     super(message);
     this.status = status;
     this.retryAfter = retryAfter;
+    this.problems = problems;
+  }
+}
+
+/** It wants to know who asks, and does not take the token that it was asked with. */
+export class SignedOut extends Refused {
+  constructor(message, asked) {
+    super(message, 401);
+    this.token = asked;
   }
 }
 
@@ -17,21 +27,29 @@ export class ServerGone extends Error {
 }
 
 async function ask(path, options) {
+  const asked = token.current();
+  const headers = asked === null ? {} : { Authorization: `Bearer ${asked}` };
   let response;
+  let answer;
   try {
-    response = await fetch(path, { cache: "no-store", ...options });
-    return [response, await response.json()];
+    response = await fetch(path, { cache: "no-store", headers, ...options });
+    answer = await response.json();
   } catch {
     // Either there is no answer, or it broke off, or something else than the server gave it.
     throw new ServerGone();
   }
+  if (response.status === 401) throw new SignedOut(answer.message ?? answer.detail, asked);
+  return [response, answer];
 }
 
 async function call(path, options) {
   const [response, answer] = await ask(path, options);
   if (response.ok) return answer;
-  const seconds = Number(response.headers.get("Retry-After"));
-  throw new Refused(answer.message ?? `The server answered ${response.status}.`, response.status, seconds || null);
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
+  // The task server's endpoints have a shape of their own.
+  const problems = Array.isArray(answer.detail) ? answer.detail.map(({ loc, msg }) => [loc.at(-1), `${msg}.`]) : [];
+  const message = answer.message ?? (problems.length ? "" : answer.detail) ?? `The server answered ${response.status}.`;
+  throw new Refused(message, response.status, { retryAfter, problems });
 }
 
 const job = (id) => `/jobs/${encodeURIComponent(id)}`;
@@ -41,6 +59,21 @@ export const customModels = () => call("/custom_models");
 export const ping = () => call("/ping");
 export const access = (query = {}) => call(`/access?${new URLSearchParams(query)}`);
 export const jobs = async () => (await call("/jobs")).jobs;
+
+let hasWorkers = true;
+
+/** Who makes the pictures; none where the server does not tell, or does it by itself. */
+export async function workers() {
+  if (!hasWorkers) return [];
+  try {
+    return (await call("/workers")).workers.filter(({ id }) => id !== "local");
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+    hasWorkers = false;
+    return [];
+  }
+}
+
 export const jobStatus = async (id, preview) => (await call(`${job(id)}?preview=${preview}`)).job;
 export const jobResult = (id) => call(`${job(id)}/result`);
 export const cancelJob = (id) => call(`${job(id)}/cancel`, { method: "POST" });
@@ -50,6 +83,12 @@ export async function health() {
   const [, answer] = await ask("/health");
   return answer;
 }
+
+const credentials = (username, password) => ({ method: "POST", body: new URLSearchParams({ username, password }) });
+
+export const signUp = (username, password) => call("/user", credentials(username, password));
+export const logIn = async (username, password) => (await call("/token", credentials(username, password))).access_token;
+export const publicToken = async () => (await call("/token/all", { method: "POST" })).access_token;
 
 /** Send a form whose job goes on whether or not anybody waits for it; answers the job. */
 export async function submit(path, fields) {

@@ -1,9 +1,20 @@
 // The image to start from, its zoom, and the mask that is painted on it.
 import { byId, element } from "./dom.js";
 import { Mask } from "./mask.js";
+import { listenToPointers } from "./pointers.js";
 import { showTools } from "./tools.js";
 
 const MAX_ZOOM = 16;
+const SIZE = "The picture will have this size.";
+const PAINTING = [
+  { textContent: "Paint over what shall be replaced. " },
+  { className: "fingers", textContent: "Two fingers zoom and move." },
+  {
+    className: "keys",
+    textContent:
+      "Keys: B brush, E eraser, [ and ] size, I invert, + and − zoom, Ctrl Z undo; arrow keys move the brush, Space paints.",
+  },
+];
 
 const view = byId("view");
 const sheet = element("div", { className: "sheet", tabIndex: 0, role: "application" });
@@ -65,13 +76,9 @@ function describe() {
   sheet.classList.toggle("paints", paints);
   sheet.setAttribute("aria-label", paints ? "Mask on the image" : "Image");
   if (mask) mask.canvas.hidden = !paints;
-  byId("canvas-hint").textContent = !here
-    ? ""
-    : `${image.width} × ${image.height} pixels${image.scaled ? ", made smaller to what this server takes" : ""}. ` +
-      (paints
-        ? "Paint over what shall be replaced. Keys: B brush, E eraser, [ and ] size, I invert, + and − zoom, Ctrl Z undo; " +
-          "arrow keys move the brush, Space paints."
-        : "The picture will have this size.");
+  const smaller = here && image.scaled ? ", made smaller to what this server takes" : "";
+  const size = here ? `${image.width} × ${image.height} pixels${smaller}. ` : "";
+  byId("canvas-hint").replaceChildren(size, ...(!here ? [] : paints ? PAINTING.map((words) => element("span", words)) : [SIZE]));
   tools?.update(mask);
 }
 
@@ -84,14 +91,19 @@ function fit() {
   showCursor();
 }
 
-/** Zoom, keeping what is at a place of the screen where it is. */
-function zoomBy(factor, x = view.clientWidth / 2, y = view.clientHeight / 2) {
-  const before = zoom;
+/** Zoom, so that what is at one place of the window comes to the other. */
+function zoomBy(factor, from = middleOf(view), to = from) {
+  const before = sheet.getBoundingClientRect();
+  const [x, y] = [(from.x - before.left) / before.width, (from.y - before.top) / before.height];
   zoom = Math.min(MAX_ZOOM, Math.max(1, zoom * factor));
-  const ratio = zoom / before;
-  const [left, top] = [(view.scrollLeft + x) * ratio - x, (view.scrollTop + y) * ratio - y];
   fit();
-  view.scrollTo(left, top);
+  const after = sheet.getBoundingClientRect();
+  view.scrollBy(after.left + x * after.width - to.x, after.top + y * after.height - to.y);
+}
+
+function middleOf(node) {
+  const { left, top, width, height } = node.getBoundingClientRect();
+  return { x: left + width / 2, y: top + height / 2 };
 }
 
 function act(name) {
@@ -121,34 +133,34 @@ function moveTo({ clientX, clientY }) {
   showCursor();
 }
 
-sheet.addEventListener("pointerdown", (event) => {
-  if (!paints || event.button !== 0) return;
-  sheet.setPointerCapture(event.pointerId);
-  moveTo(event);
-  mask.begin({ ...brush }, ...place);
-});
-sheet.addEventListener("pointermove", (event) => {
-  if (!paints) return;
-  const drawing = sheet.hasPointerCapture(event.pointerId);
-  for (const step of drawing ? event.getCoalescedEvents() : []) {
-    moveTo(step);
-    mask.lineTo(...place);
-  }
-  moveTo(event);
-  if (drawing) mask.lineTo(...place);
-});
-sheet.addEventListener("pointerup", () => {
-  if (!paints) return;
-  tools.update(mask);
-  whenPainted();
+listenToPointers(sheet, {
+  ready: () => paints,
+  begin: (event) => {
+    moveTo(event);
+    mask.begin({ ...brush }, ...place);
+  },
+  move: (event, draws) => {
+    // Safari has learned of these late, and pages over plain HTTP from another computer do not get them anywhere.
+    for (const step of (draws && event.getCoalescedEvents?.()) || []) {
+      moveTo(step);
+      mask.lineTo(...place);
+    }
+    moveTo(event);
+    if (draws) mask.lineTo(...place);
+  },
+  end: () => {
+    tools.update(mask);
+    whenPainted();
+  },
+  abandon: () => mask.abandon(),
+  pinch: zoomBy,
 });
 sheet.addEventListener("pointerleave", () => (cursor.hidden = true));
 sheet.addEventListener("blur", () => (cursor.hidden = true));
 view.addEventListener("wheel", (event) => {
   if (!event.ctrlKey && !event.metaKey) return;
   event.preventDefault();
-  const box = view.getBoundingClientRect();
-  zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, event.clientX - box.left, event.clientY - box.top);
+  zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, { x: event.clientX, y: event.clientY });
 }, { passive: false });
 
 // The mask can be painted without a pointer.

@@ -67,6 +67,10 @@ async function modelIsThere() {
 }
 
 async function pluginCalls() {
+  const { require_token } = await api.access();
+  if (require_token) {
+    return ["bad", 'This server wants a token with each call ("require_token" in the configuration), and the plugin sends none. Take that out, or use the studio.'];
+  }
   const custom = await api.customModels();
   const found = custom.length ? `${count(custom.length, "custom model")}: ${custom.map((model) => model.ui_label).join(", ")}.` : "There are no custom models.";
   return ["good", `/custom_models answers. ${found} After a change of them, use Reload Plugin in its Generate tab.`];

@@ -1,7 +1,8 @@
 // What to show where a request was not taken, and what to do about it.
-import { Refused, ServerGone } from "./api.js";
+import { Refused, ServerGone, SignedOut } from "./api.js";
 import { banner, button } from "./dom.js";
 import { fieldProblems, showProblems } from "./errors.js";
+import { askWho } from "./sign_in.js";
 
 export const GONE = "The server does not answer. Start it again if it was stopped; this page notices by itself.";
 
@@ -15,14 +16,17 @@ export function showFailure(error, again) {
     banner(GONE, { topic: "server", actions: [tryAgain] });
     return;
   }
+  if (error instanceof SignedOut) {
+    askWho(error);
+    return;
+  }
   if (!(error instanceof Refused)) throw error;
   const problems = fieldProblems(error.message);
   if (problems.length) {
     showProblems(problems);
   } else if (error.retryAfter) {
-    banner(`The server is busy. ${error.message} That may take about ${error.retryAfter} s.`, {
-      kind: "wait", actions: [tryAgain],
-    });
+    const words = "The server is busy: as many pictures wait already as it takes. Try again when one is done, in about";
+    banner(`${words} ${error.retryAfter} s.`, { kind: "wait", actions: [tryAgain] });
   } else {
     banner(error.message, { actions: error.status === 503 ? [tryAgain] : [] });
   }

@@ -1,6 +1,7 @@
 // The form: what the server offers goes in, what is to be made comes out.
 import { byId, element } from "./dom.js";
 import { clearProblems } from "./errors.js";
+import { read, write } from "./kept.js";
 import { showShapes } from "./shapes.js";
 
 // The API's own default is for who knows; these show a newcomer a picture soon.
@@ -136,7 +137,7 @@ function update() {
       changed(control("width"));
     },
   });
-  localStorage.setItem(STORED, JSON.stringify(request()));
+  write("localStorage", STORED, JSON.stringify(request()));
   form.dispatchEvent(new Event("updated"));
 }
 
@@ -148,7 +149,7 @@ function changed(input) {
 
 function stored() {
   try {
-    const found = JSON.parse(localStorage.getItem(STORED));
+    const found = JSON.parse(read("localStorage", STORED));
     return typeof found?.fields === "object" && found.fields !== null ? found : null;
   } catch {
     return null;

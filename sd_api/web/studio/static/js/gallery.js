@@ -6,7 +6,12 @@ import * as store from "./store.js";
 // More than this are shown when asked for, so that the page stays quick with thousands.
 const AT_ONCE = 60;
 
+// Other tabs show the same pictures.
+const tabs = new BroadcastChannel("studio-pictures");
+
 let pictures = [];
+// Those of them for which there was no room, and which end with the page.
+let loose = [];
 let shown = AT_ONCE;
 let current = null;
 let select = () => {};
@@ -15,29 +20,42 @@ const urls = new Map();
 /** Read what is kept; choose(picture) is called when one is chosen. */
 export async function open(choose) {
   select = choose;
-  pictures = (await store.all("pictures")).reverse();
+  tabs.addEventListener("message", read);
+  await read();
+}
+
+async function read() {
+  pictures = latestFirst([...loose, ...(await store.all("pictures"))]);
   render();
 }
 
 /** Add pictures; false where the browser has no room for them, so that they will be gone with the page. */
 export async function add(added) {
-  pictures = [...added, ...pictures].sort((a, b) => b.created - a.created);
+  // A job that two tabs wait for brings its pictures twice.
+  const ids = new Set(added.map(({ id }) => id));
+  pictures = latestFirst([...added, ...pictures.filter(({ id }) => !ids.has(id))]);
   render();
   const kept = await Promise.all(added.map((picture) => store.put("pictures", picture)));
+  loose.push(...added.filter((_, index) => !kept[index]));
+  tabs.postMessage(null);
   return kept.every(Boolean);
 }
 
 export async function remove(picture) {
   await store.remove("pictures", picture.id);
-  pictures = pictures.filter(({ id }) => id !== picture.id);
+  [pictures, loose] = [pictures, loose].map((list) => list.filter(({ id }) => id !== picture.id));
   render();
+  tabs.postMessage(null);
 }
 
 export async function clear() {
   await store.clear("pictures");
-  pictures = [];
+  [pictures, loose] = [[], []];
   render();
+  tabs.postMessage(null);
 }
+
+const latestFirst = (list) => list.sort((a, b) => b.created - a.created);
 
 export const latest = () => pictures[0] ?? null;
 

@@ -14,6 +14,9 @@ export function fromBase64(text, type) {
   return new Blob([Uint8Array.from(atob(text), (character) => character.charCodeAt(0))], { type });
 }
 
+// What the server reads as well; of others that a browser can show, such as AVIF or HEIC, it gets a PNG.
+const READ_BY_SERVER = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"];
+
 /**
  * Open an image within limits: {blob, width, height, scaled}. One that is too large is made smaller;
  * any other is sent as the file that it is, with its colours. Null for what this browser cannot show.
@@ -27,12 +30,14 @@ export async function openImage(file, { max_width, max_height, max_image_pixels 
   }
   const { width, height } = bitmap;
   const scale = Math.min(1, max_width / width, max_height / height, Math.sqrt(max_image_pixels / (width * height)));
-  if (scale === 1) return { blob: file, width, height, scaled: false };
+  if (scale === 1 && READ_BY_SERVER.includes(file.type)) return { blob: file, width, height, scaled: false };
   const canvas = new OffscreenCanvas(Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale)));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return { blob: await canvas.convertToBlob(), width: canvas.width, height: canvas.height, scaled: true };
+  // Its memory is not waited for: that of a large photograph is hundreds of megabytes.
+  bitmap.close();
+  return { blob: await canvas.convertToBlob(), width: canvas.width, height: canvas.height, scaled: scale < 1 };
 }
 
 /** The name under which a picture is saved. */
@@ -41,10 +46,12 @@ export function fileName({ seed, fields }) {
   return `${words.join("-").slice(0, 48)}-${seed}.png`;
 }
 
-/** Let a picture be dragged by this node to the desktop or into Photoshop, as a file with a name. */
+/** Let a picture be dragged by this node to the desktop or into Photoshop, as a file with a name where the browser can. */
 export function dragOut(node, picture, url) {
   node.draggable = true;
   node.addEventListener("dragstart", ({ dataTransfer }) => {
+    // Safari gives an image away as a file by itself, but only where nothing is added.
+    if (navigator.vendor.startsWith("Apple")) return;
     const name = fileName(picture);
     dataTransfer.effectAllowed = "copy";
     dataTransfer.setData("DownloadURL", `image/png:${name}:${url}`);

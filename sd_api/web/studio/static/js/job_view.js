@@ -63,6 +63,7 @@ function share({ state, progress }) {
 export function inWords({ state, progress, position, seconds_left, message }) {
   if (state === "queued") return `Waiting, number ${position} in the queue${left(seconds_left)}`;
   if (state === "away") return "The server does not answer. As soon as it does, this goes on.";
+  if (state === "signed-out") return "As soon as you have signed in, this goes on.";
   if (state === "failed" || state === "lost") return message;
   if (state === "cancelled") return "Cancelled";
   if (!progress) return "Starting";

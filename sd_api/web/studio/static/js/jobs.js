@@ -33,7 +33,8 @@ export const forget = (record) => store.remove("jobs", record.id);
 
 /**
  * Follow a job to its end, telling tell({state, ...}) of every change: what the API says of it, and
- * "away" while the server does not answer, "lost" where it knows nothing of the job any more.
+ * "away" while the server does not answer, "signed-out" while it does not take the token, "lost" where it knows
+ * nothing of the job any more.
  * Answers the pictures, or null where there are none.
  */
 export async function follow(record, tell) {
@@ -73,8 +74,9 @@ async function patiently(question, tell) {
     try {
       return await question();
     } catch (error) {
-      if (!(error instanceof api.ServerGone)) throw error;
-      tell({ state: "away" });
+      if (error instanceof api.ServerGone) tell({ state: "away" });
+      else if (error instanceof api.SignedOut) tell({ state: "signed-out" });
+      else throw error;
       await pause(1000);
     }
   }

@@ -15,8 +15,10 @@ import { textChunk } from "./png.js";
 import { watchServer } from "./server_state.js";
 import * as viewer from "./viewer.js";
 
-// The job whose preview is shown large: the one that was sent last, until a picture is chosen.
+// The job whose preview is shown large, until a picture is chosen: the one that was sent last, or is being made.
 let followed = null;
+// All that have not ended, and whether each is being made.
+const going = new Map();
 
 async function generate() {
   clearProblems();
@@ -50,16 +52,30 @@ async function start(wanted) {
 
 async function track(record) {
   const card = showJob(record, { again: start });
+  going.set(record.id, false);
   const outcome = await follow(record, (status) => {
     card.update(status);
-    if (followed !== record.id) return;
-    if (["cancelled", "failed", "lost"].includes(status.state)) showLatest();
-    else viewer.showPreview(record, status, inWords(status));
+    if (["cancelled", "failed", "lost"].includes(status.state)) ended(record, showLatest);
+    else goesOn(record, status);
   });
   if (outcome) await take(record, outcome);
   if (outcome) card.remove();
   // Not before its pictures are kept: until then a reload would ask for them again.
   await forget(record);
+}
+
+function goesOn(record, status) {
+  going.set(record.id, status.state === "running");
+  if (followed !== null && going.get(record.id) && !going.get(followed)) followed = record.id;
+  if (followed === record.id) viewer.showPreview(record, status, inWords(status));
+}
+
+/** Show what became of a job, unless another is followed; the next that is being made takes its place. */
+function ended(record, showOutcome) {
+  going.delete(record.id);
+  if (followed === null || (followed !== record.id && going.has(followed))) return;
+  showOutcome();
+  if (going.size) followed = record.id;
 }
 
 async function take(record, { pictures, warnings }) {
@@ -69,7 +85,7 @@ async function take(record, { pictures, warnings }) {
   }
   if (warnings.length) banner(warnings.join(" "), { kind: "notice" });
   announce(pictures.some(({ nsfw }) => nsfw) ? "Done. The safety filter flagged a picture." : "Your picture is done.");
-  if (followed === record.id) show(pictures[0]);
+  ended(record, () => show(pictures[0]));
 }
 
 function show(picture) {
@@ -90,7 +106,6 @@ function showLatest() {
 
 async function useAsImage(picture) {
   await putOnCanvas(picture.blob);
-  byId("canvas").scrollIntoView({ block: "nearest" });
 }
 
 async function putOnCanvas(blob, { name = "this picture", mask = null } = {}) {
@@ -102,6 +117,7 @@ async function putOnCanvas(blob, { name = "this picture", mask = null } = {}) {
   if (form.request().mode === "txt2img") form.setMode("img2img");
   clearProblems(byId("canvas"));
   await canvas.setImage(opened, mask);
+  byId("canvas").scrollIntoView({ block: "nearest" });
   announce("Image opened");
 }
 
@@ -160,7 +176,8 @@ function wire() {
     generate();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) generate();
+    // Once, however long the keys are held.
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) generate();
   });
   byId("form").addEventListener("updated", updated);
   byId("command").closest("details").addEventListener("toggle", showCommand);

@@ -32,6 +32,12 @@ export class Mask {
     }
   }
 
+  /** Take back what was begun, as if it had never been. */
+  abandon() {
+    this.#done.pop();
+    this.#redraw();
+  }
+
   /** Begin with a mask that toBlob gave. */
   async load(blob) {
     const { width, height } = this.canvas;
@@ -59,8 +65,7 @@ export class Mask {
   undo() {
     if (!this.canUndo) return;
     this.#undone.push(this.#done.pop());
-    this.#wipe();
-    this.#done.forEach((deed) => this.#apply(deed));
+    this.#redraw();
   }
 
   redo() {
@@ -101,6 +106,11 @@ export class Mask {
     this.#undone = [];
     this.#done.push(deed);
     this.#apply(deed);
+  }
+
+  #redraw() {
+    this.#wipe();
+    this.#done.forEach((deed) => this.#apply(deed));
   }
 
   #apply(deed) {

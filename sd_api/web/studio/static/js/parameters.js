@@ -1,6 +1,10 @@
 // How a picture was made, as the "parameters" text of its PNG file tells it; see docs/api.md.
 
-const PAIR = /\s*([^:,]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/g;
+// One after the other from the start: searching for the next in what is no list of pairs could take for ever.
+const PAIR = /\s*([^\s:,][^:,]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/gy;
+
+// No prompt is nearly as long; in characters.
+const LONGEST = 100_000;
 
 // The text's names for the fields of the API, and how each is read.
 const FIELDS = {
@@ -14,6 +18,7 @@ const FIELDS = {
 
 /** The fields of the API that a text names, and the model's label; null for a text of another kind. */
 export function parseParameters(text) {
+  if (text.length > LONGEST) return null;
   const lines = text.split("\n");
   const last = lines.pop();
   if (!last.startsWith("Steps: ")) return null;

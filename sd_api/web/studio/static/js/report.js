@@ -1,6 +1,7 @@
 // All that the status page knows, as text that can be given away: the API tells it no secrets to begin with.
+import { count } from "./dom.js";
 
-export function report({ health, jobs, access, checks }) {
+export function report({ health, jobs, workers, access, checks }) {
   const rows = [
     ["Server", `${health.versions.server}, ${health.status}${health.message ? `: ${health.message}` : ""}`],
     ["Model", health.model],
@@ -8,12 +9,24 @@ export function report({ health, jobs, access, checks }) {
     ["Versions", Object.entries(health.versions).map((pair) => pair.join(" ")).join(", ")],
     ["Models", health.models.map(({ model, bytes, on_device }) => `${model} (${bytes} bytes${on_device ? "" : ", off the device"})`).join(", ") || "none is loaded"],
     ["Queue", `${jobs.filter(({ state }) => state === "running").length} running, ${jobs.filter(({ state }) => state === "queued").length} waiting`],
+    ...workers.map((worker) => ["Worker", `${worker.host}, ${workerInWords(worker)}`]),
     ["Listens on", access.listens_on],
     ["Further names", access.allowed_hosts.join(", ") || "none"],
     ["Pages that may call", access.allowed_origins.join(", ") || "only its own"],
+    ["Wants a token", access.require_token ? "yes" : "no"],
     ["Browser", navigator.userAgent],
     ...checks.map(([name, result, words]) => [`Check ${result}`, `${name} – ${words}`]),
     ...health.failures.map(({ time, mode, message }) => ["Error", `${new Date(time * 1000).toISOString()} ${mode}: ${message}`]),
   ];
   return rows.map(([name, value]) => `${name}: ${value}`).join("\n");
 }
+
+/** How one of those is that make pictures for the server. */
+export function workerInWords({ state, message, device, dtype, memory, models, busy, version }) {
+  const doing = { loading: "loads its model", ready: busy ? "makes a picture" : "waits for work", failed: message };
+  const room = memory ? `, ${size(memory.free)} of ${size(memory.total)} free` : "";
+  const on = device ? ` on ${device} (${dtype}${room})` : "";
+  return `${doing[state]}${on}; ${count(models.length, "model")} loaded; version ${version}`;
+}
+
+export const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);

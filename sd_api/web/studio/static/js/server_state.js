@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { banner, byId, endBanner, pause } from "./dom.js";
 import { GONE } from "./failures.js";
+import { askWho, letIn } from "./sign_in.js";
 
 // Milliseconds between two questions.
 const UNTIL_READY = 1000;
@@ -13,11 +14,11 @@ export async function watchServer(described) {
   for (;;) {
     // A tab in the background asks only for what it needs to be of use.
     const state = !known || document.visibilityState === "visible" ? await look() : null;
-    if (state !== null && state !== "gone" && state !== known) {
+    if (state === "gone" || state === "signed-out") {
+      known = "";
+    } else if (state !== null && state !== known) {
       // What a model can do is known once it is loaded; and after a restart all may be different.
       known = (await describe(described)) ? state : "";
-    } else if (state === "gone") {
-      known = "";
     }
     await pause(state === "ready" ? WHEN_READY : UNTIL_READY);
   }
@@ -37,8 +38,10 @@ async function look() {
   let health;
   try {
     health = await api.health();
-  } catch {
-    health = { status: "gone" };
+    letIn();
+  } catch (error) {
+    if (error instanceof api.SignedOut) await askWho(error);
+    health = { status: error instanceof api.SignedOut ? "signed-out" : "gone" };
   }
   const chip = byId("server-state");
   // Told once, so that a banner that was dismissed stays away.
@@ -49,7 +52,7 @@ async function look() {
 
 function tell({ status, device, message }) {
   const words = { loading: "Loading the model", ready: `Ready on ${device}`, failed: "No model", gone: "Not reachable" };
-  byId("server-state").textContent = words[status] ?? "Not allowed";
+  byId("server-state").textContent = words[status] ?? "Not signed in";
   endBanner("server");
   if (status === "gone") {
     banner(GONE, { topic: "server" });
@@ -58,7 +61,7 @@ function tell({ status, device, message }) {
       "The model is still being loaded. You can press Generate already: your picture is made as soon as it is there.",
       { kind: "wait", topic: "server" },
     );
-  } else if (message) {
-    banner(status === "failed" ? `${message} The next request tries again.` : message, { topic: "server" });
+  } else if (status === "failed") {
+    banner(`${message} The next request tries again.`, { topic: "server" });
   }
 }

@@ -3,46 +3,56 @@ import * as api from "./api.js";
 import { announce, byId, copyText, element, pause } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
-import { report } from "./report.js";
+import { report, size, workerInWords } from "./report.js";
+import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;
 const MARKS = { good: "✓", bad: "✕", look: "!" };
+const MODES = { txt2img: "From text", img2img: "From an image", masking: "Part of an image" };
 const HEADLINES = {
   ready: "Ready to make pictures",
   loading: "The model is being loaded",
   failed: "The model cannot be had",
-  refused: "The server does not let this page in",
+  "signed-out": "The server wants to know who you are",
   gone: "The server does not answer",
 };
 
+const SUBLINES = {
+  "signed-out": "All else on this page is seen by who has signed in.",
+  gone: "Start it again if it was stopped. This page notices by itself.",
+};
+
 // What was found last; the report is made of it.
-const found = { health: null, jobs: [], access: null, checks: [] };
+const found = { health: null, jobs: [], workers: [], access: null, checks: [] };
 
 async function refresh() {
   let state = "gone";
   try {
     found.health = await api.health();
     found.jobs = await api.jobs();
+    found.workers = await api.workers();
     found.access = await api.access();
     state = found.health.status;
+    letIn();
   } catch (error) {
-    if (error instanceof api.Refused) {
-      state = "refused";
-      found.health = { message: error.message };
-    } else if (!(error instanceof api.ServerGone)) {
+    if (error instanceof api.SignedOut) {
+      state = "signed-out";
+      await askWho(error);
+    } else if (!(error instanceof api.ServerGone || error instanceof api.Refused)) {
       throw error;
     }
   }
   show(state);
+  return state;
 }
 
 function show(state) {
   const { health, access } = found;
   byId("server-state").dataset.state = state;
-  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", refused: "Not allowed" }[state] ?? "Not reachable";
+  byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", "signed-out": "Not signed in" }[state] ?? "Not reachable";
   byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
-  byId("subline").textContent = state === "gone" ? "Start it again if it was stopped. This page notices by itself." : (health.message ?? `Asked at ${new Date().toLocaleTimeString()}`);
-  if (!access || state === "refused") return;
+  byId("subline").textContent = SUBLINES[state] ?? health.message ?? `Asked at ${new Date().toLocaleTimeString()}`;
+  if (!access) return;
   facts("server", [
     ["Address", location.origin],
     ["Listens on", access.listens_on],
@@ -51,16 +61,19 @@ function show(state) {
     ["Main model", health.model],
     ["Device", health.device ?? "not chosen yet"],
     ["Precision", health.dtype ?? "not chosen yet"],
+    ["Wants a token", access.require_token ? "yes" : "no"],
     ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
   ]);
   lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device }) => [
     model, `${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`,
   ]));
   lines("queue", "Nothing runs and nothing waits.", found.jobs.map((job) => [
-    `${job.mode}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
+    `${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
   ]));
+  byId("workers-panel").hidden = found.workers.length === 0;
+  lines("workers", "", found.workers.map((worker) => [worker.host, workerInWords(worker)]));
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
-    `${new Date(time * 1000).toLocaleString()}, ${mode}${model ? ` with ${model}` : ""}`, message,
+    `${new Date(time * 1000).toLocaleString()}, ${MODES[mode].toLowerCase()}${model ? ` with ${model}` : ""}`, message,
   ]));
   byId("report").textContent = report(found);
 }
@@ -76,8 +89,6 @@ function lines(id, none, rows) {
   byId(id).replaceChildren(...(items.length ? items : [element("li", { className: "muted", textContent: none })]));
 }
 
-const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);
-
 async function runChecks() {
   const address = byId("address").value.trim().replace(/\/+$/, "") || location.origin;
   const complete = address.includes("://") ? address : `http://${address}`;
@@ -87,7 +98,7 @@ async function runChecks() {
     try {
       result = await test();
     } catch (error) {
-      result = ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
+      result = ended(error, found.checks.length === 0);
     }
     found.checks.push([name, ...result]);
   }
@@ -99,6 +110,13 @@ async function runChecks() {
     return item;
   }));
   if (found.access) byId("report").textContent = report(found);
+}
+
+function ended(error, isFirst) {
+  if (error instanceof api.SignedOut) return ["look", "That is seen once you have signed in."];
+  // The first has said already that nobody answers.
+  if (error instanceof api.ServerGone && !isFirst) return ["look", "That is seen as soon as the server answers."];
+  return ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
 }
 
 byId("address").value = location.origin;
@@ -114,9 +132,9 @@ byId("copy-report").addEventListener("click", async () => {
   setTimeout(() => (byId("copy-report").textContent = "Copy report"), 2000);
 });
 
-await refresh();
-await runChecks();
-for (;;) {
-  await pause(INTERVAL);
-  if (document.visibilityState === "visible") await refresh();
+for (let state = null; ; await pause(INTERVAL)) {
+  if (state !== null && document.visibilityState !== "visible") continue;
+  const before = state;
+  state = await refresh();
+  if (state !== before) await runChecks();
 }

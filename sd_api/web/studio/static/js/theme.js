@@ -2,8 +2,12 @@
 (() => {
   const THEMES = ["automatic", "light", "dark"];
   const LABELS = { automatic: "Auto", light: "Light", dark: "Dark" };
-  const stored = localStorage.getItem("theme");
-  let theme = THEMES.includes(stored) ? stored : "automatic";
+  let theme = "automatic";
+  try {
+    if (THEMES.includes(localStorage.getItem("theme"))) theme = localStorage.getItem("theme");
+  } catch {
+    // Some browsers keep nothing for some pages; see kept.js, which is a module.
+  }
 
   function show() {
     document.documentElement.dataset.theme = theme;
@@ -16,8 +20,12 @@
     show();
     document.getElementById("theme").addEventListener("click", () => {
       theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-      localStorage.setItem("theme", theme);
       show();
+      try {
+        localStorage.setItem("theme", theme);
+      } catch {
+        // Then it is chosen for this visit.
+      }
     });
   });
 })();

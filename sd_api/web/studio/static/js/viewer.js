@@ -1,4 +1,5 @@
 // The large picture: a preview while it is made, or a result, beside or over what it was made from.
+import { comparison } from "./comparison.js";
 import { announce, button, byId, copyText, element } from "./dom.js";
 import { dragOut, fileName } from "./images.js";
 
@@ -40,7 +41,8 @@ export function showPreview(record, status, words) {
 /** A result; do holds what its buttons call. */
 export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
   clear();
-  show(picture.source ? comparison(picture) : draggable(picture));
+  const image = draggable(picture, picture.source ? `After: ${picture.fields.prompt}` : picture.fields.prompt);
+  show(picture.source ? comparison(urlOf(picture.source), image) : image);
   byId("result-note").textContent = new Date(picture.created).toLocaleString();
   if (picture.nsfw) {
     view.append(element("p", {
@@ -82,29 +84,11 @@ function urlOf(blob) {
   return urls.at(-1);
 }
 
-function draggable(picture, alt = picture.fields.prompt) {
+function draggable(picture, alt) {
   const url = urlOf(picture.blob);
   const image = element("img", { src: url, alt });
   dragOut(image, picture, url);
   return image;
-}
-
-/** The result over the image that it was made from, with a slider between the two. */
-function comparison(picture) {
-  const before = element("img", { src: urlOf(picture.source), alt: "Before" });
-  const after = draggable(picture, `After: ${picture.fields.prompt}`);
-  after.className = "after";
-  const slider = element("input", { type: "range", min: 0, max: 100, step: "any", value: 50, "aria-label": "Before and after" });
-  const compare = element(
-    "div",
-    { className: "compare" },
-    before, after, slider,
-    element("div", { className: "divider" }),
-    element("span", { className: "before-label", textContent: "Before" }),
-    element("span", { className: "after-label", textContent: "After" }),
-  );
-  slider.addEventListener("input", () => compare.style.setProperty("--split", `${slider.value}%`));
-  return compare;
 }
 
 function download(picture) {
@@ -127,10 +111,11 @@ async function copy(picture, pressed) {
 
 /** Say something on a button for a moment. */
 export function flash(pressed, words) {
-  const before = pressed.textContent;
+  // Or it was pressed again before that was over.
+  const label = (pressed.dataset.label ??= pressed.textContent);
   pressed.textContent = words;
   announce(words);
-  setTimeout(() => (pressed.textContent = before), 1500);
+  setTimeout(() => (pressed.textContent = label), 1500);
 }
 
 export async function copyFrom(node, pressed) {

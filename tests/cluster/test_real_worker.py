@@ -1,0 +1,45 @@
+"""The worker's command as a user starts it, with a real model."""
+
+import base64
+import io
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import requests
+from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
+from PIL import Image
+from tiny_model import tiny_model
+
+
+def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(tmp_path: Path) -> None:
+    with ClusterProcesses(tmp_path, model=str(tiny_model()), dtype="fp32") as cluster:
+        url = url_of(cluster.start_server())
+        config = tmp_path / "config0.json"
+        worker = Process(["-m", "sd_api.worker", "--config", str(config), "--device", "cpu"], "Ready")
+        try:
+            worker.wait()
+            (told,) = wait_for_workers(url, 1)
+            assert told["device"] == "cpu"
+            assert told["models"][0]["bytes"] > 0
+            pictures = [
+                requests.post(f"{url}/txt2img", data=form("a dog", 2, seed=7), timeout=60).json()["images"][0]
+                for _ in range(2)
+            ]
+            with Image.open(io.BytesIO(base64.b64decode(pictures[0]["base64"]))) as picture:
+                assert picture.size == (64, 64)
+            assert pictures[0] == pictures[1]
+            assert requests.get(f"{url}/health", timeout=30).json()["status"] == "ready"
+        finally:
+            worker.end(signal.SIGTERM)
+        assert worker.process.returncode == 0
+        assert "Stopped." in worker.output
+
+
+def test_a_worker_without_a_redis_says_how_to_name_it(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model": "nobody/nothing"}')
+    command = [sys.executable, "-m", "sd_api.worker", "--config", str(tmp_path / "config.json")]
+    told = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "set REDIS_HOST" in told.stderr
