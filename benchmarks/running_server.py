@@ -43,7 +43,7 @@ def serving(settings: Settings, services: Services) -> Iterator[str]:
     listener = listen(settings.host, settings.port)
     events = create_event_streams(settings, services)
     edge = Edge(create_app(settings, services), events, settings.limits.max_request_bytes, SPARE_THREADS)
-    server = uvicorn.Server(make_config(edge))
+    server = uvicorn.Server(make_config(edge, settings.trusted_proxies))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -3,7 +3,7 @@
 from flask import Flask
 
 from sd_api.settings import Settings
-from sd_api.web import access, health, studio
+from sd_api.web import access, health, metrics, studio
 from sd_api.web.bearer import token_check
 from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
@@ -38,6 +38,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         jobs.make_blueprint(services.queue, services.outcomes),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
+        metrics.make_blueprint(services.metrics),
         workers.make_blueprint(services.queue),
         access.make_blueprint(settings),
     ]

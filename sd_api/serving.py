@@ -9,7 +9,7 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -83,7 +83,7 @@ def serve(
         before_stop: called when stopping begins, to end what requests are waiting for.
     """
     edge = Edge(app, events, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS)
-    server = _Server(make_config(edge), edge, before_stop)
+    server = _Server(make_config(edge, settings.trusted_proxies), edge, before_stop)
     # uvicorn takes these signals over while it runs, and gives them back before the last steps of stopping:
     # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
     for number in HANDLED_SIGNALS:
@@ -92,8 +92,13 @@ def serve(
     server.run([listener])
 
 
-def make_config(edge: "Edge") -> uvicorn.Config:
-    """How uvicorn serves an edge."""
+def make_config(edge: "Edge", trusted_proxies: Sequence[str]) -> uvicorn.Config:
+    """How uvicorn serves an edge.
+
+    Args:
+        edge: what is served.
+        trusted_proxies: addresses and networks; only their word is taken for who a client is (X-Forwarded-For).
+    """
     return uvicorn.Config(
         edge,
         interface="asgi3",
@@ -101,8 +106,8 @@ def make_config(edge: "Edge") -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # Nobody stands in front of this server, so nobody's word about a client is taken.
-        proxy_headers=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         ws="websockets-sansio",
         # Clients have nothing to say, and each compressing connection would keep its own tables.
         ws_max_size=MAX_MESSAGE_BYTES,

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry
+
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.tokens import Tokens
 from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
+from sd_api.jobs.job import Listener
 from sd_api.jobs.kept import KeptOutcomes, Outcomes
 from sd_api.jobs.local import LocalQueue
+from sd_api.jobs.metrics import JobMetrics, build_registry
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
@@ -46,6 +50,7 @@ class Services:
     queue: JobQueue
     outcomes: Outcomes
     failures: RecentFailures
+    metrics: CollectorRegistry
     accounts: Accounts
     blobs: BlobStore
     tasks: TaskService
@@ -89,7 +94,10 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         ConfigurationError: what outlives the process cannot be kept.
     """
     failures = RecentFailures()
-    queue, outcomes = _build_queue(settings, failures, make_engine)
+    names: dict[str | None, str] = {None: parse_source(settings.model).label}
+    names |= {model.url_path: model.ui_label for model in settings.custom_models}
+    measured = JobMetrics(names)
+    queue, outcomes = _build_queue(settings, (failures, measured), make_engine)
     stores = open_stores(settings)
     tasks, blobs, announcements = stores.tasks, stores.blobs, stores.announcements
     journal = Journal(tasks, announcements)
@@ -108,6 +116,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         queue=queue,
         outcomes=outcomes,
         failures=failures,
+        metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
         blobs=blobs,
         tasks=TaskService(queue, tasks, blobs, journal, requests, runner, settings.limits),
@@ -120,7 +129,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
 
 
 def _build_queue(
-    settings: Settings, failures: RecentFailures, make_engine: Callable[[], Engine] | None
+    settings: Settings, listeners: tuple[Listener, ...], make_engine: Callable[[], Engine] | None
 ) -> tuple[JobQueue, Outcomes]:
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
@@ -129,13 +138,13 @@ def _build_queue(
         # Imported here, because one process needs none of it.
         from sd_api.jobs.cluster.queue import ClusterQueue
 
-        queue = ClusterQueue(settings.cluster, loading, settings.limits, listeners=(failures,))
+        queue = ClusterQueue(settings.cluster, loading, settings.limits, listeners)
         return queue, queue
     local = LocalQueue(
         make_engine=make_engine or (lambda: build_engine(settings)),
         loading=loading,
         limits=settings.limits,
-        listeners=(TerminalProgress(label), failures),
+        listeners=(TerminalProgress(label), *listeners),
     )
     return local, KeptOutcomes()
 

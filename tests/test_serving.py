@@ -6,9 +6,11 @@ import threading
 from typing import Any
 
 import pytest
+import requests
+import uvicorn
 
 from sd_api.errors import ConfigurationError
-from sd_api.serving import Edge, listen
+from sd_api.serving import Edge, listen, make_config
 from sd_api.web.tasks.events import EventStreams
 
 
@@ -87,3 +89,27 @@ def test_what_is_done_at_once_is_answered_while_every_other_thread_is_busy(quick
         assert all(b"done" in body for body in await asyncio.gather(*busy))
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client"),
+    [((), "127.0.0.1"), (("10.0.0.0/8",), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9")],
+)
+def test_who_the_client_is_only_a_trusted_proxy_says(trusted: tuple[str, ...], client: str) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [environ["REMOTE_ADDR"].encode()]
+
+    listener = listen("127.0.0.1", 0)
+    edge = Edge(application, NoEvents(), max_request_bytes=100, threads=1)
+    server = uvicorn.Server(make_config(edge, trusted))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        # The first is what the client claims, the last what the proxy has seen.
+        headers = {"X-Forwarded-For": "192.0.2.1, 203.0.113.9"}
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        assert requests.get(url, headers=headers, timeout=10).text == client
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -123,6 +123,13 @@ def _redis_url(value: object) -> object:
     return value
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("it should be an address such as 127.0.0.1, or a network such as 10.0.0.0/8") from None
+
+
 def _blobs_place(text: str) -> str:
     if text != "redis" and not re.match(r"[a-z][a-z0-9+.-]*://.", text) and not os.path.isabs(text):
         raise ValueError("it should be redis, the absolute path of a folder, or a URL such as s3://bucket/folder")
@@ -207,6 +214,7 @@ HubId = Annotated[
     str,
     _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
+Network = Annotated[str, AfterValidator(_network)]
 # With its password, so it is kept out of messages; the next may have one, too.
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 BlobsPlace = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_blobs_place)]

@@ -19,6 +19,7 @@ from sd_api.settings.fields import (
     Label,
     LocalPath,
     ModelSource,
+    Network,
     Origin,
     Port,
     RedisUrl,
@@ -140,6 +141,10 @@ class Settings(_Section):
     )
     allowed_origins: tuple[Origin, ...] = Field(
         default=(), description="further web pages that may call this server, by their origin"
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        description="the addresses or networks of reverse proxies, whose word is taken for who the client is",
     )
     cancel_when_client_goes: bool = Field(
         default=True, description="whether a request is cancelled when its client closes the connection"

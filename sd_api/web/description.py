@@ -11,6 +11,7 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 PNG = "image/png"
+PLAIN = "text/plain"
 # Bytes of any kind. Generated clients know this type, and many of them no type of an image.
 OCTETS = "application/octet-stream"
 
@@ -20,6 +21,7 @@ TOKEN: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
 Shape = type[BaseModel] | Schema
 
 BINARY = Schema.model_validate({"type": "string", "format": "binary"})
+TEXT = Schema.model_validate({"type": "string"})
 
 
 def media(shape: Shape, example: Any = None) -> MediaType:

@@ -20,6 +20,8 @@ from sd_api.settings import Settings
 OPEN = {
     ("GET", "/ping"): 200,
     ("GET", "/health"): 200,
+    ("GET", "/metrics"): 200,
+    ("GET", "/workers"): 200,
     ("GET", "/custom_models"): 200,
     ("GET", "/models"): 200,
     ("GET", "/access"): 200,

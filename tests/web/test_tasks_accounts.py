@@ -122,6 +122,8 @@ def test_what_is_switched_off_is_a_403(closed: FlaskClient, path: str) -> None:
     ("method", "path"),
     [
         ("GET", "/health"),
+        ("GET", "/metrics"),
+        ("GET", "/workers"),
         ("GET", "/custom_models"),
         ("GET", "/models"),
         ("POST", "/txt2img"),

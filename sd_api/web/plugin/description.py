@@ -9,7 +9,7 @@ from sd_api.generation.engine import Phase
 from sd_api.generation.request import Mode
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
-from sd_api.web.description import FORM, TOKEN, answer, body, in_path, in_query, operation
+from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, in_path, in_query, operation
 from sd_api.web.plugin.forms import ImageToImageForm, MaskingForm, TextToImageForm
 
 # Without a token, unless require_token is set.
@@ -258,6 +258,15 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "Whether pictures can be made now, and with what",
                 {200: answer("loading or ready", Health), **read, 503: answer("failed, or shutting down", not_ready)},
+                security=SECURITY,
+            )
+        ),
+        "/metrics": PathItem(
+            get=operation(
+                "metrics",
+                TAG,
+                "The figures of the server, for Prometheus",
+                {200: answer("its text format, version 0.0.4", TEXT, kind=PLAIN), **read},
                 security=SECURITY,
             )
         ),
