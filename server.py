@@ -13,7 +13,7 @@ from sd_api.errors import ConfigurationError
 from sd_api.serving import listen, serve
 from sd_api.settings import Settings
 from sd_api.starting import CONFIG_FILE, check_device, configure_logging, exit_at_faults, read_settings
-from sd_api.wiring import build_services, prepare_libraries
+from sd_api.wiring import build_services, prepare_libraries, require_cluster
 
 # Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
 PATIENCE = 0.5
@@ -76,7 +76,13 @@ def _report_check(settings: Settings) -> None:
     # Imported here, because it imports torch: an ordinary start need not wait for that.
     from sd_api.models.check import find_remote_faults
 
-    if faults := find_remote_faults(settings):
+    faults = find_remote_faults(settings)
+    if settings.cluster is not None:
+        try:
+            require_cluster(settings.cluster)
+        except ConfigurationError as error:
+            faults += error.faults
+    if faults:
         raise ConfigurationError(faults)
     click.secho("The configuration and the models' files are in order.", fg="green")
 

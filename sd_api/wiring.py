@@ -134,7 +134,7 @@ def _build_queue(
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
     if settings.cluster is not None:
-        _require_libraries_of_a_cluster()
+        require_cluster(settings.cluster)
         # Imported here, because one process needs none of it.
         from sd_api.jobs.cluster.queue import ClusterQueue
 
@@ -160,9 +160,9 @@ def build_worker(
         make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
 
     Raises:
-        ConfigurationError: the libraries for it are not installed.
+        ConfigurationError: the libraries for it are not installed, or its Redis cannot be used.
     """
-    _require_libraries_of_a_cluster()
+    require_cluster(cluster)
     from sd_api.jobs.cluster.worker import ClusterWorker
 
     label = parse_source(settings.model).label
@@ -175,12 +175,20 @@ def build_worker(
     )
 
 
-def _require_libraries_of_a_cluster() -> None:
+def require_cluster(cluster: Cluster) -> None:
+    """Look whether a cluster can be used from here.
+
+    Raises:
+        ConfigurationError: the libraries for it are not installed, or its Redis cannot be used.
+    """
     missing = [name for name in ("redis", "dramatiq") if find_spec(name) is None]
     if missing:
         raise ConfigurationError(
             [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
         )
+    from sd_api.cluster.connection import refuse_unusable
+
+    refuse_unusable(cluster)
 
 
 def _build_accounts(settings: Settings, stores: Stores) -> Accounts:

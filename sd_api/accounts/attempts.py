@@ -1,5 +1,6 @@
 """How often a password may be wrong."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from limits.storage import Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from sd_api.errors import StoreUnavailable, TooManyAttempts
+
+log = logging.getLogger(__name__)
 
 # By one client for one user, not counting the last one that succeeded and what was before.
 PER_USER = RateLimitItemPerMinute(5)
@@ -61,4 +64,5 @@ def _faults_as_ours() -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        raise StoreUnavailable(f"Logins cannot be counted at the moment, so none is looked at: {error}") from None
+        log.error("Logins cannot be counted: %s", error)
+        raise StoreUnavailable("Logins cannot be counted at the moment, so none is looked at.") from None

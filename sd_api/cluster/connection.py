@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from sd_api.errors import StoreUnavailable
+from sd_api.errors import ConfigurationError, StoreUnavailable
 from sd_api.settings import Cluster
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,24 @@ SOCKET_TIMEOUT = 5.0
 
 # Seconds after which it makes sense to ask again.
 RETRY_AFTER = 5
+
+REFUSED = "Redis refuses the password: set the right one in the URL, or as REDIS_PASSWORD."
+
+# How Redis refuses what it may take later, by what it says: before version 7, what happens in a script has no class.
+_FULL = "command not allowed when used memory"
+_NO_CHANGES = ("MISCONF ", "READONLY ", "NOREPLICAS ", "MASTERDOWN ")
+
+
+class _Retry(Retry):
+    """Tries again what may go better the next time; a wrong password does not."""
+
+    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
+        """See Retry."""
+
+        def retryable(error: Exception) -> bool:
+            return not isinstance(error, redis.AuthenticationError) and (is_retryable is None or is_retryable(error))
+
+        return super().call_with_retry(do, fail, retryable, with_failure_count)
 
 
 def connect(cluster: Cluster, *, attempts: int = ATTEMPTS) -> redis.Redis:
@@ -37,11 +56,29 @@ def connect(cluster: Cluster, *, attempts: int = ATTEMPTS) -> redis.Redis:
     return redis.Redis.from_url(
         cluster.redis_url.get_secret_value(),
         # A timeout is told at once: it has taken its seconds.
-        retry=Retry(ExponentialBackoff(cap=LONGEST_PAUSE, base=0.01), attempts, (redis.ConnectionError,)),
+        retry=_Retry(ExponentialBackoff(cap=LONGEST_PAUSE, base=0.01), attempts, (redis.ConnectionError,)),
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         health_check_interval=30,
     )
+
+
+def refuse_unusable(cluster: Cluster) -> None:
+    """Look whether Redis is there and lets us in; takes some seconds where it is not.
+
+    Raises:
+        ConfigurationError: it is not, or does not.
+    """
+    with connect(cluster) as client:
+        try:
+            client.ping()
+        except redis.AuthenticationError as error:
+            fault = f"{REFUSED} It says: {error}"
+        except redis.RedisError as error:
+            fault = f"Redis does not answer: {error}"
+        else:
+            return
+    raise ConfigurationError([f"cluster.redis_url: {fault}"])
 
 
 @contextmanager
@@ -49,15 +86,24 @@ def redis_faults_as_ours() -> Iterator[None]:
     """Raise StoreUnavailable where Redis stays away or cannot take more; to be used as a decorator, too."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        log.error("Redis is not there: %s", error)
+    except redis.RedisError as error:
+        fault = _fault(error)
+        if fault is None:
+            raise
+        log.error("Redis cannot be used: %s", error)
         raise StoreUnavailable(
-            "The server's memory of jobs and tasks (Redis) cannot be reached at the moment. Try again soon.",
-            retry_after=RETRY_AFTER,
+            f"The server's memory of jobs and tasks (Redis) {fault}", retry_after=RETRY_AFTER
         ) from None
-    except redis.exceptions.OutOfMemoryError as error:
-        log.error("Redis takes no more: %s", error)
-        raise StoreUnavailable(
-            "The server's memory of jobs and tasks (Redis) is full. Try again when others are done.",
-            retry_after=RETRY_AFTER,
-        ) from None
+
+
+def _fault(error: redis.RedisError) -> str | None:
+    """What to tell of a fault that may pass; None where it is ours."""
+    if isinstance(error, redis.AuthenticationError):
+        return "refuses the server's password."
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+        return "cannot be reached at the moment. Try again soon."
+    if _FULL in str(error):
+        return "is full. Try again when others are done."
+    if isinstance(error, redis.exceptions.ReadOnlyError) or any(refusal in str(error) for refusal in _NO_CHANGES):
+        return "keeps nothing at the moment. Try again soon."
+    return None

@@ -282,6 +282,10 @@ class JobBoard:
         # One may have ended between the two questions.
         return [status for status in statuses if status.state not in ENDED]
 
+    def attended(self) -> bool:
+        """Whether there is any worker; ``bury`` forgets the dead ones."""
+        return bool(self._client.zcard("sd:workers"))
+
     def workers(self) -> list[WorkerStatus]:
         """Tell about all workers that live."""
         ids: list[Any] = self._client.zrange("sd:workers", 0, -1)

@@ -14,7 +14,7 @@ import redis
 from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
 from sd_api.cluster.connection import connect, redis_faults_as_ours
-from sd_api.errors import JobCancelled, QueueFull, ServerStopping, Unavailable, UnknownJob
+from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, Unavailable, UnknownJob
 from sd_api.generation.engine import EngineStatus, Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Seconds between two looks at all jobs that somebody here follows, in case that a word about one was lost.
 LOOK = 1.0
 
-# Seconds that clients wait for a Redis that is away.
+# Seconds that clients wait for a Redis that is away, or for a first worker.
 LONGEST_ABSENCE = 30.0
 
 # Seconds of a pause before Redis is tried again.
@@ -39,6 +39,8 @@ PAUSE = 0.2
 
 # Offered as Retry-After where nothing runs that could be measured.
 FIRST_GUESS_SECONDS = 10
+
+NO_WORKER = f"No worker is running. Start one of {__version__}: python -m sd_api.worker"
 
 # How ready an engine is, the best first.
 _READINESS = ("ready", "loading", "failed")
@@ -68,8 +70,11 @@ class ClusterQueue:
         self._reads = JobBoard(self._hasty_client, cluster)
         self._broker = TurnBroker(self._client, cluster)
         self._followed: dict[str, Job] = {}
-        # Of those, the ones that somebody will come for.
+        # Of those, the ones that Redis has, and the ones that somebody will come for.
+        self._accepted: set[str] = set()
         self._kept: set[str] = set()
+        # When there was a worker.
+        self._attended = time.monotonic()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow_all, name="jobs", daemon=True)
@@ -118,6 +123,7 @@ class ClusterQueue:
         except Exception:
             self._forget(job)
             raise
+        self._accepted.add(job.id)
         if not submission.joined:
             self._give_turn(submission.worker)
         if self._stopping.is_set():
@@ -150,8 +156,8 @@ class ClusterQueue:
         engines = [worker.engine for worker in workers if worker.version == __version__]
         if not engines:
             others = ", ".join(sorted({worker.version for worker in workers}))
-            why = f"All workers are of another version ({others})" if others else "No worker is running"
-            return replace(self._loading, message=f"{why}. Start one of {__version__}: python -m sd_api.worker")
+            what = f"All workers are of another version ({others}). " if others else ""
+            return replace(self._loading, message=what + NO_WORKER)
         best = min(engines, key=lambda engine: _READINESS.index(engine.state))
         models = {model.model: model for engine in (*engines, best) for model in engine.models}
         abilities = {name: able for engine in (*engines, best) for name, able in engine.abilities.items()}
@@ -190,6 +196,7 @@ class ClusterQueue:
     def _forget(self, job: Job) -> None:
         with self._lock:
             self._followed.pop(job.id, None)
+            self._accepted.discard(job.id)
             self._kept.discard(job.id)
 
     def _drop(self, jobs: list[Job]) -> None:
@@ -221,20 +228,47 @@ class ClusterQueue:
                             looked = time.monotonic()
                         heard = time.monotonic()
             except redis.RedisError as error:
-                log.warning("Redis is not there: %s", error)
+                log.warning("Redis cannot be used: %s", error)
                 if time.monotonic() - heard > LONGEST_ABSENCE:
-                    self._give_up()
+                    self._give_up("The server's memory of jobs (Redis) is away for too long. Try again later.")
+                self._stopping.wait(PAUSE)
+            except Exception:
+                # Whoever waits here would never hear of anything again.
+                log.exception("Following jobs failed")
                 self._stopping.wait(PAUSE)
 
     def _look(self) -> None:
         """See where everything stands that is followed here, and what dead workers have left."""
         self._reads.serve(self._id)
         self._reads.bury()
+        if self._reads.attended():
+            self._attended = time.monotonic()
+        elif time.monotonic() - self._attended > LONGEST_ABSENCE:
+            self._give_up(NO_WORKER)
         with self._lock:
-            job_ids = list(self._followed)
-        for job_id, (state, progress) in zip(job_ids, self._reads.states(job_ids), strict=True):
-            if state is not None:
-                self._take_note(job_id, state, progress)
+            jobs = [job for job in self._followed.values() if job.id in self._accepted]
+        for job, (state, progress) in zip(jobs, self._reads.states([job.id for job in jobs]), strict=True):
+            if state is None:
+                self._submit_again(job)
+            else:
+                self._take_note(job.id, state, progress)
+
+    def _submit_again(self, job: Job) -> None:
+        """Put a job back that Redis has lost, with the last second or with all that it had."""
+        log.warning("Redis has lost job %s; it is submitted again", job.id)
+        try:
+            submission = self._reads.submit(job, follower=self._id, rejoin=True, limits=self._limits)
+        except QueueFull:
+            # The next look tries again.
+            return
+        except JobIdTaken as error:
+            self._forget(job)
+            job.fail(error)
+            return
+        if job.id in self._kept:
+            self._reads.keep(job.id, KEPT_SECONDS)
+        if not submission.joined:
+            self._give_turn(submission.worker)
 
     def _take_note(self, job_id: str, state: State, progress: Progress | None) -> None:
         """Have a followed job be as it is told."""
@@ -267,10 +301,11 @@ class ClusterQueue:
         else:
             job.fail(outcome)
 
-    def _give_up(self) -> None:
-        """Answer those who wait for jobs; tasks wait on."""
+    def _give_up(self, why: str) -> None:
+        """Answer those who wait here; tasks wait on, and what somebody will come for."""
         with self._lock:
-            jobs = [job for job in self._followed.values() if not is_owner(job.client)]
+            jobs = [job for job in self._followed.values() if not (is_owner(job.client) or job.id in self._kept)]
         for job in jobs:
-            job.fail(Unavailable("The server's memory of jobs (Redis) is away for too long. Try again later."))
+            job.fail(Unavailable(why, FIRST_GUESS_SECONDS))
             self._forget(job)
+        self._drop(jobs)

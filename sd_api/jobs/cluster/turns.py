@@ -139,9 +139,13 @@ class _WokenConsumer(dramatiq.Consumer):
             self._done.wait(LONGEST_WAIT)
             self._done.clear()
             return None
-        message = next(self._consumer)
-        if message is None:
-            self._wait()
+        try:
+            message = next(self._consumer)
+            if message is None:
+                self._wait()
+        except redis.RedisError as error:
+            # Dramatiq knows this one, and comes back after a pause.
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         return message
 
     def _wait(self) -> None:
@@ -149,11 +153,8 @@ class _WokenConsumer(dramatiq.Consumer):
             # The queue of delayed messages, which are never sent; asking it keeps the worker's heart beating.
             self._done.wait(LONGEST_WAIT)
             return
-        try:
-            self._before_waiting()
-            self._client.blpop(self._bells, timeout=LONGEST_WAIT)
-        except redis.RedisError as error:
-            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        self._before_waiting()
+        self._client.blpop(self._bells, timeout=LONGEST_WAIT)
 
 
 def _bell(worker: str | None) -> str:

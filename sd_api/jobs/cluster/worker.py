@@ -127,7 +127,7 @@ class ClusterWorker:
             else:
                 self._work()
         except redis.RedisError as error:
-            log.warning("Redis is not there: %s", error)
+            log.warning("Redis cannot be used: %s", error)
         finally:
             self._jobs = ()
             self._busy = False
@@ -188,7 +188,10 @@ class ClusterWorker:
                     self._broker.give_turn()
                 was_idle = idle
             except redis.RedisError as error:
-                log.warning("Redis is not there: %s", error)
+                log.warning("Redis cannot be used: %s", error)
+            except Exception:
+                # A heart that stands still would make this worker a dead one.
+                log.exception("A sign of life failed")
 
     def _beat(self) -> None:
         """Tell that this worker lives, and what it does."""

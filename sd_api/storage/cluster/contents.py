@@ -1,6 +1,8 @@
 """Where the contents of images are that many machines share: in Redis, in a folder, or wherever fsspec reaches."""
 
-from contextlib import suppress
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,8 +11,10 @@ import redis
 from fsspec.implementations.local import LocalFileSystem
 
 from sd_api.cluster.connection import redis_faults_as_ours
-from sd_api.errors import ConfigurationError
+from sd_api.errors import ConfigurationError, StoreUnavailable
 from sd_api.storage.files import ContentFiles
+
+log = logging.getLogger(__name__)
 
 IN_REDIS = "redis"
 
@@ -71,20 +75,34 @@ class RemoteContents:
 
     def write(self, name: str, content: bytes) -> None:
         """See Contents."""
-        self._files.pipe_file(self._path(name), content)
+        with _faults_as_ours():
+            self._files.pipe_file(self._path(name), content)
 
     def read(self, name: str) -> bytes:
         """See Contents."""
-        content: bytes = self._files.cat_file(self._path(name))
+        with _faults_as_ours():
+            content: bytes = self._files.cat_file(self._path(name))
         return content
 
     def remove(self, name: str) -> None:
         """See Contents."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), _faults_as_ours():
             self._files.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
+
+
+@contextmanager
+def _faults_as_ours() -> Iterator[None]:
+    """Raise StoreUnavailable for whatever the store's library raises; each has errors of its own."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        log.error("The place of images cannot be used: %s: %s", type(error).__name__, error)
+        raise StoreUnavailable("The place where images are kept cannot be used at the moment.") from None
 
 
 def open_contents(place: str, client: redis.Redis) -> Contents:

@@ -96,6 +96,10 @@ class RedisAnnouncements:
             except (redis.RedisError, OSError, StoreUnavailable) as error:
                 log.warning("The connection that tells of events is made anew: %s", error)
                 self._stopping.wait(PAUSE)
+            except Exception:
+                # Whoever listens would never hear of anything again.
+                log.exception("Events could not be told")
+                self._stopping.wait(PAUSE)
 
     def _hear(self) -> None:
         """Take what one connection brings, until it breaks."""

@@ -74,6 +74,10 @@ class RedisTurns:
                 left = [read_task(fields) for fields in self._commands.run("renew", self._carrier, LEASE, *known)]
             except StoreUnavailable:
                 left = []
+            except Exception:
+                # Without its lease, others would make all that this process makes.
+                log.exception("The lease of this process's tasks could not be renewed")
+                left = []
             else:
                 known = [task.id for task in left]
             for task in left:
