@@ -87,7 +87,7 @@ def redis_faults_as_ours() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        fault = _fault(error)
+        fault = fault_that_passes(error)
         if fault is None:
             raise
         log.error("Redis cannot be used: %s", error)
@@ -96,8 +96,8 @@ def redis_faults_as_ours() -> Iterator[None]:
         ) from None
 
 
-def _fault(error: redis.RedisError) -> str | None:
-    """What to tell of a fault that may pass; None where it is ours."""
+def fault_that_passes(error: redis.RedisError) -> str | None:
+    """What to tell of a fault that may pass, as the rest of a sentence about Redis; None where it is ours."""
     if isinstance(error, redis.AuthenticationError):
         return "refuses the server's password."
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):

@@ -2,14 +2,17 @@
 
 import base64
 import io
+import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import requests
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
 from PIL import Image
+from redis_server import RedisServer
 from tiny_model import tiny_model
 
 
@@ -43,3 +46,21 @@ def test_a_worker_without_a_redis_says_how_to_name_it(repository: Path, tmp_path
     told = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert told.returncode == 1
     assert "set REDIS_HOST" in told.stderr
+
+
+@pytest.mark.parametrize("command", [["server.py"], ["server.py", "--check"], ["-m", "sd_api.worker"]])
+def test_a_redis_that_refuses_the_password_is_named_at_the_start(
+    repository: Path, tmp_path: Path, redis_server: RedisServer, command: list[str]
+) -> None:
+    url = redis_server.url.replace("//", "//:wrong-one@")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model": str(tiny_model()), "port": 0, "cluster": {"redis_url": url}})
+    )
+    with redis_server.client() as client:
+        client.config_set("requirepass", "right-one")
+        started = [sys.executable, *command, "--config", str(tmp_path / "config.json")]
+        told = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
+        client.config_set("requirepass", "")
+    assert told.returncode == 1
+    assert "cluster.redis_url: Redis refuses the password" in told.stderr
+    assert "wrong-one" not in told.stdout + told.stderr

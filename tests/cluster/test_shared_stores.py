@@ -2,23 +2,26 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from kept_tasks import make_task, said
 from redis_server import RedisServer
 
 from sd_api.accounts.attempts import PER_USER, Attempts
-from sd_api.cluster.connection import connect
-from sd_api.errors import ConfigurationError, NameTaken, TooManyAttempts, UnknownBlob
-from sd_api.settings import Settings
+from sd_api.cluster.connection import connect, refuse_unusable
+from sd_api.errors import ConfigurationError, NameTaken, StoreUnavailable, TooManyAttempts, UnknownBlob
+from sd_api.settings import Cluster, Settings
 from sd_api.storage.cluster import blobs as redis_blobs
 from sd_api.storage.cluster.commands import Commands
 from sd_api.storage.protocols import User
 from sd_api.stores import Stores
 from sd_api.stores import open_stores as open_these
+from sd_api.tasks.cluster import turns
 
 OpenStores = Callable[..., Stores]
 
@@ -141,6 +144,56 @@ def test_a_place_that_cannot_be_used_is_named(
     with pytest.raises(ConfigurationError) as caught:
         open_these(Settings.model_validate({"cluster": {"redis_url": redis_server.url} | settings}))
     assert caught.value.faults[0].startswith(fault)
+
+
+def test_a_wrong_password_is_told_and_not_repeated(redis_server: RedisServer) -> None:
+    url = redis_server.url.replace("//", "//:wrong-one@")
+    with redis_server.client() as client:
+        client.config_set("requirepass", "right-one")
+        try:
+            with pytest.raises(ConfigurationError, match=r"cluster\.redis_url: Redis refuses the password") as caught:
+                refuse_unusable(Cluster.model_validate({"redis_url": url}))
+        finally:
+            client.config_set("requirepass", "")
+    assert "wrong-one" not in str(caught.value)
+    refuse_unusable(redis_server.cluster)
+
+
+def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
+    open_stores: OpenStores, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "RENEWAL", 0.01)
+    stores = open_stores()
+    renewed = threading.Semaphore(0)
+    stores.turns.start(lambda _: renewed.release())
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreUnavailable, match="is full"):
+                stores.tasks.add(make_task(), said("pending"))
+            assert all(renewed.acquire(timeout=20) for _ in range(5))
+        finally:
+            client.config_set("maxmemory", 0)
+    assert all(renewed.acquire(timeout=20) for _ in range(5))
+    stores.turns.stop()
+
+
+def test_a_bucket_that_is_away_is_told_as_one(open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = open_stores("memory://bucket")
+    blob = stores.blobs.make("user:a", b"picture", "image/png")
+
+    def fail(*_: object) -> None:
+        # What the libraries of buckets raise has no common base.
+        raise RuntimeError("EndpointConnectionError")
+
+    for name in ("pipe_file", "cat_file", "rm_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, fail)
+    with pytest.raises(StoreUnavailable):
+        stores.blobs.make("user:a", b"picture", "image/png")
+    with pytest.raises(StoreUnavailable):
+        stores.blobs.read(blob)
+    with pytest.raises(StoreUnavailable):
+        stores.blobs.remove(blob)
 
 
 def test_one_process_does_without_redis(tmp_path: Path) -> None:

@@ -269,6 +269,61 @@ def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
     assert queue.submit(request("new")).result().images[0].png == b"new"
 
 
+def test_a_job_that_redis_has_lost_is_made_all_the_same(
+    queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
+) -> None:
+    kept = queue.submit(request("kept"))
+    queue.keep(kept)
+    jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a")]
+    redis_server.emptied()
+    start_worker(OneModel())
+    for job in jobs:
+        assert job.result().images[0].png == job.request.prompt.encode()
+    assert queue.outcome(kept.id) == kept.result()
+
+
+def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
+    queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = OneModel()
+    engine.may_go_on.clear()
+    start_worker(engine)
+    running = queue.submit(request("running"))
+    wait_until(lambda: engine.made)
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(Unavailable, match="is full"):
+                queue.submit(request())
+            engine.may_go_on.set()
+            wait_until(lambda: "Waiting for Redis" in caplog.text)
+        finally:
+            client.config_set("maxmemory", 0)
+    assert running.result().images[0].png == b"running"
+    assert queue.submit(request("new")).result().images[0].png == b"new"
+
+
+def test_who_waits_is_told_where_there_is_no_worker(queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = queue.submit(request(), client="user:a")
+    kept = queue.submit(request())
+    queue.keep(kept)
+    monkeypatch.setattr("sd_api.jobs.cluster.queue.LONGEST_ABSENCE", 0.0)
+    waiting = queue.submit(request())
+    with pytest.raises(Unavailable, match="No worker is running"):
+        waiting.result()
+    wait_until(lambda: queue.job(waiting.id).state == "cancelled")
+    assert {queue.job(job.id).state for job in (task, kept)} == {"queued"}
+
+
+def test_what_nobody_foresaw_does_not_end_the_following_of_jobs(
+    queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
+) -> None:
+    with redis_server.client() as client:
+        wait_until(lambda: client.publish(f"sd:to:{queue._id}", "no JSON"))
+    start_worker(OneModel())
+    assert queue.submit(request("new")).result().images[0].png == b"new"
+
+
 def test_a_turn_that_is_lost_is_replaced(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:

@@ -6,6 +6,7 @@ import time
 
 import redis
 
+from sd_api.cluster.connection import fault_that_passes
 from sd_api.errors import GenerationFailed
 from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
@@ -96,13 +97,12 @@ class ClaimedJob(Job):
         while not self._stopping.is_set():
             try:
                 self._outcomes.end(self.claim, outcome, rate)
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("Waiting for Redis, to keep how job %s ended: %s", self.id, error)
-                self._stopping.wait(PAUSE)
             except redis.RedisError as error:
-                # Such as a result for which Redis has no room.
-                log.error("How job %s ended cannot be kept: %s", self.id, error)
-                outcome, rate = GenerationFailed(f"The result of this job could not be kept: {error}"), None
+                if fault_that_passes(error) is not None:
+                    log.warning("Waiting for Redis, to keep how job %s ended: %s", self.id, error)
+                else:
+                    log.error("How job %s ended cannot be kept: %s", self.id, error)
+                    outcome, rate = GenerationFailed("The result could not be kept; the worker's log says why."), None
                 self._stopping.wait(PAUSE)
             else:
                 return

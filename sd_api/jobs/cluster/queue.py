@@ -123,7 +123,7 @@ class ClusterQueue:
         except Exception:
             self._forget(job)
             raise
-        self._accepted.add(job.id)
+        self._note(self._accepted, job)
         if not submission.joined:
             self._give_turn(submission.worker)
         if self._stopping.is_set():
@@ -171,7 +171,7 @@ class ClusterQueue:
     @redis_faults_as_ours()
     def keep(self, job: Job) -> None:
         """See Outcomes."""
-        self._kept.add(job.id)
+        self._note(self._kept, job)
         self._board.keep(job.id, KEPT_SECONDS)
 
     @redis_faults_as_ours()
@@ -192,6 +192,12 @@ class ClusterQueue:
         except redis.RedisError as error:
             # The job is kept; an idle worker finds that it waits.
             log.warning("A job waits for Redis to be back: %s", error)
+
+    def _note(self, jobs: set[str], job: Job) -> None:
+        """Add a job to some of those that are followed, unless it has ended meanwhile."""
+        with self._lock:
+            if job.id in self._followed:
+                jobs.add(job.id)
 
     def _forget(self, job: Job) -> None:
         with self._lock:
