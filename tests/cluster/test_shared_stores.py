@@ -99,6 +99,19 @@ def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStor
     assert stores.tasks.count_starts(make_task()) == 1
 
 
+def test_a_start_that_two_processes_tell_of_is_told_once(open_stores: OpenStores) -> None:
+    slow, heir = open_stores(), open_stores()
+    task = make_task()
+    slow.tasks.add(task, said("pending"))
+    told = [stores.tasks.record(task, "started", said("started")) for stores in (heir, slow)]
+    assert told[0] == told[1]
+    assert slow.tasks.count_starts(task) == 1
+    assert [event.content["event_type"] for event in slow.tasks.events_since("user:a", 0, limit=9)] == [
+        "pending",
+        "started",
+    ]
+
+
 def test_nothing_is_left_of_what_is_forgotten(open_stores: OpenStores, redis_server: RedisServer) -> None:
     stores = open_stores()
     for number in range(250):

@@ -218,6 +218,9 @@ function commands.record(id, change, state, content, ...)
     return found[5]
   elseif before ~= 'pending' and before ~= 'started' then
     return false
+  elseif before == 'started' and state == 'started' then
+    -- Of a process that was only slow: whoever took its tasks over has told of this start.
+    return found[5]
   end
   redis.call('HSET', key, 'state', state, 'change', change)
   redis.call('SREM', 'sd:store:ahead', id)
