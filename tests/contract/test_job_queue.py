@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from redis_server import RedisServer
 from requested import request
 from small_cluster import SmallCluster
 
@@ -82,13 +81,6 @@ def engine() -> StepByStep:
 
 
 MakeQueue = Callable[[Callable[[], Engine]], JobQueue]
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["one process", "a cluster"])
