@@ -59,8 +59,10 @@ def test_a_redis_that_refuses_the_password_is_named_at_the_start(
     with redis_server.client() as client:
         client.config_set("requirepass", "right-one")
         started = [sys.executable, *command, "--config", str(tmp_path / "config.json")]
-        told = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
-        client.config_set("requirepass", "")
+        try:
+            told = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
+        finally:
+            client.config_set("requirepass", "")
     assert told.returncode == 1
     assert "cluster.redis_url: Redis refuses the password" in told.stderr
     assert "wrong-one" not in told.stdout + told.stderr
