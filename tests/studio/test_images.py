@@ -90,6 +90,8 @@ def test_same_seed_brings_image_and_mask_back(studio: Studio, photo: Path) -> No
     studio.mode("txt2img")
     studio.page.get_by_role("button", name="Same seed").click()
     expect(studio.page.locator(".sheet")).to_be_visible()
+    while not painted(studio):
+        studio.page.wait_for_timeout(10)
     assert abs(painted(studio) - mask) < 0.001
     studio.generate()
     assert studio.wait_for_picture(2).tobytes() == first.tobytes()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Route
 from scripted import scripted_server
 from studio_page import Studio, expect
 
@@ -36,6 +37,22 @@ def test_it_tells_how_the_server_is(status: Studio) -> None:
     expect(page.locator("#failures")).to_contain_text("None since the server was started")
     assert results(status) == ["good"] * 7
     expect(page.locator("#checks")).to_contain_text("1 custom model: My Other Model")
+
+
+def test_of_checks_that_overlap_the_last_counts(status: Studio) -> None:
+    results(status)
+    answers: list[Route] = []
+    status.page.route("**/ping", lambda route: answers.append(route), times=2)
+    check = status.page.get_by_role("button", name="Check", exact=True)
+    check.click()
+    status.page.locator("#address").fill("http://127.0.0.1:9")
+    check.click()
+    while len(answers) < 2:
+        status.page.wait_for_timeout(10)
+    for answer in answers:
+        answer.continue_()
+    expect(status.page.locator("#checks")).to_contain_text("This server listens on port")
+    assert [index for index, result in enumerate(results(status)) if result == "bad"] == [1]
 
 
 def test_an_address_that_cannot_work_is_told_why(status: Studio) -> None:

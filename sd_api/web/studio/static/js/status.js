@@ -24,6 +24,7 @@ const SUBLINES = {
 
 // What was found last; the report is made of it.
 const found = { health: null, jobs: [], workers: [], access: null, checks: [] };
+let lastRun = 0;
 
 async function refresh() {
   let state = "gone";
@@ -90,19 +91,23 @@ function lines(id, none, rows) {
 }
 
 async function runChecks() {
+  const run = ++lastRun;
+  const results = [];
   const address = byId("address").value.trim().replace(/\/+$/, "") || location.origin;
   const complete = address.includes("://") ? address : `http://${address}`;
-  found.checks = [];
   for (const [name, test] of checks(complete)) {
     let result;
     try {
       result = await test();
     } catch (error) {
-      result = ended(error, found.checks.length === 0);
+      result = ended(error, results.length === 0);
     }
-    found.checks.push([name, ...result]);
+    // Another address was asked for in the meantime.
+    if (run !== lastRun) return;
+    results.push([name, ...result]);
   }
-  byId("checks").replaceChildren(...found.checks.map(([name, result, words]) => {
+  found.checks = results;
+  byId("checks").replaceChildren(...results.map(([name, result, words]) => {
     const mark = element("span", { className: "mark", textContent: MARKS[result], "aria-hidden": "true" });
     const spoken = element("span", { className: "visually-hidden", textContent: { good: "Good: ", bad: "Problem: ", look: "Look: " }[result] });
     const item = element("li", {}, mark, element("strong", {}, spoken, name), element("p", { textContent: words }));
