@@ -38,6 +38,11 @@ def test_it_tells_how_the_server_is(status: Studio) -> None:
     expect(page.locator("#checks")).to_contain_text("1 custom model: My Other Model")
 
 
+def test_it_leads_to_what_every_endpoint_does(status: Studio) -> None:
+    status.page.get_by_role("link", name="API", exact=True).click()
+    expect(status.page.locator(".opblock").first).to_be_visible()
+
+
 def test_an_address_that_cannot_work_is_told_why(status: Studio) -> None:
     results(status)
     for address, bad, words in [
