@@ -12,11 +12,8 @@ from sd_api.app import create_app, create_event_streams
 from sd_api.errors import ConfigurationError
 from sd_api.serving import listen, serve
 from sd_api.settings import Settings
-from sd_api.starting import CONFIG_FILE, check_device, configure_logging, exit_at_faults, read_settings
+from sd_api.starting import CONFIG_FILE, PATIENCE, check_device, configure_logging, exit_at_faults, read_settings
 from sd_api.wiring import build_services, prepare_libraries
-
-# Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
-PATIENCE = 0.5
 
 log = logging.getLogger("sd_api")
 

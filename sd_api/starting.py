@@ -13,6 +13,9 @@ from sd_api.models.files import find_source_faults
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings, load_settings
 
+# Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
+PATIENCE = 0.5
+
 CONFIG_FILE = Path(__file__).resolve().parent.parent / "config.json"
 
 

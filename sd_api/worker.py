@@ -11,14 +11,11 @@ import click
 
 from sd_api import __version__
 from sd_api.errors import ConfigurationError
-from sd_api.starting import CONFIG_FILE, check_device, configure_logging, exit_at_faults, read_settings
+from sd_api.starting import CONFIG_FILE, PATIENCE, check_device, configure_logging, exit_at_faults, read_settings
 from sd_api.wiring import build_worker
 
 if TYPE_CHECKING:
     from sd_api.jobs.cluster.worker import ClusterWorker
-
-# Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
-PATIENCE = 0.5
 
 log = logging.getLogger("sd_api")
 

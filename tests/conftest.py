@@ -9,6 +9,7 @@ import pytest
 import torch
 from flask import Flask
 from flask.testing import FlaskClient
+from redis_server import RedisServer
 from server_process import ServerProcess
 from tiny_model import tiny_model
 
@@ -79,6 +80,14 @@ def client(app: Flask) -> FlaskClient:
 def repository() -> Path:
     """The folder of the whole project."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of its own for each file of tests."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -199,7 +199,7 @@ class _Step:
 
 
 def _one_step(before: Progress | None, now: Progress | None) -> bool:
-    """Whether what lies between two reports is one denoising step, and not the first, which prepares as well."""
+    """Whether what lies between two reports is one denoising step; what comes before the first is told as step 0."""
     return before is not None and now is not None and before.phase == "denoising" and now.step > before.step
 
 

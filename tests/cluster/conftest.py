@@ -15,13 +15,6 @@ from sd_api.stores import Stores
 OpenStores = Callable[..., Stores]
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def open_stores(redis_server: RedisServer) -> Iterator[OpenStores]:
     """Open the stores of one more process; the first finds nothing."""

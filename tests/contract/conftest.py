@@ -15,13 +15,6 @@ from sd_api.stores import Stores
 LIMITS = {"max_blob_bytes_per_user": 100, "max_queued_requests_per_client": 2}
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     """Of a Redis with nothing in it."""

@@ -65,13 +65,6 @@ class OneModel:
         run.finish(GenerationResult((picture,), ("a warning",)))
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def cluster(redis_server: RedisServer) -> Cluster:
     return redis_server.emptied()
