@@ -1,6 +1,6 @@
 """The Flask application, and what runs beside it, from settings and services."""
 
-from flask import Flask
+from flask import Flask, Response
 
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, studio
@@ -14,7 +14,7 @@ from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
 from sd_api.web.tasks import routes as tasks
-from sd_api.web.tasks.events import EventStreams
+from sd_api.web.tasks.events import STREAM_PATH, WEBSOCKET_PATH, EventStreams
 from sd_api.wiring import Services
 
 
@@ -32,7 +32,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
     install_guards(app, settings)
     app.before_request(refuse_while_stopping)
     others = dict.fromkeys(answers.PATHS, answers.failure)
-    register_error_handlers(app, failure, others, settings.limits)
+    register_error_handlers(app, failure, others, settings.limits, beside=(WEBSOCKET_PATH, STREAM_PATH))
+    app.after_request(_leave_the_date)
     plugins = [
         plugin.make_blueprint(settings, services.queue, services.outcomes),
         jobs.make_blueprint(services.queue, services.outcomes),
@@ -57,3 +58,9 @@ def create_app(settings: Settings, services: Services) -> Flask:
 def create_event_streams(settings: Settings, services: Services) -> EventStreams:
     """Make what serves those who listen to events, beside the application."""
     return EventStreams(services.accounts, services.events, Callers(settings))
+
+
+def _leave_the_date(response: Response) -> Response:
+    """The web server dates every answer; a conditional one would have two dates."""
+    response.headers.pop("Date", None)
+    return response

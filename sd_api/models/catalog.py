@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sd_api.errors import UnknownModel
+from sd_api.errors import InvalidField, UnknownModel
 from sd_api.models.sources import HubModel, ModelSource, hub_model, parse_source
 from sd_api.settings import Settings
 
@@ -87,8 +87,11 @@ class ModelCatalog:
             model_id: its name there; None is the main model, and so is ``DOCUMENTED_DEFAULT``.
 
         Raises:
+            InvalidField: there is no such provider.
             UnknownModel: there is none, or it may not be used.
         """
+        if provider not in self._providers:
+            raise InvalidField("model_provider", f"is {provider[:40]!r}; valid are {', '.join(self._providers)}")
         main = self.main
         if model_id is None or (provider, model_id) == (main.provider, main.model_id):
             return main
@@ -97,8 +100,6 @@ class ModelCatalog:
             DOCUMENTED_DEFAULT,
         ) and model_id not in self._settings.allowed_models:
             return main
-        if provider not in self._providers:
-            raise UnknownModel(f"There is no provider {provider[:100]!r}; valid are {', '.join(self._providers)}.")
         return self._providers[provider].find(model_id)
 
     def named(self, name: str | None) -> CatalogModel:

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic_core import InitErrorDetails
 
 from sd_api.generation.limits import MAX_GUIDANCE_SCALE, MAX_SEED, MIN_SIDE
 
 Scheduler = Literal["plms", "ddim", "k-lms", "euler", "euler-a", "heun", "dpm++", "dpm++-karras", "unipc"]
-Prompt = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-BlobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+# With a constraint, whatever it is, halves of surrogate pairs are refused; no tokenizer takes them.
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+Prompt = Annotated[Text, StringConstraints(min_length=1)]
+BLOB_ID = r"^[0-9a-f]{32}$"
+BlobId = Annotated[str, StringConstraints(pattern=BLOB_ID)]
 
 
 class CommonParams(BaseModel):
@@ -18,7 +22,7 @@ class CommonParams(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     prompt: Prompt = Field(description="what to draw", examples=["corgi with a top hat"])
-    negative_prompt: str = Field(default="", description="what to stay away from", examples=["monocle"])
+    negative_prompt: Text = Field(default="", description="what to stay away from", examples=["monocle"])
     model_id: str | None = Field(
         default=None, max_length=200, description="the model's name at its provider; null is the server's main model"
     )
@@ -82,5 +86,8 @@ def parse_parameters(fields: Mapping[str, Any]) -> TaskParams:
     kind = fields.get("task_type")
     if "task_type" not in fields:
         kind = "inpaint" if "mask" in fields else "img2img" if "initial_image" in fields else "txt2img"
-    # Of an unknown kind, any of the models says which are valid.
-    return _KINDS.get(kind if isinstance(kind, str) else "", Txt2ImgParams).model_validate(fields)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        expected = {"expected": ", ".join(map(repr, _KINDS))}
+        fault = InitErrorDetails(type="literal_error", loc=("task_type",), input=kind, ctx=expected)
+        raise ValidationError.from_exception_data("task", [fault])
+    return _KINDS[kind].model_validate(fields)

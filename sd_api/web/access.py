@@ -41,7 +41,8 @@ def _host_of(address: str) -> str:
         parts = urlsplit(address if "://" in address else f"http://{address}")
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme != "http" or not parts.hostname:
+    # With https it is a proxy that is called; it sends the same Host.
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidField("address", f"is {address[:100]!r}; it must be like http://127.0.0.1:1337")
     return parts.netloc
 

@@ -4,7 +4,7 @@ Each is told in the shape of the dialect that was spoken, as the path says.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -25,7 +25,9 @@ Render = Callable[[ServerError, int], tuple[Mapping[str, Any], int]]
 """From an error and the status that it has by itself to a dialect's own shape of a failure and its status."""
 
 
-def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Render], limits: Limits) -> None:
+def register_error_handlers(
+    app: Flask, render: Render, others: Mapping[str, Render], limits: Limits, beside: Sequence[str]
+) -> None:
     """Answer every error of ``app`` as JSON.
 
     Args:
@@ -33,6 +35,7 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
         render: for paths that are no other dialect's.
         others: how further dialects do it, by the first part of their paths.
         limits: named in the answer to a request that is too large.
+        beside: paths that are served, but not by ``app``; named with its own in the answer to an unknown one.
     """
 
     def answer(error: ServerError, status: int) -> Response:
@@ -51,7 +54,7 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
         return response
 
     def flasks(error: HTTPException) -> Response:
-        response = answer(ServerError(_explained(error, app, limits)), error.code or 500)
+        response = answer(ServerError(_explained(error, app, limits, beside)), error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(error.valid_methods)
         if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
@@ -66,9 +69,9 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
     app.register_error_handler(Exception, unforeseen)
 
 
-def _explained(error: HTTPException, app: Flask, limits: Limits) -> str:
+def _explained(error: HTTPException, app: Flask, limits: Limits, beside: Sequence[str]) -> str:
     if isinstance(error, NotFound):
-        paths = sorted({rule.rule for rule in app.url_map.iter_rules()})
+        paths = sorted({*beside, *(rule.rule for rule in app.url_map.iter_rules())})
         return f"There is nothing at {request.path[:200]!r}. This server has: {', '.join(paths)}."
     if isinstance(error, MethodNotAllowed):
         return f"{request.path} does not take {request.method}, but {' or '.join(_worth_naming(error))}."

@@ -87,7 +87,9 @@ def register_openapi(app: Flask) -> None:
     blueprint.add_url_rule("/openapi.json", view_func=as_json)
     blueprint.add_url_rule("/openapi.yml", view_func=yml)
     app.register_blueprint(blueprint)
-    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Stable Diffusion API"}))
+    # Without the last, pages that come by another address than the loopback's tell it to a validator on the internet.
+    config = {"app_name": "Stable Diffusion API", "validatorUrl": None}
+    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", config))
 
 
 if __name__ == "__main__":

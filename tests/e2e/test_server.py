@@ -4,6 +4,7 @@ import signal
 import socket
 import statistics
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -53,6 +54,13 @@ def test_the_port_is_open_before_the_model_is_loaded_and_requests_wait_for_it(st
     health = requests.get(f"{server.url}/health", timeout=1)
     assert health.json()["status"] == "ready"
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/ping", "/", "/studio/js/main.js", "/docs/swagger-ui.css"])
+def test_every_answer_has_one_date(server: ServerProcess, path: str) -> None:
+    # Of a header that came twice, requests would make one.
+    with urllib.request.urlopen(server.url + path, timeout=5) as answer:
+        assert len(answer.headers.get_all("Date")) == 1
 
 
 def test_health_tells_what_runs(server: ServerProcess) -> None:

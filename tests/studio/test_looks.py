@@ -74,6 +74,20 @@ def test_nothing_is_in_the_way_of_signing_in(
         look(studio)
 
 
+def test_a_phone_shows_the_whole_state_also_when_signed_in(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(require_token=True, enable_public_token=True)
+    with scripted_server(settings) as (url, load):
+        load()
+        studio = open_studio(url, path="/?", refusals=True, **PHONE)
+        studio.page.get_by_role("button", name="Go on without an account").click()
+        expect(studio.page.get_by_role("button", name="Sign out")).to_be_visible()
+        chip = studio.page.locator("#server-state")
+        expect(chip).to_have_text("Ready on cpu")
+        assert chip.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen(open_studio: OpenStudio, server: str) -> None:
     studio = open_studio(server, color_scheme="dark")
     background = "getComputedStyle(document.body).backgroundColor"

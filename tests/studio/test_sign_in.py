@@ -96,7 +96,7 @@ def test_what_is_wrong_is_said_beside_its_field(studio: Studio) -> None:
     sign_in(studio, "nobody", "wrong")
     expect(studio.problem("password")).to_have_text("The username or the password is wrong.")
     sign_in(studio, "a b", "x", "Create an account")
-    expect(studio.problem("username")).to_contain_text("letters that are not valid here")
+    expect(studio.problem("username")).to_contain_text("letters from A to Z, digits or any of _.@+-")
     paste(studio, "not a tökén")
     expect(studio.problem("token")).to_have_text("The server does not know this token.")
     paste(studio, token(60, make_secret()))

@@ -55,6 +55,11 @@ def test_of_checks_that_overlap_the_last_counts(status: Studio) -> None:
     assert [index for index, result in enumerate(results(status)) if result == "bad"] == [1]
 
 
+def test_it_leads_to_what_every_endpoint_does(status: Studio) -> None:
+    status.page.get_by_role("link", name="API", exact=True).click()
+    expect(status.page.locator(".opblock").first).to_be_visible()
+
+
 def test_an_address_that_cannot_work_is_told_why(status: Studio) -> None:
     results(status)
     for address, bad, words in [

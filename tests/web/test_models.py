@@ -63,6 +63,7 @@ def test_what_lies_beyond_a_told_range_is_refused(client: FlaskClient, name: str
     [
         ({"address": "http://127.0.0.1:1337"}, None),
         ({"address": "localhost:1337"}, None),
+        ({"address": "https://localhost"}, None),
         ({"address": "http://evil.example"}, "allowed_hosts"),
         ({"address": "http://localhost:1337", "origin": "http://localhost:1337"}, None),
         ({"address": "http://localhost:1337", "origin": "https://evil.example"}, "allowed_origins"),
@@ -74,7 +75,7 @@ def test_who_would_be_let_in(client: FlaskClient, query: dict[str, str], words: 
     assert answer["refusal"] is None if words is None else words in answer["refusal"]
 
 
-@pytest.mark.parametrize("address", ["", "http://[", "ftp://here", "https://localhost"])
+@pytest.mark.parametrize("address", ["", "http://[", "ftp://here"])
 def test_what_is_no_address_is_named(client: FlaskClient, address: str) -> None:
     response = client.get("/access", query_string={"address": address})
     assert response.status_code == 400

@@ -127,6 +127,13 @@ def test_every_failure_has_the_same_shape_on_every_path_and_method(
         assert response.headers["Allow"]
 
 
+def test_an_unknown_path_is_told_all_that_there_are(client: FlaskClient) -> None:
+    message = refused(client.get("/nothing"), 404)
+    # The last two are served beside the application.
+    for path in ("/txt2img", "/custom/<path:url_path>", "/task/<task_id>", "/events", "/events/stream"):
+        assert f" {path}," in message
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
 def test_other_content_types_are_told_to_send_a_form(client: FlaskClient, content_type: str) -> None:
     response = client.post("/txt2img", data='{"prompt": "a dog"}', content_type=content_type)

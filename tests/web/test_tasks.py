@@ -206,6 +206,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": 5}, "prompt"),
     ({"prompt": "x" * 4001}, "prompt"),
     ({"prompt": "\ud800"}, "prompt"),
+    ({"prompt": "x", "negative_prompt": "\ud800"}, "negative_prompt"),
     ({"prompt": "x", "steps": 0}, "steps"),
     ({"prompt": "x", "steps": 501}, "steps"),
     ({"prompt": "x", "steps": "20"}, "steps"),
@@ -237,7 +238,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "x", "model_id": "../models"}, "model_id"),
     ({"prompt": "x", "model_id": "."}, "model_id"),
     ({"prompt": "x", "model_provider": "local", "model_id": "/etc"}, "model_id"),
-    ({"prompt": "x", "model_provider": "elsewhere", "model_id": "x"}, "model_id"),
+    ({"prompt": "x", "model_provider": "elsewhere", "model_id": "x"}, "model_provider"),
+    ({"prompt": "x", "model_provider": "elsewhere"}, "model_provider"),
     ({"prompt": "x", "safety_filter": False}, "safety_filter"),
 ]
 
@@ -249,6 +251,19 @@ def test_bad_parameters_are_refused_by_name(ann: TaskClient, parameters: dict[st
     (detail,) = (detail for detail in answer.get_json()["detail"] if detail["loc"] == ["body", field])
     assert set(detail) == {"loc", "msg", "type"}
     assert detail["msg"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"task_type": "video"}, "Input should be 'txt2img', 'img2img', 'inpaint'"),
+        ({"model_provider": "elsewhere"}, "model_provider is 'elsewhere'; valid are huggingface, local"),
+        ({"initial_image": "corgi.png"}, "This is no blob's id, which has 32 of the letters 0123456789abcdef"),
+    ],
+)
+def test_what_would_be_valid_is_named(ann: TaskClient, parameters: dict[str, Any], words: str) -> None:
+    (detail,) = ann.call("POST", "/task", json={"prompt": "x", **parameters}).get_json()["detail"]
+    assert detail["msg"] == words
 
 
 def test_every_bad_parameter_is_named_at_once(ann: TaskClient) -> None:

@@ -1,5 +1,6 @@
 """Who may do what: every endpoint, with every kind of token."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -14,7 +15,10 @@ from task_calls import QUICK
 from task_client import TaskClient
 
 from sd_api.accounts.tokens import ALGORITHM, make_secret
+from sd_api.app import create_event_streams
 from sd_api.settings import Settings
+from sd_api.web.tasks.events import EventStreams
+from sd_api.wiring import Services
 
 # Answers anybody.
 OPEN = {
@@ -120,6 +124,36 @@ def test_what_is_guarded_takes_no_bad_token(
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert set(answer.get_json()) == {"detail"}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize(("path", "protocol"), [("/events", "websocket"), ("/events/stream", "http")])
+def test_events_are_told_to_no_bad_token(
+    settings: Settings, services: Services, ann: TaskClient, path: str, protocol: str, kind: str
+) -> None:
+    headers = {"Host": "localhost", **BAD[kind](settings, ann.token)}
+    sent = asyncio.run(answers_of(create_event_streams(settings, services), protocol, path, headers))
+    if protocol == "http":
+        assert (sent[0]["status"], len(sent)) == (401, 2)
+    else:
+        assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+        assert sent[1]["code"] == 1008
+
+
+async def answers_of(events: EventStreams, protocol: str, path: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+    """All that a client is sent until it is sent away; it need not wait where that is done at once."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": f"{protocol}.connect"}
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": protocol, "method": "GET", "path": path, "query_string": b"", "headers": raw}
+    await asyncio.wait_for(events(scope, receive, send), 10)
+    return sent
 
 
 def test_a_token_that_is_made_like_ours_is_ours(client: FlaskClient, ann: TaskClient, settings: Settings) -> None:

@@ -5,14 +5,13 @@ from typing import Annotated, Any, TypeVar
 
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 from werkzeug.exceptions import BadRequest
 
 from sd_api.errors import RequestError
+from sd_api.tasks.parameters import BLOB_ID
 
 Body = TypeVar("Body")
-
-# What pydantic says of some faults, in words for who does not know pydantic.
-_WORDS = {"string_pattern_mismatch": "This has letters that are not valid here, or not the right number of them"}
 
 
 class Unprocessable(RequestError):
@@ -32,11 +31,18 @@ class Unprocessable(RequestError):
 def _not_reserved(name: str) -> str:
     # /token/all gives public tokens.
     if name == "all":
-        raise ValueError("all is no name for a user; choose another")
+        raise PydanticCustomError("value_error", "all is no name for a user; choose another")
     return name
 
 
 USERNAME = r"^[A-Za-z0-9_.@+-]{1,64}$"
+
+# What pydantic would say by showing the pattern.
+_PATTERNS = {
+    USERNAME: "A user name has 1 to 64 characters, which are letters from A to Z, digits or any of _.@+-",
+    BLOB_ID: "This is no blob's id, which has 32 of the letters 0123456789abcdef",
+}
+
 Username = Annotated[str, StringConstraints(pattern=USERNAME), AfterValidator(_not_reserved)]
 
 
@@ -109,10 +115,14 @@ def validated(validate: Callable[[Mapping[str, Any]], Body], fields: Mapping[str
     except ValidationError as error:
         raise Unprocessable(
             [
-                {"loc": [where, *fault["loc"]], "msg": _WORDS.get(fault["type"], fault["msg"]), "type": fault["type"]}
+                {"loc": [where, *fault["loc"]], "msg": _words_for(fault), "type": fault["type"]}
                 for fault in error.errors(include_url=False, include_input=False)
             ]
         ) from None
+
+
+def _words_for(fault: ErrorDetails) -> str:
+    return _PATTERNS.get(fault.get("ctx", {}).get("pattern", ""), fault["msg"])
 
 
 def _fault(location: Sequence[str], message: str, kind: str = "value_error") -> Unprocessable:

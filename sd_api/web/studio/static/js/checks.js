@@ -3,7 +3,12 @@ import * as api from "./api.js";
 import { count } from "./dom.js";
 
 const PLUGIN_PORT = "1337";
-const NOT_HTTP = "It must begin with http://; this server does not speak https.";
+// Where the page came by https, a proxy is in front of the server.
+const SCHEMES = {
+  "http:": "It must begin with http://; this server does not speak https.",
+  "https:": "It must begin with https://, as the address of this page does.",
+};
+const OWN_PORT = portOf(location);
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
 
 /**
@@ -29,18 +34,19 @@ async function answers() {
 }
 
 function isHere(address) {
-  const { port, protocol } = new URL(address);
-  const own = location.port || "80";
-  if (protocol !== "http:") return ["bad", NOT_HTTP];
-  if ((port || "80") !== own) {
-    return ["bad", `This server listens on port ${own}, the address says ${port || "80"}. Change one of the two: python server.py --port ${port || PLUGIN_PORT}.`];
+  const url = new URL(address);
+  const port = portOf(url);
+  if (url.protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
+  if (port !== OWN_PORT && url.protocol === "https:") return ["bad", `The proxy in front of the server is at ${location.origin}.`];
+  if (port !== OWN_PORT) {
+    return ["bad", `This server listens on port ${OWN_PORT}, the address says ${port}. Change one of the two: python server.py --port ${url.port || PLUGIN_PORT}.`];
   }
-  const usual = own === PLUGIN_PORT ? " That is the plugin’s own default." : ` The plugin’s own default is ${PLUGIN_PORT}, so ${own} has to be set there.`;
-  return ["good", `Port ${own} is right.${usual}`];
+  const usual = port === PLUGIN_PORT ? " That is the plugin’s own default." : ` The plugin’s own default is ${PLUGIN_PORT}, so ${port} has to be set there.`;
+  return ["good", `Port ${port} is right.${usual}`];
 }
 
 async function isLetIn(address) {
-  if (new URL(address).protocol !== "http:") return ["bad", NOT_HTTP];
+  if (new URL(address).protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
   const { refusal } = await api.access({ address });
   if (refusal) return ["bad", refusal];
   return ["good", "Its name is one that this server goes by. Programs such as Photoshop need nothing more; web pages have to be in allowed_origins."];
@@ -53,6 +59,9 @@ async function isReachable(address) {
   if (LOOPBACK.test(hostname)) {
     const words = "This address means “this computer”, so Photoshop has to run on the computer that the server runs on.";
     return ["good", onlyHere ? words : `${words} From others, use this computer’s own address.`];
+  }
+  if (onlyHere && hostname === location.hostname) {
+    return ["good", "This page came from there, through a proxy in front of the server."];
   }
   return onlyHere
     ? ["bad", "The server listens to this computer only. For a plugin on another one, start it with --host 0.0.0.0."]
@@ -78,6 +87,10 @@ async function pluginCalls() {
 
 async function firewall(address) {
   const { listens_on } = await api.access();
-  if (LOOPBACK.test(listens_on)) return ["good", "Not here: firewalls let a computer talk to itself."];
-  return ["look", `No page can see that. On the plugin’s computer open ${address}/ping in a browser: if nothing comes, allow port ${location.port || "80"} for Python in this computer’s firewall.`];
+  if (LOOPBACK.test(listens_on) && LOOPBACK.test(location.hostname)) return ["good", "Not here: firewalls let a computer talk to itself."];
+  return ["look", `No page can see that. On the plugin’s computer open ${address}/ping in a browser: if nothing comes, allow port ${OWN_PORT} for Python in this computer’s firewall.`];
+}
+
+function portOf({ port, protocol }) {
+  return port || { "http:": "80", "https:": "443" }[protocol];
 }
