@@ -12,25 +12,27 @@ from sd_api.app import create_app, create_event_streams
 from sd_api.errors import ConfigurationError
 from sd_api.serving import listen, serve
 from sd_api.settings import Settings
-from sd_api.starting import CONFIG_FILE, PATIENCE, check_device, configure_logging, exit_at_faults, read_settings
+from sd_api.starting import (
+    PATIENCE,
+    check_device,
+    config_option,
+    configure_logging,
+    demo_option,
+    exit_at_faults,
+    read_settings,
+)
 from sd_api.wiring import build_services, prepare_libraries, require_cluster
 
 log = logging.getLogger("sd_api")
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=CONFIG_FILE,
-    show_default="config.json beside server.py",
-    help="The configuration file.",
-)
+@config_option
 @click.option("--host", help="Listen on this address; 0.0.0.0 opens the server to the whole network.")
 @click.option("--port", type=int, help="Listen on this port.")
 @click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.")
 @click.option("--data", help="Keep users, tasks and images in this folder.", show_default="the platform's own place")
-@click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
+@demo_option
 @click.option("--check", is_flag=True, help="Check the configuration and every model's files, then exit.")
 @click.version_option(__version__, prog_name="sd-api-server")
 def main(

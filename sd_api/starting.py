@@ -18,6 +18,15 @@ PATIENCE = 0.5
 
 CONFIG_FILE = Path(__file__).resolve().parent.parent / "config.json"
 
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=CONFIG_FILE,
+    show_default="config.json beside server.py",
+    help="The configuration file, the same for a server and its workers.",
+)
+demo_option = click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
+
 
 def read_settings(config: Path, overrides: Mapping[str, object], *, demo: bool) -> Settings:
     """Read the configuration file; the default one may be missing, then every setting has its default.

@@ -11,7 +11,15 @@ import click
 
 from sd_api import __version__
 from sd_api.errors import ConfigurationError
-from sd_api.starting import CONFIG_FILE, PATIENCE, check_device, configure_logging, exit_at_faults, read_settings
+from sd_api.starting import (
+    PATIENCE,
+    check_device,
+    config_option,
+    configure_logging,
+    demo_option,
+    exit_at_faults,
+    read_settings,
+)
 from sd_api.wiring import build_worker
 
 if TYPE_CHECKING:
@@ -21,15 +29,9 @@ log = logging.getLogger("sd_api")
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=CONFIG_FILE,
-    show_default="config.json beside server.py",
-    help="The configuration file, the same as the server's.",
-)
+@config_option
 @click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu. Start one worker for each.")
-@click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
+@demo_option
 @click.version_option(__version__, prog_name="sd-api-worker")
 def main(config: Path, device: str | None, demo: bool) -> None:
     """Make pictures for all servers that share a Redis with this worker."""

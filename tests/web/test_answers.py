@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from task_calls import QUICK
 from task_client import TaskClient
 
-from sd_api.web.plugin.description import (
+from sd_api.web.plugin.schemas import (
     Access,
     CustomModelEntry,
     Failure,
