@@ -91,6 +91,11 @@ class Studio:
         """The large picture, once it is one."""
         return self.page.locator("#result-view img:not(.preview, [alt=Before])")
 
+    def open(self, image: Path) -> None:
+        """Choose a file; returns when it is on the canvas."""
+        self.page.locator("#file").set_input_files(image)
+        expect(self.page.locator(".sheet")).to_be_visible()
+
     def wait_for_picture(self, number: int = 1) -> Image.Image:
         """Wait until so many pictures are in the gallery; the one that is shown large."""
         expect(self.page.locator("#gallery-days [data-picture]")).to_have_count(number, timeout=60_000)

@@ -11,8 +11,7 @@ from studio_page import Studio, expect
 def open_photo(studio: Studio, photo: Path, mode: str) -> None:
     studio.quick(seed=3)
     studio.mode(mode)
-    studio.page.locator("#file").set_input_files(photo)
-    expect(studio.page.locator(".sheet")).to_be_visible()
+    studio.open(photo)
 
 
 def stroke(studio: Studio, *points: tuple[float, float]) -> None:

@@ -50,7 +50,7 @@ def test_nothing_is_in_the_way_of_anybody(
     look(studio)
     studio.fill(prompt="a dog")
     studio.mode("masking")
-    studio.page.locator("#file").set_input_files(photo)
+    studio.open(photo)
     studio.page.locator(".sheet").focus()
     studio.page.keyboard.press("Space")
     studio.generate()

@@ -59,7 +59,7 @@ def test_a_missing_image_and_an_empty_mask_are_told_beside_the_canvas(studio: St
     studio.mode("masking")
     studio.generate()
     expect(studio.problem("init_image")).to_have_text("Open, drop or paste an image first.")
-    studio.page.locator("#file").set_input_files(photo)
+    studio.open(photo)
     expect(studio.problem("init_image")).to_have_count(0)
     studio.generate()
     expect(studio.problem("mask_image")).to_have_text("Paint over what shall be replaced first.")
@@ -127,7 +127,7 @@ def test_out_of_memory_is_told_with_what_to_do(
         # Only because the server is gone before the page is.
         studio = open_studio(url, refusals=True)
         expect(studio.page.locator("[name=mode][value=masking]")).to_be_checked()
-        studio.page.locator("#file").set_input_files(photo)
+        studio.open(photo)
         studio.page.get_by_role("button", name="Invert").click()
         studio.fill(prompt="too much memory")
         studio.generate()
