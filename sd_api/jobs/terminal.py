@@ -42,6 +42,9 @@ class TerminalProgress:
         elif status.progress is not None and status.progress.steps:
             if self._draw:
                 self._update_bar(status)
+            elif not status.progress.step:
+                # A short job needs no line but the one at its end.
+                self._last_line = time.monotonic()
             elif time.monotonic() - self._last_line > INTERVAL:
                 self._last_line = time.monotonic()
                 log.info("%s: step %d of %d", self._name(status), status.progress.step, status.progress.steps)

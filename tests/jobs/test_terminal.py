@@ -78,3 +78,18 @@ def test_without_a_terminal_there_is_a_line_now_and_then(
     job.report(Progress("denoising", 2, 4))
     job.fail(GenerationFailed("It broke."))
     assert caplog.messages == ["txt2img with a model: step 2 of 4", "txt2img with a model was not finished: It broke."]
+
+
+def test_a_short_job_after_a_long_rest_has_no_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sd_api")
+    monkeypatch.setattr(terminal, "INTERVAL", 0.2)
+    progress = TerminalProgress("a model")
+    time.sleep(0.3)
+    job = Job(request(steps=4))
+    job.listen(progress)
+    job.start()
+    for step in (0, 1):
+        job.report(Progress("denoising", step, 4))
+    assert caplog.messages == []
