@@ -8,18 +8,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sd_api.errors import JobIdTaken, QueueFull, ServerStopping, UnknownJob
+from sd_api.errors import QueueFull, ServerStopping, UnknownJob
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.host import EngineHost
 from sd_api.jobs.job import Job, JobStatus, Listener
 from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.pace import Pace
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
-
-# Offered as Retry-After until a job has been timed.
-FIRST_GUESS_SECONDS = 10.0
 
 # So many jobs are still known after their end.
 REMEMBERED = 256
@@ -73,7 +71,7 @@ class LocalQueue:
             if rejoin and existing is not None and existing.client == client:
                 return existing
             if job.id in self._ended or existing is not None:
-                raise JobIdTaken(f"job_id {job.id!r} is taken by another job; choose a new one for each request.")
+                raise taken(job.id)
             self._refuse_too_many(client)
             self._waiting.add(job)
             self._changed.notify()
@@ -135,18 +133,10 @@ class LocalQueue:
 
     def _refuse_too_many(self, client: str) -> None:
         total, own = len(self._waiting), self._waiting.count(client)
-        if total >= self._limits.max_queued_requests:
-            message = f"{total} requests are waiting already, as many as limits.max_queued_requests allows."
-        elif own >= self._limits.max_queued_requests_per_client:
-            message = (
-                f"{own} of your requests are waiting already, as many as limits.max_queued_requests_per_client allows."
-            )
-        else:
+        if total < self._limits.max_queued_requests and own < self._limits.max_queued_requests_per_client:
             return
         left = max((self._seconds_left(job) or 0 for job in self._running), default=0)
-        raise QueueFull(
-            f"{message} Try again when one is done.", retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS))
-        )
+        raise QueueFull(why_full(total, own, self._limits), retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS)))
 
     def _find(self, job_id: str) -> Job | None:
         return next((job for job in itertools.chain(self._running, self._waiting) if job.id == job_id), None)

@@ -2,10 +2,15 @@
 
 from typing import Protocol
 
+from sd_api.errors import JobIdTaken
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.settings import Limits
+
+# Seconds offered as Retry-After until a job has been timed.
+FIRST_GUESS_SECONDS = 10
 
 
 class JobQueue(Protocol):
@@ -71,3 +76,25 @@ class JobQueue(Protocol):
 
     def workers(self) -> list[WorkerStatus]:
         """Tell about all that have an engine, those that began first before the others."""
+
+
+def taken(job_id: str) -> JobIdTaken:
+    """The refusal of an id that is another job's."""
+    return JobIdTaken(f"job_id {job_id!r} is taken by another job; choose a new one for each request.")
+
+
+def why_full(total: int, own: int, limits: Limits) -> str:
+    """Which limit keeps a request out.
+
+    Args:
+        total: how many requests wait.
+        own: how many of them are of the same client.
+        limits: of which at least one is reached.
+    """
+    if total >= limits.max_queued_requests:
+        reached = f"{total} requests are waiting already, as many as limits.max_queued_requests allows."
+    else:
+        reached = (
+            f"{own} of your requests are waiting already, as many as limits.max_queued_requests_per_client allows."
+        )
+    return f"{reached} Try again when one is done."

@@ -11,7 +11,7 @@ import redis
 
 from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
-from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerError, UnknownJob
+from sd_api.errors import JobCancelled, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
@@ -19,6 +19,7 @@ from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
 from sd_api.jobs.pace import Pace
+from sd_api.jobs.queue import taken, why_full
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
@@ -115,11 +116,7 @@ class JobBoard:
             raise taken(job.id)
         if happened == "full":
             total, own = answer[1], answer[2]
-            if total >= limits.max_queued_requests:
-                raise QueueFull(f"{total} requests are waiting already, as many as limits.max_queued_requests allows.")
-            raise QueueFull(
-                f"{own} of your requests are waiting already, as many as limits.max_queued_requests_per_client allows."
-            )
+            raise QueueFull(why_full(total, own, limits))
         return Submission(happened == "joined", answer[1].decode() or None)
 
     def claim(self, worker: str, *, able: bool, models: Iterable[str | None], at_once: int) -> tuple[list[Claim], str]:
@@ -311,11 +308,6 @@ def _names(models: Iterable[str | None]) -> str:
 
 def _flat(fields: codec.Fields) -> list[str | bytes | int | float]:
     return [part for pair in fields.items() for part in pair]
-
-
-def taken(job_id: str) -> JobIdTaken:
-    """The refusal of an id that is another job's."""
-    return JobIdTaken(f"job_id {job_id!r} is taken by another job; choose a new one for each request.")
 
 
 def _unknown(job_id: str) -> UnknownJob:

@@ -19,10 +19,11 @@ from sd_api.generation.engine import EngineStatus, Progress
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.cluster import codec
-from sd_api.jobs.cluster.board import JobBoard, taken
+from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.turns import TurnBroker
 from sd_api.jobs.job import ENDED, Job, JobStatus, Listener, State
 from sd_api.jobs.kept import KEPT_SECONDS, Outcome
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
@@ -36,9 +37,6 @@ LONGEST_ABSENCE = 30.0
 
 # Seconds of a pause before Redis is tried again.
 PAUSE = 0.2
-
-# Offered as Retry-After where nothing runs that could be measured.
-FIRST_GUESS_SECONDS = 10
 
 NO_WORKER = f"No worker is running. Start one of {__version__}: python -m sd_api.worker"
 
@@ -119,7 +117,7 @@ class ClusterQueue:
             submission = self._board.submit(job, follower=self._id, rejoin=rejoin, limits=self._limits)
         except QueueFull as refusal:
             self._forget(job)
-            raise QueueFull(f"{refusal.message} Try again when one is done.", self._retry_after()) from None
+            raise QueueFull(refusal.message, self._retry_after()) from None
         except Exception:
             self._forget(job)
             raise
