@@ -203,11 +203,15 @@ class ClusterQueue:
             self._accepted.discard(job.id)
             self._kept.discard(job.id)
 
+    def _only_here(self, job: Job) -> bool:
+        """Whether nobody but clients of this process waits for a job: no task's, and not to be fetched later."""
+        return not (is_owner(job.client) or job.id in self._kept)
+
     def _drop(self, jobs: list[Job]) -> None:
         """Have nobody make what only clients of this process have waited for."""
         try:
             for job in jobs:
-                if not (is_owner(job.client) or job.id in self._kept):
+                if self._only_here(job):
                     self._reads.cancel(job.id, "Nobody waits for this job any more.")
         except UnknownJob:
             pass
@@ -308,7 +312,7 @@ class ClusterQueue:
     def _give_up(self, why: str) -> None:
         """Answer those who wait here; tasks wait on, and what somebody will come for."""
         with self._lock:
-            jobs = [job for job in self._followed.values() if not (is_owner(job.client) or job.id in self._kept)]
+            jobs = [job for job in self._followed.values() if self._only_here(job)]
         for job in jobs:
             job.fail(Unavailable(why, FIRST_GUESS_SECONDS))
             self._forget(job)
