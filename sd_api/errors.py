@@ -11,6 +11,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     ├── RequestError             400  the request cannot be understood
     │   ├── InvalidField         400  a field's text or image is not what it should be
     │   │   └── OutOfLimits      422  well-formed, but outside the configured limits
+    │   ├── InvalidFields            several of them: 400 if one is malformed, else 422
     │   ├── NotAuthenticated     401  there is no valid token, or no such user with that password
     │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
     │   ├── NotEnabled           403  the configuration does not let anybody do this
@@ -55,6 +56,11 @@ class ServerError(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    @property
+    def errors(self) -> "tuple[InvalidField, ...]":
+        """The faulty fields, where the message is about fields."""
+        return ()
+
     def again(self) -> "ServerError":
         """The same, to be raised: an error that is kept, and raised itself, would keep its trace and all in there."""
         other = type(self).__new__(type(self), *self.args)
@@ -92,6 +98,11 @@ class InvalidField(RequestError):
         super().__init__(f"{field} {problem}")
         self.field = field
         self.problem = problem
+
+    @property
+    def errors(self) -> "tuple[InvalidField, ...]":
+        """See ServerError."""
+        return (self,)
 
 
 class NotAuthenticated(RequestError):
@@ -176,6 +187,25 @@ class OutOfLimits(InvalidField):
     """A well-formed field lies outside the configured limits."""
 
     status = 422
+
+
+class InvalidFields(RequestError):
+    """One or several fields of the request cannot be used.
+
+    Args:
+        faults: One for each faulty field, at least one.
+    """
+
+    def __init__(self, faults: Sequence[InvalidField]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = tuple(faults)
+        # Malformed weighs more than out of limits.
+        self.status = min(fault.status for fault in faults)
+
+    @property
+    def errors(self) -> tuple[InvalidField, ...]:
+        """See ServerError."""
+        return self.faults
 
 
 class JobCancelled(ServerError):

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from sd_api.errors import ServerError
-from sd_api.generation.request import GenerationRequest, Mode
+from sd_api.generation.operations import OperationName
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 
 Phase = Literal["downloading", "loading", "denoising", "decoding"]
 
@@ -35,31 +36,46 @@ class Progress:
 
 
 class Run(Protocol):
-    """One request on its way through an engine, and whoever waits for it."""
+    """One job on its way through an engine. Every method may be called from any of the engine's threads."""
 
     @property
-    def request(self) -> GenerationRequest:
+    def spec(self) -> JobSpec:
         """What to make."""
 
     @property
     def preview_wanted(self) -> bool:
-        """Whether somebody looks at previews now."""
+        """Whether a client looks at previews now."""
 
     def report(self, progress: Progress) -> None:
-        """Be told of a step.
+        """Take note of the progress.
 
         Raises:
-            JobCancelled: nobody wants this run any more.
+            JobCancelled: The job is not wanted any more.
         """
 
     def show(self, preview: bytes) -> None:
-        """Be shown a small PNG of how the first picture looks now."""
+        """Take a small PNG of how the first unfinished picture looks now."""
 
     def finish(self, result: GenerationResult) -> None:
-        """End well; after any other end it changes nothing."""
+        """End well; after any other end this changes nothing."""
 
     def fail(self, error: ServerError) -> None:
-        """End badly; after any other end it changes nothing."""
+        """End badly; after any other end this changes nothing."""
+
+
+class Feed(Protocol):
+    """Where an engine gets its jobs; asked at each step boundary, always from the engine's thread."""
+
+    def next(self, active: bool, at_once: int) -> Sequence[Run]:
+        """The jobs to begin now; the engine works on the one that came last, and on those that share its forwards.
+
+        Args:
+            active: Whether the engine has jobs that have not ended. Without any, the call waits for a job.
+            at_once: How many pictures the engine makes in one forward.
+
+        Returns:
+            Jobs; none where ``active`` jobs shall go on alone, or, without any, where the engine shall return.
+        """
 
 
 @dataclass(frozen=True)
@@ -94,17 +110,21 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class ModelAbilities:
-    """What a model can do, as far as it tells once it is loaded.
+    """What a model can do, as far as its files say once it is loaded.
 
     Attributes:
-        modes: the kinds of generation that it was made for.
-        size_multiple: pixels; other sizes are padded up to a multiple of this.
-        native_size: pixels; the side of the squares that it was trained with, None where it does not say.
+        modes: The operations that it was made for.
+        size_multiple: Pixels; other sizes are padded up to a multiple of this.
+        native_size: Pixels; the side of the squares that it was trained with, None where its files do not say.
+        capabilities: What a field may require, see ``Param.requires``; for example ``clip_skip``.
+        schedulers: The names of those that work with it; empty where a request may name none.
     """
 
-    modes: tuple[Mode, ...]
+    modes: tuple[OperationName, ...]
     size_multiple: int
     native_size: int | None
+    capabilities: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,22 +153,22 @@ class EngineStatus:
 
 
 class Engine(Protocol):
-    """Makes pictures, always called from the same thread."""
+    """Makes pictures; all but ``status`` is called from one thread, which owns the device."""
 
     def load(self) -> None:
-        """Load the main model; a failure is not raised but told by ``status``."""
+        """Load the main model; a failure is not raised, ``status`` tells it."""
 
     def at_once(self) -> int:
-        """How many pictures are best made at once, where there are as many."""
+        """How many pictures are best made in one forward."""
 
-    def generate(self, runs: Sequence[Run]) -> None:
-        """Make the pictures of one request, or of several with the same ``batch_key``, and end each run.
+    def serve(self, feed: Feed) -> None:
+        """Make what a feed brings, step by step, and end each job, until the feed has nothing more.
 
-        A run that is cancelled or that fails does not affect the others.
+        A job that is cancelled or that fails does not affect the others.
 
         Raises:
-            Exception: for a reason that concerns all runs that have not ended; the next call is not affected.
+            Exception: For a reason that concerns all jobs that have not ended; the next call is not affected.
         """
 
     def status(self) -> EngineStatus:
-        """Tell how the engine is; may be called from any thread at any time."""
+        """The engine's state; may be called from any thread at any time."""

@@ -10,12 +10,14 @@ class GeneratedImage:
     Attributes:
         png: the encoded picture, RGB, of exactly the size that was asked for.
         seed: the seed that made it.
-        nsfw: whether the safety checker flagged it; a flagged picture is black.
+        nsfw: whether the safety filter flagged it; a flagged picture is black.
+        variation_seed: the seed of its second noise; None without variations.
     """
 
     png: bytes
     seed: int
     nsfw: bool
+    variation_seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""What is declared of a field of an operation, beside its type; everything else follows from this declaration."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_type_hints
+
+from sd_api.settings import Limits
+
+Control = Literal["text", "number", "slider", "choice", "switch", "image", "mask", "seed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Param:
+    """The annotation of one field, ``Annotated[type, Param(...)]``.
+
+    Attributes:
+        label: Its name on a form, at most three words.
+        description: One sentence for documentation and OpenAPI.
+        low: The smallest number, or None.
+        high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None.
+        longest: The name of the attribute of ``Limits`` with the most characters of a text, or None.
+        choices: The valid texts; None where any text is valid.
+        unit: The unit of a number, such as ``pixels``, or None.
+        per_image: Whether rows of one batch may differ in this field. A field that is not marked is part of
+            ``JobSpec.batch_key``: a forgotten mark costs a smaller batch, never a wrong picture.
+        requires: The capability that a model needs for this field, see ``ModelAbilities``; None for every model.
+        control: How a form shows it.
+        step: The increment of a form's control, or None.
+        png_key: The key in the parameters text of a PNG file, or None where the text does not hold it.
+    """
+
+    label: str
+    description: str
+    low: float | None = None
+    high: float | str | None = None
+    longest: str | None = None
+    choices: tuple[str, ...] | None = None
+    unit: str | None = None
+    per_image: bool = False
+    requires: str | None = None
+    control: Control = "number"
+    step: float | None = None
+    png_key: str | None = None
+
+    def highest(self, limits: Limits) -> float | None:
+        """The largest number that a configuration allows."""
+        return getattr(limits, self.high) if isinstance(self.high, str) else self.high
+
+    def problem(self, value: Any, limits: Limits) -> str | None:
+        """Say what is wrong with a value of the right type, as the end of a sentence that begins with its name."""
+        if value is None:
+            return None
+        if self.choices is not None and value not in self.choices:
+            return f"is {value[:40]!r}; valid are {', '.join(self.choices)}"
+        if self.longest is not None and len(value) > (longest := getattr(limits, self.longest)):
+            return f"has {len(value)} characters; at most {longest} are allowed"
+        if self.low is not None and (highest := self.highest(limits)) is not None:
+            return out_of_range(value, self.low, highest)
+        return None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an operation.
+
+    Attributes:
+        name: Its canonical name; dialects have names of their own.
+        type: Its type without the annotation.
+        param: What is declared of it.
+        default: Its value where nothing is given; ``dataclasses.MISSING`` where it must be given.
+    """
+
+    name: str
+    type: Any
+    param: Param
+    default: Any
+
+
+@cache
+def fields_of(operation: type) -> tuple[Field, ...]:
+    """The fields of an operation, in the order of their declaration."""
+    return tuple(_fields(operation))
+
+
+def _fields(operation: type) -> Iterator[Field]:
+    hints = get_type_hints(operation, include_extras=True)
+    for field in dataclasses.fields(operation):
+        hint = hints[field.name]
+        yield Field(field.name, hint.__origin__, hint.__metadata__[0], field.default)
+
+
+def out_of_range(value: float, low: float, high: float) -> str | None:
+    """Say that a number is outside a range, both ends included; None where it is inside."""
+    # Written so that nan, which compares false with everything, is refused.
+    return None if low <= value <= high else f"is {_shown(value)}; it must be from {_shown(low)} to {_shown(high)}"
+
+
+def _shown(value: float) -> str:
+    text = str(value) if isinstance(value, int) else f"{value:g}"
+    return text if len(text) <= 20 else f"{text[:20]}…"

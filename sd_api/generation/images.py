@@ -1,0 +1,44 @@
+"""An image as its client sent it; its pixels are decoded once, when they are first needed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from PIL import Image
+
+from sd_api.imaging.decoding import read_image, read_mask
+
+Kind = Literal["image", "mask"]
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One image of a request.
+
+    Attributes:
+        content: The file's bytes, as they came.
+        kind: ``image`` decodes to RGB; ``mask`` decodes to L, where 255 is replaced and 0 is kept.
+        field: The field's name in the calling dialect, for messages.
+        max_pixels: The most pixels, width times height, that may be decoded.
+    """
+
+    content: bytes
+    kind: Kind
+    field: str
+    max_pixels: int
+
+    @cached_property
+    def pixels(self) -> Image.Image:
+        """The decoded image, upright. Callers must not change it.
+
+        Raises:
+            InvalidField: The file is no image that can be read, or it is damaged.
+            OutOfLimits: It has more than ``max_pixels``.
+        """
+        read = read_mask if self.kind == "mask" else read_image
+        return read(self.field, self.content, max_pixels=self.max_pixels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, upright; decodes the image."""
+        return self.pixels.size

@@ -1,0 +1,324 @@
+"""What can be asked of a model. Each operation is a type; each field is declared here, once.
+
+Dialects, the wire of the cluster, the parameters text of PNG files, the batch key, the studio's controls and the
+tables of the documentation follow from these declarations; see ``projection.py``.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import InitVar, dataclass
+from typing import Annotated, ClassVar, Literal
+
+from sd_api.errors import InvalidFields, OutOfLimits
+from sd_api.generation.fields import Param, fields_of
+from sd_api.generation.images import ImageRef
+from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.seeds import MAX_SEED
+from sd_api.settings import Limits
+
+OperationName = Literal["txt2img", "img2img", "masking", "edit"]
+
+# Beyond this every pixel is saturated; it also keeps half-precision arithmetic finite.
+MAX_GUIDANCE = 100.0
+
+# One latent cell is 8 pixels wide and the UNet halves its input three times.
+MIN_SIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What every operation of a diffusion model has.
+
+    The constructor enforces every range, so that all dialects refuse alike.
+
+    Raises:
+        InvalidFields: Naming each field that is outside ``limits``, by its canonical name.
+    """
+
+    name: ClassVar[OperationName]
+
+    prompt: Annotated[
+        str,
+        Param(
+            label="Prompt",
+            description="What to draw.",
+            longest="max_prompt_length",
+            per_image=True,
+            control="text",
+        ),
+    ]
+    negative_prompt: Annotated[
+        str,
+        Param(
+            label="Negative prompt",
+            description="What to stay away from; it acts while the guidance is above 1.",
+            longest="max_prompt_length",
+            per_image=True,
+            control="text",
+            png_key="Negative prompt",
+        ),
+    ] = ""
+    steps: Annotated[
+        int,
+        Param(
+            label="Steps",
+            description="Denoising steps of a full schedule.",
+            low=1,
+            high="max_num_inference_steps",
+            per_image=True,
+            control="slider",
+            step=1,
+            png_key="Steps",
+        ),
+    ]
+    guidance: Annotated[
+        float,
+        Param(
+            label="Guidance",
+            description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
+            "it acts above 1.",
+            low=0,
+            high=MAX_GUIDANCE,
+            per_image=True,
+            control="slider",
+            step=0.5,
+            png_key="CFG scale",
+        ),
+    ]
+    scheduler: Annotated[
+        str | None,
+        Param(
+            label="Scheduler",
+            description="How the steps are made; the model's own where none is named.",
+            choices=tuple(SCHEDULERS),
+            per_image=True,
+            control="choice",
+            png_key="Sampler",
+        ),
+    ] = None
+    eta: Annotated[
+        float,
+        Param(
+            label="Eta",
+            description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
+            low=0,
+            high=1,
+            per_image=True,
+            step=0.1,
+            png_key="Eta",
+        ),
+    ] = 0.0
+    clip_skip: Annotated[
+        int,
+        Param(
+            label="CLIP skip",
+            description="The layer of the text encoder that is read, counted from its end; 1 is the one that the "
+            "model was trained with.",
+            low=1,
+            high=12,
+            per_image=True,
+            requires="clip_skip",
+            step=1,
+            png_key="Clip skip",
+        ),
+    ] = 1
+    variation_seed: Annotated[
+        int | None,
+        Param(
+            label="Variation seed",
+            description="The seed of the second noise, for the first picture; the next picture has one more. "
+            "One is chosen for each picture where none is given.",
+            low=0,
+            high=MAX_SEED,
+            per_image=True,
+            requires="variations",
+            control="seed",
+            png_key="Variation seed",
+        ),
+    ] = None
+    variation_strength: Annotated[
+        float,
+        Param(
+            label="Variation strength",
+            description="The share of the second noise, mixed in by spherical interpolation; above 0 all pictures "
+            "of a request have the same seed and differ in their variation seeds.",
+            low=0,
+            high=1,
+            per_image=True,
+            requires="variations",
+            control="slider",
+            step=0.05,
+            png_key="Variation seed strength",
+        ),
+    ] = 0.0
+    safety_filter: Annotated[
+        bool | None,
+        Param(
+            label="Safety filter",
+            description="Whether flagged pictures come back black; the model's own setting where it is not said.",
+            per_image=True,
+            control="switch",
+        ),
+    ] = None
+    limits: InitVar[Limits]
+
+    def __post_init__(self, limits: Limits) -> None:
+        if faults := list(self._faults(limits)):
+            raise InvalidFields(faults)
+
+    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+        for field in fields_of(type(self)):
+            if problem := field.param.problem(getattr(self, field.name), limits):
+                yield OutOfLimits(field.name, problem)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the result, in pixels."""
+        raise NotImplementedError
+
+    @property
+    def share(self) -> float:
+        """The share of the schedule that is run, 0 to 1."""
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextToImage(Operation):
+    """Draws what the prompt says."""
+
+    name = "txt2img"
+
+    width: Annotated[
+        int,
+        Param(
+            label="Width",
+            description="The width of the picture.",
+            low=MIN_SIDE,
+            high="max_width",
+            unit="pixels",
+            # The size stands in the batch key for every operation.
+            per_image=True,
+            step=8,
+        ),
+    ]
+    height: Annotated[
+        int,
+        Param(
+            label="Height",
+            description="The height of the picture.",
+            low=MIN_SIDE,
+            high="max_height",
+            unit="pixels",
+            # The size stands in the batch key for every operation.
+            per_image=True,
+            step=8,
+        ),
+    ]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See Operation."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromImage(Operation):
+    """What begins with an image; the result has its size."""
+
+    image: Annotated[
+        ImageRef,
+        Param(label="Image", description="The image to start from.", per_image=True, control="image"),
+    ]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See Operation."""
+        return self.image.size
+
+    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+        yield from super()._faults(limits)
+        width, height = self.size
+        # Its pixels have been counted before, but a line of few pixels would be padded to a great many.
+        if width > limits.max_width or height > limits.max_height:
+            allowed = f"{limits.max_width}×{limits.max_height}"
+            yield OutOfLimits("image", f"is {width}×{height} pixels; at most {allowed} are allowed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageToImage(FromImage):
+    """Redraws an image."""
+
+    name = "img2img"
+
+    strength: Annotated[
+        float,
+        Param(
+            label="Strength",
+            description="The share of the schedule that is run on the image: how much it changes. "
+            "At least one step remains.",
+            low=0,
+            high=1,
+            per_image=True,
+            control="slider",
+            step=0.05,
+            png_key="Denoising strength",
+        ),
+    ]
+
+    @property
+    def share(self) -> float:
+        """See Operation."""
+        return self.strength
+
+    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+        yield from super()._faults(limits)
+        if 0 <= self.strength <= 1 and 1 <= self.steps and int(self.steps * self.strength) < 1:
+            yield OutOfLimits(
+                "strength",
+                f"is {self.strength:g}: with {self.steps} steps that leaves no step to run; "
+                f"use at least {math.ceil(1000 / self.steps) / 1000:g}, or more steps",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint(ImageToImage):
+    """Replaces the part of an image that a mask shows."""
+
+    name = "masking"
+
+    mask: Annotated[
+        ImageRef,
+        Param(
+            label="Mask",
+            description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
+            per_image=True,
+            control="mask",
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit(FromImage):
+    """Changes an image as an instruction says, with a model that was trained for that."""
+
+    name = "edit"
+
+    image_guidance: Annotated[
+        float,
+        Param(
+            label="Image guidance",
+            description="How closely the result stays to the image (arXiv:2211.09800); it acts above 1.",
+            low=0,
+            high=MAX_GUIDANCE,
+            per_image=True,
+            control="slider",
+            step=0.1,
+            png_key="Image CFG scale",
+        ),
+    ] = 1.5
+
+
+OPERATIONS: dict[OperationName, type[Operation]] = {
+    operation.name: operation for operation in (TextToImage, ImageToImage, Inpaint, Edit)
+}
+"""Every operation by its name."""
