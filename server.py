@@ -10,7 +10,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sd_api import __version__
 from sd_api.app import create_app, create_event_streams
 from sd_api.errors import ConfigurationError
-from sd_api.serving import listen, serve
+from sd_api.serving.listener import listen
+from sd_api.serving.server import serve
 from sd_api.settings import Settings
 from sd_api.starting import (
     PATIENCE,

@@ -10,7 +10,9 @@ import uvicorn
 from sd_api.app import create_app, create_event_streams
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.sources import BUILTIN_MODEL
-from sd_api.serving import SPARE_THREADS, Edge, listen, make_config
+from sd_api.serving.edge import SPARE_THREADS, Edge
+from sd_api.serving.listener import listen
+from sd_api.serving.server import make_config
 from sd_api.settings import Settings
 from sd_api.wiring import Services, build_services
 

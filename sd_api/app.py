@@ -4,8 +4,8 @@ from flask import Flask, Response
 
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, studio
+from sd_api.web.admission import Application, small_body, take_pictures
 from sd_api.web.bearer import token_check
-from sd_api.web.client import refuse_while_stopping
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, install_guards
 from sd_api.web.openapi import register_openapi
@@ -21,21 +21,20 @@ from sd_api.wiring import Services
 def create_app(settings: Settings, services: Services) -> Flask:
     """Make the application; nothing is started and nothing is loaded."""
     # No static folder: every path is an endpoint or a failure in a dialect's own shape.
-    app = Flask("sd_api", static_folder=None)
+    app = Application("sd_api", static_folder=None)
     # A path with two slashes is an unknown one, not a redirection to another.
     app.url_map.merge_slashes = False
-    # A base64 layer is far larger than the 500 kB that Flask allows a form.
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.limits.max_request_bytes,
-        MAX_FORM_MEMORY_SIZE=settings.limits.max_request_bytes,
-    )
+    app.config["MAX_CONTENT_LENGTH"] = small_body(settings.limits)
     install_guards(app, settings)
-    app.before_request(refuse_while_stopping)
     others = dict.fromkeys(answers.PATHS, answers.failure)
-    register_error_handlers(app, failure, others, settings.limits, beside=(WEBSOCKET_PATH, STREAM_PATH))
+    register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_leave_the_date)
+    generations = plugin.make_blueprint(settings, services.queue, services.outcomes)
+    images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
+    for blueprint in (generations, images):
+        take_pictures(blueprint, settings.limits)
     plugins = [
-        plugin.make_blueprint(settings, services.queue, services.outcomes),
+        generations,
         jobs.make_blueprint(services.queue, services.outcomes),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
@@ -48,8 +47,10 @@ def create_app(settings: Settings, services: Services) -> Flask:
             blueprint.before_request(token_check(services.accounts))
         app.register_blueprint(blueprint)
     app.register_blueprint(accounts.make_blueprint(services.accounts))
-    app.register_blueprint(tasks.make_blueprint(services.accounts, services.tasks))
-    app.register_blueprint(blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits))
+    for blueprint in (tasks.make_blueprint(services.accounts, services.tasks), images):
+        # Their views ask who it is, too; this is before a body is read.
+        blueprint.before_request(token_check(services.accounts))
+        app.register_blueprint(blueprint)
     app.register_blueprint(studio.make_blueprint())
     register_openapi(app)
     return app

@@ -10,7 +10,9 @@ import requests
 import uvicorn
 
 from sd_api.errors import ConfigurationError
-from sd_api.serving import Edge, listen, make_config
+from sd_api.serving.edge import Edge
+from sd_api.serving.listener import listen
+from sd_api.serving.server import make_config
 from sd_api.web.tasks.events import EventStreams
 
 

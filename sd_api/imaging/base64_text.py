@@ -1,15 +1,24 @@
-"""Base64 as it is met in the field, to bytes."""
+"""Base64 as it is met in the field, to bytes.
+
+A text of 60 MB is as welcome as one of 60 bytes, so nothing here makes a list of its lines or a copy of the whole, and
+nothing keeps other threads waiting for longer than a stretch takes.
+"""
 
 import base64
+import io
 import re
 
 from sd_api.errors import InvalidField
 
 _DATA_URL = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)
 _FOREIGN = re.compile(r"[^A-Za-z0-9+/]")
-_STANDARD = str.maketrans("-_ ", "+/+", "\t\n\v\f\r")
+_BREAKS = "\t\n\v\f\r"
+_STANDARD = str.maketrans("-_ ", "+/+", _BREAKS)
+_LONGEST_PREFIX = 4096  # characters of a data URL before its data
 _SHORTEST_LINE = 20  # characters; nobody wraps base64 more tightly
+_LONGEST_GAP = 100  # characters of white space between two lines
 _SHOWN = 16  # characters of a faulty text that its error message quotes
+_STRETCH = 1 << 18  # characters that are decoded at a time
 
 
 def decode_base64(field: str, text: str) -> bytes:
@@ -28,42 +37,93 @@ def decode_base64(field: str, text: str) -> bytes:
     Raises:
         InvalidField: the text is empty, is not base64 or was cut off.
     """
-    prefix = _DATA_URL.match(text)
-    characters = _unwrap(text[prefix.end() :] if prefix else text).translate(_STANDARD).rstrip("=")
-    if not characters:
+    prefix = _DATA_URL.match(text, 0, _LONGEST_PREFIX)
+    start = _start(text, prefix.end() if prefix else 0)
+    end = _end(text, start)
+    width, gap = _gap_between_lines(text, start, end)
+    # Whole lines, so that no gap is cut in two.
+    step = _STRETCH // (width + len(gap)) * (width + len(gap)) if gap else _STRETCH
+    end = _end(text, start, end, "=" + _BREAKS)
+    decoded = io.BytesIO()
+    length, rest = 0, ""
+    for at in range(start, end, step):
+        stretch = text[at : min(at + step, end)]
+        characters = (stretch.replace(gap, "") if gap else stretch).translate(_STANDARD)
+        length += len(characters)
+        if not characters.isascii() or "=" in characters:
+            raise _foreign(field, text, characters)
+        characters = rest + characters
+        whole = len(characters) // 4 * 4
+        rest = characters[whole:]
+        try:
+            decoded.write(base64.b64decode(characters[:whole], validate=True))
+        except ValueError:
+            raise _foreign(field, text, characters) from None
+    if not length:
         raise InvalidField(field, "is empty; send a picture as base64 text")
-    try:
-        return base64.b64decode(characters + "=" * (-len(characters) % 4), validate=True)
-    except ValueError as error:
-        if foreign := _FOREIGN.search(characters):
-            start = text.strip()[:_SHOWN]
-            problem = f"is not base64: it starts with {start!a} and holds {foreign[0]!a}"
-        else:
-            problem = f"is incomplete base64, {len(characters)} characters; was it cut off on the way?"
-        raise InvalidField(field, problem) from error
+    if _FOREIGN.search(rest):
+        raise _foreign(field, text, rest)
+    if len(rest) == 1:
+        raise InvalidField(field, f"is incomplete base64, {length} characters; was it cut off on the way?")
+    decoded.write(base64.b64decode(rest + "=" * (-len(rest) % 4)))
+    return decoded.getvalue()
 
 
-def _unwrap(text: str) -> str:
-    """Drop the spaces that only lay the text out, so that those which are left are pluses."""
-    text = text.strip()
-    lines = [line.strip() for line in text.splitlines()]
-    sure = False
-    if len(lines) < 2:
-        lines = text.split(" ")
-        sure = len(lines) > 2  # the pieces between lost pluses would hardly be equally long
-    return "".join(lines) if _are_lines(lines, sure) else text
+def _foreign(field: str, text: str, characters: str) -> InvalidField:
+    found = _FOREIGN.search(characters)
+    start = text[:_LONGEST_PREFIX].strip()[:_SHOWN]
+    return InvalidField(field, f"is not base64: it starts with {start!a} and holds {found[0] if found else '='!a}")
 
 
-def _are_lines(pieces: list[str], sure: bool) -> bool:
-    """Tell lines of base64 from pieces between pluses that have become spaces."""
-    *lines, last = pieces
-    widths = {len(line) for line in lines}
-    if len(widths) != 1:
-        return False
-    (width,) = widths
-    return (
-        width >= _SHORTEST_LINE
-        and width % 4 == 0  # an encoder wraps between its groups of four
-        and len(last) <= width
-        and (sure or len(last) % 4 == 0)  # whole groups leave no room for a lost plus
-    )
+def _start(text: str, at: int) -> int:
+    """Where the first character is that is no white space."""
+    while at < len(text):
+        stretch = text[at : at + _STRETCH]
+        at += len(stretch) - len(stretch.lstrip())
+        if not stretch.isspace():
+            break
+    return at
+
+
+def _end(text: str, start: int, end: int | None = None, dropped: str | None = None) -> int:
+    """Where the characters begin that are to be dropped at the end; None drops white space."""
+    end = len(text) if end is None else end
+    while end > start:
+        stretch = text[max(start, end - _STRETCH) : end]
+        kept = len(stretch.rstrip(dropped))
+        end -= len(stretch) - kept
+        if kept:
+            break
+    return end
+
+
+def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:
+    """Find the white space that only lays the text out, so that other spaces are pluses.
+
+    An encoder makes lines that are equally long and wraps between its groups of four.
+
+    Returns:
+        The length of a line, and what stands between two; 0 and "" where there are no such lines.
+    """
+    none = 0, ""
+    breaks = [at for at in (text.find(line_break, start, end) for line_break in "\n\v\f\r") if at >= 0]
+    at = min(breaks, default=text.find(" ", start, end))
+    if at < 0:
+        return none
+    around = text[at : at + _LONGEST_GAP]
+    first = _end(text, max(start, at - _LONGEST_GAP), at)
+    gap = text[first : at + len(around) - len(around.lstrip())]
+    width = first - start
+    line = width + len(gap)
+    if " " not in gap or width < _SHORTEST_LINE or width % 4 or line > _STRETCH:
+        return none
+    for offset, character in enumerate(gap):
+        there = text[first + offset : end : line]
+        if there.count(character) != len(there):
+            return none
+    count, last = divmod(end - start, line)
+    if not breaks and (gap != " " or text.count(" ", start, end) != count):
+        return none
+    # Whole groups in the last line leave no room for a lost plus. Nor do three lines: the pieces between several lost
+    # pluses would hardly be equally long.
+    return (width, gap) if last % 4 == 0 or (not breaks and count > 1) else none

@@ -1,4 +1,4 @@
-"""Who asks, whether that client is still there to get the answer, and whether the server is."""
+"""Who asks, and whether that client is still there to get the answer."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,20 +7,8 @@ from contextlib import contextmanager
 
 from flask import request
 
-from sd_api.errors import ServerStopping
-
 # Where the network edge puts a Future that is done once the client has closed its connection.
 CLIENT_GONE = "sd_api.client_gone"
-
-
-# Where it says so for a request that it stopped reading, because the server is shutting down.
-SERVER_STOPPING = "sd_api.server_stopping"
-
-
-def refuse_while_stopping() -> None:
-    """Raise ServerStopping for a request that was not read to its end because the server is shutting down."""
-    if SERVER_STOPPING in request.environ.get("asgi.scope", {}):
-        raise ServerStopping("The server is shutting down.")
 
 
 def client_name() -> str:

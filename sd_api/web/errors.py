@@ -17,7 +17,6 @@ from werkzeug.exceptions import (
 )
 
 from sd_api.errors import NotAuthenticated, ServerError, log_unexpected
-from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +24,13 @@ Render = Callable[[ServerError, int], tuple[Mapping[str, Any], int]]
 """From an error and the status that it has by itself to a dialect's own shape of a failure and its status."""
 
 
-def register_error_handlers(
-    app: Flask, render: Render, others: Mapping[str, Render], limits: Limits, beside: Sequence[str]
-) -> None:
+def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Render], beside: Sequence[str]) -> None:
     """Answer every error of ``app`` as JSON.
 
     Args:
         app: the application.
         render: for paths that are no other dialect's.
         others: how further dialects do it, by the first part of their paths.
-        limits: named in the answer to a request that is too large.
         beside: paths that are served, but not by ``app``; named with its own in the answer to an unknown one.
     """
 
@@ -54,7 +50,7 @@ def register_error_handlers(
         return response
 
     def flasks(error: HTTPException) -> Response:
-        response = answer(ServerError(_explained(error, app, limits, beside)), error.code or 500)
+        response = answer(ServerError(_explained(error, app, beside)), error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(error.valid_methods)
         if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
@@ -69,18 +65,19 @@ def register_error_handlers(
     app.register_error_handler(Exception, unforeseen)
 
 
-def _explained(error: HTTPException, app: Flask, limits: Limits, beside: Sequence[str]) -> str:
+def _explained(error: HTTPException, app: Flask, beside: Sequence[str]) -> str:
     if isinstance(error, NotFound):
         paths = sorted({*beside, *(rule.rule for rule in app.url_map.iter_rules())})
         return f"There is nothing at {request.path[:200]!r}. This server has: {', '.join(paths)}."
     if isinstance(error, MethodNotAllowed):
         return f"{request.path} does not take {request.method}, but {' or '.join(_worth_naming(error))}."
     if isinstance(error, RequestEntityTooLarge):
-        return (
-            f"The request is larger than {limits.max_request_bytes} bytes, or has more than "
-            f"{app.config['MAX_FORM_PARTS']} fields. Send a smaller image, or raise limits.max_request_bytes in the "
-            "configuration."
+        message = (
+            f"The request's body is larger than the {request.max_content_length} bytes that {request.path[:200]} takes."
         )
+        if request.max_content_length != app.config["MAX_CONTENT_LENGTH"]:
+            message += " Send a smaller image, or raise limits.max_request_bytes in the configuration."
+        return message
     return error.description or error.name
 
 

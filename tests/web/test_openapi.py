@@ -10,9 +10,10 @@ from flask.testing import FlaskClient
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
+from sd_api.errors import ServerStopping
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.tasks.parameters import Txt2ImgParams
-from sd_api.web.client import SERVER_STOPPING
+from sd_api.web.admission import REFUSAL
 from sd_api.web.openapi import as_yaml, describe
 
 # Not described: pages, and the description itself.
@@ -36,7 +37,9 @@ def test_it_is_served(client: FlaskClient) -> None:
 
 
 def test_health_is_described_while_the_server_stops(client: FlaskClient) -> None:
-    answer = client.get("/health", environ_overrides={"asgi.scope": {SERVER_STOPPING: True}})
+    answer = client.get(
+        "/health", environ_overrides={"asgi.scope": {REFUSAL: ServerStopping("The server is shutting down.")}}
+    )
     assert answer.status_code == 503
     described = describe()["paths"]["/health"]["get"]["responses"]["503"]["content"]["application/json"]["schema"]
     whole = {"components": describe()["components"], **described}

@@ -5,10 +5,11 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from pictures import photograph, to_base64
 from werkzeug.test import TestResponse
+
+from sd_api.settings import Settings
 
 GOOD: dict[str, Any] = {"prompt": "a dog", "num_inference_steps": "1", "width": "64", "height": "64", "seed": "5"}
 IMAGE = to_base64(photograph(64, 64))
@@ -145,8 +146,8 @@ def test_an_uploaded_file_is_told_to_come_as_text(client: FlaskClient) -> None:
     assert message == "init_image: came as a file; send images as base64 text."
 
 
-def test_a_form_that_is_too_large_is_refused_and_told_the_limit(app: Flask, client: FlaskClient) -> None:
-    limit = app.config["MAX_CONTENT_LENGTH"]
+def test_a_form_that_is_too_large_is_refused_and_told_the_limit(settings: Settings, client: FlaskClient) -> None:
+    limit = settings.limits.max_request_bytes
     response = client.post("/txt2img", data=GOOD, environ_overrides={"CONTENT_LENGTH": str(limit + 1)})
     message = refused(response, 413)
     assert str(limit) in message

@@ -1,0 +1,178 @@
+"""The bodies of requests while they arrive and are worked on, and the memory for all of them together."""
+
+import asyncio
+import io
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from sd_api.errors import RequestError, ServerStopping, Unavailable
+from sd_api.web.admission import Admission
+
+Receive = Callable[[], Awaitable[Any]]
+
+# Seconds in which something of a body must arrive.
+LONGEST_PAUSE = 30.0
+
+# Bytes in a second, on average after the first pause: a picture of 10 MB may take ten minutes.
+LOWEST_RATE = 16 * 1024
+
+# Seconds after which a client that found no room may try again.
+RETRY_AFTER = 5
+
+
+class TooSlow(RequestError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class NoRoom(Unavailable):
+    """The bodies of all clients take all the memory that there is for them."""
+
+    def __init__(self) -> None:
+        super().__init__("The server receives too many large requests at once. Try again.", RETRY_AFTER)
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its body was complete."""
+
+
+class Bodies:
+    """All bodies that are in memory.
+
+    Where there is no room for more, the body gives way that has had the longest pause: so a client that holds
+    unfinished requests takes nothing from one that sends.
+
+    Args:
+        capacity: bytes for all of them.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._used = 0
+        self._stopping = False
+        # The one that has received something last is last.
+        self._arriving: dict[Body, None] = {}
+
+    def open(self) -> "Body":
+        """A new, empty body; to be closed once nothing of it is needed any more."""
+        body = Body(self)
+        self._arriving[body] = None
+        if self._stopping:
+            body.refuse(_stopping())
+        return body
+
+    def stop(self) -> None:
+        """Refuse the bodies that are not complete, because the server is shutting down."""
+        self._stopping = True
+        for body in self._arriving:
+            body.refuse(_stopping())
+
+    def reserve(self, body: "Body", size: int) -> None:
+        """Make room for ``size`` more bytes of a body that is arriving.
+
+        Raises:
+            NoRoom: there is none, not even by refusing another.
+        """
+        del self._arriving[body]
+        self._arriving[body] = None
+        while self._used + size > self._capacity:
+            stalest = next(iter(self._arriving))
+            if stalest is body:
+                raise NoRoom
+            stalest.refuse(NoRoom())
+            self.release(stalest)
+        self._used += size
+
+    def complete(self, body: "Body") -> None:
+        """A body has arrived as a whole; it is not refused any more."""
+        self._arriving.pop(body, None)
+
+    def release(self, body: "Body") -> None:
+        """Give back the memory of a body."""
+        self.complete(body)
+        self._used -= body.size
+        body.size = 0
+        body.content = io.BytesIO()
+
+
+class Body:
+    """One body.
+
+    Attributes:
+        content: what has arrived.
+        size: bytes of memory that are reserved for it.
+    """
+
+    def __init__(self, bodies: Bodies) -> None:
+        self.content = io.BytesIO()
+        self.size = 0
+        self._bodies = bodies
+        self._refusal: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    def refuse(self, error: Exception) -> None:
+        """Let ``read`` raise this error as soon as possible."""
+        if not self._refusal.done():
+            self._refusal.set_result(error)
+
+    async def read(self, receive: Receive, admission: Admission) -> None:
+        """Read the body to its end.
+
+        Args:
+            receive: the connection's, as ASGI 3 has it.
+            admission: how long the body may be, and what must be true of each piece.
+
+        Raises:
+            ServerError: it is not taken.
+            RequestEntityTooLarge: it is too long.
+            ClientGone: there will be no more of it.
+        """
+        started = time.monotonic()
+        more = True
+        while more:
+            message = await self._next(receive)
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            if self.size + len(piece) > admission.max_bytes:
+                raise RequestEntityTooLarge
+            admission.check(piece)
+            self._bodies.reserve(self, len(piece))
+            self.size += len(piece)
+            self.content.write(piece)
+            if more and self.size < LOWEST_RATE * (time.monotonic() - started - LONGEST_PAUSE):
+                raise _too_slow()
+        self._bodies.complete(self)
+        # Gives back what was allocated in advance; nothing is copied.
+        self.content.getvalue()
+        self.content.seek(0)
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self._bodies.release(self)
+
+    async def _next(self, receive: Receive) -> Any:
+        message = asyncio.ensure_future(receive())
+        both: set[asyncio.Future[Any]] = {message, self._refusal}
+        try:
+            await asyncio.wait(both, timeout=LONGEST_PAUSE, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            message.cancel()
+        if self._refusal.done():
+            raise self._refusal.result()
+        if not message.done():
+            raise _too_slow()
+        return message.result()
+
+
+def _too_slow() -> TooSlow:
+    return TooSlow(
+        f"The request's body came too slowly: less than {LOWEST_RATE} bytes a second, or after a long pause."
+    )
+
+
+def _stopping() -> ServerStopping:
+    return ServerStopping("The server is shutting down.")

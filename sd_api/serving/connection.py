@@ -1,0 +1,211 @@
+"""One client's connection: how long it may take, how finely it may cut its body, and how many there may be."""
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from sd_api.serving.bodies import LONGEST_PAUSE, LOWEST_RATE, RETRY_AFTER
+
+# Bytes of a request's headers.
+LONGEST_HEAD = 16 * 1024
+
+# Seconds in which a request's headers must be complete.
+HEAD_SECONDS = 15.0
+
+# A client that sends on after it was refused is heard out, so that it reads the answer: for so many bytes, so many
+# seconds, and so many without a word.
+DRAINED_BYTES, DRAINED_SECONDS, DRAINED_PAUSE = 256 << 20, 60.0, 5.0
+
+# Bytes that are parsed before it is looked whether there is any sense in going on.
+STRETCH = 16 * 1024
+
+# Parsing costs time for each piece of a body, a chunk or a packet: so many pieces are free, further ones need so many
+# bytes each.
+FREE_PIECES, BYTES_OF_PIECE = 1024, 512
+
+BUSY = (
+    f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+).encode()
+
+
+class Crowd:
+    """All connections that wait for their client to send something, the one that waits longest first.
+
+    Where there are too many connections, that one is closed for the one that comes: so a client that opens
+    many and says nothing keeps nobody out.
+
+    Args:
+        most: how many connections there may be, waiting or not.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._waiting: dict[Connection, None] = {}
+
+    def put(self, connection: "Connection", waits: bool) -> None:
+        """Take note that a connection waits from now on, or that it does not."""
+        self._waiting.pop(connection, None)
+        if waits:
+            self._waiting[connection] = None
+
+    def dismiss_one(self) -> bool:
+        """Close the connection that waits longest; whether there was one."""
+        for connection in self._waiting:
+            connection.drop()
+            return True
+        return False
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection with limits: of time, of pieces, and of what is left unread."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        assert isinstance(config, CrowdConfig)  # noqa: S101 - what make_config makes
+        self._crowd = config.crowd
+        self.conn: _Parser = _Parser(h11.SERVER, LONGEST_HEAD)
+        # When it began to wait for headers, and when something came or was taken for the last time.
+        self._since = self._heard = self._taken = self.loop.time()
+        self._unsent = 0
+        self._due = 0.0
+        self._drained = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Make room for this connection, or close it. See asyncio."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(1, self._look)
+        if len(self.connections) > self._crowd.most and not self._crowd.dismiss_one():
+            transport.write(BUSY)
+            transport.close()
+        else:
+            self._crowd.put(self, True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, a stretch at a time. See asyncio."""
+        self._heard = self.loop.time()
+        if self._is_refused:
+            self._drained += len(data)
+            if self._drained > DRAINED_BYTES:
+                self.drop()
+        for start in range(0, len(data), STRETCH):
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                break
+            super().data_received(data[start : start + STRETCH])
+            if self.conn.is_cut_too_finely:
+                self._refuse_pieces()
+        self._crowd.put(self, self._waits_for_client)
+
+    def on_response_complete(self) -> None:
+        """See uvicorn; called when an answer has been handed to the socket."""
+        self._since = self._heard = self.loop.time()
+        self._drained = 0
+        super().on_response_complete()
+        self._crowd.put(self, self._waits_for_client)
+
+    def drop(self) -> None:
+        """Close the connection at once, whatever is not sent yet."""
+        self._crowd.put(self, False)
+        self.transport.abort()
+
+    @property
+    def _waits_for_client(self) -> bool:
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return False
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the answer was given before the body had come."""
+        return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
+
+    def _refuse_pieces(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.our_state is h11.SEND_RESPONSE:
+            self.send_400_response("The body comes in too many pieces that are too small.")
+        else:
+            self.drop()
+
+    def _look(self) -> None:
+        """Once a second: close the connection if its client has taken too long."""
+        self._timer = None
+        now = self.loop.time()
+        upgraded = self.transport.get_protocol() is not self
+        unsent = self.transport.get_write_buffer_size()
+        if upgraded and self.transport.is_closing() and not unsent:
+            return
+        if unsent > self._unsent:
+            self._due = now + LONGEST_PAUSE + unsent / LOWEST_RATE
+        if unsent > self._unsent or unsent < self._unsent or not unsent:
+            self._taken = now
+        self._unsent = unsent
+        if unsent:
+            overdue = now > min(self._due, self._taken + LONGEST_PAUSE)
+        elif upgraded:
+            overdue = False
+        elif self._is_refused:
+            overdue = now > min(self._since + DRAINED_SECONDS, self._heard + DRAINED_PAUSE)
+        else:
+            overdue = (self.cycle is None or self.cycle.response_complete) and now > self._since + HEAD_SECONDS
+        if overdue:
+            self.drop()
+        else:
+            self._timer = self.loop.call_later(1, self._look)
+
+    def _forget(self) -> None:
+        self._crowd.put(self, False)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class CrowdConfig(Config):
+    """uvicorn's configuration, and what its connections share.
+
+    Args:
+        crowd: of one server.
+        settings: uvicorn's.
+    """
+
+    def __init__(self, crowd: Crowd, **settings: Any) -> None:
+        super().__init__(**settings, http=Connection)
+        self.crowd = crowd
+
+
+class _Parser(h11.Connection):
+    """Counts the pieces in which a body comes."""
+
+    _pieces = 0
+    _bytes = 0
+
+    @property
+    def is_cut_too_finely(self) -> bool:
+        return self._pieces > FREE_PIECES + self._bytes // BYTES_OF_PIECE
+
+    def receive_data(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._pieces += 1
+        elif isinstance(event, h11.Request):
+            self._pieces = self._bytes = 0
+        return event

@@ -1,0 +1,92 @@
+"""The server, from its start until the process is told to stop."""
+
+import logging
+import signal
+import socket
+from collections.abc import Callable, Sequence
+
+import uvicorn
+from flask import Flask
+from uvicorn.server import HANDLED_SIGNALS
+
+from sd_api.serving.connection import Crowd, CrowdConfig
+from sd_api.serving.descriptors import raise_limit, share
+from sd_api.serving.edge import SPARE_THREADS, Edge
+from sd_api.serving.listener import where
+from sd_api.settings import Settings
+from sd_api.web.tasks.events import EventStreams
+
+log = logging.getLogger(__name__)
+
+# The longest message that is read from a websocket.
+MAX_MESSAGE_BYTES = 4096
+
+# Seconds that answers under way have to be sent once the server stops.
+GRACE = 1
+
+
+def serve(
+    app: Flask, events: EventStreams, settings: Settings, listener: socket.socket, before_stop: Callable[[], object]
+) -> None:
+    """Answer requests until Ctrl-C, a request to terminate, or the end of the terminal.
+
+    Args:
+        app: the application.
+        events: what serves those who listen to events.
+        settings: for the limits.
+        listener: what ``listen`` returned.
+        before_stop: called when stopping begins, to end what requests are waiting for.
+    """
+    edge = Edge(app, events, settings.limits.max_request_bytes, settings.limits.max_queued_requests + SPARE_THREADS)
+    server = _Server(make_config(edge, settings.trusted_proxies), edge, before_stop)
+    # uvicorn takes these signals over while it runs, and gives them back before the last steps of stopping:
+    # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    # Where nohup is at work, the end of the terminal is ignored, and stays so.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    log.info("Listening on %s (Ctrl-C stops)", where(listener))
+    server.run([listener])
+
+
+def make_config(edge: Edge, trusted_proxies: Sequence[str]) -> uvicorn.Config:
+    """How uvicorn serves an edge.
+
+    Args:
+        edge: what is served.
+        trusted_proxies: addresses and networks; only their word is taken for who a client is (X-Forwarded-For).
+    """
+    most, at_once = share(raise_limit())
+    return CrowdConfig(
+        Crowd(most),
+        app=edge,
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        ws="websockets-sansio",
+        # Clients have nothing to say, and each compressing connection would keep its own tables.
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE,
+        # asyncio accepts so many connections in one turn, before any of them can be refused.
+        backlog=at_once,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends the jobs before it stops, so that their requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, edge: Edge, before_stop: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._edge = edge
+        self._before_stop = before_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._edge.stop()
+        self._before_stop()
+        await super().shutdown(sockets)

@@ -1,0 +1,88 @@
+"""What is decided about a request before its body is read, and about one whose body could not be read.
+
+The network edge asks the application twice: first with the headers alone, whether the request would be served and how
+long its body may be; then with the body. Both times the application runs all its checks, so the edge needs
+none of its own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask, Request, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from sd_api.settings import Limits
+from sd_api.web.reading import BoundedJson, BoundedRequest, FormGuard
+
+# Where the edge puts an Admission, if it asks with the headers alone.
+ADMISSION = "sd_api.admission"
+
+# Where it puts the exception that ended the reading of the body.
+REFUSAL = "sd_api.refusal"
+
+# Bytes of a body besides a task's two prompts, and of a character of them, written as \ud83d\ude00 at the longest.
+SMALL_BODY = 32 * 1024
+PROMPTS, BYTES_OF_CHARACTER = 2, 12
+
+
+class Admission:
+    """What the application says of a request before its body is read.
+
+    Attributes:
+        granted: whether the body may be read; if not, the answer says why.
+        max_bytes: how long the body may be.
+        check: to be called with each piece of it; raises a ServerError for a body that is not worth reading.
+    """
+
+    def __init__(self) -> None:
+        self.granted = False
+        self.max_bytes = 0
+        self.check: Callable[[bytes], object] = len
+
+    def grant(self, asked: Request) -> None:
+        """Say how the body is read.
+
+        Raises:
+            RequestEntityTooLarge: the request says itself that it is too long.
+        """
+        self.max_bytes = asked.max_content_length or 0
+        if (asked.content_length or 0) > self.max_bytes:
+            raise RequestEntityTooLarge
+        if asked.mimetype == "application/x-www-form-urlencoded":
+            self.check = FormGuard(asked.max_form_parts).take
+        self.granted = True
+
+
+class Application(Flask):
+    """Flask, with the answers to what the edge asks; every check has been made before."""
+
+    request_class = BoundedRequest
+    json_provider_class = BoundedJson
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """Call the view, unless the edge asks something else."""
+        scope: dict[str, Any] = request.environ.get("asgi.scope", {})
+        if REFUSAL in scope:
+            raise scope[REFUSAL]
+        if ADMISSION not in scope:
+            return super().dispatch_request()
+        if request.routing_exception is not None:
+            self.raise_routing_exception(request)
+        scope[ADMISSION].grant(request)
+        return ""
+
+
+def small_body(limits: Limits) -> int:
+    """Bytes of the longest body without a picture."""
+    return SMALL_BODY + PROMPTS * BYTES_OF_CHARACTER * limits.max_prompt_length
+
+
+def take_pictures(blueprint: Blueprint, limits: Limits) -> None:
+    """Let what is posted to a blueprint be as long as pictures make it."""
+
+    def allow() -> None:
+        if request.method == "POST":
+            request.max_content_length = limits.max_request_bytes
+
+    blueprint.before_request(allow)

@@ -1,0 +1,227 @@
+"""Reads the bodies of requests at a cost that is bounded by their size, whatever is in them."""
+
+import io
+from typing import IO, Any, NoReturn
+from urllib.parse import unquote_to_bytes
+
+from flask import Request
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
+from werkzeug.utils import cached_property
+
+from sd_api.errors import InvalidField, RequestError
+
+# Where the network edge puts the whole body, as a file that belongs to the request.
+BODY = "sd_api.body"
+
+# Escapes such as %2B cost far more than other bytes. Base64 in lines of 64 has one in 18 bytes; what is short may
+# have nothing else.
+BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
+
+# Characters of a field that may be any; only base64 is longer. One emoji would make each of them take 4 bytes.
+LONGEST_TEXT = 65_536
+
+# Bytes of the headers of one part of a form, and of what separates the parts.
+LONGEST_HEAD, LONGEST_BOUNDARY = 8192, 200
+
+# Bytes that are decoded at a time.
+STRETCH = 1 << 18
+
+# Values and brackets in a JSON text.
+MOST_VALUES = 50_000
+
+Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
+
+
+class TooManyFields(RequestError):
+    """A form or a JSON text has more fields than anything here takes."""
+
+    status = 413
+
+
+class FormGuard:
+    """Refuses an urlencoded form that would cost more than its size, piece by piece as it arrives.
+
+    Args:
+        max_fields: how many fields it may have; None is any number.
+    """
+
+    def __init__(self, max_fields: int | None) -> None:
+        self._max_fields = max_fields
+        self._fields = 1
+        self._escapes = 0
+        self._size = 0
+
+    def take(self, piece: bytes | memoryview) -> None:
+        """Look at the next bytes.
+
+        Raises:
+            TooManyFields: there are too many.
+            RequestError: almost all of it is escapes.
+        """
+        held = bytes(piece)
+        self._size += len(held)
+        self._fields += held.count(b"&")
+        self._escapes += held.count(b"%")
+        if self._max_fields is not None and self._fields > self._max_fields:
+            raise _too_many(self._max_fields)
+        if self._escapes > FREE_ESCAPES + self._size // BYTES_OF_ESCAPE:
+            raise RequestError(
+                f"More than one in {BYTES_OF_ESCAPE} bytes of the form is a % sign; send images as base64 text, whose "
+                "letters and digits need no escape."
+            )
+
+
+class FormReader(FormDataParser):
+    """Reads forms from memory: a field is copied once, and the body is given up at the end."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,  # noqa: ARG002 - werkzeug's, which reads to the end just so
+        options: dict[str, str] | None = None,
+    ) -> Parsed:
+        """Read a form of either kind; any other body is left as it is. See the base class."""
+        form: MultiDict[str, str] = MultiDict()
+        files: MultiDict[str, FileStorage] = MultiDict()
+        if mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+            return stream, form, files
+        # A body that the edge has read belongs to this request alone, so it may be decoded in place.
+        body = stream if isinstance(stream, io.BytesIO) else io.BytesIO(stream.read())
+        with body.getbuffer() as content:
+            if mimetype == "multipart/form-data":
+                self._read_parts(content, (options or {}).get("boundary", ""), form, files)
+            else:
+                self._read_pairs(content, form)
+        body.seek(0)
+        body.truncate()
+        return body, form, files
+
+    def _read_pairs(self, content: memoryview, form: MultiDict[str, str]) -> None:
+        guard = FormGuard(self.max_form_parts)
+        for start in range(0, len(content), STRETCH):
+            guard.take(content[start : start + STRETCH])
+        for start, end in _between(content, b"&"):
+            middle = _find(content, b"=", start, end)
+            name = _decoded("form", content[start : end if middle < 0 else middle])
+            if middle >= 0:
+                form.add(name, _decoded(name, content[middle + 1 : end]))
+            elif name:
+                form.add(name, "")
+
+    def _read_parts(
+        self, content: memoryview, boundary: str, form: MultiDict[str, str], files: MultiDict[str, FileStorage]
+    ) -> None:
+        if not boundary.isascii() or not 0 < len(boundary) <= LONGEST_BOUNDARY:
+            _malformed("its content type names no boundary")
+        border = b"\r\n--" + boundary.encode()
+        # The first border has no line before it.
+        start = 0 if content[: len(border) - 2] == border[2:] else _find(content, border, 0, len(content)) + 2
+        if start == 1:
+            _malformed("its boundary does not occur in it")
+        start += len(border) - 2
+        parts = 0
+        while content[start : start + 2] != b"--":
+            parts += 1
+            if self.max_form_parts is not None and parts > self.max_form_parts:
+                raise _too_many(self.max_form_parts)
+            head = _find(content, b"\r\n\r\n", start, start + LONGEST_HEAD)
+            end = -1 if head < 0 else _find(content, border, head + 2, len(content))
+            if end < 0:
+                _malformed("one of its parts has no end, or headers that are too long")
+            self._read_part(bytes(content[start:head]), content[head + 4 : end], form, files)
+            start = end + len(border)
+
+    def _read_part(
+        self, head: bytes, content: memoryview, form: MultiDict[str, str], files: MultiDict[str, FileStorage]
+    ) -> None:
+        lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
+        headers = Headers([(name.strip(), value.strip()) for name, _, value in lines if name.strip()])
+        kind, parameters = parse_options_header(headers.get("Content-Disposition"))
+        name = parameters.get("name")
+        if kind != "form-data" or name is None:
+            _malformed("one of its parts has no name")
+        if "filename" in parameters:
+            files.add(name, FileStorage(io.BytesIO(bytes(content)), parameters["filename"], name, headers=headers))
+        else:
+            form.add(name, _text(name, content))
+
+
+class BoundedRequest(Request):
+    """A request whose body is read as this module does it."""
+
+    form_data_parser_class = FormReader
+
+    @cached_property
+    def stream(self) -> IO[bytes]:  # type: ignore[override]
+        """The body; the one that the edge has read, where there is an edge."""
+        body: IO[bytes] | None = self.environ.get("asgi.scope", {}).get(BODY)
+        return super().stream if body is None else body
+
+
+class BoundedJson(DefaultJSONProvider):
+    """Refuses a JSON text of more values than anything here takes, before it is parsed."""
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """See the base class."""
+        text = s.encode("utf-8", "surrogatepass") if isinstance(s, str) else s
+        # Commas in texts count as well; a prompt has some hundreds.
+        if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+            raise TooManyFields(f"The JSON has more than {MOST_VALUES} values.")
+        return super().loads(s, **kwargs)
+
+
+def _between(content: memoryview, separator: bytes) -> list[tuple[int, int]]:
+    """Where the pieces between separators start and end; there are few."""
+    pieces, start = [], 0
+    while (end := _find(content, separator, start, len(content))) >= 0:
+        pieces.append((start, end))
+        start = end + len(separator)
+    return [*pieces, (start, len(content))]
+
+
+def _find(content: memoryview, wanted: bytes, start: int, end: int) -> int:
+    """Where ``wanted`` begins, or -1. A memoryview cannot be searched, so stretches are copied."""
+    end = min(end, len(content))
+    for at in range(start, end, STRETCH):
+        found = bytes(content[at : min(at + STRETCH + len(wanted) - 1, end)]).find(wanted)
+        if found >= 0:
+            return at + found
+    return -1
+
+
+def _decoded(name: str, raw: memoryview) -> str:
+    """An urlencoded text. What is decoded is never longer than what came, so it is put in its place."""
+    read = written = 0
+    while read < len(raw):
+        stretch = bytes(raw[read : read + STRETCH])
+        if read + STRETCH < len(raw) and b"%" in stretch[-2:]:
+            # An escape is not cut in two.
+            stretch = stretch[: stretch.rindex(b"%")]
+        decoded = unquote_to_bytes(stretch.replace(b"+", b" "))
+        raw[written : written + len(decoded)] = decoded
+        read += len(stretch)
+        written += len(decoded)
+    return _text(name, raw[:written])
+
+
+def _text(name: str, raw: memoryview) -> str:
+    if len(raw) <= LONGEST_TEXT:
+        return str(raw, "utf-8", "replace")
+    try:
+        return str(raw, "ascii")
+    except UnicodeDecodeError:
+        raise InvalidField(
+            name[:100], f"is longer than {LONGEST_TEXT} bytes and is no plain text; send images as base64 text"
+        ) from None
+
+
+def _too_many(most: int) -> TooManyFields:
+    return TooManyFields(f"The form has more than {most} fields.")
+
+
+def _malformed(why: str) -> NoReturn:
+    raise RequestError(f"The form (multipart/form-data) cannot be read: {why}.")

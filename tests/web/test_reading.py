@@ -1,0 +1,128 @@
+"""Bodies of every kind, as the request reads them."""
+
+import io
+import tracemalloc
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.formparser import FormDataParser
+from werkzeug.test import stream_encode_multipart
+
+from sd_api.errors import ServerError
+from sd_api.web.reading import STRETCH, FormReader, TooManyFields
+
+URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+
+
+def read(body: bytes, mimetype: str = URLENCODED, **options: str) -> MultiDict[str, str]:
+    return FormReader(max_form_parts=1000).parse(io.BytesIO(body), mimetype, len(body), options)[1]
+
+
+def read_files(body: bytes, boundary: str) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
+    _, form, files = FormReader(max_form_parts=1000).parse(
+        io.BytesIO(body), MULTIPART, len(body), {"boundary": boundary}
+    )
+    return form, files
+
+
+@given(pairs=st.lists(st.tuples(st.text(min_size=1, max_size=9), st.text(max_size=40)), min_size=1, max_size=9))
+def test_what_was_encoded_is_read(pairs: list[tuple[str, str]]) -> None:
+    assert list(read(urlencode(pairs, errors="replace").encode()).items(multi=True)) == [
+        (name.encode(errors="replace").decode(), value.encode(errors="replace").decode()) for name, value in pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [b"a=1&b=2", b"a", b"a=", b"=a", b"", b"a=b=c", b"a=%4", b"a=%", b"a=%zz%41", b"&&a=1&"]
+)
+def test_what_is_odd_is_read_as_before(body: bytes) -> None:
+    _, before, _ = FormDataParser().parse(io.BytesIO(body), URLENCODED, len(body), {})
+    assert read(body) == before
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_an_escape_between_two_stretches_is_whole(before: int) -> None:
+    body = b"a=" + b"x" * (STRETCH - before) + b"%2B%2F+" + b"y" * STRETCH
+    assert read(body)["a"] == "x" * (STRETCH - before) + "+/ " + "y" * STRETCH
+
+
+@given(
+    fields=st.dictionaries(st.text("abc", min_size=1, max_size=5), st.text(max_size=50), max_size=5),
+    content=st.binary(max_size=200),
+)
+def test_a_form_of_parts_is_read_with_its_files(fields: dict[str, str], content: bytes) -> None:
+    fields = {name: value.encode(errors="replace").decode() for name, value in fields.items()}
+    stream, _, boundary = stream_encode_multipart(fields | {"file": FileStorage(io.BytesIO(content), "a.png")})  # type: ignore[arg-type]
+    form, files = read_files(stream.read(), boundary)
+    assert dict(form.items()) == fields
+    assert files["file"].filename == "a.png"
+    assert files["file"].read() == content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--b\r\n" + b"x" * 100_000,
+        b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\nno end",
+        b"--b\r\nX: y\r\n\r\nno name\r\n--b--",
+        b"nothing of the kind",
+        b"",
+        b"--b",
+    ],
+)
+def test_parts_that_cannot_be_read_are_a_400(body: bytes) -> None:
+    with pytest.raises(ServerError) as refusal:
+        read(body, MULTIPART, boundary="b")
+    assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize("boundary", ["", "ü", "x" * 1000])
+def test_a_boundary_that_is_none_is_a_400(boundary: str) -> None:
+    with pytest.raises(ServerError, match="names no boundary"):
+        read(b"--b\r\n", MULTIPART, boundary=boundary)
+
+
+def test_too_many_fields_are_a_413() -> None:
+    part = b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n"
+    for body, mimetype in ((b"a=1&" * 1000, URLENCODED), (part * 1001 + b"--b--", MULTIPART)):
+        with pytest.raises(TooManyFields, match="more than 1000 fields"):
+            read(body, mimetype, boundary="b")
+
+
+@pytest.mark.parametrize("body", [b"a=" + b"%41" * 1_000_000, b"%" * 1_000_000, b"a=" + b"A%0A" * 1_000_000])
+def test_a_form_that_is_all_escapes_is_a_400(body: bytes) -> None:
+    with pytest.raises(ServerError, match="is a % sign"):
+        read(body)
+
+
+def test_a_prompt_may_be_all_escapes_and_a_picture_may_have_those_of_base64() -> None:
+    prompt, picture = "狗" * 4000, ("AB+/" + "A" * 60 + "\r\n") * 10_000
+    form = read(urlencode({"prompt": prompt, "init_image": picture}).encode())
+    assert (form["prompt"], form["init_image"]) == (prompt, picture)
+
+
+def test_a_long_field_that_is_no_base64_is_named() -> None:
+    with pytest.raises(ServerError, match="init_image is longer than 65536 bytes and is no plain text"):
+        read("init_image=".encode() + "😀".encode() + b"A" * 100_000)
+
+
+@pytest.mark.parametrize("multipart", [False, True])
+def test_a_large_form_is_copied_once(multipart: bool) -> None:
+    body = bytearray(b"a=" + b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%2F" * 600_000)
+    mimetype = URLENCODED
+    if multipart:
+        mimetype = MULTIPART
+        body = bytearray(b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + body + b"\r\n--b--\r\n")
+    stream = io.BytesIO()
+    stream.write(body)
+    size = len(body)
+    del body
+    stream.seek(0)
+    tracemalloc.start()
+    FormReader(max_form_parts=1000).parse(stream, mimetype, size, {"boundary": "b"})
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1.2 * size
