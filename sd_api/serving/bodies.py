@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from sd_api.errors import RequestError, ServerStopping, Unavailable
+from sd_api.serving.memory import find_trim
 from sd_api.web.admission import Admission
 
 Receive = Callable[[], Awaitable[Any]]
@@ -18,6 +20,9 @@ LONGEST_PAUSE = 30.0
 
 # Bytes in a second, on average after the first pause: a picture of 10 MB may take ten minutes.
 LOWEST_RATE = 16 * 1024
+
+# Once nothing is left of bodies that were longer than this together, the system gets their memory back.
+WORTH_TRIMMING = 32 << 20
 
 # Seconds after which a client that found no room may try again.
 RETRY_AFTER = 5
@@ -53,6 +58,8 @@ class Bodies:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._used = 0
+        self._since_trim = 0
+        self._trim = find_trim()
         self._stopping = False
         # The one that has received something last is last.
         self._arriving: dict[Body, None] = {}
@@ -86,6 +93,7 @@ class Bodies:
             stalest.refuse(NoRoom())
             self.release(stalest)
         self._used += size
+        self._since_trim += size
 
     def complete(self, body: "Body") -> None:
         """A body has arrived as a whole; it is not refused any more."""
@@ -97,6 +105,10 @@ class Bodies:
         self._used -= body.size
         body.size = 0
         body.content = io.BytesIO()
+        if self._trim is not None and not self._used and self._since_trim > WORTH_TRIMMING:
+            self._since_trim = 0
+            # It takes some milliseconds, and the answer's own memory is freed first.
+            asyncio.get_running_loop().call_later(1, threading.Thread(target=self._trim).start)
 
 
 class Body:

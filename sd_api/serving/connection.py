@@ -27,16 +27,19 @@ STRETCH = 16 * 1024
 # bytes each.
 FREE_PIECES, BYTES_OF_PIECE = 1024, 512
 
+# So many answers may lie in memory because their clients do not read.
+MOST_UNREAD = 64
+
 BUSY = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 ).encode()
 
 
 class Crowd:
-    """All connections that wait for their client to send something, the one that waits longest first.
+    """All connections that wait for their client, to send something or to take its answer; the longest wait is first.
 
-    Where there are too many connections, that one is closed for the one that comes: so a client that opens
-    many and says nothing keeps nobody out.
+    Where there are too many of either, the first is closed: so a client that opens many and does nothing
+    keeps nobody out, and takes no more memory than so many answers.
 
     Args:
         most: how many connections there may be, waiting or not.
@@ -45,12 +48,21 @@ class Crowd:
     def __init__(self, most: int) -> None:
         self.most = most
         self._waiting: dict[Connection, None] = {}
+        self._unread: dict[Connection, None] = {}
 
     def put(self, connection: "Connection", waits: bool) -> None:
         """Take note that a connection waits from now on, or that it does not."""
         self._waiting.pop(connection, None)
         if waits:
             self._waiting[connection] = None
+
+    def put_unread(self, connection: "Connection", unread: bool) -> None:
+        """Take note that a client does not take its answer as fast as it comes, or that it does again."""
+        self._unread.pop(connection, None)
+        if unread:
+            self._unread[connection] = None
+            if len(self._unread) > MOST_UNREAD:
+                next(iter(self._unread)).drop()
 
     def dismiss_one(self) -> bool:
         """Close the connection that waits longest; whether there was one."""
@@ -118,9 +130,20 @@ class Connection(H11Protocol):
         super().on_response_complete()
         self._crowd.put(self, self._waits_for_client)
 
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        super().pause_writing()
+        self._crowd.put_unread(self, True)
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        super().resume_writing()
+        self._crowd.put_unread(self, False)
+
     def drop(self) -> None:
         """Close the connection at once, whatever is not sent yet."""
         self._crowd.put(self, False)
+        self._crowd.put_unread(self, False)
         self.transport.abort()
 
     @property
@@ -170,6 +193,7 @@ class Connection(H11Protocol):
 
     def _forget(self) -> None:
         self._crowd.put(self, False)
+        self._crowd.put_unread(self, False)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,7 @@
 """One request, from its headers to its answer."""
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -30,6 +31,9 @@ JOBS = "/jobs/"
 # So many of the largest bodies are in memory at a time, or more of smaller ones.
 LARGEST_BODIES = 4
 
+# Bytes of an answer that are handed to the socket at a time.
+PIECE = 1 << 18
+
 # On every answer that does not say otherwise: a browser takes it for nothing but what it is called, shows it in no
 # page of others, and runs nothing that is in it.
 HEADERS = {
@@ -58,9 +62,10 @@ class Edge:
 
     def __init__(self, app: Any, events: EventStreams, max_request_bytes: int, threads: int) -> None:
         self._events = events
-        self._wsgi = WSGIMiddleware(app, workers=threads)
+        # Without a limit of what is queued, because a thread would wait there for a client that does not read.
+        self._wsgi = WSGIMiddleware(_in_one_piece(app), workers=threads, send_queue_size=0)
         # Of their own, so that /ping is answered while every other thread decodes pictures.
-        self._reading = WSGIMiddleware(app, workers=READING_THREADS)
+        self._reading = WSGIMiddleware(_in_one_piece(app), workers=READING_THREADS, send_queue_size=0)
         self._bodies = Bodies(LARGEST_BODIES * max_request_bytes)
         self._stopping = False
 
@@ -68,7 +73,13 @@ class Edge:
         """Serve one connection's request, as ASGI 3 has it."""
 
         async def send_safely(message: dict[str, Any]) -> None:
-            await send(_with_headers(message) if message["type"] == "http.response.start" else message)
+            if message["type"] == "http.response.start":
+                await send(_with_headers(message))
+            elif message["type"] == "http.response.body":
+                for piece in _pieces(message):
+                    await send(piece)
+            else:
+                await send(message)
 
         if self._events.takes(scope):
             await self._events(scope, receive, send_safely)
@@ -120,6 +131,19 @@ class Edge:
             watcher.cancel()
 
 
+def _in_one_piece(app: Any) -> Any:
+    """The same application; for each piece of an answer, its thread would wait for the event loop."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        pieces = app(environ, start_response)
+        try:
+            return [b"".join(pieces)]
+        finally:
+            getattr(pieces, "close", lambda: None)()
+
+    return application
+
+
 async def _read(body: Body, receive: Any, admission: Admission) -> dict[str, Any]:
     """Read a body; what the application is told of it, or of why it could not be read.
 
@@ -154,6 +178,14 @@ def _with_headers(message: dict[str, Any]) -> dict[str, Any]:
     named = {name.lower() for name, _ in message["headers"]}
     further = [(name, value) for name, value in HEADERS.items() if name not in named]
     return {**message, "headers": [*message["headers"], *further]}
+
+
+def _pieces(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parts of a long answer, so that it is seen whether the client takes them."""
+    body, more = message.get("body", b""), message.get("more_body", False)
+    for start in range(0, len(body) or 1, PIECE):
+        end = start + PIECE
+        yield {**message, "body": body[start:end], "more_body": more or end < len(body)}
 
 
 def _with_length(scope: Any, length: int) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def describe() -> dict[str, Any]:
     return content
 
 
+@cache
 def as_yaml() -> str:
     """The document as YAML, as it is committed."""
     text: str = yaml.dump(describe(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
