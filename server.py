@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import click
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sd_api import __version__
 from sd_api.app import create_app, create_event_streams
@@ -40,7 +39,7 @@ def main(
     config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
 ) -> None:
     """Serve Stable Diffusion to the Photoshop plugin, and to whoever speaks its API."""
-    configure_logging()
+    write_last_lines = configure_logging()
     given = {"host": host, "port": port, "device": device, "data": data}
     with exit_at_faults():
         settings = read_settings(config, given, demo=demo)
@@ -54,20 +53,18 @@ def main(
 
     log.info("sd-api-server %s", __version__)
     services.start()
-    # Lines of the log go above the bar of a running job, not into it.
-    with logging_redirect_tqdm():
-        serve(
-            create_app(settings, services),
-            create_event_streams(settings, services),
-            settings,
-            listener,
-            before_stop=lambda: services.queue.stop(timeout=0),
-        )
+    serve(
+        create_app(settings, services),
+        create_event_streams(settings, services),
+        settings,
+        listener,
+        before_stop=lambda: services.queue.stop(timeout=0),
+    )
     services.stop(timeout=PATIENCE)
     log.info("Stopped.")
     # A thread inside torch, in a download or with an answer that its client does not read cannot be
     # interrupted, and Python would wait for it.
-    logging.shutdown()
+    write_last_lines()
     os._exit(0)
 
 

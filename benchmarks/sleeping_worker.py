@@ -83,10 +83,10 @@ class SleepingEngine:
 @click.option("--load-seconds", default=0.0)
 def main(config: Path, load_seconds: float) -> None:
     """Sleep until Ctrl-C."""
-    configure_logging()
+    write_last_lines = configure_logging()
     settings = load_settings(config)
     assert settings.cluster is not None
-    run(build_worker(settings, settings.cluster, lambda: SleepingEngine(load_seconds)))
+    run(build_worker(settings, settings.cluster, lambda: SleepingEngine(load_seconds)), write_last_lines)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """What the commands share before they work: the log, and what cannot be started with."""
 
+import atexit
 import logging
+import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from sd_api.errors import ConfigurationError
+from sd_api.logs import QueuedLog
 from sd_api.models.files import find_source_faults
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings, load_settings
@@ -46,10 +49,28 @@ def read_settings(config: Path, overrides: Mapping[str, object], *, demo: bool) 
     return load_settings(config if exists else None, overrides, check_source=find_source_faults)
 
 
-def configure_logging() -> None:
-    """Write this program's own lines to the terminal, and warnings of all others."""
-    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+def configure_logging() -> Callable[[], None]:
+    """Write this program's own lines to the terminal, and warnings of all others.
+
+    Returns:
+        What writes the last lines; to be called before the process ends in any way that runs no more of Python.
+    """
+    handler = QueuedLog()
+    logging.basicConfig(
+        format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, handlers=[handler]
+    )
     logging.getLogger("sd_api").setLevel(logging.INFO)
+    atexit.register(handler.stop)
+    return handler.stop
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a process to end: Ctrl-C, a request to terminate, the end of its terminal."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # Where nohup is at work, the end of the terminal is ignored, and stays so.
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,6 +20,7 @@ from sd_api.starting import (
     demo_option,
     exit_at_faults,
     read_settings,
+    stop_signals,
 )
 from sd_api.wiring import build_worker
 
@@ -35,7 +37,7 @@ log = logging.getLogger("sd_api")
 @click.version_option(__version__, prog_name="sd-api-worker")
 def main(config: Path, device: str | None, demo: bool) -> None:
     """Make pictures for all servers that share a Redis with this worker."""
-    configure_logging()
+    write_last_lines = configure_logging()
     with exit_at_faults():
         settings = read_settings(config, {"device": device}, demo=demo)
         if settings.cluster is None:
@@ -48,13 +50,18 @@ def main(config: Path, device: str | None, demo: bool) -> None:
         check_device(settings)
         worker = build_worker(settings, settings.cluster)
 
-    run(worker)
+    run(worker, write_last_lines)
 
 
-def run(worker: "ClusterWorker") -> NoReturn:
-    """Let a worker work until Ctrl-C or a request to terminate; then the process ends."""
+def run(worker: "ClusterWorker", before_end: Callable[[], None]) -> NoReturn:
+    """Let a worker work until Ctrl-C or a request to terminate; then the process ends.
+
+    Args:
+        worker: which is not started yet.
+        before_end: called last.
+    """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
     log.info("sd-api-server %s, worker %s", __version__, worker.id)
     worker.start()
@@ -64,7 +71,7 @@ def run(worker: "ClusterWorker") -> NoReturn:
     worker.stop(timeout=PATIENCE)
     log.info("Stopped.")
     # A thread inside torch cannot be interrupted, and Python would wait for it.
-    logging.shutdown()
+    before_end()
     os._exit(0)
 
 

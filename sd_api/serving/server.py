@@ -14,6 +14,7 @@ from sd_api.serving.descriptors import raise_limit, share
 from sd_api.serving.edge import SPARE_THREADS, Edge
 from sd_api.serving.listener import where
 from sd_api.settings import Settings
+from sd_api.starting import stop_signals
 from sd_api.web.tasks.events import EventStreams
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,8 @@ def serve(
     server = _Server(make_config(edge, settings.trusted_proxies), edge, before_stop)
     # uvicorn takes these signals over while it runs, and gives them back before the last steps of stopping:
     # handled like this, neither an early Ctrl-C nor an impatient second one breaks anything off.
-    for number in HANDLED_SIGNALS:
+    for number in (*HANDLED_SIGNALS, *stop_signals()):
         signal.signal(number, server.handle_exit)
-    # Where nohup is at work, the end of the terminal is ignored, and stays so.
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, server.handle_exit)
     log.info("Listening on %s (Ctrl-C stops)", where(listener))
     server.run([listener])
 

@@ -3,11 +3,13 @@
 A page on any web site can make the visitor's browser post a form to ``localhost``, without
 asking first, and a name in the page's own domain can be made to point here (DNS rebinding).
 So the ``Host`` must be a name of this server, and an ``Origin``, which only browsers send,
-must be the server's own or one that the configuration allows.
+must be the server's own or one that the configuration allows. Where a browser sends no ``Origin``, as for an
+image or a link, ``Sec-Fetch-Site`` tells whether the request comes from another site.
 """
 
 import re
 import socket
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from flask import Flask, request
@@ -18,6 +20,29 @@ from sd_api.settings import Settings
 from sd_api.settings.fields import is_address, is_loopback
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What a browser says of a request that it makes for a page (Fetch Metadata).
+
+    Attributes:
+        method: of HTTP.
+        site: ``Sec-Fetch-Site``: cross-site, same-site, same-origin or none; None for other programs.
+        destination: ``Sec-Fetch-Dest``: document where somebody follows a link.
+    """
+
+    method: str
+    site: str | None
+    destination: str | None
+
+    @property
+    def comes_from_elsewhere(self) -> bool:
+        """Whether a page of another site asks for something that a link to this server does not give."""
+        reads = self.method in ("GET", "HEAD", "OPTIONS")
+        if self.site == "cross-site":
+            return not (reads and self.destination == "document")
+        return self.site == "same-site" and not reads
 
 
 class Callers:
@@ -34,12 +59,13 @@ class Callers:
         self._origins = set(settings.allowed_origins)
         self._beyond_loopback = not is_loopback(settings.host)
 
-    def check(self, host: str, origin: str | None) -> None:
+    def check(self, host: str, origin: str | None, fetch: "Fetch | None" = None) -> None:
         """Refuse a request by its headers.
 
         Args:
             host: the ``Host`` header.
             origin: the ``Origin`` header, which only browsers send.
+            fetch: what else a browser says of the request; None where that is not known.
 
         Raises:
             RefusedCaller: one of them is not allowed; the message says how to allow it.
@@ -50,8 +76,15 @@ class Callers:
                 f"Host {host[:100]!r} is not a name of this server. If it is one, "
                 'add it to "allowed_hosts" in the configuration.'
             )
+        if origin is None:
+            if fetch is not None and fetch.comes_from_elsewhere:
+                raise RefusedCaller(
+                    "A web page of another site tried to use this server. If you trust that page, "
+                    'add its origin to "allowed_origins" in the configuration, and let it ask with CORS.'
+                )
+            return
         # The Host has been checked, so a page from there is this server's own.
-        if origin is None or origin in self._origins or origin in (f"http://{host}", f"https://{host}"):
+        if origin in self._origins or origin in (f"http://{host}", f"https://{host}"):
             return
         raise RefusedCaller(
             f"A web page of {origin[:100]!r} tried to use this server. If you trust that page, "
@@ -65,7 +98,9 @@ def install_guards(app: Flask, settings: Settings) -> None:
 
     def check() -> None:
         # As it came: what werkzeug makes of it drops names with an underscore, which Windows allows.
-        callers.check(request.environ.get("HTTP_HOST", ""), request.headers.get("Origin"))
+        headers = request.headers
+        fetch = Fetch(request.method, headers.get("Sec-Fetch-Site"), headers.get("Sec-Fetch-Dest"))
+        callers.check(request.environ.get("HTTP_HOST", ""), headers.get("Origin"), fetch)
 
     app.before_request(check)
     if settings.allowed_origins:

@@ -90,7 +90,18 @@ def register_openapi(app: Flask) -> None:
     app.register_blueprint(blueprint)
     # Without the last, pages that come by another address than the loopback's tell it to a validator on the internet.
     config = {"app_name": "Stable Diffusion API", "validatorUrl": None}
-    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", config))
+    pages = get_swaggerui_blueprint("/docs", "/openapi.json", config)
+    pages.after_request(_allow_what_the_pages_need)
+    app.register_blueprint(pages)
+
+
+def _allow_what_the_pages_need(response: Response) -> Response:
+    # The page of Swagger UI has its script within it, its styles too, and pictures as data.
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+        "img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return response
 
 
 if __name__ == "__main__":

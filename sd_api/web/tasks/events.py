@@ -19,7 +19,7 @@ from sd_api.errors import InvalidField, NotAuthenticated, ServerError
 from sd_api.storage.protocols import Event
 from sd_api.tasks.announcements import previews_of
 from sd_api.tasks.events import EventSource
-from sd_api.web.guards import Callers
+from sd_api.web.guards import Callers, Fetch
 from sd_api.web.tasks.answers import event_told, failure
 
 WEBSOCKET_PATH = "/events"
@@ -104,7 +104,8 @@ class EventStreams:
     async def _serve_stream(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         try:
             host, origin = _host_and_origin(scope)
-            self._callers.check(host, origin)
+            fetch = Fetch(scope["method"], _header(scope, b"sec-fetch-site"), _header(scope, b"sec-fetch-dest"))
+            self._callers.check(host, origin, fetch)
             if scope["path"] != STREAM_PATH:
                 raise _UpgradeNeeded(f"This is a websocket; {STREAM_PATH} is the same for who speaks HTTP only.")
             if scope["method"] != "GET":
