@@ -1,6 +1,7 @@
 """One client's connection: how long it may take, how finely it may cut its body, and how many there may be."""
 
 import asyncio
+import json
 from typing import Any
 
 import h11
@@ -29,6 +30,11 @@ FREE_PIECES, BYTES_OF_PIECE = 1024, 512
 
 # So many answers may lie in memory because their clients do not read.
 MOST_UNREAD = 64
+
+BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n"
+)
 
 BUSY = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -119,8 +125,8 @@ class Connection(H11Protocol):
             if self.transport.is_closing() or self.transport.get_protocol() is not self:
                 break
             super().data_received(data[start : start + STRETCH])
-            if self.conn.is_cut_too_finely:
-                self._refuse_pieces()
+            if self.conn.is_cut_too_finely and not self.transport.is_closing():
+                self.send_400_response("The body comes in too many pieces that are too small.")
         self._crowd.put(self, self._waits_for_client)
 
     def on_response_complete(self) -> None:
@@ -129,6 +135,22 @@ class Connection(H11Protocol):
         self._drained = 0
         super().on_response_complete()
         self._crowd.put(self, self._waits_for_client)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, and let nobody answer it a second time. See uvicorn.
+
+        Written without h11, which has lost its way by now, and in the shape of both dialects, because it is not known
+        which one is spoken.
+        """
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps({"status": "failure", "message": msg, "detail": msg}).encode()
+            self.transport.write(BAD_REQUEST % len(body) + body)
+            self.transport.close()
+        else:
+            self.drop()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def pause_writing(self) -> None:
         """See asyncio."""
@@ -156,14 +178,6 @@ class Connection(H11Protocol):
     def _is_refused(self) -> bool:
         """Whether the answer was given before the body had come."""
         return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
-
-    def _refuse_pieces(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self.conn.our_state is h11.SEND_RESPONSE:
-            self.send_400_response("The body comes in too many pieces that are too small.")
-        else:
-            self.drop()
 
     def _look(self) -> None:
         """Once a second: close the connection if its client has taken too long."""

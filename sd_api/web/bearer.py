@@ -18,7 +18,11 @@ def identify_caller(accounts: Accounts) -> Identity:
     Raises:
         NotAuthenticated: there is no token, or no valid one.
     """
-    authorization = request.authorization
+    try:
+        authorization = request.authorization
+    except ValueError:
+        # What werkzeug makes of a name and a password that are no text.
+        authorization = None
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise NotAuthenticated("This needs a token, in a header: Authorization: Bearer <token>.")
     return accounts.identify(authorization.token)

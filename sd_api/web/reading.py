@@ -139,7 +139,10 @@ class FormReader(FormDataParser):
         self, head: bytes, content: memoryview, form: MultiDict[str, str], files: MultiDict[str, FileStorage]
     ) -> None:
         lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
-        headers = Headers([(name.strip(), value.strip()) for name, _, value in lines if name.strip()])
+        try:
+            headers = Headers([(name.strip(), value.strip()) for name, _, value in lines if name.strip()])
+        except ValueError:
+            _malformed("a header of one of its parts is no text")
         kind, parameters = parse_options_header(headers.get("Content-Disposition"))
         name = parameters.get("name")
         if kind != "form-data" or name is None:

@@ -67,6 +67,7 @@ def test_a_form_of_parts_is_read_with_its_files(fields: dict[str, str], content:
         b"--b\r\n" + b"x" * 100_000,
         b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\nno end",
         b"--b\r\nX: y\r\n\r\nno name\r\n--b--",
+        b"--b\r\nX: y\rz\r\n\r\nno text\r\n--b--",
         b"nothing of the kind",
         b"",
         b"--b",

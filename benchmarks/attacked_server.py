@@ -1,0 +1,168 @@
+"""A server process that is attacked, and what the others notice meanwhile."""
+
+import http.client
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STARTUP_SECONDS = 60
+
+
+class Target:
+    """A server with the built-in model and users, in a process of its own.
+
+    Args:
+        data: the folder for what it keeps.
+        descriptors: how many files it may have open; None leaves that as it is.
+        read: whether its output is read.
+
+    Attributes:
+        address: where it listens.
+        output: what it has printed, as far as that was read.
+    """
+
+    def __init__(self, data: str, descriptors: int | None = None, read: bool = True) -> None:
+        def limit() -> None:
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"},
+            preexec_fn=limit,
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout.fileno()
+        self.output = ""
+        while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
+            self.output += os.read(self._pipe, 4096).decode()
+            assert self._process.poll() is None, self.output
+        self.address = found[1], int(found[2])
+        self._seen = psutil.Process(self._process.pid)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        if read:
+            self._reader.start()
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while b'"ready"' not in self.get("/health"):
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.1)
+
+    def get(self, path: str) -> bytes:
+        """The body of an answer, on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        connection.request("GET", path)
+        body = connection.getresponse().read()
+        connection.close()
+        return body
+
+    def connect(self, receive_buffer: int | None = None) -> socket.socket:
+        """A connection; with a small buffer, the server cannot send all of an answer that is not read."""
+        connection = socket.socket()
+        connection.settimeout(60)
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.connect(self.address)
+        return connection
+
+    def memory(self) -> int:
+        """Bytes that are resident."""
+        return int(self._seen.memory_info().rss)
+
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return sum(connection.status != psutil.CONN_LISTEN for connection in self._seen.net_connections())
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()  # type: ignore[union-attr]
+
+    def _read(self) -> None:
+        while text := os.read(self._pipe, 65_536):
+            self.output += text.decode(errors="replace")
+
+
+@contextmanager
+def attacked(descriptors: int | None = None, read: bool = True) -> Iterator[Target]:
+    """A server, see Target, for the length of a block."""
+    with TemporaryDirectory() as data:
+        target = Target(data, descriptors, read)
+        try:
+            yield target
+        finally:
+            target.stop()
+
+
+@dataclass
+class Notice:
+    """What the others notice of an attack.
+
+    Attributes:
+        seconds: how long it took.
+        memory: bytes that the server needed beyond what it had.
+        pings: seconds of each answer to ``/ping`` on one connection meanwhile.
+    """
+
+    seconds: float = 0.0
+    memory: int = 0
+    pings: list[float] = field(default_factory=list)
+
+    @property
+    def p99(self) -> float:
+        """Milliseconds that one of a hundred pings exceeds."""
+        return sorted(self.pings)[int(len(self.pings) * 0.99)] * 1e3
+
+
+@contextmanager
+def watching(target: Target) -> Iterator[Notice]:
+    """Measure while a block runs."""
+    notice = Notice()
+    over = threading.Event()
+    before = target.memory()
+
+    def ping() -> None:
+        connection = http.client.HTTPConnection(*target.address, timeout=30)
+        while not over.is_set() or len(notice.pings) < 20:
+            started = time.perf_counter()
+            connection.request("GET", "/ping")
+            connection.getresponse().read()
+            notice.pings.append(time.perf_counter() - started)
+            time.sleep(0.002)
+        connection.close()
+
+    def weigh() -> None:
+        while not over.is_set():
+            notice.memory = max(notice.memory, target.memory() - before)
+            time.sleep(0.01)
+
+    watchers = [threading.Thread(target=watcher) for watcher in (ping, weigh)]
+    for watcher in watchers:
+        watcher.start()
+    started = time.perf_counter()
+    try:
+        yield notice
+    finally:
+        notice.seconds = time.perf_counter() - started
+        over.set()
+        for watcher in watchers:
+            watcher.join()

@@ -1,0 +1,56 @@
+"""The attacks of ``benchmarks/attack.py``, shorter: what one client sends does not stop the others.
+
+How fast the others are answered is told truly by the benchmark; here other programs keep the machine busy.
+"""
+
+import resource
+from collections.abc import Iterator
+
+import attack
+import pytest
+from attacked_server import Target, attacked
+
+SIZE = 20
+MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    with attacked() as target:
+        yield target
+
+
+def accept(row: attack.Row) -> None:
+    """Within the limits, but for the time, of which a busy machine takes more."""
+    assert row.right, row
+    assert row.notice.memory < row.memory, row
+    assert row.notice.seconds < 10 * row.seconds, row
+    assert row.notice.p99 < 2000, row
+
+
+@pytest.mark.parametrize("body", attack.BODIES, ids=lambda body: body.name)
+def test_a_costly_body_is_refused_at_the_cost_of_its_size(target: Target, body: attack.Body) -> None:
+    accept(attack.send_body(target, body, SIZE))
+
+
+def test_many_large_bodies_take_bounded_memory_and_are_answered(target: Target) -> None:
+    accept(attack.send_many(target, 8, 60, held=False))
+
+
+def test_malformed_requests_are_no_fault_of_the_server(target: Target) -> None:
+    accept(attack.send_malformed(target, 300))
+
+
+def test_half_open_connections_disturb_nobody(target: Target) -> None:
+    row, _ = attack.open_halves(target, 200, patience=0)
+    accept(row)
+
+
+def test_more_connections_than_descriptors_disturb_nobody() -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 400:
+        pytest.skip("this process may not open enough connections itself")
+    accept(attack.open_silent(300))
+
+
+def test_a_log_that_nobody_reads_stops_nobody() -> None:
+    accept(attack.fill_pipe(300))
