@@ -270,9 +270,9 @@ def send_malformed(target: Target, count: int) -> Row:
     return Row(f"{count} malformed requests", notice, outcome, count / 10, 200 * MB, 50, right=not faults + traces)
 
 
-def open_silent(count: int) -> Row:
+def open_silent(count: int, *, ready: bool = True) -> Row:
     """Open more connections than the process may have files."""
-    with attacked(descriptors=256) as target:
+    with attacked(descriptors=256, ready=ready) as target:
         connections = [target.connect() for _ in range(count)]
         with watching(target) as notice:
             for _ in range(5):
@@ -285,9 +285,9 @@ def open_silent(count: int) -> Row:
         )
 
 
-def fill_pipe(count: int) -> Row:
+def fill_pipe(count: int, *, ready: bool = True) -> Row:
     """Send bad requests to a server whose output nobody reads."""
-    with attacked(read=False) as target, watching(target) as notice:
+    with attacked(read=False, ready=ready) as target, watching(target) as notice:
         for _ in range(count):
             with target.connect() as connection:
                 connection.sendall(b"BAD\r\n\r\n")

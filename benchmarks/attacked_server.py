@@ -28,13 +28,14 @@ class Target:
         data: the folder for what it keeps.
         descriptors: how many files it may have open; None leaves that as it is.
         read: whether its output is read.
+        ready: whether to wait until it has its model; until then it is busy with itself.
 
     Attributes:
         address: where it listens.
         output: what it has printed, as far as that was read.
     """
 
-    def __init__(self, data: str, descriptors: int | None = None, read: bool = True) -> None:
+    def __init__(self, data: str, descriptors: int | None = None, read: bool = True, ready: bool = True) -> None:
         def limit() -> None:
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -58,7 +59,7 @@ class Target:
         if read:
             self._reader.start()
         deadline = time.monotonic() + STARTUP_SECONDS
-        while b'"ready"' not in self.get("/health"):
+        while ready and b'"ready"' not in self.get("/health"):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.1)
 
@@ -103,10 +104,10 @@ class Target:
 
 
 @contextmanager
-def attacked(descriptors: int | None = None, read: bool = True) -> Iterator[Target]:
+def attacked(descriptors: int | None = None, read: bool = True, ready: bool = True) -> Iterator[Target]:
     """A server, see Target, for the length of a block."""
     with TemporaryDirectory() as data:
-        target = Target(data, descriptors, read)
+        target = Target(data, descriptors, read, ready)
         try:
             yield target
         finally:

@@ -49,8 +49,8 @@ def test_half_open_connections_disturb_nobody(target: Target) -> None:
 def test_more_connections_than_descriptors_disturb_nobody() -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 400:
         pytest.skip("this process may not open enough connections itself")
-    accept(attack.open_silent(300))
+    accept(attack.open_silent(300, ready=False))
 
 
 def test_a_log_that_nobody_reads_stops_nobody() -> None:
-    accept(attack.fill_pipe(300))
+    accept(attack.fill_pipe(300, ready=False))
