@@ -11,8 +11,9 @@ from uuid import uuid4
 
 from sd_api.errors import JobCancelled, ServerError
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest, Mode
+from sd_api.generation.operations import OperationName
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class JobStatus:
 
     id: str
     client: str
-    mode: Mode
+    mode: OperationName
     model: str | None
     state: State
     created: float
@@ -59,10 +60,10 @@ class JobStatus:
 
 
 class Job:
-    """A request in the queue, with its progress and its outcome; for the engine, it is a Run.
+    """A spec in the queue, with its progress and its outcome; for the engine, it is a Run.
 
     Args:
-        request: what to make.
+        spec: what to make.
         job_id: its name; None chooses one that nobody guesses.
         client: whose job it is.
         max_seconds: how long it may work, without loading a model; None is for ever.
@@ -70,13 +71,13 @@ class Job:
 
     def __init__(
         self,
-        request: GenerationRequest,
+        spec: JobSpec,
         *,
         job_id: str | None = None,
         client: str = "",
         max_seconds: float | None = None,
     ) -> None:
-        self.request = request
+        self.spec = spec
         self.id = job_id or uuid4().hex
         self.client = client
         self._max_seconds = max_seconds
@@ -105,8 +106,8 @@ class Job:
             return JobStatus(
                 id=self.id,
                 client=self.client,
-                mode=self.request.mode,
-                model=self.request.model,
+                mode=self.spec.operation.name,
+                model=self.spec.model,
                 state=self._state,
                 created=self._created,
                 started=self._started,

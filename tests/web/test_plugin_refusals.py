@@ -19,7 +19,7 @@ def refused(response: TestResponse, status: int) -> str:
     answer = response.get_json()
     assert response.status_code == status, answer
     assert response.mimetype == "application/json"
-    assert set(answer) == {"status", "message"}
+    assert {"status", "message"} <= set(answer) <= {"status", "message", "errors"}
     assert answer["status"] == "failure"
     message: str = answer["message"]
     assert message

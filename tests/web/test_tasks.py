@@ -53,6 +53,10 @@ def test_parameters_used_have_every_parameter(ann: TaskClient, settings: Any) ->
         "steps": 1,
         "guidance": 7.5,
         "scheduler": "plms",
+        "eta": 0.0,
+        "clip_skip": 1,
+        "variation_seed": None,
+        "variation_strength": 0.0,
         "safety_filter": True,
         "num_outputs": 1,
         "width": 64,
@@ -256,7 +260,7 @@ def test_bad_parameters_are_refused_by_name(ann: TaskClient, parameters: dict[st
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"task_type": "video"}, "Input should be 'txt2img', 'img2img', 'inpaint'"),
+        ({"task_type": "video"}, "Input should be 'txt2img', 'img2img', 'inpaint', 'edit'"),
         ({"model_provider": "elsewhere"}, "model_provider is 'elsewhere'; valid are huggingface, local"),
         ({"initial_image": "corgi.png"}, "This is no blob's id, which has 32 of the letters 0123456789abcdef"),
     ],
