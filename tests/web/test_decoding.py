@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from pictures import photograph, png, to_base64
 from task_client import TaskClient
+from tiny_model import tiny_model
 
 from sd_api.app import create_app
 from sd_api.generation.engine import EngineStatus, Feed
@@ -50,7 +51,12 @@ def engine() -> Recording:
 
 @pytest.fixture(scope="module")
 def client(make_settings: Any, engine: Recording) -> Iterator[FlaskClient]:
-    custom = {"model_path": "nowhere", "ui_label": "Custom", "url_path": "custom", "requires_safety_checker": False}
+    custom = {
+        "model_path": str(tiny_model()),
+        "ui_label": "Custom",
+        "url_path": "custom",
+        "requires_safety_checker": False,
+    }
     settings = make_settings(custom_models=[custom], enable_public_token=True)
     services = build_services(settings, lambda: engine)
     services.start()

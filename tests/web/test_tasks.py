@@ -275,6 +275,24 @@ def test_every_bad_parameter_is_named_at_once(ann: TaskClient) -> None:
     assert {detail["loc"][1] for detail in answer.get_json()["detail"]} == {"prompt", "steps", "width", "scheduler"}
 
 
+def test_what_is_no_image_or_no_model_is_named_along_with_the_others(ann: TaskClient) -> None:
+    mask = ann.upload(png(photograph(8, 8)))
+    parameters = {
+        "task_type": "inpaint",
+        "prompt": " ",
+        "steps": 501,
+        "model_id": "somebody/something",
+        "initial_image": "0" * 32,
+        "mask": mask,
+        "strength": "x",
+        "safety_filter": False,
+    }
+    answer = ann.call("POST", "/task", json=parameters)
+    assert answer.status_code == 422
+    names = {detail["loc"][1] for detail in answer.get_json()["detail"]}
+    assert names == {"prompt", "steps", "model_id", "initial_image", "strength"}
+
+
 def test_a_picture_that_leaves_no_step_is_refused(ann: TaskClient) -> None:
     blob_id = ann.upload(png(photograph(64, 64)))
     answer = ann.call("POST", "/task", json={"prompt": "x", "initial_image": blob_id, "strength": 0.01, "steps": 2})
