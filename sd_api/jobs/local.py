@@ -11,9 +11,9 @@ from dataclasses import replace
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.generation.request import GenerationRequest
+from sd_api.jobs.fair_queue import FairQueue
 from sd_api.jobs.host import EngineHost
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.pace import Pace
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
 from sd_api.jobs.workers import WorkerStatus
@@ -44,7 +44,7 @@ class LocalQueue:
         self._started = time.time()
         self._limits = limits
         self._listeners = listeners
-        self._waiting: WaitingLine[Job] = WaitingLine()
+        self._waiting: FairQueue[Job] = FairQueue()
         self._running: list[Job] = []
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
         self._pace = Pace()
@@ -124,7 +124,7 @@ class LocalQueue:
         with self._changed:
             self._stopping = True
             jobs = [*self._running, *self._waiting]
-            self._waiting = WaitingLine()
+            self._waiting = FairQueue()
             self._changed.notify()
         for job in jobs:
             job.fail(ServerStopping("The server is shutting down."))

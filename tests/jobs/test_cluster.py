@@ -207,11 +207,11 @@ def test_a_job_outlives_the_process_that_accepted_it(
 def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
     cluster: Cluster, queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
-    # It gives no sign of life.
+    # It sends no heartbeats.
     dead = ClusterQueue(cluster, LOADING, LIMITS)
     dead.submit(request("waiting"), job_id="waiting", client="somebody")
     dead.submit(request("task"), job_id="task", client="user:a")
-    dead.keep(dead.submit(request("kept"), job_id="kept", client="somebody"))
+    dead.cache_result(dead.submit(request("kept"), job_id="kept", client="somebody"))
     with redis_server.client() as client:
         client.delete(f"sd:server:{dead._id}")
     engine = OneModel()
@@ -224,24 +224,24 @@ def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
     }
     assert sorted(engine.made) == ["kept", "task"]
     dead._client.close()
-    dead._hasty_client.close()
+    dead._fail_fast_client.close()
 
 
-def test_what_is_kept_can_be_fetched_from_another_process(
+def test_a_cached_result_can_be_fetched_from_another_process(
     start_queue: StartQueue, queue: ClusterQueue, start_worker: StartWorker
 ) -> None:
     start_worker(OneModel())
     job = queue.submit(request("kept"))
-    queue.keep(job)
+    queue.cache_result(job)
     result = job.result()
-    assert start_queue().outcome(job.id) == result
-    assert queue.outcome("nobody") is None
+    assert start_queue().cached_result(job.id) == result
+    assert queue.cached_result("nobody") is None
 
 
 def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sd_api.jobs.cluster.queue.LONGEST_ABSENCE", 0.5)
+    monkeypatch.setattr("sd_api.jobs.cluster.queue.MAX_OUTAGE_SECONDS", 0.5)
     engine = OneModel()
     engine.may_go_on.clear()
     start_worker(engine)
@@ -266,13 +266,13 @@ def test_a_job_that_redis_has_lost_is_made_all_the_same(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
     kept = queue.submit(request("kept"))
-    queue.keep(kept)
+    queue.cache_result(kept)
     jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a")]
     redis_server.emptied()
     start_worker(OneModel())
     for job in jobs:
         assert job.result().images[0].png == job.request.prompt.encode()
-    assert queue.outcome(kept.id) == kept.result()
+    assert queue.cached_result(kept.id) == kept.result()
 
 
 def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
@@ -299,8 +299,8 @@ def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
 def test_who_waits_is_told_where_there_is_no_worker(queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     task = queue.submit(request(), client="user:a")
     kept = queue.submit(request())
-    queue.keep(kept)
-    monkeypatch.setattr("sd_api.jobs.cluster.queue.LONGEST_ABSENCE", 0.0)
+    queue.cache_result(kept)
+    monkeypatch.setattr("sd_api.jobs.cluster.queue.MAX_OUTAGE_SECONDS", 0.0)
     waiting = queue.submit(request())
     with pytest.raises(Unavailable, match="No worker is running"):
         waiting.result()
@@ -312,12 +312,12 @@ def test_what_nobody_foresaw_does_not_end_the_following_of_jobs(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
     with redis_server.client() as client:
-        wait_until(lambda: client.publish(f"sd:to:{queue._id}", "no JSON"))
+        wait_until(lambda: client.publish(f"sd:updates:{queue._id}", "no JSON"))
     start_worker(OneModel())
     assert queue.submit(request("new")).result().images[0].png == b"new"
 
 
-def test_a_turn_that_is_lost_is_replaced(
+def test_a_work_token_that_is_lost_is_replaced(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
     engine = OneModel()
@@ -326,7 +326,7 @@ def test_a_turn_that_is_lost_is_replaced(
     jobs = [queue.submit(request(str(number))) for number in range(3)]
     wait_until(lambda: engine.made)
     with redis_server.client() as client:
-        for key in client.scan_iter("sd:turns-of-dramatiq*"):
+        for key in client.scan_iter("sd:dramatiq*"):
             client.delete(key)
     engine.may_go_on.set()
     for job in jobs:

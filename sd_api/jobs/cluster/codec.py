@@ -1,4 +1,4 @@
-"""Requests, results, errors and workers as text and PNG files, to be read by another process of the same version."""
+"""The wire format between processes of one version: requests, results, errors and worker status as JSON and PNG."""
 
 import dataclasses
 import io
@@ -18,17 +18,17 @@ from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 
 Fields = dict[str, str | bytes | int | float]
-"""Fields of a hash."""
+"""The fields of a Redis hash, as they are written."""
 
 Read = Mapping[str, bytes | None]
-"""What was found in them."""
+"""The fields of a Redis hash, as they are read; None for a field that is missing."""
 
 _WORKER = TypeAdapter(WorkerStatus)
 _IMAGES = {"init_image": "image", "mask_image": "mask"}
 
 
 def request_fields(request: GenerationRequest) -> Fields:
-    """A request, with its images apart."""
+    """Encode a request, each image in a field of its own."""
     plain = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
     images = {field: plain.pop(name) for name, field in _IMAGES.items()}
     return {
@@ -38,7 +38,7 @@ def request_fields(request: GenerationRequest) -> Fields:
 
 
 def read_request(fields: Read, limits: Limits) -> GenerationRequest:
-    """What ``request_fields`` has written.
+    """Decode what ``request_fields`` has encoded.
 
     Raises:
         OutOfLimits: this machine's limits are narrower than those of the machine that sent it.
@@ -51,31 +51,32 @@ def read_request(fields: Read, limits: Limits) -> GenerationRequest:
 
 
 def result_fields(result: GenerationResult) -> Fields:
-    """A result: one field for what is told of its pictures, one for each picture."""
-    told = [{"seed": image.seed, "nsfw": image.nsfw} for image in result.images]
+    """Encode a result: one field with the metadata of its pictures, one for each picture."""
+    metadata = [{"seed": image.seed, "nsfw": image.nsfw} for image in result.images]
     return {
-        "result": json.dumps({"images": told, "warnings": result.warnings}),
+        "result": json.dumps({"images": metadata, "warnings": result.warnings}),
         **{f"picture:{number}": image.png for number, image in enumerate(result.images)},
     }
 
 
 def read_result(fields: Read) -> GenerationResult:
-    """What ``result_fields`` has written."""
+    """Decode what ``result_fields`` has encoded."""
     plain = json.loads(fields["result"] or b"")
     images = (
-        GeneratedImage(png=fields[f"picture:{number}"] or b"", **told) for number, told in enumerate(plain["images"])
+        GeneratedImage(png=fields[f"picture:{number}"] or b"", **metadata)
+        for number, metadata in enumerate(plain["images"])
     )
     return GenerationResult(tuple(images), tuple(plain["warnings"]))
 
 
 def error_text(error: ServerError) -> str:
-    """An error of ours."""
+    """Encode an error."""
     arguments = [error.field, error.problem] if isinstance(error, InvalidField) else [error.message, error.retry_after]
     return json.dumps({"type": type(error).__name__, "arguments": arguments})
 
 
 def read_error(text: bytes | str) -> ServerError:
-    """What ``error_text`` has written."""
+    """Decode what ``error_text`` has encoded."""
     plain = json.loads(text)
     kind = getattr(errors, plain["type"])
     made = kind(*plain["arguments"])
@@ -83,25 +84,25 @@ def read_error(text: bytes | str) -> ServerError:
 
 
 def progress_text(progress: Progress) -> str:
-    """Where a generation stands."""
+    """Encode the progress of a generation."""
     return json.dumps(dataclasses.asdict(progress))
 
 
 def read_progress(text: bytes | str | None) -> Progress | None:
-    """What ``progress_text`` has written."""
+    """Decode what ``progress_text`` has encoded."""
     return None if text is None else Progress(**json.loads(text))
 
 
 def worker_text(worker: WorkerStatus) -> str:
-    """Who makes pictures."""
+    """Encode the status of a worker."""
     plain = dataclasses.asdict(worker)
-    # Keys of JSON are texts, and the main model's is none.
+    # JSON has string keys only, but the main model's key is None.
     plain["engine"]["abilities"] = list(plain["engine"]["abilities"].items())
     return json.dumps(plain)
 
 
 def read_worker(text: bytes | str) -> WorkerStatus:
-    """What ``worker_text`` has written."""
+    """Decode what ``worker_text`` has encoded."""
     plain = json.loads(text)
     plain["engine"]["abilities"] = dict(plain["engine"]["abilities"])
     return _WORKER.validate_python(plain)
@@ -109,7 +110,7 @@ def read_worker(text: bytes | str) -> WorkerStatus:
 
 def _png(image: Image.Image) -> bytes:
     png = io.BytesIO()
-    # Hardly smaller with more effort, and this is in somebody's way.
+    # A client waits for this, and more effort makes the file hardly smaller.
     image.save(png, "PNG", compress_level=1)
     return png.getvalue()
 
