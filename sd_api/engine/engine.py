@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -81,17 +80,21 @@ class DiffusersEngine:
         """See Engine."""
         # The job that came last is in front: the feed lets only those overtake that are short, or that fit.
         active: list[ActiveJob] = []
-        at_once = self.at_once()
-        while (runs := feed.next(bool(active), at_once)) or active:
+        limit = self.at_once()
+        while True:
+            runs = feed.poll(self.at_once(), active=bool(active))
+            if not runs and not active:
+                # Nothing is left for the device, so nothing is lost by waiting for the last pictures.
+                self._finisher.drain()
+                if not (runs := feed.wait(self.at_once())):
+                    return
             active += [job for run in runs if (job := self._begin(run)) is not None]
-            if not active:
-                continue
-            group = self._share(active[-1], active)
-            at_once = self._turn(group, at_once)
+            if active:
+                limit = self._turn(self._share(active[-1], active), limit)
             active = [job for job in active if job.has_steps]
             if not active:
-                # What was too much for the jobs that were is not for the next ones.
-                at_once = self.at_once()
+                # What was too much for those jobs need not be for the next ones.
+                limit = self.at_once()
 
     def _begin(self, run: Run) -> ActiveJob | None:
         """Get a job's model; a job that cannot begin has ended."""

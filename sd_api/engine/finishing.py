@@ -31,7 +31,7 @@ class Finisher:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="finishing")
-        self._room = threading.BoundedSemaphore(BACKLOG)
+        self._room = threading.Semaphore(BACKLOG)
 
     def finish(self, job: ActiveJob, number: int, image: Image.Image, *, nsfw: bool, scheduler: str) -> None:
         """Finish a picture soon; what goes wrong ends its job.
@@ -45,6 +45,12 @@ class Finisher:
         """
         self._room.acquire()
         self._pool.submit(partial(self._finish, job, number, image, nsfw=nsfw, scheduler=scheduler))
+
+    def drain(self) -> None:
+        """Wait until every picture is finished."""
+        for _ in range(BACKLOG):
+            self._room.acquire()
+        self._room.release(BACKLOG)
 
     def _finish(self, job: ActiveJob, number: int, image: Image.Image, *, nsfw: bool, scheduler: str) -> None:
         try:

@@ -25,7 +25,5 @@ def filtered(
     # The checker blackens what it is given along with them; the flags are all that is needed.
     unused = torch.zeros(len(images), 1)
     _, flags = safety.checker(clip_input=pixels.to(device, safety.checker.dtype), images=unused)
-    shown = [
-        Image.new("RGB", image.size) if flag else image for image, flag in zip(images, flags, strict=True)
-    ]
+    shown = [Image.new("RGB", image.size) if flag else image for image, flag in zip(images, flags, strict=True)]
     return shown, [bool(flag) for flag in flags]

@@ -272,7 +272,7 @@ class ImageToImage(FromImage):
 
     def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
         yield from super()._faults(limits)
-        if 0 <= self.strength <= 1 and 1 <= self.steps and int(self.steps * self.strength) < 1:
+        if 0 <= self.strength <= 1 and self.steps >= 1 and int(self.steps * self.strength) < 1:
             yield OutOfLimits(
                 "strength",
                 f"is {self.strength:g}: with {self.steps} steps that leaves no step to run; "

@@ -52,8 +52,7 @@ class JobSpec:
         """The seeds of each picture, in order."""
         variations = self.variation_seeds or (None,) * len(self.seeds)
         return tuple(
-            PictureSeeds(seed=seed, variation=variation)
-            for seed, variation in zip(self.seeds, variations, strict=True)
+            PictureSeeds(seed=seed, variation=variation) for seed, variation in zip(self.seeds, variations, strict=True)
         )
 
     @property

@@ -1,6 +1,6 @@
 """Every other text-to-image pipeline that diffusers' auto classes know, run whole and alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -27,11 +27,13 @@ class WholeRow(Row):
     """See Row; its one step is the whole run.
 
     Attributes:
-        run: Makes the picture.
+        operation: What to do.
+        arguments: Of the pipeline that does it.
         image: The picture, once it is made.
     """
 
-    run: Callable[[], Image.Image]
+    operation: Operation
+    arguments: dict[str, Any]
     image: Image.Image | None = None
 
 
@@ -90,13 +92,17 @@ class AnyPipeline:
         if isinstance(operation, Inpaint):
             arguments["mask_image"] = pad(resize_mask(operation.mask.pixels, operation.image.size), size)
         known = self._arguments_of(parts, operation)
-        row = WholeRow(key=object(), scheduler_name=scheduler_name(parts.pipeline.scheduler), steps=1, run=lambda: Image.new("RGB", size))
-        row.run = lambda: self._run(parts, operation, {k: v for k, v in arguments.items() if k in known}, row)
-        return row
+        return WholeRow(
+            key=object(),
+            scheduler_name=scheduler_name(parts.pipeline.scheduler),
+            steps=1,
+            operation=operation,
+            arguments={name: value for name, value in arguments.items() if name in known},
+        )
 
     def predict(self, parts: Parts, rows: Sequence[WholeRow]) -> list[Image.Image]:
         """See Family."""
-        return [row.run() for row in rows]
+        return [self._run(parts, row) for row in rows]
 
     def advance(self, row: WholeRow, prediction: Image.Image) -> None:
         """See Family."""
@@ -113,11 +119,11 @@ class AnyPipeline:
         pipeline_class = auto_classes(type(parts.pipeline).__name__)[operation.name]
         return frozenset(signature(pipeline_class.__call__).parameters)
 
-    def _run(self, parts: Parts, operation: Operation, arguments: dict[str, Any], row: WholeRow) -> Image.Image:
+    def _run(self, parts: Parts, row: WholeRow) -> Image.Image:
         parts.place(parts.components.values())
-        pipeline = _fresh(parts.pipeline, auto_classes(type(parts.pipeline).__name__)[operation.name])
+        pipeline = _fresh(parts.pipeline, auto_classes(type(parts.pipeline).__name__)[row.operation.name])
         try:
-            image: Image.Image = pipeline(**arguments, **_callback(pipeline, row)).images[0]
+            image: Image.Image = pipeline(**row.arguments, **_callback(pipeline, row)).images[0]
         finally:
             for component in parts.components.values():
                 # Some pipelines leave their autoencoder in fp32 where they break off.
