@@ -76,7 +76,7 @@ class Watcher:
         while not self._done.is_set():
             try:
                 with self._connect() as client, client.pubsub(ignore_subscribe_messages=True) as news:
-                    news.psubscribe("sd:to:*")
+                    news.psubscribe("sd:updates:*")
                     while not self._done.is_set():
                         message = news.get_message(timeout=0.2)
                         if message is not None:

@@ -35,8 +35,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
     register_error_handlers(app, failure, others, settings.limits, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_leave_the_date)
     plugins = [
-        plugin.make_blueprint(settings, services.queue, services.outcomes),
-        jobs.make_blueprint(services.queue, services.outcomes),
+        plugin.make_blueprint(settings, services.queue, services.results),
+        jobs.make_blueprint(services.queue, services.results),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
         metrics.make_blueprint(services.metrics),

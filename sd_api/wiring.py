@@ -18,10 +18,10 @@ from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.job import Listener
-from sd_api.jobs.kept import KeptOutcomes, Outcomes
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.metrics import JobMetrics, build_registry
 from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.results_cache import MemoryResultsCache, ResultsCache
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
@@ -48,7 +48,7 @@ class Services:
     """What the dialects work with, and what works in the background."""
 
     queue: JobQueue
-    outcomes: Outcomes
+    results: ResultsCache
     failures: RecentFailures
     metrics: CollectorRegistry
     accounts: Accounts
@@ -97,7 +97,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     names: dict[str | None, str] = {None: parse_source(settings.model).label}
     names |= {model.url_path: model.ui_label for model in settings.custom_models}
     measured = JobMetrics(names)
-    queue, outcomes = _build_queue(settings, (failures, measured), make_engine)
+    queue, results = _build_queue(settings, (failures, measured), make_engine)
     stores = open_stores(settings)
     tasks, blobs, announcements = stores.tasks, stores.blobs, stores.announcements
     journal = Journal(tasks, announcements)
@@ -114,7 +114,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     )
     return Services(
         queue=queue,
-        outcomes=outcomes,
+        results=results,
         failures=failures,
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
@@ -130,7 +130,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
 
 def _build_queue(
     settings: Settings, listeners: tuple[Listener, ...], make_engine: Callable[[], Engine] | None
-) -> tuple[JobQueue, Outcomes]:
+) -> tuple[JobQueue, ResultsCache]:
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
     if settings.cluster is not None:
@@ -146,7 +146,7 @@ def _build_queue(
         limits=settings.limits,
         listeners=(TerminalProgress(label), *listeners),
     )
-    return local, KeptOutcomes()
+    return local, MemoryResultsCache()
 
 
 def build_worker(

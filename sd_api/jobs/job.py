@@ -63,7 +63,7 @@ class Job:
     """A spec in the queue, with its progress and its outcome; for the engine, it is a Run.
 
     Args:
-        spec: what to make.
+        spec: What to make.
         job_id: its name; None chooses one that nobody guesses.
         client: whose job it is.
         max_seconds: how long it may work, without loading a model; None is for ever.
@@ -89,6 +89,9 @@ class Job:
         self._started: float | None = None
         self._ended: float | None = None
         self._progress: Progress | None = None
+        # The seconds before the last pause, and the beginning of those since.
+        self._worked = 0.0
+        self._works = False
         self._working_since: float | None = None
         self._message: str | None = None
         self._preview: bytes | None = None
@@ -133,9 +136,26 @@ class Job:
             if not self.ended:
                 self._preview = preview
 
+    @property
+    def progress(self) -> Progress | None:
+        """The last step that was reported; None before the first."""
+        return self._progress
+
     def working_seconds(self) -> float:
-        """How long it has been working, without loading a model."""
-        return 0.0 if self._working_since is None else time.monotonic() - self._working_since
+        """Seconds that the engine has worked on it, without loading a model and without its pauses."""
+        since = self._working_since
+        return self._worked + (0.0 if since is None else time.monotonic() - since)
+
+    def pause(self) -> None:
+        """Stop the clock of ``working_seconds``, because other jobs have overtaken it."""
+        with self._lock:
+            self._worked, self._working_since = self.working_seconds(), None
+
+    def resume(self) -> None:
+        """Let the clock go on; it goes on by itself with the next step as well."""
+        with self._lock:
+            if self._works and self._working_since is None:
+                self._working_since = time.monotonic()
 
     def result(self) -> GenerationResult:
         """Wait for the outcome.
@@ -177,8 +197,9 @@ class Job:
             JobCancelled: the job is not wanted any more; the engine must stop.
         """
         with self._lock:
-            if self._working_since is None and progress.phase not in ("downloading", "loading"):
-                self._working_since = time.monotonic()
+            self._works = progress.phase not in ("downloading", "loading")
+            if self._works:
+                self.resume()
             if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
                 self.cancel(
                     f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "

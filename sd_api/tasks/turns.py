@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sd_api.jobs.line import WaitingLine
+from sd_api.jobs.fair_queue import FairQueue
 from sd_api.storage.protocols import Task
 
 
@@ -56,7 +56,7 @@ class LocalTurns:
     def __init__(self, alive: Callable[[], Sequence[Task]], ahead: int) -> None:
         self._alive = alive
         self._ahead = ahead
-        self._line: WaitingLine[_Pending] = WaitingLine()
+        self._line: FairQueue[_Pending] = FairQueue()
 
     def start(self, take_up: Callable[[Sequence[Task]], None]) -> None:
         """See TaskTurns."""

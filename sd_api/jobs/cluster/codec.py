@@ -1,4 +1,4 @@
-"""Specs, results, errors and workers as text and PNG files, to be read by another process of the same version."""
+"""The wire format between processes of one version: specs, results, errors and worker status as JSON and PNG."""
 
 import dataclasses
 import json
@@ -17,10 +17,10 @@ from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 
 Fields = dict[str, str | bytes | int | float]
-"""Fields of a hash."""
+"""The fields of a Redis hash, as they are written."""
 
 Read = Mapping[str, bytes | None]
-"""What was found in them."""
+"""The fields of a Redis hash, as they are read; None for a field that is missing."""
 
 _WORKER = TypeAdapter(WorkerStatus)
 
@@ -29,12 +29,12 @@ SPEC_FIELDS = ("spec", *wire.IMAGE_FIELDS)
 
 
 def spec_fields(spec: JobSpec) -> Fields:
-    """A job's spec, with its images apart."""
+    """Encode a spec, each image in a field of its own."""
     return {"spec": json.dumps(wire.plain_values(spec)), **wire.image_contents(spec)}
 
 
 def read_spec(fields: Read, limits: Limits) -> JobSpec:
-    """What ``spec_fields`` has written.
+    """Decode what ``spec_fields`` has encoded.
 
     Raises:
         RequestError: this machine's limits are narrower than those of the machine that sent it.
@@ -44,25 +44,28 @@ def read_spec(fields: Read, limits: Limits) -> JobSpec:
 
 
 def result_fields(result: GenerationResult) -> Fields:
-    """A result: one field for what is told of its pictures, one for each picture."""
-    told = [{"seed": image.seed, "nsfw": image.nsfw, "variation_seed": image.variation_seed} for image in result.images]
+    """Encode a result: one field with the metadata of its pictures, one for each picture."""
+    metadata = [
+        {"seed": image.seed, "nsfw": image.nsfw, "variation_seed": image.variation_seed} for image in result.images
+    ]
     return {
-        "result": json.dumps({"images": told, "warnings": result.warnings}),
+        "result": json.dumps({"images": metadata, "warnings": result.warnings}),
         **{f"picture:{number}": image.png for number, image in enumerate(result.images)},
     }
 
 
 def read_result(fields: Read) -> GenerationResult:
-    """What ``result_fields`` has written."""
+    """Decode what ``result_fields`` has encoded."""
     plain = json.loads(fields["result"] or b"")
     images = (
-        GeneratedImage(png=fields[f"picture:{number}"] or b"", **told) for number, told in enumerate(plain["images"])
+        GeneratedImage(png=fields[f"picture:{number}"] or b"", **metadata)
+        for number, metadata in enumerate(plain["images"])
     )
     return GenerationResult(tuple(images), tuple(plain["warnings"]))
 
 
 def error_text(error: ServerError) -> str:
-    """An error of ours."""
+    """Encode an error."""
     if isinstance(error, InvalidFields):
         arguments: list[Any] = [[error_text(fault) for fault in error.faults], error.message]
     elif isinstance(error, InvalidField):
@@ -73,7 +76,7 @@ def error_text(error: ServerError) -> str:
 
 
 def read_error(text: bytes | str) -> ServerError:
-    """What ``error_text`` has written."""
+    """Decode what ``error_text`` has encoded."""
     plain = json.loads(text)
     kind, arguments = getattr(errors, plain["type"]), plain["arguments"]
     if kind is InvalidFields:
@@ -83,25 +86,25 @@ def read_error(text: bytes | str) -> ServerError:
 
 
 def progress_text(progress: Progress) -> str:
-    """Where a generation stands."""
+    """Encode the progress of a generation."""
     return json.dumps(dataclasses.asdict(progress))
 
 
 def read_progress(text: bytes | str | None) -> Progress | None:
-    """What ``progress_text`` has written."""
+    """Decode what ``progress_text`` has encoded."""
     return None if text is None else Progress(**json.loads(text))
 
 
 def worker_text(worker: WorkerStatus) -> str:
-    """Who makes pictures."""
+    """Encode the status of a worker."""
     plain = dataclasses.asdict(worker)
-    # Keys of JSON are texts, and the main model's is none.
+    # JSON has string keys only, but the main model's key is None.
     plain["engine"]["abilities"] = list(plain["engine"]["abilities"].items())
     return json.dumps(plain)
 
 
 def read_worker(text: bytes | str) -> WorkerStatus:
-    """What ``worker_text`` has written."""
+    """Decode what ``worker_text`` has encoded."""
     plain = json.loads(text)
     plain["engine"]["abilities"] = dict(plain["engine"]["abilities"])
     return _WORKER.validate_python(plain)

@@ -16,7 +16,7 @@ from sd_api.errors import generation_failure
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.cluster.claimed import ClaimedJob
-from sd_api.jobs.cluster.turns import ACTOR, QUEUE, TurnBroker
+from sd_api.jobs.cluster.work_tokens import ACTOR, QUEUE, TokenBroker
 from sd_api.jobs.host import EngineHost
 from sd_api.jobs.job import Listener
 from sd_api.jobs.workers import WorkerStatus
@@ -69,7 +69,7 @@ class ClusterWorker:
         self._jobs: tuple[ClaimedJob, ...] = ()
         self._busy = True
         self._stopping = threading.Event()
-        self._broker = TurnBroker(self._client, cluster, self.id, before_waiting=self._beat)
+        self._broker = TokenBroker(self._client, cluster, self.id, before_waiting=self._beat)
         self._broker.add_middleware(_OnWorkerThread(self._start_engine))
         self._dramatiq = dramatiq.Worker(self._broker, worker_threads=1, worker_timeout=DRAMATIQ_TIMEOUT)
         # A second turn is not taken before the first is over, so that an idle worker can have it.
@@ -105,9 +105,9 @@ class ClusterWorker:
         try:
             for job in self._jobs:
                 job.lose()
-                if self._reports.give_back(job.claim):
-                    self._broker.give_turn()
-            self._reports.leave(self.id)
+                if self._reports.release(job.claim):
+                    self._broker.issue_token()
+            self._reports.remove_worker(self.id)
             self._broker.stop_waiting()
         except redis.RedisError as error:
             log.warning("The others find out by themselves that this worker has stopped: %s", error)
@@ -123,7 +123,7 @@ class ClusterWorker:
         self._busy = True
         try:
             if self._stopping.is_set():
-                self._broker.give_turn()
+                self._broker.issue_token()
             else:
                 self._work()
         except redis.RedisError as error:
@@ -135,12 +135,14 @@ class ClusterWorker:
     def _work(self) -> None:
         status = self._host.status()
         able = status.state != "failed"
-        claims, kept_for = self._board.claim(self.id, able=able, models=status.abilities, at_once=self._host.at_once())
+        claims, kept_for = self._board.claim(
+            self.id, healthy=able, models=status.abilities, at_once=self._host.at_once()
+        )
         if kept_for:
-            self._broker.give_turn(kept_for)
+            self._broker.issue_token(kept_for)
         elif not claims and not able:
             self._stopping.wait(UNABLE_PAUSE)
-            self._broker.give_turn()
+            self._broker.issue_token()
         jobs = [job for claim in claims if (job := self._claimed(claim)) is not None]
         for job in jobs:
             job.batch = len(jobs)
@@ -181,11 +183,11 @@ class ClusterWorker:
         while not self._stopping.wait(self._interval):
             try:
                 self._beat()
-                waiting = self._reports.bury()
+                waiting = self._reports.expire_leases()
                 idle = not self._busy
                 if waiting and idle and was_idle:
                     # Whose turn that was, is lost: with a worker, or with somebody who died between two words.
-                    self._broker.give_turn()
+                    self._broker.issue_token()
                 was_idle = idle
             except redis.RedisError as error:
                 log.warning("Redis cannot be used: %s", error)
@@ -201,7 +203,9 @@ class ClusterWorker:
         worker = WorkerStatus(
             id=self.id, started=self._started, engine=status, jobs=tuple(job.id for job in jobs if not job.ended)
         )
-        lost = self._reports.beat(worker, self._renewed(jobs), able=status.state != "failed", idle=not self._busy)
+        lost = self._reports.heartbeat(
+            worker, self._renewed(jobs), healthy=status.state != "failed", idle=not self._busy
+        )
         for job in jobs:
             if job.id in lost:
                 job.lose()

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import RequestError
 from sd_api.generation.operations import OPERATIONS, OperationName
-from sd_api.jobs.kept import Outcomes
 from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.results_cache import ResultsCache
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.client import client_name, when_client_goes
 from sd_api.web.plugin.answers import described, success
@@ -25,10 +25,10 @@ _TOLD_BY: Mapping[str, OperationName] = {
 }
 
 
-def make_blueprint(settings: Settings, queue: JobQueue, kept: Outcomes) -> Blueprint:
-    """The plugin's endpoints over ``queue``; what nobody waits for is put into ``kept``."""
+def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache) -> Blueprint:
+    """The plugin's endpoints over ``queue``; ``results`` caches those of jobs with ``wait=false``."""
     blueprint = Blueprint("plugin", __name__)
-    endpoints = PluginEndpoints(settings, queue, kept)
+    endpoints = PluginEndpoints(settings, queue, results)
     blueprint.add_url_rule("/ping", view_func=endpoints.ping)
     blueprint.add_url_rule("/custom_models", view_func=endpoints.custom_models)
     for name in OPERATIONS:
@@ -40,10 +40,10 @@ def make_blueprint(settings: Settings, queue: JobQueue, kept: Outcomes) -> Bluep
 class PluginEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue, kept: Outcomes) -> None:
+    def __init__(self, settings: Settings, queue: JobQueue, results: ResultsCache) -> None:
         self._settings = settings
         self._queue = queue
-        self._kept = kept
+        self._results = results
 
     def ping(self) -> dict[str, Any]:
         """Tell that the server is there, whatever it is doing."""
@@ -77,7 +77,7 @@ class PluginEndpoints:
             return response
 
         if not form.wait:
-            self._kept.keep(job)
+            self._results.cache_result(job)
             return {"status": "success", "job": described(self._queue.job(job.id))}, 202
 
         def cancel() -> None:

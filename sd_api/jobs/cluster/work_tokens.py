@@ -1,7 +1,7 @@
-"""Turns: Dramatiq's messages, each the right to run some job, and how idle workers are woken for them.
+"""Work tokens: Dramatiq's messages, each a permit to run one job, and how idle workers are woken for them.
 
-Dramatiq's consumer asks Redis again and again, with pauses. Here it asks once, then waits at a list in Redis until
-there is something to ask for: a turn is taken within a millisecond or two, and an idle worker costs next to nothing.
+Dramatiq's consumer polls Redis, with pauses. Here it polls once, then blocks on a list in Redis until a token is
+issued: a token is redeemed within a millisecond or two, and an idle worker costs next to nothing.
 """
 
 import threading
@@ -16,27 +16,30 @@ from dramatiq.errors import ConnectionClosed
 
 from sd_api.settings import Cluster
 
-QUEUE = "jobs"
-ACTOR = "take_turn"
+QUEUE = "work-tokens"
+ACTOR = "redeem_token"
 
-# Seconds that an idle worker waits before it asks all the same; this is also how often it gives a sign of life.
-LONGEST_WAIT = 1.0
+# Seconds that an idle worker blocks before it polls all the same; this is also the interval of Dramatiq's heartbeats.
+MAX_BLOCK_SECONDS = 1.0
 
 # Seconds in which a consumer notices that Dramatiq has stopped.
 STOPPING_PAUSE = 0.02
 
-# Of a million commands, so many look for what dead workers held; each worker gives about two a second.
+# Of a million commands, so many requeue the messages of dead workers; each worker sends about two commands a second.
 MAINTENANCE_CHANCE = 100_000
 
+# Seconds after which an entry of a wake-up list expires: a worker that becomes idle later polls first anyway.
+WAKEUP_TTL_SECONDS = 2
 
-class TurnBroker(RedisBroker):
-    """Dramatiq's broker, with consumers that are woken.
+
+class TokenBroker(RedisBroker):
+    """Dramatiq's broker, with consumers that block on wake-up lists.
 
     Args:
-        client: of the Redis that all share.
-        cluster: how long a worker may be silent.
-        worker: the id of the worker in this process; "" where there is none.
-        before_waiting: called each time that there is nothing to do.
+        client: the connection to Redis.
+        cluster: the settings, of which the time without heartbeats is used.
+        worker: the id of the worker in this process; "" in a process without one.
+        before_waiting: called each time before the worker blocks because there is no token.
     """
 
     def __init__(
@@ -48,36 +51,35 @@ class TurnBroker(RedisBroker):
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             client=client,
-            # None of the usual middleware: it would limit a job's time and try failed ones again, in ways of its own.
+            # None of the usual middleware, because its time limits and retries would interfere with those of jobs.
             middleware=[],
-            namespace="sd:turns-of-dramatiq",
+            namespace="sd:dramatiq",
             maintenance_chance=MAINTENANCE_CHANCE,
             heartbeat_timeout=cluster.worker_timeout * 1000,
         )
         self._worker = worker
         self._before_waiting = before_waiting
-        self._consumers: list[_WokenConsumer] = []
+        self._consumers: list[_BlockingConsumer] = []
 
-    def give_turn(self, worker: str | None = None) -> None:
-        """Let some worker take a turn.
+    def issue_token(self, worker: str | None = None) -> None:
+        """Permit one more job to be run, and wake a worker for it.
 
         Args:
-            worker: the one to wake; None for any that is idle.
+            worker: the id of the worker to wake; None for any idle worker. Any worker may redeem the token.
         """
         self.enqueue(dramatiq.Message(queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}))
         self.wake(worker)
 
     def wake(self, worker: str | None) -> None:
-        """Have an idle worker ask for a turn."""
-        bell = _bell(worker)
+        """Have an idle worker poll for a token; None for any idle worker."""
+        wakeup_list = _wakeup_list(worker)
         with self.client.pipeline() as pipeline:
-            pipeline.rpush(bell, 1)
-            # What nobody was idle for is nothing to be woken by later.
-            pipeline.expire(bell, 2)
+            pipeline.rpush(wakeup_list, 1)
+            pipeline.expire(wakeup_list, WAKEUP_TTL_SECONDS)
             pipeline.execute()
 
     def stop_waiting(self) -> None:
-        """Have this process's worker wait for nothing more, because it shall stop."""
+        """End the blocking of this process's worker, because the worker stops."""
         for consumer in self._consumers:
             consumer.stop_waiting()
         self.wake(self._worker)
@@ -90,25 +92,27 @@ class TurnBroker(RedisBroker):
     ) -> dramatiq.Consumer:
         """See Broker."""
         consumer = super().consume(queue_name, prefetch, timeout=1)
-        bells = [_bell(self._worker), _bell(None)] if queue_name == QUEUE else []
-        woken = _WokenConsumer(consumer, prefetch, self.client, bells, self._before_waiting)
-        self._consumers.append(woken)
-        return woken
+        wakeup_lists = [_wakeup_list(self._worker), _wakeup_list(None)] if queue_name == QUEUE else []
+        blocking = _BlockingConsumer(consumer, prefetch, self.client, wakeup_lists, self._before_waiting)
+        self._consumers.append(blocking)
+        return blocking
 
 
-class _WokenConsumer(dramatiq.Consumer):
+class _BlockingConsumer(dramatiq.Consumer):
+    """A consumer that blocks on wake-up lists whenever there is no message."""
+
     def __init__(
         self,
         consumer: Any,
         prefetch: int,
         client: redis.Redis,
-        bells: list[str],
+        wakeup_lists: list[str],
         before_waiting: Callable[[], None],
     ) -> None:
         self._consumer = consumer
         self._prefetch = prefetch
         self._client = client
-        self._bells = bells
+        self._wakeup_lists = wakeup_lists
         self._before_waiting = before_waiting
         self._done = threading.Event()
         self._stopping = False
@@ -136,7 +140,7 @@ class _WokenConsumer(dramatiq.Consumer):
             time.sleep(STOPPING_PAUSE)
             return None
         if self._consumer.outstanding_message_count >= self._prefetch:
-            self._done.wait(LONGEST_WAIT)
+            self._done.wait(MAX_BLOCK_SECONDS)
             self._done.clear()
             return None
         try:
@@ -144,18 +148,18 @@ class _WokenConsumer(dramatiq.Consumer):
             if message is None:
                 self._wait()
         except redis.RedisError as error:
-            # Dramatiq knows this one, and comes back after a pause.
+            # Dramatiq handles this error: it connects again after a pause.
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         return message
 
     def _wait(self) -> None:
-        if not self._bells:
-            # The queue of delayed messages, which are never sent; asking it keeps the worker's heart beating.
-            self._done.wait(LONGEST_WAIT)
+        if not self._wakeup_lists:
+            # The queue of delayed messages, of which there are none; polling it is Dramatiq's heartbeat.
+            self._done.wait(MAX_BLOCK_SECONDS)
             return
         self._before_waiting()
-        self._client.blpop(self._bells, timeout=LONGEST_WAIT)
+        self._client.blpop(self._wakeup_lists, timeout=MAX_BLOCK_SECONDS)
 
 
-def _bell(worker: str | None) -> str:
-    return f"sd:bell:{worker}" if worker else "sd:bell"
+def _wakeup_list(worker: str | None) -> str:
+    return f"sd:wakeup:{worker}" if worker else "sd:wakeup"

@@ -1,13 +1,12 @@
-"""From latents to pictures: whole where memory allows, exact where half precision breaks down."""
+"""From latents to pixels: whole where memory allows, exact where half precision breaks down."""
 
 import logging
 from typing import Any
 
 import torch
-from PIL import Image
 
-from sd_api.engine.autoencoder import decode_latents, in_full_precision, tiled
 from sd_api.errors import GenerationFailed, OutOfMemory
+from sd_api.models.autoencoder import decode_latents, in_full_precision, in_tiles
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.memory import free_memory, out_of_memory_as_ours
 
@@ -24,23 +23,22 @@ BROKEN = (
 )
 
 
-def decode(pipeline: Any, latents: torch.Tensor, warnings: list[str]) -> tuple[list[Image.Image], list[bool]]:
-    """Turn latents into pictures and check those.
+def decode(vae: Any, latents: torch.Tensor, warnings: list[str]) -> torch.Tensor:
+    """Turn latents into pixels.
 
     Args:
-        pipeline: with the autoencoder, and the safety checker if there is one.
-        latents: (n, 4, height, width), as the pipeline returns them, finite.
-        warnings: is added to where something was done in a lesser way.
+        vae: The autoencoder.
+        latents: (n, channels, height, width), finite.
+        warnings: Takes sentences about what was done in a lesser way.
 
     Returns:
-        The pictures, and which of them were flagged; those are black.
+        (n, 3, height, width) in -1 to 1.
 
     Raises:
-        OutOfMemory: not even one fits, in tiles.
-        GenerationFailed: what comes out is not a number.
+        OutOfMemory: Not even one fits, in tiles.
+        GenerationFailed: What comes out are not numbers.
     """
-    vae = pipeline.vae
-    # As diffusers has it for autoencoders that are known to overflow in fp16, such as SDXL's.
+    # As diffusers decodes with autoencoders that overflow in fp16, such as SDXL's.
     if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
         pixels = _decode_with_what_memory_there_is(in_full_precision(vae), latents, warnings)
     else:
@@ -50,21 +48,7 @@ def decode(pipeline: Any, latents: torch.Tensor, warnings: list[str]) -> tuple[l
             pixels = _decode_with_what_memory_there_is(in_full_precision(vae), latents, warnings)
     if not pixels.isfinite().all():
         raise GenerationFailed(BROKEN)
-    return _check(pipeline, pixels, latents.dtype)
-
-
-def _check(pipeline: Any, pixels: torch.Tensor, dtype: torch.dtype) -> tuple[list[Image.Image], list[bool]]:
-    """Make pictures of pixels in -1 to 1; what the safety checker flags is black."""
-    flags = None
-    # Pipelines of later architectures have no such method at all.
-    if getattr(pipeline, "safety_checker", None) is not None:
-        pixels, flags = pipeline.run_safety_checker(pixels, pixels.device, dtype)
-    flags = [bool(flag) for flag in flags or [False] * len(pixels)]
-    # The checker's black is 0, which would be grey if it were shifted like the others.
-    images = pipeline.image_processor.postprocess(
-        pixels, output_type="pil", do_denormalize=[not flag for flag in flags]
-    )
-    return images, flags
+    return pixels
 
 
 def _decode_with_what_memory_there_is(vae: Any, latents: torch.Tensor, warnings: list[str]) -> torch.Tensor:
@@ -85,8 +69,8 @@ def _decode_one(vae: Any, latents: torch.Tensor, warnings: list[str]) -> torch.T
     except OutOfMemory:
         log.warning("Out of memory while decoding; trying in tiles")
     free_memory()
-    with tiled(vae), out_of_memory_as_ours():
-        pixels = decode_latents(vae, latents)
+    with out_of_memory_as_ours():
+        pixels = decode_latents(in_tiles(vae), latents)
     if IN_TILES not in warnings:
         warnings.append(IN_TILES)
     return pixels
