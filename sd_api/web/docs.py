@@ -56,9 +56,9 @@ def _table(dialect: Dialect, kinds: Mapping[str, str]) -> str:
     rows = [("field", "used by", "type and default", "valid", "what it does"), ("---",) * 5]
     for declared, by in used.items():
         users = "all" if len(by) == len(kinds) else ", ".join(by)
-        name = f"`{dialect.name(declared.name)}`"
+        own = f"`{dialect.name(declared.name)}`"
         kind = f"{_type(dialect, declared)}, {_default(dialect, declared)}"
-        rows.append((name, users, kind, _valid(declared), _meaning(declared)))
+        rows.append((own, users, kind, _valid(declared), _meaning(declared)))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
