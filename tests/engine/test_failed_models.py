@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from running import generate
+from sd_api.models.residency import Residency
 from tiny_model import tiny_model
 
 from sd_api.errors import ModelUnavailable
 from sd_api.generation.request import GenerationRequest
 from sd_api.models import library
 from sd_api.models.device import DeviceChoice
-from sd_api.models.residency import Residency
 from sd_api.models.safety import OFF
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine

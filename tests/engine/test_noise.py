@@ -11,9 +11,9 @@ from diffusers import StableDiffusionPipeline
 from pictures import half_mask, photograph
 from PIL import Image
 from running import generate
+from sd_api.engine.noise import draw_in_full_precision
 from tiny_model import tiny_model
 
-from sd_api.engine.noise import draw_in_full_precision
 from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GeneratedImage
 from sd_api.settings import Settings

@@ -13,10 +13,10 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from PIL import Image
 from requested import request
+from sd_api.engine.autoencoder import encode_pixels
 from tiny_model import make_vae
 
 from sd_api.engine import previews
-from sd_api.engine.autoencoder import encode_pixels
 from sd_api.engine.previews import picture_of, predicted_original
 from sd_api.jobs.job import Job
 from sd_api.models.sources import BUILTIN_MODEL

@@ -156,21 +156,24 @@ class UNetFamily:
     def _encode(self, parts: Parts, prompt: str, negative_prompt: str | None, clip_skip: int) -> Conditioning:
         parts.place(parts.text_encoders)
         embeddings = self.encoder(parts).encode_prompt(
-            prompt=prompt,
+            **self.prompt_arguments(parts, prompt, clip_skip),
             # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding
             # that its pipeline uses by default.
             negative_prompt=negative_prompt or None,
             device=parts.device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=negative_prompt is not None,
-            # diffusers counts the layers that are left out.
-            clip_skip=clip_skip - 1 or None,
         )
         # What is cached would break every later picture of these words as well.
         if not all(part is None or part.isfinite().all() for part in embeddings):
             raise GenerationFailed(BROKEN_WORDS)
         names = ("prompt", "negative", "pooled", "negative_pooled")
         return Conditioning(**dict(zip(names, embeddings, strict=False)))
+
+    def prompt_arguments(self, parts: Parts, prompt: str, clip_skip: int) -> dict[str, Any]:
+        """The arguments of ``encode_prompt`` for a prompt that is read at a layer of the text encoder."""
+        # diffusers counts the layers that are left out.
+        return {"prompt": prompt, "clip_skip": clip_skip - 1 or None}
 
     def encoder(self, parts: Parts) -> Any:
         """The pipeline whose ``encode_prompt`` knows this family's text encoders."""
@@ -302,7 +305,8 @@ class _Start:
         trained = self.parts.denoiser.config.in_channels == 9
         whole = operation.strength == 1
         pixels = self._pixels(operation.image.pixels)
-        image = None if trained and whole else self._encode(pixels)
+        # As diffusers has it; another order in memory would change the last bit of the convolutions.
+        image = None if trained and whole else self._encode(pixels).contiguous()
         noise = self._noise()
         latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
         stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
