@@ -12,13 +12,12 @@ from functools import partial
 from typing import Any, Literal
 
 from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
-from sd_api.generation.result import GenerationResult
+from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
 from sd_api.tasks.announcements import Announcements, previews_of
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.previews import preview_id
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.turns import TaskTurns
@@ -198,9 +197,9 @@ class TaskRunner:
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in ALIVE:
             return
-        request = self._requests.make(task.owner, parse_parameters(task.parameters))
+        spec = self._requests.make(task.owner, task.parameters)
         # There may be a job of it already, by a process that has ended since.
-        job = self._jobs.submit(request, job_id=task.id, client=task.owner, rejoin=True)
+        job = self._jobs.submit(spec, job_id=task.id, client=task.owner, rejoin=True)
         self._fed[task.id] = _Fed(task, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # It may have begun, or even ended, before anybody listened; and its owner may have cancelled it meanwhile.
@@ -270,7 +269,7 @@ class TaskRunner:
         try:
             images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
             told = [
-                {"blob_id": blob.id, "parameters_used": {**task.parameters, "seed": image.seed}, "nsfw": image.nsfw}
+                {"blob_id": blob.id, "parameters_used": _used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
             details = {"image": told[0], "images": told, "warnings": list(result.warnings)}
@@ -283,3 +282,9 @@ class TaskRunner:
     def _fail(self, task: Task, error: Exception) -> None:
         failure = generation_failure(log, error, f"task {task.id}")
         self._journal.record(task, "cancelled", {"reason": failure.message})
+
+
+def _used(task: Task, image: GeneratedImage) -> dict[str, Any]:
+    """The parameters that make this picture of a task again."""
+    used = {**task.parameters, "seed": image.seed}
+    return used if image.variation_seed is None else {**used, "variation_seed": image.variation_seed}

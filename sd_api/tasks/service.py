@@ -3,6 +3,8 @@
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 from sd_api.errors import TooManyTasks, UnknownJob
@@ -10,7 +12,6 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore, Event, Task, TaskStore
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.parameters import TaskParams
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.runner import TaskRunner
 
@@ -48,19 +49,22 @@ class TaskService:
         # Held from counting to adding, so that many at once do not pass the limit together.
         self._accepting = threading.Lock()
 
-    def create(self, owner: str, parameters: TaskParams) -> str:
+    def create(self, owner: str, fields: Mapping[str, Any]) -> str:
         """Accept a task; once its id is returned, nothing but its owner or its own fault keeps it from being done.
 
+        Args:
+            owner: whose it is.
+            fields: its parameters, as they came.
+
         Raises:
-            InvalidField: a parameter is out of limits, or names a model or an image that cannot be used.
+            pydantic.ValidationError: naming every parameter that is not what it should be.
+            InvalidFields: parameters do not fit each other.
             QuotaExceeded: there is no room for its pictures.
             TooManyTasks: as many wait as the configuration allows.
         """
-        parameters = self._requests.complete(parameters)
-        # Made once more when its turn comes; here it shows that it can be.
-        self._requests.make(owner, parameters)
+        parameters = self._requests.complete(owner, fields)
         self._blobs.refuse_full(owner)
-        task = Task(uuid4().hex, owner, parameters.model_dump(mode="json"), "pending", time.time())
+        task = Task(uuid4().hex, owner, parameters, "pending", time.time())
         with self._accepting:
             if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
                 raise TooManyTasks(
