@@ -66,9 +66,9 @@ def test_each_job_gets_the_picture_that_it_gets_alone(engine: Any) -> None:
     alone = [generate(engine, one) for one in REQUESTS]
     jobs = [Job(one) for one in REQUESTS]
     sizes: list[int] = []
-    hook = engine._library.get(None).base.unet.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
+    hook = engine._library.get(None).parts.pipeline.unet.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
     try:
-        engine.generate(jobs)
+        serve(engine, jobs)
     finally:
         hook.remove()
     # Four pictures, each with and without its prompt.
@@ -92,7 +92,7 @@ def test_images_that_are_changed_together_are_as_alone(engine: Any, masked: bool
         Job(asked("a dog", 1, 2, init_image=image, **common)),
         Job(asked("a cat with a hat", 3, init_image=ImageOps.mirror(image), **common)),
     ]
-    engine.generate(jobs)
+    serve(engine, jobs)
     assert_as_alone(engine, jobs)
 
 
@@ -107,7 +107,7 @@ def test_a_cancelled_member_leaves_the_others_as_they_are(engine: Any, at: int) 
             jobs[0].cancel("Not wanted.")
 
     jobs[1].listen(cancel)
-    engine.generate(jobs)
+    serve(engine, jobs)
     with pytest.raises(JobCancelled):
         jobs[0].result()
     assert_as_alone(engine, jobs[1:])
@@ -122,9 +122,9 @@ def test_a_member_whose_latents_break_down_fails_alone(engine: Any) -> None:
         spoilt[0] = torch.nan
         return (spoilt,)
 
-    hook = engine._library.get(None).base.unet.register_forward_hook(spoil_first_row)
+    hook = engine._library.get(None).parts.pipeline.unet.register_forward_hook(spoil_first_row)
     try:
-        engine.generate(jobs)
+        serve(engine, jobs)
     finally:
         hook.remove()
     with pytest.raises(GenerationFailed, match="not numbers"):
@@ -140,9 +140,9 @@ def test_a_batch_that_fails_is_made_one_by_one(engine: Any) -> None:
         if len(arguments[0]) > 2:
             raise ValueError("too many")
 
-    hook = engine._library.get(None).base.unet.register_forward_pre_hook(refuse_batches)
+    hook = engine._library.get(None).parts.pipeline.unet.register_forward_pre_hook(refuse_batches)
     try:
-        engine.generate(jobs)
+        serve(engine, jobs)
     finally:
         hook.remove()
     assert_as_alone(engine, jobs)
@@ -150,7 +150,7 @@ def test_a_batch_that_fails_is_made_one_by_one(engine: Any) -> None:
 
 def test_without_guidance_the_unet_does_half_the_work(engine: Any) -> None:
     rows: list[int] = []
-    hook = engine._library.get(None).base.unet.register_forward_hook(lambda *call: rows.append(len(call[1][0])))
+    hook = engine._library.get(None).parts.pipeline.unet.register_forward_hook(lambda *call: rows.append(len(call[1][0])))
     try:
         for guidance_scale in (0, 1, 1.1):
             generate(engine, asked("a dog", 1, guidance_scale=guidance_scale))
@@ -161,7 +161,7 @@ def test_without_guidance_the_unet_does_half_the_work(engine: Any) -> None:
 
 def test_words_are_encoded_once(engine: Any) -> None:
     encoded: list[str] = []
-    hook = engine._library.get(None).base.text_encoder.register_forward_hook(lambda *call: encoded.append("once"))
+    hook = engine._library.get(None).parts.pipeline.text_encoder.register_forward_hook(lambda *call: encoded.append("once"))
     try:
         first = generate(engine, asked("a word that nobody has used", 1))
         assert generate(engine, asked("a word that nobody has used", 1)) == first

@@ -121,7 +121,7 @@ def run_watched(engine: Any, memory: FullAt, prompt: str) -> Job:
     job = Watched(request(prompt, steps=1))
     previews._FITS.clear()
     with after_call(parts(engine).vae.decoder, 1, lambda output: output * torch.nan), memory:
-        engine.generate([job])
+        serve(engine, [job])
     return job
 
 
@@ -153,7 +153,7 @@ def test_a_failed_job_keeps_nothing_of_its_generation_in_memory(engine: Any) -> 
     gc.collect()
     gc.disable()
     try:
-        engine.generate([job])
+        serve(engine, [job])
         assert job.status().state == "failed"
         assert [tensor() for tensor in seen] == [None] * len(seen)
     finally:
@@ -185,7 +185,7 @@ def test_a_preview_that_fails_harms_nobody(
         with monkeypatch.context() as patched:
             patched.setattr(previews, part, fail)
             job = Watched(request(steps=4))
-            engine.generate([job])
+            serve(engine, [job])
         assert job.result() == expected
         # Once, and not with every step.
         assert caplog.text.count("not to be seen") == 1

@@ -50,7 +50,7 @@ def memory_for(engine: Any, fits: Callable[[torch.Tensor], bool]) -> Iterator[li
         if not fits(arguments[0]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    hook = engine._library.get(None).base.unet.register_forward_pre_hook(check)
+    hook = engine._library.get(None).parts.pipeline.unet.register_forward_pre_hook(check)
     try:
         yield tried
     finally:
@@ -102,14 +102,14 @@ def test_a_message_where_not_even_one_fits(engine: Any, settings: Settings) -> N
     ):
         generate(engine, request(settings))
     assert len(tried) == 1
-    vae = engine._library.get(None).base.vae
+    vae = engine._library.get(None).parts.pipeline.vae
     assert not vae.use_tiling
     assert not vae.use_slicing
     assert generate(engine, request(settings)) == before
 
 
 def test_decoding_in_tiles_saves_a_picture(engine: Any, settings: Settings) -> None:
-    vae = engine._library.get(None).base.vae
+    vae = engine._library.get(None).parts.pipeline.vae
 
     def decode_needs_tiles(module: torch.nn.Module, arguments: Any) -> None:
         if not vae.use_tiling:

@@ -63,8 +63,8 @@ def test_a_watched_job_is_shown_its_steps_and_gets_the_same_picture(
     monkeypatch.setattr(previews, "INTERVAL", 0.0)
     engine = build_engine(make_settings())
     watched, other = Watched(), Job(request(steps=6))
-    engine.generate([watched])
-    engine.generate([other])
+    serve(engine, [watched])
+    serve(engine, [other])
     assert watched.result() == other.result()
     assert len(watched.shown) >= 4
     assert {picture.size for picture in watched.shown} == {(8, 8)}
@@ -81,18 +81,18 @@ def test_there_are_a_few_in_a_second_and_none_for_who_does_not_look(
 
     monkeypatch.setattr(previews, "predicted_original", counted)
     engine = build_engine(make_settings())
-    engine.generate([Job(request(steps=10))])
+    serve(engine, [Job(request(steps=10))])
     assert made == []
     watched = Watched(steps=40)
     started = time.monotonic()
-    engine.generate([watched])
+    serve(engine, [watched])
     assert 1 <= len(made) <= 1 + (time.monotonic() - started) / previews.INTERVAL
     assert len(watched.shown) == len(made)
 
 
 def test_the_map_gives_back_plain_colours(make_settings: Callable[..., Settings]) -> None:
     engine: Any = build_engine(make_settings(model=str(BUILTIN_MODEL)))
-    base = engine._library.get(None).base
+    base = engine._library.get(None).parts.pipeline
     colour = torch.tensor([0.9, -0.6, -0.2])
     with torch.inference_mode():
         latents = encode_pixels(base.vae, colour[None, :, None, None].expand(1, 3, 128, 128))

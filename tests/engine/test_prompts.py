@@ -28,7 +28,7 @@ def warnings_of(engine: Any, prompt: str, negative_prompt: str = "") -> tuple[st
 
 
 def test_a_prompt_that_fits_has_no_warning(engine: Any) -> None:
-    tokenizer = engine._library.get(None).base.tokenizer
+    tokenizer = engine._library.get(None).parts.pipeline.tokenizer
     longest = " ".join(["x"] * (tokenizer.model_max_length - 2))
     assert len(tokenizer(longest).input_ids) == tokenizer.model_max_length
     assert warnings_of(engine, longest, longest) == ()

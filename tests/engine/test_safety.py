@@ -38,7 +38,7 @@ def strict(make_settings: Callable[..., Settings]) -> Iterator[FlaskClient]:
 def main_pipeline(services: Services) -> Any:
     # Reached for only here: no way of using the server makes the built-in model draw what must be flagged.
     engine = services.queue._host._status.__self__  # type: ignore[attr-defined]
-    return engine._library.get(None).base
+    return engine._library.get(None).parts.pipeline
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None
     ]
     job = Stopped(at)
     try:
-        engine.generate([job])
+        serve(engine, [job])
     finally:
         for hook in hooks:
             hook.remove()
@@ -77,7 +77,7 @@ def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_se
         parts(engine).vae.decoder.register_forward_hook(lambda *_: job.cancel("Not wanted.")),
     ]
     try:
-        engine.generate([job])
+        serve(engine, [job])
     finally:
         for hook in hooks:
             hook.remove()
@@ -88,7 +88,7 @@ def test_without_any_time_no_step_is_made(engine: Any) -> None:
     before = generate(engine, request())
     job = Job(request(), max_seconds=1e-9)
     with after_call(parts(engine).unet, 1, lambda _: pytest.fail("a step was made")):
-        engine.generate([job])
+        serve(engine, [job])
     with pytest.raises(JobCancelled, match="longer than 1e-09 seconds"):
         job.result()
     assert generate(engine, request()) == before
@@ -108,7 +108,7 @@ def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
     job = Job(request(steps=2))
     job.listen(note)
     with after_call(parts(engine).unet, 1, take_time):
-        engine.generate([job])
+        serve(engine, [job])
     assert [progress.step for progress, _ in told] == [0, 1, 2]
     assert {progress.steps for progress, _ in told} == {3}
     assert told[1][1] >= 0.1
