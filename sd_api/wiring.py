@@ -30,11 +30,11 @@ from sd_api.storage.images import SECONDS_OF_A_DAY
 from sd_api.storage.protocols import BlobStore
 from sd_api.storage.sweeper import Sweeper
 from sd_api.stores import Stores, open_stores
+from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.events import EventSource
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.previews import Previews
 from sd_api.tasks.requests import RequestMaker
-from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Services:
     tasks: TaskService
     events: EventSource
     previews: Previews
-    runner: TaskRunner
+    dispatcher: TaskDispatcher
     sweeper: Sweeper
     stores: Stores
 
@@ -64,7 +64,7 @@ class Services:
         """Begin to load the model, and to run what is left of earlier times."""
         self.queue.start()
         self.stores.start()
-        self.runner.start()
+        self.dispatcher.start()
         self.sweeper.start()
 
     def stop(self, timeout: float) -> bool:
@@ -77,7 +77,7 @@ class Services:
             Whether the queue's thread has ended.
         """
         ended = self.queue.stop(timeout)
-        self.runner.stop(timeout)
+        self.dispatcher.stop(timeout)
         self.sweeper.stop(timeout)
         self.stores.close()
         return ended
@@ -99,17 +99,17 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     measured = JobMetrics(names)
     queue, results = _build_queue(settings, (failures, measured), make_engine)
     stores = open_stores(settings)
-    tasks, blobs, announcements = stores.tasks, stores.blobs, stores.announcements
-    journal = Journal(tasks, announcements)
+    tasks, blobs, event_bus = stores.tasks, stores.blobs, stores.event_bus
+    journal = Journal(tasks, event_bus)
     requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
-    runner = TaskRunner(
+    dispatcher = TaskDispatcher(
         queue,
         tasks,
         blobs,
         journal,
-        announcements,
+        event_bus,
         requests,
-        stores.turns,
+        stores.task_queue,
         interrupted=settings.interrupted_tasks,
     )
     return Services(
@@ -119,10 +119,10 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
         blobs=blobs,
-        tasks=TaskService(queue, tasks, blobs, journal, requests, runner, settings.limits),
-        events=EventSource(tasks, announcements),
+        tasks=TaskService(queue, tasks, blobs, journal, requests, dispatcher, settings.limits),
+        events=EventSource(tasks, event_bus),
         previews=Previews(queue),
-        runner=runner,
+        dispatcher=dispatcher,
         sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
         stores=stores,
     )

@@ -21,7 +21,7 @@ from sd_api.storage.cluster.commands import Commands
 from sd_api.storage.protocols import User
 from sd_api.stores import Stores
 from sd_api.stores import open_stores as open_these
-from sd_api.tasks.cluster import turns
+from sd_api.tasks.cluster import task_queue
 
 OpenStores = Callable[..., Stores]
 
@@ -175,10 +175,10 @@ def test_a_wrong_password_is_told_and_not_repeated(redis_server: RedisServer) ->
 def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
     open_stores: OpenStores, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "RENEWAL", 0.01)
+    monkeypatch.setattr(task_queue, "RENEWAL_INTERVAL", 0.01)
     stores = open_stores()
     renewed = threading.Semaphore(0)
-    stores.turns.start(lambda _: renewed.release())
+    stores.task_queue.start(lambda _: renewed.release())
     with redis_server.client() as client:
         client.config_set("maxmemory", 1)
         try:
@@ -188,7 +188,7 @@ def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
         finally:
             client.config_set("maxmemory", 0)
     assert all(renewed.acquire(timeout=20) for _ in range(5))
-    stores.turns.stop()
+    stores.task_queue.stop()
 
 
 def test_a_bucket_that_is_away_is_told_as_one(open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch) -> None:

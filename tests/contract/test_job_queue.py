@@ -298,7 +298,7 @@ def test_a_queue_full_of_others_jobs_refuses_too(queue: JobQueue, engine: StepBy
         queue.submit(request(), client="third")
 
 
-def test_clients_take_turns(queue: JobQueue, engine: StepByStep) -> None:
+def test_clients_are_served_round_robin(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request("running"), client="first")]
     wait_until_running(engine)
     jobs += [queue.submit(request(f"first {number}"), client="first") for number in range(2)]

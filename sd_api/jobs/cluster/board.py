@@ -279,7 +279,7 @@ class JobBoard:
         """The states and the progress of jobs; None for a job that does not exist."""
         with self._client.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                pipeline.hmget(f"sd:job:{job_id}", "state", "progress")
+                pipeline.hmget(f"sd:jobs:{job_id}", "state", "progress")
             found = pipeline.execute()
         return [(state and state.decode(), codec.read_progress(progress)) for state, progress in found]
 
@@ -288,7 +288,7 @@ class JobBoard:
         running, queued = ([job_id.decode() for job_id in ids] for ids in self._call("list"))
         with self._client.pipeline(transaction=False) as pipeline:
             for job_id in (*running, *queued):
-                pipeline.hmget(f"sd:job:{job_id}", STATUS_FIELDS)
+                pipeline.hmget(f"sd:jobs:{job_id}", STATUS_FIELDS)
             pipeline.time()
             pipeline.hgetall("sd:rates")
             pipeline.zcard("sd:workers")
@@ -315,7 +315,7 @@ class JobBoard:
         return self._scripts[name](args=list(arguments))
 
     def _fields(self, job_id: str, *names: str) -> dict[str, bytes | None]:
-        found: list[Any] = self._client.hmget(f"sd:job:{job_id}", names) if names else []
+        found: list[Any] = self._client.hmget(f"sd:jobs:{job_id}", names) if names else []
         return dict(zip(names, found, strict=True))
 
 

@@ -17,7 +17,7 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import InvalidField, NotAuthenticated, ServerError
 from sd_api.storage.protocols import Event
-from sd_api.tasks.announcements import previews_of
+from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.events import EventSource
 from sd_api.web.guards import Callers
 from sd_api.web.tasks.answers import event_told, failure
@@ -182,7 +182,7 @@ class Listener:
         self._identity = identity
         self._since = since
         # In whose name the progress comes that is wanted.
-        self._progress = previews_of(identity.owner) if previews else identity.owner if progress else None
+        self._progress = preview_channel(identity.owner) if previews else identity.owner if progress else None
         self._previews = previews
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(MOST_WAITING)
@@ -203,7 +203,7 @@ class Listener:
             disconnect: the type of the message that says that the client has gone.
             heartbeat: sends a sign of life; None where the protocol does that.
         """
-        leave = self._events.listen(self._identity.owner, self._hear, previews=self._previews)
+        unsubscribe = self._events.subscribe(self._identity.owner, self._hear, previews=self._previews)
         self._telling = asyncio.create_task(self._tell(tell, heartbeat))
         going = asyncio.create_task(_wait_for(receive, disconnect))
         both: set[asyncio.Task[None]] = {self._telling, going}
@@ -214,7 +214,7 @@ class Listener:
                 if not done:
                     self.dismiss(POLICY_VIOLATION, "This token has expired; get a new one at POST /token.")
         finally:
-            leave()
+            unsubscribe()
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)

@@ -3,7 +3,7 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function job_key(id) return 'sd:job:' .. id end
+local function job_key(id) return 'sd:jobs:' .. id end
 local function queue_key(client) return 'sd:queue:' .. client end
 local function idle_key(version, model) return 'sd:idle:' .. version .. ':' .. model end
 
