@@ -186,9 +186,9 @@ def require_cluster(cluster: Cluster) -> None:
         raise ConfigurationError(
             [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
         )
-    from sd_api.cluster.connection import refuse_unusable
+    from sd_api.cluster.connection import check_redis
 
-    refuse_unusable(cluster)
+    check_redis(cluster)
 
 
 def _build_accounts(settings: Settings, stores: Stores) -> Accounts:

@@ -11,7 +11,7 @@ from sd_api.web.tasks.bodies import Unprocessable
 PATHS = ("user", "token", "task", "tasks", "blob", "events")
 
 
-def event_told(event: Event) -> dict[str, Any]:
+def event_json(event: Event) -> dict[str, Any]:
     """An event, as it is told everywhere."""
     ids: dict[str, Any] = {"task_id": event.task_id}
     if event.id is not None:
@@ -19,13 +19,13 @@ def event_told(event: Event) -> dict[str, Any]:
     return {"event_type": event.content["event_type"], **ids, **event.content}
 
 
-def task_told(task: Task, last_event: Event) -> dict[str, Any]:
+def task_json(task: Task, last_event: Event) -> dict[str, Any]:
     """A task in a list."""
     return {
         "task_id": task.id,
         "created": task.created,
         "parameters": task.parameters,
-        "last_event": event_told(last_event),
+        "last_event": event_json(last_event),
     }
 
 

@@ -49,7 +49,7 @@ class BlobEndpoints:
         media_type = media_type_of(content)
         if media_type is None:
             raise UnsupportedMedia(f"This is not a picture that this server can read; send {FORMATS}.")
-        self._blobs.refuse_full(owner, len(content))
+        self._blobs.check_quota(owner, len(content))
         # Read to its end: what is kept can be used. The limits are checked before a pixel is decoded.
         read_image("blob_data", content, max_pixels=self._limits.max_image_pixels)
         blob = self._blobs.make(owner, content, media_type)

@@ -20,7 +20,7 @@ from sd_api.storage.protocols import Event
 from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.events import EventSource
 from sd_api.web.guards import Callers
-from sd_api.web.tasks.answers import event_told, failure
+from sd_api.web.tasks.answers import event_json, failure
 
 WEBSOCKET_PATH = "/events"
 STREAM_PATH = "/events/stream"
@@ -290,7 +290,7 @@ def _farewell(code: int, reason: str) -> dict[str, Any]:
 
 
 def _text(event: Event) -> str:
-    return json.dumps(event_told(event))
+    return json.dumps(event_json(event))
 
 
 def _header(scope: dict[str, Any], name: bytes) -> str | None:
