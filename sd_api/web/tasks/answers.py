@@ -1,4 +1,4 @@
-"""What clients of the task server read: events, and its own shape of failures."""
+"""Answers of the task server: events, tasks, and this dialect's shape of failures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ PATHS = ("user", "token", "task", "tasks", "blob", "events")
 
 
 def event_json(event: Event) -> dict[str, Any]:
-    """An event, as it is told everywhere."""
+    """An event as JSON, the same for polling, websockets and streams."""
     ids: dict[str, Any] = {"task_id": event.task_id}
     if event.id is not None:
         ids["event_id"] = event.id
@@ -20,7 +20,7 @@ def event_json(event: Event) -> dict[str, Any]:
 
 
 def task_json(task: Task, last_event: Event) -> dict[str, Any]:
-    """A task in a list."""
+    """A task as JSON, for a list of tasks."""
     return {
         "task_id": task.id,
         "created": task.created,
