@@ -59,7 +59,7 @@ class TaskService:
         parameters = self._requests.complete(parameters)
         # The dispatcher makes the request again; here it only validates the parameters.
         self._requests.make(owner, parameters)
-        self._blobs.refuse_full(owner)
+        self._blobs.check_quota(owner)
         task = Task(uuid4().hex, owner, parameters.model_dump(mode="json"), "pending", time.time())
         with self._accepting:
             if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
