@@ -194,10 +194,11 @@ class InvalidFields(RequestError):
 
     Args:
         faults: One for each faulty field, at least one.
+        message: What to do about them; None puts their own messages together.
     """
 
-    def __init__(self, faults: Sequence[InvalidField]) -> None:
-        super().__init__("; ".join(fault.message for fault in faults))
+    def __init__(self, faults: Sequence[InvalidField], message: str | None = None) -> None:
+        super().__init__(message or "; ".join(fault.message for fault in faults))
         self.faults = tuple(faults)
         # Malformed weighs more than out of limits.
         self.status = min(fault.status for fault in faults)

@@ -206,7 +206,7 @@ def build_engine(settings: Settings) -> Engine:
     prepare_libraries()
     # Imported here, because importing torch takes seconds, and the port should be open by then.
     from sd_api.engine.engine import DiffusersEngine
-    from sd_api.models.compiled import keep_compiled_code
+    from sd_api.models.backends.compiled import keep_compiled_code
     from sd_api.models.device import choose_device
     from sd_api.models.library import ModelLibrary
     from sd_api.models.memory import keep_freed_memory

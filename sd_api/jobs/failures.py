@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from sd_api.accounts.tokens import is_owner
-from sd_api.generation.request import Mode
+from sd_api.generation.operations import OperationName
 from sd_api.jobs.job import Job
 
 REMEMBERED = 10
@@ -26,7 +26,7 @@ class Failure:
 
     time: float
     job_id: str
-    mode: Mode
+    mode: OperationName
     model: str | None
     message: str
 

@@ -60,7 +60,7 @@ class JobStatus:
 
 
 class Job:
-    """A request in the queue, with its progress and its outcome; for the engine, it is a Run.
+    """A spec in the queue, with its progress and its outcome; for the engine, it is a Run.
 
     Args:
         spec: What to make.

@@ -96,7 +96,7 @@ class JobMetrics(Collector):
             self._ended.labels(*labels, status.state).inc()
         if status.state == "finished" and status.started is not None and status.ended is not None:
             self._runs.labels(*labels).observe(max(0.0, status.ended - status.started))
-            self._pictures.labels(*labels).inc(len(job.request.seeds))
+            self._pictures.labels(*labels).inc(len(job.spec.seeds))
 
     def _take_step(self, status: JobStatus, labels: tuple[str, str]) -> None:
         before = self._running.get(status.id)

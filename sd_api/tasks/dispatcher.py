@@ -12,13 +12,12 @@ from functools import partial
 from typing import Any, Literal
 
 from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
-from sd_api.generation.result import GenerationResult
+from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.storage.protocols import UNFINISHED, BlobStore, Event, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus, preview_channel
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.previews import preview_id
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.task_queue import TaskQueue
@@ -198,9 +197,9 @@ class TaskDispatcher:
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             return
-        request = self._requests.make(task.owner, parse_parameters(task.parameters))
+        spec = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
-        job = self._jobs.submit(request, job_id=task.id, client=task.owner, rejoin=True)
+        job = self._jobs.submit(spec, job_id=task.id, client=task.owner, rejoin=True)
         self._dispatched[task.id] = _Dispatched(task, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # The job may have started, or even ended, before it had this listener; the owner may have cancelled the task.
@@ -270,7 +269,7 @@ class TaskDispatcher:
         try:
             images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
             descriptions = [
-                {"blob_id": blob.id, "parameters_used": {**task.parameters, "seed": image.seed}, "nsfw": image.nsfw}
+                {"blob_id": blob.id, "parameters_used": _used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
             details = {"image": descriptions[0], "images": descriptions, "warnings": list(result.warnings)}
@@ -283,3 +282,9 @@ class TaskDispatcher:
     def _fail(self, task: Task, error: Exception) -> None:
         failure = generation_failure(log, error, f"task {task.id}")
         self._journal.record(task, "cancelled", {"reason": failure.message})
+
+
+def _used(task: Task, image: GeneratedImage) -> dict[str, Any]:
+    """The parameters that make this picture of a task again."""
+    used = {**task.parameters, "seed": image.seed}
+    return used if image.variation_seed is None else {**used, "variation_seed": image.variation_seed}

@@ -3,6 +3,8 @@
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 from sd_api.errors import TooManyTasks, UnknownJob
@@ -11,7 +13,6 @@ from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore, Event, Task, TaskStore
 from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.parameters import TaskParams
 from sd_api.tasks.requests import RequestMaker
 
 
@@ -48,19 +49,22 @@ class TaskService:
         # Held while tasks are counted and added, so that concurrent requests do not exceed the limit together.
         self._accepting = threading.Lock()
 
-    def create(self, owner: str, parameters: TaskParams) -> str:
+    def create(self, owner: str, fields: Mapping[str, Any]) -> str:
         """Accept a task. Once its id is returned, the task is done unless its owner cancels it or its parameters fail.
 
+        Args:
+            owner: the owner of the task.
+            fields: the parameters as the client sent them.
+
         Raises:
-            InvalidField: a parameter is out of limits, or names a model or an image that cannot be used.
+            pydantic.ValidationError: naming every parameter that is not valid.
+            InvalidFields: parameters do not fit each other.
             QuotaExceeded: the owner's quota leaves no room for its pictures.
             TooManyTasks: as many tasks are pending as the configuration allows.
         """
-        parameters = self._requests.complete(parameters)
-        # The dispatcher makes the request again; here it only validates the parameters.
-        self._requests.make(owner, parameters)
+        parameters = self._requests.complete(owner, fields)
         self._blobs.check_quota(owner)
-        task = Task(uuid4().hex, owner, parameters.model_dump(mode="json"), "pending", time.time())
+        task = Task(uuid4().hex, owner, parameters, "pending", time.time())
         with self._accepting:
             if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
                 raise TooManyTasks(

@@ -16,7 +16,6 @@ from sd_api.storage.protocols import Task
 from sd_api.stores import Stores
 from sd_api.tasks import dispatcher
 from sd_api.tasks.cluster import task_queue
-from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.requests import RequestMaker
 
 OpenStores = Callable[..., Stores]
@@ -85,7 +84,7 @@ class Dying:
         return task
 
     def submit(self, task: Task) -> None:
-        request = self._requests.make(task.owner, parse_parameters(task.parameters))
+        request = self._requests.make(task.owner, task.parameters)
         self.server.queue.submit(request, job_id=task.id, client=task.owner)
 
     def begin(self, task: Task) -> None:

@@ -2,20 +2,22 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops
+from asked import LIMITS as WIDE
+from asked import asked
 from redis_server import RedisServer
 from requested import request
 
 from sd_api import errors
-from sd_api.errors import InvalidField, JobCancelled, JobIdTaken, ServerError, Unavailable
-from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress, Run
-from sd_api.generation.request import GenerationRequest
+from sd_api.errors import InvalidField, InvalidFields, JobCancelled, JobIdTaken, OutOfLimits, ServerError, Unavailable
+from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress, Run
+from sd_api.generation.operations import OPERATIONS, Operation
 from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import board, codec
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
@@ -46,11 +48,15 @@ class OneModel:
     def at_once(self) -> int:
         return 1
 
-    def generate(self, runs: Sequence[Run]) -> None:
-        (run,) = runs
-        self.loads += run.request.model != self.loaded
-        self.loaded = run.request.model
-        self.made.append(run.request.prompt)
+    def serve(self, feed: Feed) -> None:
+        while runs := feed.wait(1):
+            for run in runs:
+                self._make(run)
+
+    def _make(self, run: Run) -> None:
+        self.loads += run.spec.model != self.loaded
+        self.loaded = run.spec.model
+        self.made.append(run.spec.operation.prompt)
         while True:
             try:
                 run.report(Progress("denoising", 1, 2))
@@ -61,7 +67,7 @@ class OneModel:
                 run.show(b"a preview")
             if self.may_go_on.wait(0.01):
                 break
-        picture = GeneratedImage(run.request.prompt.encode(), run.request.seeds[0], False)
+        picture = GeneratedImage(run.spec.operation.prompt.encode(), run.spec.seeds[0], False)
         run.finish(GenerationResult((picture,), ("a warning",)))
 
 
@@ -116,10 +122,8 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def with_model(model: str, prompt: str = "a dog") -> GenerationRequest:
-    asked = request(prompt)
-    values = {field.name: getattr(asked, field.name) for field in fields(asked)}
-    return GenerationRequest(**{**values, "model": model}, limits=Limits())
+def with_model(model: str, prompt: str = "a dog") -> JobSpec:
+    return request(prompt, model=model)
 
 
 def test_idle_workers_get_the_jobs_whose_model_they_have(queue: ClusterQueue, start_worker: StartWorker) -> None:
@@ -271,7 +275,7 @@ def test_a_job_that_redis_has_lost_is_made_all_the_same(
     redis_server.emptied()
     start_worker(OneModel())
     for job in jobs:
-        assert job.result().images[0].png == job.request.prompt.encode()
+        assert job.result().images[0].png == job.spec.operation.prompt.encode()
     assert queue.cached_result(kept.id) == kept.result()
 
 
@@ -333,39 +337,16 @@ def test_a_work_token_that_is_lost_is_replaced(
         job.result()
 
 
-def test_a_request_arrives_as_it_was_sent() -> None:
-    photo = Image.effect_noise((64, 72), 90).convert("RGB")
-    mask = Image.effect_noise((64, 72), 90)
-    sent = GenerationRequest(
-        prompt="a «dog»\n",
-        negative_prompt="☹",
-        model="my/model",
-        seeds=(2**53 - 1, 0),
-        width=64,
-        height=72,
-        num_inference_steps=7,
-        guidance_scale=0.1 + 0.2,
-        eta=0.5,
-        scheduler="ddim",
-        strength=1 / 3,
-        init_image=photo,
-        mask_image=mask,
-        safety_checker=False,
-        limits=Limits(),
-    )
-    arrived = codec.read_request(as_read(codec.request_fields(sent), "image", "mask"), Limits())
-    assert arrived.init_image is not None
-    assert arrived.mask_image is not None
-    assert ImageChops.difference(arrived.init_image, photo).getbbox() is None
-    assert ImageChops.difference(arrived.mask_image, mask).getbbox() is None
-    for field in fields(sent):
-        if field.name not in ("init_image", "mask_image"):
-            assert getattr(arrived, field.name) == getattr(sent, field.name), field.name
-    assert arrived.batch_key == sent.batch_key
+@pytest.mark.parametrize("operation", OPERATIONS.values())
+def test_a_spec_arrives_as_it_was_sent(operation: type[Operation]) -> None:
+    sent = asked(operation)
+    arrived = codec.read_spec(as_read(codec.spec_fields(sent), *codec.SPEC_FIELDS), WIDE)
+    assert arrived == sent
 
 
 def test_a_result_arrives_as_it_was_sent() -> None:
-    sent = GenerationResult((GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False)), ("a", "b"))
+    images = (GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False, variation_seed=7))
+    sent = GenerationResult(images, ("a", "b"))
     assert codec.read_result(as_read(codec.result_fields(sent))) == sent
 
 
@@ -382,7 +363,14 @@ def every_error() -> list[type[ServerError]]:
 
 @pytest.mark.parametrize("kind", every_error())
 def test_every_error_arrives_as_it_was_sent(kind: type[ServerError]) -> None:
-    sent: Any = kind("steps", "are too many") if issubclass(kind, InvalidField) else kind("No.", 7)
+    sent: Any
+    if kind is InvalidFields:
+        sent = kind([InvalidField("prompt", "is missing"), OutOfLimits("steps", "are too many")])
+    else:
+        sent = kind("steps", "are too many") if issubclass(kind, InvalidField) else kind("No.", 7)
     arrived = codec.read_error(codec.error_text(sent))
     assert type(arrived) is kind
-    assert (arrived.message, arrived.retry_after) == (sent.message, sent.retry_after)
+    assert (arrived.message, arrived.retry_after, arrived.status) == (sent.message, sent.retry_after, sent.status)
+    assert [(type(fault), fault.message) for fault in arrived.errors] == [
+        (type(fault), fault.message) for fault in sent.errors
+    ]

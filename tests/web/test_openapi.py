@@ -11,7 +11,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from sd_api.generation.schedulers import SCHEDULERS
-from sd_api.tasks.parameters import Txt2ImgParams
+from sd_api.tasks.parameters import PARAMETERS
 from sd_api.web.client import SERVER_STOPPING
 from sd_api.web.openapi import as_yaml, describe
 
@@ -61,7 +61,7 @@ def test_every_endpoint_is_described_and_no_other(app: Flask) -> None:
 
 
 def test_a_task_may_name_every_scheduler() -> None:
-    assert set(Txt2ImgParams.model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
+    assert set(PARAMETERS["txt2img"].model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
 
 
 @pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"])

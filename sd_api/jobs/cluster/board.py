@@ -13,8 +13,8 @@ from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobCancelled, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
@@ -99,20 +99,20 @@ class JobBoard:
             JobIdTaken: another job has that id.
             QueueFull: as many jobs are queued as the limits allow.
         """
-        request = job.request
+        spec = job.spec
         fields: codec.Fields = {
-            **codec.request_fields(request),
-            "mode": request.mode,
-            "work": request.work,
-            "pictures": len(request.seeds),
-            "batch": repr((__version__, request.batch_key)),
+            **codec.spec_fields(spec),
+            "mode": spec.operation.name,
+            "work": spec.work,
+            "pictures": len(spec.seeds),
+            "batch": repr((__version__, spec.batch_key)),
             "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }
         if not is_owner(job.client):
             # The job of a task outlives its server, because another server follows it then.
             fields["waiting_server"] = server
         arguments: list[str | int] = [job.id, job.client, uuid4().hex, server, SERVER_LEASE_SECONDS * 1000, int(rejoin)]
-        arguments += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, _name(request)]
+        arguments += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, _name(spec)]
         answer = self._call("submit", *arguments, *_flat(fields))
         outcome = answer[0].decode()
         if outcome == "taken":
@@ -140,14 +140,14 @@ class JobBoard:
         answer = self._call("claim", worker, __version__, int(healthy), _names(models), self._lease, at_once, patience)
         return [Claim(job_id.decode(), attempt) for job_id, attempt in answer[0]], answer[1].decode()
 
-    def request(self, claim: Claim, limits: Limits) -> tuple[GenerationRequest, str]:
-        """The request of a job, and its client.
+    def request(self, claim: Claim, limits: Limits) -> tuple[JobSpec, str]:
+        """What a job asks for, and its client.
 
         Raises:
-            OutOfLimits: this machine's limits are narrower than those of the machine that sent it.
+            RequestError: this machine's limits are narrower than those of the machine that sent it.
         """
-        fields = self._fields(claim.job_id, "request", "image", "mask", "client")
-        return codec.read_request(fields, limits), (fields["client"] or b"").decode()
+        fields = self._fields(claim.job_id, *codec.SPEC_FIELDS, "client")
+        return codec.read_spec(fields, limits), (fields["client"] or b"").decode()
 
     def report(self, claim: Claim, progress: Progress, *, works: bool, preview: bytes | None) -> tuple[bool, bool]:
         """Record a step of a job.
@@ -319,9 +319,9 @@ class JobBoard:
         return dict(zip(names, found, strict=True))
 
 
-def _name(request: GenerationRequest) -> str:
+def _name(spec: JobSpec) -> str:
     # A url_path is never empty.
-    return request.model or ""
+    return spec.model or ""
 
 
 def _names(models: Iterable[str | None]) -> str:

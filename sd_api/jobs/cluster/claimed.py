@@ -9,8 +9,8 @@ import redis
 from sd_api.cluster.connection import transient_fault
 from sd_api.errors import GenerationFailed
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.job import Job
 
@@ -28,7 +28,7 @@ class ClaimedJob(Job):
 
     Args:
         claim: the worker's lease of the job.
-        request: what to make.
+        spec: what to make.
         client: the client's fair-queue key.
         max_seconds: how long the engine may work on it.
         reports: takes progress; its connection fails at once if Redis is away.
@@ -39,7 +39,7 @@ class ClaimedJob(Job):
     def __init__(
         self,
         claim: Claim,
-        request: GenerationRequest,
+        spec: JobSpec,
         client: str,
         max_seconds: float,
         *,
@@ -47,7 +47,7 @@ class ClaimedJob(Job):
         outcomes: JobBoard,
         stopping: threading.Event,
     ) -> None:
-        super().__init__(request, job_id=claim.job_id, client=client, max_seconds=max_seconds)
+        super().__init__(spec, job_id=claim.job_id, client=client, max_seconds=max_seconds)
         self.claim = claim
         # The number of jobs in its batch.
         self.batch = 1
@@ -93,7 +93,7 @@ class ClaimedJob(Job):
             return
         outcome, rate = self.outcome(), None
         if isinstance(outcome, GenerationResult):
-            rate = self.working_seconds() / self.request.work / self.batch
+            rate = self.working_seconds() / self.spec.work / self.batch
         while not self._stopping.is_set():
             try:
                 self._outcomes.end(self.claim, outcome, rate)

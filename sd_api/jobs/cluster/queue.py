@@ -16,8 +16,8 @@ from sd_api.accounts.tokens import is_owner
 from sd_api.cluster.connection import connect, translate_redis_errors
 from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, Unavailable, UnknownJob
 from sd_api.generation.engine import EngineStatus, Progress
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.work_tokens import TokenBroker
@@ -97,11 +97,9 @@ class ClusterQueue:
         return ended
 
     @translate_redis_errors()
-    def submit(
-        self, request: GenerationRequest, *, job_id: str | None = None, client: str = "", rejoin: bool = False
-    ) -> Job:
+    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """See JobQueue."""
-        job = Job(request, job_id=job_id, client=client)
+        job = Job(spec, job_id=job_id, client=client)
         for listener in self._listeners:
             job.listen(listener)
         with self._lock:

@@ -19,6 +19,7 @@ def success(result: GenerationResult) -> dict[str, Any]:
             {
                 "base64": b64encode(image.png).decode("ascii"),
                 "seed": image.seed,
+                **({} if image.variation_seed is None else {"variation_seed": image.variation_seed}),
                 "mimetype": "image/png",
                 "mime_type": "image/png",
                 "nsfw": image.nsfw,
@@ -41,4 +42,7 @@ def described(status: JobStatus) -> dict[str, Any]:
 
 def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
     """The answer to everything that went wrong; see Render."""
-    return {"status": "failure", "message": error.message}, status
+    answer: dict[str, Any] = {"status": "failure", "message": error.message}
+    if error.errors:
+        answer["errors"] = [{"field": fault.field, "message": fault.message} for fault in error.errors]
+    return answer, status

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sd_api.errors import InvalidField, ServerError
+from sd_api.errors import ServerError
 from sd_api.storage.protocols import Event, Task
 from sd_api.web.tasks.bodies import Unprocessable
 
@@ -33,6 +33,7 @@ def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
     """See Render."""
     if isinstance(error, Unprocessable):
         return {"detail": error.details}, 422
-    if isinstance(error, InvalidField):
-        return {"detail": [{"loc": ["body", error.field], "msg": error.message, "type": "value_error"}]}, 422
+    if error.errors:
+        faults = [{"loc": ["body", fault.field], "msg": fault.message, "type": "value_error"} for fault in error.errors]
+        return {"detail": faults}, 422
     return {"detail": error.message}, status

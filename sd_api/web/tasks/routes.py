@@ -1,11 +1,11 @@
 """The endpoints for tasks: each decodes a request, calls the service, and encodes the answer."""
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 from sd_api.accounts.accounts import Accounts
-from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.service import TaskService
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.answers import event_json, task_json
@@ -33,7 +33,7 @@ class TaskEndpoints:
     def create(self) -> Response:
         """Accept a task and return its id."""
         owner = self._owner()
-        return jsonify(self._tasks.create(owner, validated(parse_parameters, read_object())))
+        return jsonify(validated(partial(self._tasks.create, owner), read_object()))
 
     def last_event(self, task_id: str) -> Response:
         """The last stored event of a task."""
