@@ -27,10 +27,10 @@ import requests
 from cluster_model import Costs
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
 from PIL import Image
-from sd_api.generation.request import GenerationRequest
 from sleeping_worker import SleepingEngine
 
 from sd_api.generation.engine import EngineStatus
+from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.jobs.job import Job
