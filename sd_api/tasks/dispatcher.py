@@ -269,7 +269,7 @@ class TaskDispatcher:
         try:
             images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
             descriptions = [
-                {"blob_id": blob.id, "parameters_used": _used(task, image), "nsfw": image.nsfw}
+                {"blob_id": blob.id, "parameters_used": _parameters_used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
             details = {"image": descriptions[0], "images": descriptions, "warnings": list(result.warnings)}
@@ -284,7 +284,7 @@ class TaskDispatcher:
         self._journal.record(task, "cancelled", {"reason": failure.message})
 
 
-def _used(task: Task, image: GeneratedImage) -> dict[str, Any]:
+def _parameters_used(task: Task, image: GeneratedImage) -> dict[str, Any]:
     """The parameters that make this picture of a task again."""
     used = {**task.parameters, "seed": image.seed}
     return used if image.variation_seed is None else {**used, "variation_seed": image.variation_seed}
