@@ -73,7 +73,7 @@ def _open_local(settings: Settings) -> Stores:
             tasks=tasks,
             blobs=SqlBlobs(database, ContentFiles(folder.path / "blobs"), settings.limits),
             event_bus=LocalEventBus(),
-            task_queue=LocalTaskQueue(tasks.alive, _max_dispatched(settings.limits)),
+            task_queue=LocalTaskQueue(tasks.unfinished, _max_dispatched(settings.limits)),
             attempts=MemoryStorage(),
             secret=_configured_secret(settings) or folder.secret("secret_key", make_secret()),
             start=lambda: None,

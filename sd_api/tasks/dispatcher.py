@@ -15,7 +15,7 @@ from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJo
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
-from sd_api.storage.protocols import ALIVE, BlobStore, Event, Task, TaskStore
+from sd_api.storage.protocols import UNFINISHED, BlobStore, Event, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus, preview_channel
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.previews import preview_id
@@ -195,7 +195,7 @@ class TaskDispatcher:
             self._fail(task, error)
 
     def _submit(self, task: Task) -> None:
-        if self._tasks.task(task.owner, task.id).state not in ALIVE:
+        if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             return
         spec = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
@@ -207,7 +207,7 @@ class TaskDispatcher:
         self._inbox.put(partial(self._stop_if_ended, task))
 
     def _stop_if_ended(self, task: Task) -> None:
-        if self._tasks.task(task.owner, task.id).state not in ALIVE:
+        if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             self._cancel(task)
 
     def _cancel(self, task: Task) -> None:

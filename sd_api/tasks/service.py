@@ -53,17 +53,17 @@ class TaskService:
         """Accept a task. Once its id is returned, the task is done unless its owner cancels it or its parameters fail.
 
         Args:
-            owner: whose it is.
-            fields: its parameters, as they came.
+            owner: the owner of the task.
+            fields: the parameters as the client sent them.
 
         Raises:
-            pydantic.ValidationError: naming every parameter that is not what it should be.
+            pydantic.ValidationError: naming every parameter that is not valid.
             InvalidFields: parameters do not fit each other.
             QuotaExceeded: the owner's quota leaves no room for its pictures.
             TooManyTasks: as many tasks are pending as the configuration allows.
         """
         parameters = self._requests.complete(owner, fields)
-        self._blobs.refuse_full(owner)
+        self._blobs.check_quota(owner)
         task = Task(uuid4().hex, owner, parameters, "pending", time.time())
         with self._accepting:
             if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:

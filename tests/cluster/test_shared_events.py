@@ -71,7 +71,7 @@ def test_a_restart_of_redis_costs_no_event(open_stores: OpenStores, redis_server
         redis_server.kill()
         redis_server.start()
         # Some of these are kept before the one who listens is connected again.
-        told += [there.tasks.add(make_task(f"{restart} {number}"), said("pending")) for number in range(20)]
+        told += [there.tasks.add(make_task(f"{restart}-{number}"), said("pending")) for number in range(20)]
     assert [ear.next() for _ in told[1:]] == told[1:]
     assert ear.silent()
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import redis
 
-from sd_api.cluster.connection import redis_faults_as_ours
+from sd_api.cluster.connection import translate_redis_errors
 from sd_api.errors import StoreUnavailable
 from sd_api.storage.protocols import Event, TaskStore
 from sd_api.tasks.event_bus import EventListener, LocalEventBus
@@ -71,7 +71,7 @@ class RedisEventBus:
         """See EventBus."""
         return self._local.subscribe(owner, listener)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def has_listeners(self, owner: str) -> bool:
         """See EventBus."""
         if self._local.has_listeners(owner):
@@ -79,14 +79,14 @@ class RedisEventBus:
         ((_, subscribers),) = self._client.pubsub_numsub(PROGRESS + owner)
         return bool(subscribers)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def publish(self, event: Event) -> None:
         """See EventBus."""
         # A stored event has been published by the script that stored it.
         if event.id is None:
             self._client.publish(PROGRESS + event.owner, f"{event.task_id} {json.dumps(dict(event.content))}")
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def _last_stored_id(self) -> int:
         return int(self._client.hget("sd:store:numbers", "event") or 0)
 
