@@ -1,0 +1,57 @@
+"""PNG files, read without the chunks that say nothing of the pixels."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from sd_api.imaging.sources import LARGEST_EXIF, LARGEST_PROFILE, Source, pillow_source
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+
+
+def open_png(data: bytes) -> Source:
+    """Open a PNG file; of an animation, the default image counts.
+
+    Text of any size is ignored, and so is an ICC profile of more than 4 MiB, or EXIF data of more than 512 KiB.
+    """
+    kept, profile = [_SIGNATURE], None
+    for name, body, chunk in _chunks(data):
+        if name == b"iCCP":
+            profile = profile or _profile(body)
+        elif name in _PIXELS or (name == b"eXIf" and len(body) <= LARGEST_EXIF):
+            kept.append(chunk)
+    source = pillow_source(PngImageFile, b"".join(kept))
+
+    def load() -> Image.Image:
+        image = source.load()
+        if profile:
+            image.info["icc_profile"] = profile
+        return image
+
+    return Source(source.size, load)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """The name, the body and the whole of each chunk, up to the end of the picture or of the file."""
+    start = len(_SIGNATURE)
+    while start + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, start)
+        end = start + 8 + length
+        yield name, data[start + 8 : end], data[start : end + 4]
+        if name == b"IEND":
+            return
+        start = end + 4
+
+
+def _profile(body: bytes) -> bytes | None:
+    """The ICC profile of an ``iCCP`` chunk; None if it is damaged or too large."""
+    decoder = zlib.decompressobj()
+    try:
+        profile = decoder.decompress(body.partition(b"\0")[2][1:], LARGEST_PROFILE)
+    except zlib.error:
+        return None
+    return profile if decoder.eof else None
