@@ -15,7 +15,7 @@ from sd_api.imaging.tiff_directory import Directory
 
 _NONE = 1
 _BY_TIFFFILE = {_NONE, 5, 8, 32946, 32773, 50000}  # LZW, ZIP (of two numbers), PackBits and Zstandard
-_BY_PILLOW = {2, 3, 4, 6, 7, 50001}  # fax, JPEG (of two numbers) and WebP
+_BY_PILLOW = {2, 3, 4, 6, 7}  # fax and JPEG, old and new
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
 _MODES = {_WHITE_IS_ZERO: "L", _BLACK_IS_ZERO: "L", _RGB: "RGB", _CMYK: "CMYK", _LAB: "LAB", _ICC_LAB: "LAB"}
 _PREMULTIPLIED, _PLAIN_ALPHA = 1, {2, 999}  # kinds of extra samples; the latter is Corel Draw's
@@ -45,6 +45,7 @@ def _load(directory: Directory) -> Image.Image:
     profile = directory.content(tiff.PROFILE)
     if len(profile) > LARGEST_PROFILE:
         profile = b""
+    _segment_size(directory)
     if compression in _BY_PILLOW or directory.number(tiff.PHOTOMETRIC) == _YCBCR:
         if compression == _NONE and sum(_segments(directory)[1]) < 3 * _pixels(directory):
             raise ValueError("it is YCbCr with subsampling and no compression; save it as RGB")
@@ -59,7 +60,7 @@ def _load(directory: Directory) -> Image.Image:
 
 def _name(compression: int) -> str:
     try:
-        return tifffile.COMPRESSION(compression).name
+        return str(tifffile.COMPRESSION(compression).name)
     except ValueError:
         return f"method {compression}"
 
@@ -121,14 +122,21 @@ def _samples(directory: Directory) -> Array:
     return np.moveaxis(array[..., 0], 0, -1) if planes > 1 else array[0]
 
 
+def _segment_size(directory: Directory) -> tuple[int, int]:
+    """Width and height of a strip or tile in pixels; refuses tiles that are far larger than the picture."""
+    width, height = directory.number(tiff.WIDTH), directory.number(tiff.HEIGHT)
+    if tiff.TILE_OFFSETS not in directory:
+        return width, max(1, min(directory.number(tiff.ROWS_PER_STRIP, height), height))
+    across, down = directory.number(tiff.TILE_WIDTH), directory.number(tiff.TILE_HEIGHT)
+    if not 0 < across <= width + _TILE_MARGIN or not 0 < down <= height + _TILE_MARGIN:
+        raise ValueError(f"it has {width} x {height} pixels in tiles of {across} x {down}")
+    return across, down
+
+
 def _check_segments(directory: Directory, planes: int, bits: int) -> None:
     """Refuse strips or tiles that are missing, which tifffile would read as 0, or far more than the picture needs."""
     width, height = directory.number(tiff.WIDTH), directory.number(tiff.HEIGHT)
-    across, down = width, max(1, min(directory.number(tiff.ROWS_PER_STRIP, height), height))
-    if tiff.TILE_OFFSETS in directory:
-        across, down = directory.number(tiff.TILE_WIDTH), directory.number(tiff.TILE_HEIGHT)
-        if not 0 < across <= width + _TILE_MARGIN or not 0 < down <= height + _TILE_MARGIN:
-            raise ValueError(f"its tiles have {across} x {down} pixels")
+    across, down = _segment_size(directory)
     offsets, lengths = _segments(directory)
     needed = ceil(width / across) * ceil(height / down) * planes
     if len(offsets) != needed or len(lengths) != needed:
@@ -180,9 +188,9 @@ def _lab(values: Array, *, signed: bool) -> Bytes:
 
 
 def _palette_colours(directory: Directory, indices: Array) -> Bytes:
-    table = np.array(directory.numbers(tiff.COLOUR_MAP), np.uint16)
+    table: Array = np.array(directory.numbers(tiff.COLOUR_MAP), np.uint16)
     if table.size != 3 << directory.number(tiff.BITS, 1):
         raise ValueError("its palette is damaged")
     # Some programs write 8 bits where the specification has 16.
-    table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
-    return table.reshape(3, -1).T[indices]
+    colours: Bytes = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+    return colours.reshape(3, -1).T[indices]
