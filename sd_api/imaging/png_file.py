@@ -19,11 +19,11 @@ def open_png(data: bytes) -> Source:
     Text of any size is ignored, and so is an ICC profile of more than 4 MiB, or EXIF data of more than 512 KiB.
     """
     kept, profile = [_SIGNATURE], None
-    for name, body, chunk in _chunks(data):
+    for name, start, end in _chunks(data):
         if name == b"iCCP":
-            profile = profile or _profile(body)
-        elif name in _PIXELS or (name == b"eXIf" and len(body) <= LARGEST_EXIF):
-            kept.append(chunk)
+            profile = profile or _profile(data[start + 8 : end - 4])
+        elif name in _PIXELS or (name == b"eXIf" and end - start <= LARGEST_EXIF):
+            kept.append(data[start:end])
     source = pillow_source(PngImageFile, b"".join(kept))
 
     def load() -> Image.Image:
@@ -35,16 +35,14 @@ def open_png(data: bytes) -> Source:
     return Source(source.size, load)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """The name, the body and the whole of each chunk, up to the end of the picture or of the file."""
-    start = len(_SIGNATURE)
-    while start + 8 <= len(data):
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name, the start and the end of each chunk, up to the end of the picture or of the file."""
+    start, name = len(_SIGNATURE), b""
+    while start + 8 <= len(data) and name != b"IEND":
         length, name = struct.unpack_from(">I4s", data, start)
-        end = start + 8 + length
-        yield name, data[start + 8 : end], data[start : end + 4]
-        if name == b"IEND":
-            return
-        start = end + 4
+        end = start + 12 + length  # the length, the name, the body and a checksum
+        yield name, start, end
+        start = end
 
 
 def _profile(body: bytes) -> bytes | None:

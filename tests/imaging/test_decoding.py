@@ -3,11 +3,14 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imaging.psd_files import psd
 from PIL import Image, ImageCms
 
 from sd_api.errors import InvalidField, OutOfLimits
@@ -68,14 +71,14 @@ def test_black_and_white_of_a_lossy_mask_are_black_and_white() -> None:
     assert (mask[:, 24:40] == 255).all()
 
 
-@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
+@pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
 def test_of_an_animation_the_first_frame_counts(file_format: str, save: Bytes) -> None:
     later = [Image.new("RGB", (24, 16), colour) for colour in ("black", "yellow")]
     data = save(picture(), file_format, save_all=True, append_images=later)
     assert corners(read_image("init_image", data, max_pixels=PIXELS)) == [RED, LIME, WHITE, BLUE]
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize(
     ("orientation", "seen"),
     [
@@ -195,14 +198,34 @@ def rgb_size(data: bytes) -> tuple[int, int]:
     return read_image("init_image", data, max_pixels=PIXELS).size
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+def deep_tiff(**options: Any) -> bytes:
+    """A file of 16-bit planes, which Pillow cannot read."""
+    file = io.BytesIO()
+    values = np.moveaxis(np.asarray(picture(8, 6)), -1, 0).astype(np.uint16) * 257
+    tifffile.imwrite(file, values, photometric="rgb", planarconfig="separate", metadata=None, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module", params=[*FORMATS, "PSD", "PSB", "16 bits", "LZW", "JPEG in TIFF", "progressive JPEG"])
 def sample(request: pytest.FixtureRequest, save: Bytes) -> bytes:
     """A small file of each format, with as many optional parts as it has."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "described"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return save(picture(8, 6), request.param, exif=exif, icc_profile=profile)
+    planes = np.moveaxis(np.asarray(picture(8, 6).convert("RGBA")), -1, 0)
+    resources = {1039: profile, 1057: struct.pack(">IB", 1, 1)}
+    others: dict[str, Callable[[], bytes]] = {
+        "PSD": lambda: psd("rgb", planes, layers=-1, resources=resources, blocks={b"Patt": bytes(5)}),
+        "PSB": lambda: psd("rgb", planes.astype(int) * 257, depth=16, version=2, compression=3, blocks={b"Mt16": b""}),
+        "16 bits": lambda: deep_tiff(),
+        "LZW": lambda: deep_tiff(compression="lzw", predictor=True, tile=(16, 16), bigtiff=True, byteorder=">"),
+        "JPEG in TIFF": lambda: save(picture(8, 6), "TIFF", compression="jpeg"),
+        "progressive JPEG": lambda: save(picture(8, 6), "JPEG", progressive=True, comment="a comment"),
+    }
+    if request.param in others:
+        return others[request.param]()
+    return save(picture(8, 6), request.param, exif=exif.tobytes(), icc_profile=profile)
 
 
 def read_or_refuse(data: bytes) -> bool:
