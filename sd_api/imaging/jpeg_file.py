@@ -9,8 +9,9 @@ from sd_api.imaging.sources import Source, pillow_source
 
 # Encoders write ten scans or so; each one costs a pass over the whole picture, however few bytes it has.
 _MOST_SCANS = 100
+_MOST_SEGMENTS = 2000  # a profile takes 255 of them, at most
 # In the data of a scan, 0xFF is followed by 0 or is a restart marker.
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _START_OF_SCAN, _END_OF_IMAGE, _EXIF = 0xDA, 0xD9, 0xE1
 _OPTIONAL = {*range(0xE0, 0xF0), 0xFE}  # what applications add, and comments
 # Those of them that are read, and how their bodies begin.
@@ -21,21 +22,25 @@ def open_jpeg(data: bytes) -> Source:
     """Open a JPEG file; comments, and EXIF data beyond one segment (64 KiB), are ignored.
 
     Raises:
-        ValueError: it has more than 100 scans.
+        ValueError: it has more than 100 scans, or more segments than any encoder writes.
     """
-    kept, copied, scans, exif = [], 0, 0, False
-    for code, start, end in _segments(data):
+    kept, copied, before, scans, exif = [], 0, 2, 0, False
+    for number, (code, start, end) in enumerate(_segments(data)):
+        if not scans and start > before:  # padding
+            kept.append(data[copied:before])
+            copied = start
         scans += code == _START_OF_SCAN
         if scans > _MOST_SCANS:
             raise ValueError(f"it has more than {_MOST_SCANS} scans; save it again as a baseline JPEG")
-        if code not in _OPTIONAL:
-            continue
-        body = data[start:end].lstrip(b"\xff")[3:]
-        if code in _READ and body.startswith(_READ[code]) and not (code == _EXIF and exif):
-            exif = exif or code == _EXIF
-        else:
+        if number > _MOST_SEGMENTS:
+            raise ValueError(f"it has more than {_MOST_SEGMENTS:,} segments; save it again")
+        body = data[start + 4 : end]
+        is_read = code in _READ and body.startswith(_READ[code]) and not (code == _EXIF and exif)
+        exif = exif or (code == _EXIF and is_read)
+        if code in _OPTIONAL and not is_read:
             kept.append(data[copied:start])
             copied = end
+        before = end
     return pillow_source(JpegImageFile, b"".join([*kept, data[copied:]]))
 
 

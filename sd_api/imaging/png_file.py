@@ -10,6 +10,7 @@ from PIL.PngImagePlugin import PngImageFile
 from sd_api.imaging.sources import LARGEST_EXIF, LARGEST_PROFILE, Source, pillow_source
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MOST_CHUNKS = 1 << 16
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
@@ -19,9 +20,11 @@ def open_png(data: bytes) -> Source:
     Text of any size is ignored, and so is an ICC profile of more than 4 MiB, or EXIF data of more than 512 KiB.
     """
     kept, profile = [_SIGNATURE], None
-    for name, start, end in _chunks(data):
+    for number, (name, start, end) in enumerate(_chunks(data)):
+        if number == _MOST_CHUNKS:
+            raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
         if name == b"iCCP":
-            profile = profile or _profile(data[start + 8 : end - 4])
+            profile = _profile(data[start + 8 : end - 4]) if profile is None else profile
         elif name in _PIXELS or (name == b"eXIf" and end - start <= LARGEST_EXIF):
             kept.append(data[start:end])
     source = pillow_source(PngImageFile, b"".join(kept))
@@ -45,11 +48,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         start = end
 
 
-def _profile(body: bytes) -> bytes | None:
-    """The ICC profile of an ``iCCP`` chunk; None if it is damaged or too large."""
+def _profile(body: bytes) -> bytes:
+    """The ICC profile of an ``iCCP`` chunk; empty if it is damaged or too large."""
     decoder = zlib.decompressobj()
     try:
         profile = decoder.decompress(body.partition(b"\0")[2][1:], LARGEST_PROFILE)
     except zlib.error:
-        return None
-    return profile if decoder.eof else None
+        return b""
+    return profile if decoder.eof else b""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from psd_tools.compression import decode_prediction, decode_rle
 
 from sd_api.imaging.samples import Array, Bytes, image_of, scale_integers
 from sd_api.imaging.sources import LARGEST_PROFILE, Source
@@ -125,6 +124,8 @@ def _resources(reader: _Reader) -> dict[int, bytes]:
             reader.take(1)
         if number in (_PROFILE, _TRANSPARENT_INDEX, _VERSION_INFO):
             found[number] = bytes(body)
+    else:
+        raise ValueError(f"it has more than {_MOST_BLOCKS:,} image resources")
     return found
 
 
@@ -147,6 +148,8 @@ def _layers(reader: _Reader, version: int) -> tuple[bool, bool]:
         if key in _LAYERS and len(body) >= 2:
             count = _Reader(body).number(2, signed=True)
         transparent = transparent or key in _TRANSPARENCY
+    else:
+        raise ValueError(f"it has more than {_MOST_BLOCKS:,} blocks of layers")
     return count != 0, transparent or count < 0
 
 
@@ -162,28 +165,26 @@ def _planes(header: _Header, reader: _Reader, wanted: int) -> Array:
         content = zlib.decompressobj().decompress(reader.rest, length)
         if len(content) < length:
             raise ValueError("it is cut off")
-        if compression == _ZIP_WITH_PREDICTION:
-            content = decode_prediction(content, header.width, header.height * wanted, header.depth)
     else:
         raise ValueError(f"it has compression {compression}, which no Photoshop writes")
     shape = (wanted, header.height, -1)
     if header.depth == 1:
         bits = np.unpackbits(np.frombuffer(content, np.uint8).reshape(shape), axis=-1, count=header.width)
         return (1 - bits) * np.uint8(255)  # a bit that is set is black
-    if header.depth == 16:
-        return scale_integers(np.frombuffer(content, ">u2"), 0xFFFF).reshape(shape)
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    kind = np.dtype(f">u{header.depth // 8}")
+    values = np.frombuffer(content, kind).reshape(shape)
+    if compression == _ZIP_WITH_PREDICTION:  # each value is the difference to the one at its left
+        values = np.cumsum(values, axis=-1, dtype=kind.newbyteorder("="))
+    return scale_integers(values, (1 << header.depth) - 1)
 
 
 def _run_lengths(header: _Header, reader: _Reader, wanted: int) -> bytes:
-    size, rows = 2 * header.version, header.height
-    table = reader.take(size * rows * header.channels)
-    content = []
-    for channel in range(wanted):
-        lengths = table[size * rows * channel : size * rows * (channel + 1)]
-        body = reader.take(int(np.frombuffer(lengths, f">u{size}").sum(dtype=np.uint64)))
-        content.append(decode_rle(b"".join([lengths, body]), header.width, header.height, header.depth, header.version))
-    return b"".join(content)
+    """Unpack the rows of the first channels; before them, there is a table of all rows' lengths."""
+    size = 2 * header.version
+    table = np.frombuffer(reader.take(size * header.height * header.channels), f">u{size}")
+    body = reader.take(int(table[: header.height * wanted].sum(dtype=np.uint64)))
+    # Pillow's decoder refuses what is too short.
+    return Image.frombytes("L", (header.row, header.height * wanted), bytes(body), "packbits", "L").tobytes()
 
 
 def _without_white(colours: Array, alpha: Bytes, white: tuple[int, ...]) -> Bytes:

@@ -3,8 +3,8 @@
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
-from psd_tools.compression import encode_prediction, encode_rle
 
 MODES = {"bitmap": 0, "grey": 1, "indexed": 2, "rgb": 3, "cmyk": 4, "multichannel": 7, "duotone": 8, "lab": 9}
 
@@ -36,16 +36,17 @@ def psd(
     """
     count, height, width = planes.shape
     if depth == 1:
-        content = np.packbits(planes.astype(bool), axis=-1).tobytes()
+        rows = np.packbits(planes.astype(bool), axis=-1)
     else:
-        content = planes.astype({8: ">u1", 16: ">u2", 32: ">f4"}[depth]).tobytes()
-    rows = count * height
-    packed = {
-        0: lambda: content,
-        1: lambda: encode_rle(content, width, rows, depth, version),
-        2: lambda: zlib.compress(content),
-        3: lambda: zlib.compress(encode_prediction(content, width, rows, depth)),
-    }[compression]()
+        rows = planes.astype({8: ">u1", 16: ">u2", 32: ">f4"}[depth])
+    if compression == 3:
+        rows = np.diff(rows, axis=-1, prepend=rows.dtype.type(0)).astype(rows.dtype)
+    packed = rows.tobytes()
+    if compression == 1:
+        runs = [bytes(imagecodecs.packbits_encode(row.tobytes())) for channel in rows for row in channel]
+        packed = struct.pack(f">{len(runs)}{'HI'[version - 1]}", *map(len, runs)) + b"".join(runs)
+    elif compression > 1:
+        packed = zlib.compress(packed)
     parts = b""
     for number, body in (resources or {}).items():
         parts += (

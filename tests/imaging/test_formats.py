@@ -5,6 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pillow_heif
@@ -98,6 +99,18 @@ def test_a_profile_and_the_orientation_still_count(png: Bytes) -> None:
         assert np.asarray(image).tolist() == [[BLUE, RED]]
 
 
+def test_a_million_chunks_are_refused(png: Bytes) -> None:
+    data = png((2, 1), b"\0" + bytes(RED + BLUE), *[(b"IDAT", b"")] * 70_000)
+    assert "more than 65,536 chunks" in refusal(data)
+
+
+def test_only_the_first_profile_is_unpacked(png: Bytes) -> None:
+    data = png((2, 1), b"\0" + bytes(RED + BLUE), *[(b"iCCP", b"bomb\0\0" + BOMB)] * 500)
+    began = time.perf_counter()
+    assert rgb(data) == [RED, BLUE]
+    assert time.perf_counter() - began < 1
+
+
 # --- JPEG -----------------------------------------------------------------------------------------
 
 
@@ -130,6 +143,16 @@ def test_pictures_inside_of_segments_are_no_scans(save: Bytes) -> None:
         segment = bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
         assert np.abs(np.asarray(image_of(data[:2] + segment * 3 + data[2:])).astype(int)[4, 4] - RED).max() <= 4
     assert rgb(data + with_scans(save(halves(), "JPEG"), 200)) == rgb(data)  # another picture after the first
+
+
+def test_a_million_segments_are_refused_and_padding_is_not(save: Bytes) -> None:
+    data = save(halves(), "JPEG", quality=95)
+    assert "2,000 segments" in refusal(data[:2] + b"\xff\xdb\0\2" * 1_000_000 + data[2:])
+    padding = b"\xff" * 1_000_000
+    began = time.perf_counter()
+    assert rgb(data[:2] + padding + data[2:20] + padding + data[20:-2] + padding + data[-2:]) == rgb(data)
+    assert rgb(data[:-2] + padding + b"\0" + data[-2:])
+    assert time.perf_counter() - began < 1
 
 
 def test_a_profile_in_several_segments_is_kept(save: Bytes) -> None:
@@ -182,9 +205,9 @@ def bmp(*pixels: tuple[int, int, int, int], header: int = 40, compression: int =
     ],
 )
 def test_alpha_that_is_zero_everywhere_is_none(header: int, compression: int, masks: bool) -> None:
-    options = {"header": header, "compression": compression, "masks": masks}
-    assert rgb(bmp((255, 0, 0, 0), (0, 0, 255, 0), **options)) == [RED, BLUE]
-    assert mask(bmp((255, 255, 255, 0), (0, 0, 0, 0), **options)) == [255, 0]
+    file = partial(bmp, header=header, compression=compression, masks=masks)
+    assert rgb(file((255, 0, 0, 0), (0, 0, 255, 0))) == [RED, BLUE]
+    assert mask(file((255, 255, 255, 0), (0, 0, 0, 0))) == [255, 0]
 
 
 @pytest.mark.parametrize("header", [56, 108, 124])

@@ -181,6 +181,19 @@ def test_a_picture_that_is_cut_off_is_refused_and_not_black(version: int, compre
     assert refusal(data[:-30])
 
 
+def test_rows_that_are_too_short_are_refused_and_not_black() -> None:
+    data = psd("rgb", PLANES)
+    table = len(data) - 6 * 4 - 6 * 2  # six rows of three bytes each, with one byte before them
+    assert data[table : table + 2] == b"\0\4"
+    assert refusal(data[:table] + b"\0\2" * 6 + data[table + 12 :])
+
+
+def test_thousands_of_resources_are_refused() -> None:
+    resources = b"8BIM\0\1\0\0\0\0\0\0" * 20_000
+    data = psd("rgb", PLANES)
+    assert "image resources" in refusal(data[:30] + struct.pack(">I", len(resources)) + resources + data[34:])
+
+
 def test_pixels_are_counted_before_they_are_unpacked() -> None:
     bomb = psd("rgb", PLANES, compression=2)
     header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 30_000, 30_000, 8, 3)

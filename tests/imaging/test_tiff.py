@@ -59,8 +59,8 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_colours_of_any_layout(compression: str | None, byteorder: str, planar: bool, depth: type) -> None:
-    values = COLOURS.astype(depth) * (257 if depth is np.uint16 else 1)
+def test_colours_of_any_layout(compression: str | None, byteorder: str, planar: bool, depth: Any) -> None:
+    values: np.ndarray = COLOURS.astype(depth) * (257 if depth is np.uint16 else 1)
     options: dict[str, Any] = {"compression": compression, "byteorder": byteorder, "rowsperstrip": 1}
     if compression in ("lzw", "zlib"):
         options["predictor"] = True
@@ -114,9 +114,9 @@ def test_packed_bits(bits: int) -> None:
 
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
-def test_grey_with_alpha(depth: type, planar: bool) -> None:
-    scale: float = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[depth]
-    values = (np.array([[[100, 255], [0, 0], [0, 128]]]) * scale).astype(depth)
+def test_grey_with_alpha(depth: Any, planar: bool) -> None:
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[depth]
+    values: np.ndarray = (np.array([[[100, 255], [0, 0], [0, 128]]]) * scale).astype(depth)
     options: dict[str, Any] = {"extrasamples": ["unassalpha"]}
     data = (
         tiff(planes(values), "minisblack", planarconfig="separate", **options)
@@ -128,19 +128,19 @@ def test_grey_with_alpha(depth: type, planar: bool) -> None:
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
-def test_premultiplied_alpha(depth: type) -> None:
-    scale: float = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[depth]
+def test_premultiplied_alpha(depth: Any) -> None:
+    scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[depth]
     # Half-transparent red, whose red is multiplied, and a pixel that is all of it.
-    values = (np.array([[[128, 0, 0, 128], [10, 20, 30, 255], [0, 0, 0, 0]]]) * scale).astype(depth)
+    values: np.ndarray = (np.array([[[128, 0, 0, 128], [10, 20, 30, 255], [0, 0, 0, 0]]]) * scale).astype(depth)
     assert rgb(tiff(values, extrasamples=["assocalpha"])).tolist() == [[[255, 127, 127], [10, 20, 30], WHITE]]
 
 
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 @pytest.mark.parametrize("extra", [1, 2, 5])
-def test_spot_channels_are_ignored(extra: int, depth: type, planar: bool) -> None:
+def test_spot_channels_are_ignored(extra: int, depth: Any, planar: bool) -> None:
     spots = np.full((*COLOURS.shape[:2], extra), 99, np.uint8)
-    values = np.dstack([COLOURS, spots]).astype(depth) * (257 if depth is np.uint16 else 1)
+    values: np.ndarray = np.dstack([COLOURS, spots]).astype(depth) * (257 if depth is np.uint16 else 1)
     options: dict[str, Any] = {"extrasamples": ["unspecified"] * extra}
     data = (
         tiff(planes(values), planarconfig="separate", **options)
@@ -158,7 +158,7 @@ def test_alpha_after_spot_channels_is_alpha() -> None:
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 @pytest.mark.parametrize("planar", [False, True])
-def test_cmyk_with_and_without_alpha(depth: type, planar: bool) -> None:
+def test_cmyk_with_and_without_alpha(depth: Any, planar: bool) -> None:
     inks = np.array([[[0, 0, 0, 0], [0, 255, 255, 0], [0, 0, 0, 255]]])
     colours = [[WHITE, [255, 0, 0], [0, 0, 0]]]
     scale = 257 if depth is np.uint16 else 1
@@ -178,7 +178,7 @@ def test_cmyk_with_and_without_alpha(depth: type, planar: bool) -> None:
 
 @pytest.mark.parametrize("photometric", [8, 9])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_lab(photometric: int, depth: type) -> None:
+def test_lab(photometric: int, depth: Any) -> None:
     # White, black and the red of sRGB, L in percent.
     colours = [(100, 0, 0), (0, 0, 0), (54, 81, 70)]
     if depth is np.uint8:
@@ -187,7 +187,7 @@ def test_lab(photometric: int, depth: type) -> None:
         stored = [(light * 655.35, a * 256, b * 256) for light, a, b in colours]
     else:
         stored = [(light * 652.8, (a + 128) * 256, (b + 128) * 256) for light, a, b in colours]
-    values = np.rint(np.array([stored])).astype(np.int32).astype(depth)
+    values: np.ndarray = np.rint(np.array([stored])).astype(np.int32).astype(depth)
     white, black, red = rgb(tiff(values, photometric))[0].astype(int)
     assert white.min() >= 253
     assert black.max() <= 2
