@@ -78,8 +78,8 @@ def _segments(directory: Directory) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _picture(directory: Directory, profile: bytes) -> Image.Image:
     """The picture of samples that need no more than to be unpacked."""
-    photometric = directory.number(tiff.PHOTOMETRIC)
     samples = _samples(directory)
+    photometric = directory.number(tiff.PHOTOMETRIC, _RGB if samples.shape[-1] > 2 else _BLACK_IS_ZERO)
     if photometric == _PALETTE:
         mode, bands, colours = "RGB", 1, _palette_colours(directory, samples[..., 0])
     elif photometric in _MODES and not (photometric == _CMYK and directory.number(tiff.INK_SET, 1) != 1):
@@ -90,6 +90,8 @@ def _picture(directory: Directory, profile: bytes) -> Image.Image:
         raise ValueError(f"it has photometric interpretation {photometric}; save it as RGB")
     if samples.shape[-1] < bands:
         raise ValueError(f"it has {samples.shape[-1]} samples per pixel, which is too few for its colours")
+    if mode == "L" and samples.shape[-1] > 2 and tiff.EXTRA_SAMPLES not in directory:
+        raise ValueError(f"it is grey with {samples.shape[-1]} samples per pixel; save it as RGB")
     alpha, premultiplied = _alpha(directory, samples, bands)
     if photometric in (_LAB, _ICC_LAB):
         colours = _lab(colours, signed=photometric == _LAB)

@@ -280,6 +280,22 @@ def test_subsampled_ycbcr_without_compression_is_refused() -> None:
     assert "YCbCr with subsampling" in refusal(data)
 
 
+def test_grey_of_many_samples_that_are_not_named_is_refused() -> None:
+    grey_of_three = [(256, 3, 4), (257, 3, 2), (258, 3, 8), (262, 3, 1), (277, 3, 3)]
+    assert refusal(by_hand(grey_of_three, 24)) == "it is grey with 3 samples per pixel; save it as RGB"
+
+
+def test_what_the_colours_are_may_be_left_out() -> None:
+    assert rgb(by_hand([(256, 3, 4), (257, 3, 2), (258, 3, 8), (277, 3, 3)], 24)).tolist() == [[[0, 0, 0]] * 4] * 2
+    assert mask(by_hand([(256, 3, 4), (257, 3, 2), (258, 3, 8)], 8)) == [[0] * 4] * 2
+
+
+def test_bits_in_the_other_order() -> None:
+    data = by_hand([(256, 3, 16), (257, 3, 1), (258, 3, 1), (262, 3, 1), (266, 3, 2)], 2)
+    data = data[:8] + bytes([0b00000011, 0b10000000]) + data[10:]
+    assert mask(data) == [[255, 255] + [0] * 13 + [255]]
+
+
 def by_hand(tags: list[tuple[int, int, int]], length: int) -> bytes:
     """A little-endian file of one strip of ``length`` bytes, of tags by code, type and value."""
     tags = [*tags, (273, 4, 8), (279, 4, length)]
