@@ -3,8 +3,9 @@
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
@@ -156,15 +157,13 @@ class UNetFamily:
     def _encode(self, parts: Parts, prompt: str, negative_prompt: str | None, clip_skip: int) -> Conditioning:
         parts.place(parts.text_encoders)
         embeddings = self.encoder(parts).encode_prompt(
-            prompt=prompt,
+            **self.prompt_arguments(parts, prompt, clip_skip),
             # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding
             # that its pipeline uses by default.
             negative_prompt=negative_prompt or None,
             device=parts.device,
             num_images_per_prompt=1,
             do_classifier_free_guidance=negative_prompt is not None,
-            # diffusers counts the layers that are left out.
-            clip_skip=clip_skip - 1 or None,
         )
         # What is cached would break every later picture of these words as well.
         if not all(part is None or part.isfinite().all() for part in embeddings):
@@ -172,9 +171,18 @@ class UNetFamily:
         names = ("prompt", "negative", "pooled", "negative_pooled")
         return Conditioning(**dict(zip(names, embeddings, strict=False)))
 
+    def prompt_arguments(self, parts: Parts, prompt: str, clip_skip: int) -> dict[str, Any]:
+        """The arguments of ``encode_prompt`` for a prompt that is read at a layer of the text encoder."""
+        # diffusers counts the layers that are left out.
+        return {"prompt": prompt, "clip_skip": clip_skip - 1 or None}
+
     def encoder(self, parts: Parts) -> Any:
         """The pipeline whose ``encode_prompt`` knows this family's text encoders."""
         return parts.pipeline
+
+    def image_encoder(self, parts: Parts) -> Any:
+        """The autoencoder that encodes images."""
+        return parts.autoencoder.module
 
     def size_ids(self, parts: Parts, size: tuple[int, int]) -> torch.Tensor | None:
         """The sizes that a UNet is conditioned with; None for those that are not."""
@@ -198,7 +206,9 @@ class UNetFamily:
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        latents, channels, kept = _Start(parts, operation, seeds, size, generator).begin(scheduler, timesteps)
+        latents, channels, kept = _Start(self.image_encoder, parts, operation, seeds, size, generator).begin(
+            scheduler, timesteps
+        )
         return UNetRow(
             key=(latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape),
             scheduler_name=scheduler_name(scheduler),
@@ -276,6 +286,7 @@ class UNetFamily:
 class _Start:
     """What a row begins with; the order in which the generator is used is diffusers'."""
 
+    make_encoder: Callable[[Parts], Any]
     parts: Parts
     operation: Operation
     seeds: PictureSeeds
@@ -292,8 +303,7 @@ class _Start:
             return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
         channels = None
         if isinstance(operation, Edit):
-            self.parts.place([self.parts.autoencoder])
-            channels = encode_unscaled(self.parts.autoencoder.module, self._pixels(operation.image.pixels))
+            channels = encode_unscaled(self._encoder, self._pixels(operation.image.pixels))
         return self._noise() * scheduler.init_noise_sigma, channels, None
 
     def _inpaint(
@@ -302,7 +312,8 @@ class _Start:
         trained = self.parts.denoiser.config.in_channels == 9
         whole = operation.strength == 1
         pixels = self._pixels(operation.image.pixels)
-        image = None if trained and whole else self._encode(pixels)
+        # As diffusers has it; another order in memory would change the last bit of the convolutions.
+        image = None if trained and whole else self._encode(pixels).contiguous()
         noise = self._noise()
         latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
         stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
@@ -331,8 +342,12 @@ class _Start:
         return pixels.to(self.parts.device, self.parts.denoiser.dtype)
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return encode_pixels(self._encoder, pixels, self.generator)
+
+    @cached_property
+    def _encoder(self) -> Any:
         self.parts.place([self.parts.autoencoder])
-        return encode_pixels(self.parts.autoencoder.module, pixels, self.generator)
+        return self.make_encoder(self.parts)
 
 
 def _masks() -> VaeImageProcessor:
