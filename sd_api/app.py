@@ -1,6 +1,7 @@
 """Makes the Flask application, and the ASGI application for events, from settings and services."""
 
 from flask import Flask, Response
+from flask.json.provider import DefaultJSONProvider
 
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, studio
@@ -24,6 +25,10 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app = Flask("sd_api", static_folder=None)
     # A path with two slashes is unknown, rather than redirected to another one.
     app.url_map.merge_slashes = False
+    # Objects as they are written: a form shows the fields in the order of their declaration.
+    provider = DefaultJSONProvider(app)
+    provider.sort_keys = False
+    app.json = provider
     # A base64 layer is far larger than the 500 kB that Flask allows a form.
     app.config.update(
         MAX_CONTENT_LENGTH=settings.limits.max_request_bytes,
