@@ -201,7 +201,7 @@ class Trial:
         names = list(self._acknowledged)
         with self._cluster.redis.client() as client, client.pipeline(transaction=False) as pipeline:
             for name in names:
-                pipeline.hget(f"sd:job:{name}", "state")
+                pipeline.hget(f"sd:jobs:{name}", "state")
             states = [state and state.decode() for state in pipeline.execute()]
         return {name: state for name, state in zip(names, states, strict=True) if state in ENDED}
 

@@ -1,6 +1,7 @@
-"""The Flask application, and what runs beside it, from settings and services."""
+"""Makes the Flask application, and the ASGI application for events, from settings and services."""
 
 from flask import Flask, Response
+from flask.json.provider import DefaultJSONProvider
 
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, studio
@@ -19,11 +20,15 @@ from sd_api.wiring import Services
 
 
 def create_app(settings: Settings, services: Services) -> Flask:
-    """Make the application; nothing is started and nothing is loaded."""
-    # No static folder: every path is an endpoint or a failure in a dialect's own shape.
+    """Make the application, without starting or loading anything."""
+    # Without a static folder, every path is an endpoint or a failure in a dialect's own shape.
     app = Flask("sd_api", static_folder=None)
-    # A path with two slashes is an unknown one, not a redirection to another.
+    # A path with two slashes is unknown, rather than redirected to another one.
     app.url_map.merge_slashes = False
+    # Objects as they are written: a form shows the fields in the order of their declaration.
+    provider = DefaultJSONProvider(app)
+    provider.sort_keys = False
+    app.json = provider
     # A base64 layer is far larger than the 500 kB that Flask allows a form.
     app.config.update(
         MAX_CONTENT_LENGTH=settings.limits.max_request_bytes,
@@ -33,7 +38,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.before_request(refuse_while_stopping)
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, settings.limits, beside=(WEBSOCKET_PATH, STREAM_PATH))
-    app.after_request(_leave_the_date)
+    app.after_request(_remove_date)
     plugins = [
         plugin.make_blueprint(settings, services.queue, services.results),
         jobs.make_blueprint(services.queue, services.results),
@@ -56,11 +61,11 @@ def create_app(settings: Settings, services: Services) -> Flask:
 
 
 def create_event_streams(settings: Settings, services: Services) -> EventStreams:
-    """Make what serves those who listen to events, beside the application."""
+    """Make the ASGI application that serves events."""
     return EventStreams(services.accounts, services.events, Callers(settings))
 
 
-def _leave_the_date(response: Response) -> Response:
-    """The web server dates every answer; a conditional one would have two dates."""
+def _remove_date(response: Response) -> Response:
+    """Remove Flask's Date header, because the web server adds its own to every answer."""
     response.headers.pop("Date", None)
     return response

@@ -15,9 +15,9 @@ from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Event, Task
 from sd_api.stores import Stores
+from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.requests import RequestMaker
-from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
 STATUS = EngineStatus("ready", "a model")
@@ -75,22 +75,22 @@ class Server:
 
     def __init__(self, settings: Settings, stores: Stores, queue: JobQueue) -> None:
         self.stores, self.queue = stores, queue
-        self.store, self.blobs, self.announcements = stores.tasks, stores.blobs, stores.announcements
+        self.store, self.blobs, self.event_bus = stores.tasks, stores.blobs, stores.event_bus
         self.events: list[Event] = []
-        stores.announcements.listen("user:a", self.events.append)
-        journal = Journal(stores.tasks, stores.announcements)
+        stores.event_bus.subscribe("user:a", self.events.append)
+        journal = Journal(stores.tasks, stores.event_bus)
         requests = RequestMaker(ModelCatalog(settings), stores.blobs, settings.limits)
-        self.runner = TaskRunner(
+        self.dispatcher = TaskDispatcher(
             queue,
             stores.tasks,
             stores.blobs,
             journal,
-            stores.announcements,
+            stores.event_bus,
             requests,
-            stores.turns,
+            stores.task_queue,
             interrupted=settings.interrupted_tasks,
         )
-        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.runner, settings.limits)
+        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.dispatcher, settings.limits)
 
     def create(self, prompt: str, owner: str = "user:a", **parameters: Any) -> str:
         return self.tasks.create(owner, {"prompt": prompt, "width": 64, "height": 64, **parameters})
@@ -110,7 +110,7 @@ class Server:
 
     def stop(self) -> None:
         assert self.queue.stop(timeout=10)
-        self.runner.stop(timeout=10)
+        self.dispatcher.stop(timeout=10)
         self.stores.close()
 
 

@@ -21,7 +21,7 @@ class ActiveJob:
         run: Whose pictures they are.
         model: What makes them.
         safety: What filters them; None where nothing does.
-        alone: Whether its rows share no forward with those of other jobs, because a shared one has failed.
+        alone: Whether its rows go through the model one by one, because a shared forward has failed.
         previews: Whether previews are made; a preview that fails ends them.
         begun: When it began, by the monotonic clock.
     """

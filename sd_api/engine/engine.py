@@ -133,7 +133,7 @@ class DiffusersEngine:
             How many rows to step at once from now on.
         """
         parts, family = jobs[0].model.parts, jobs[0].model.family
-        rows = self._rows(jobs, min(at_once, family.max_rows))
+        rows = self._rows(jobs, 1 if jobs[0].alone else min(at_once, family.max_rows))
         if not rows:
             return at_once
         due = self._previews.due({id(job): job for job in rows.values()}.values())
@@ -168,7 +168,8 @@ class DiffusersEngine:
             for row in job.rows[: at_once - len(rows)]:
                 if job.going and (not rows or row.key == next(iter(rows)).key):
                     rows[row] = job
-        return rows
+        # The first job was chosen first; in a forward, rows stand in the order in which their jobs began.
+        return dict(sorted(rows.items(), key=lambda entry: entry[1].begun))
 
     def _open(self, job: ActiveJob) -> None:
         """Open the row of a job's next picture."""
@@ -211,12 +212,12 @@ class DiffusersEngine:
         return len(rows) // 2
 
     def _fail_or_separate(self, rows: dict[Row, ActiveJob], error: Exception) -> None:
-        jobs = list(dict.fromkeys(rows.values()))
-        if len(jobs) == 1:
-            self._fail(jobs[0], error)
+        jobs = set(rows.values())
+        if len(rows) == 1:
+            self._fail(jobs.pop(), error)
             return
         # One of them may be the reason; alone, each ends as it deserves.
-        log.warning("A forward of %d jobs failed (%s); making them one by one", len(jobs), error)
+        log.warning("A forward of %d rows failed (%s); making them one by one", len(rows), error)
         for job in jobs:
             job.alone = True
 

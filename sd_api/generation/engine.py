@@ -30,8 +30,8 @@ class Progress:
     bytes: int | None = None
     total_bytes: int | None = None
 
-    def told(self) -> dict[str, Any]:
-        """As it is told to clients: without what has no meaning in this phase."""
+    def as_json(self) -> dict[str, Any]:
+        """The fields that clients get: those with a meaning in this phase."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

@@ -16,7 +16,8 @@ def decode_base64(field: str, text: str) -> bytes:
     """Read base64 text leniently.
 
     A ``data:<type>;base64,`` prefix, white space, line breaks, the URL-safe alphabet and missing
-    padding are all fine. A space inside a line is a ``+`` that an urlencoded form has lost.
+    padding are all fine. A space inside a line is a ``+`` that an urlencoded form has lost, and so is one at
+    the end of a text that is incomplete without it.
 
     Args:
         field: name of the form's field, for the error message.
@@ -29,7 +30,9 @@ def decode_base64(field: str, text: str) -> bytes:
         InvalidField: the text is empty, is not base64 or was cut off.
     """
     prefix = _DATA_URL.match(text)
-    characters = _unwrap(text[prefix.end() :] if prefix else text).translate(_STANDARD).rstrip("=")
+    text = text[prefix.end() :] if prefix else text
+    characters = _unwrap(text).translate(_STANDARD)
+    characters = (characters + _pluses_after(characters, text)).rstrip("=")
     if not characters:
         raise InvalidField(field, "is empty; send a picture as base64 text")
     try:
@@ -52,6 +55,13 @@ def _unwrap(text: str) -> str:
         lines = text.split(" ")
         sure = len(lines) > 2  # the pieces between lost pluses would hardly be equally long
     return "".join(lines) if _are_lines(lines, sure) else text
+
+
+def _pluses_after(characters: str, text: str) -> str:
+    """The pluses that are lost at the end of a text: as many as its last group of four lacks, if spaces are there."""
+    end = text[len(text.rstrip()) :]
+    spaces, missing = len(end) - len(end.lstrip(" ")), -len(characters) % 4
+    return "+" * missing if spaces >= missing and not characters.endswith("=") else ""
 
 
 def _are_lines(pieces: list[str], sure: bool) -> bool:

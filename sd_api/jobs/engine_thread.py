@@ -64,7 +64,7 @@ class EngineThread:
         started = _Started(feed)
         if self._engine is None:
             # The first jobs after a failure try again; there may be a network now.
-            first = started.wait(1)
+            first = started.poll(1, active=False) or started.wait(1)
             if first and self._engine is None:
                 self.start()
             started.again(first)

@@ -109,7 +109,7 @@ class LocalQueue:
         """See JobQueue."""
         with self._changed:
             self._reap()
-            jobs = tuple(job.id for job in self._dispatcher.running)
+            jobs = tuple(job.id for job in self._dispatcher.running.jobs)
         return [WorkerStatus(id="local", started=self._started, engine=self.status(), jobs=jobs)]
 
     def stop(self, timeout: float) -> bool:
@@ -123,7 +123,7 @@ class LocalQueue:
         """
         with self._changed:
             self._stopping = True
-            jobs = [*self._dispatcher.running, *self._dispatcher.waiting]
+            jobs = [*self._dispatcher.running.jobs, *self._dispatcher.waiting]
             self._changed.notify()
         for job in jobs:
             job.fail(ServerStopping("The server is shutting down."))
@@ -136,9 +136,7 @@ class LocalQueue:
             self._reap()
             if self._stopping:
                 return []
-            begun = self._dispatcher.begin(at_once, self.status().abilities, active=active)
-            self._pause_overtaken()
-            return begun
+            return self._dispatcher.begin(at_once, self.status().abilities, active=active)
 
     def wait(self, at_once: int) -> list[Job]:
         """See Feed."""
@@ -153,11 +151,11 @@ class LocalQueue:
         total, own = len(waiting), waiting.count(client)
         if total < self._limits.max_queued_requests and own < self._limits.max_queued_requests_per_client:
             return
-        left = max((self._seconds_left(job) or 0 for job in self._dispatcher.running), default=0)
+        left = max((self._seconds_left(job) or 0 for job in self._dispatcher.running.jobs), default=0)
         raise QueueFull(why_full(total, own, self._limits), retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS)))
 
     def _find(self, job_id: str) -> Job | None:
-        jobs = itertools.chain(self._dispatcher.running, self._dispatcher.waiting)
+        jobs = itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)
         return next((job for job in jobs if job.id == job_id), None)
 
     def _live(self) -> list[JobStatus]:
@@ -165,9 +163,9 @@ class LocalQueue:
         statuses: list[JobStatus] = []
         left: float | None = 0.0
         # The latest is worked on; those before it go on when it is done.
-        for job in reversed(self._dispatcher.running):
+        for job in reversed(self._dispatcher.running.jobs):
             own = self._seconds_left(job)
-            if job in self._dispatcher.front():
+            if job in self._dispatcher.running.front():
                 left = max(left, own) if own is not None and left is not None else None
             else:
                 left = None if left is None or own is None else left + own
@@ -183,27 +181,17 @@ class LocalQueue:
 
     def _reap(self) -> None:
         """Put away what has ended, wherever that happened."""
-        for job in [*self._dispatcher.running, *self._dispatcher.waiting]:
+        for job in [*self._dispatcher.running.jobs, *self._dispatcher.waiting]:
             if not job.ended:
                 continue
             status = job.status()
             if status.state == "finished":
-                batch = sum(other.spec.batch_key == job.spec.batch_key for other in self._dispatcher.running)
+                batch = sum(other.spec.batch_key == job.spec.batch_key for other in self._dispatcher.running.jobs)
                 self._pace.learn(job.spec.model, job.spec.work, job.working_seconds() / batch)
             self._dispatcher.remove(job)
             self._ended[job.id] = status
             while len(self._ended) > REMEMBERED:
                 self._ended.popitem(last=False)
-        self._pause_overtaken()
-
-    def _pause_overtaken(self) -> None:
-        """Stop the clocks of jobs that others have overtaken."""
-        front = self._dispatcher.front()
-        for job in self._dispatcher.running:
-            if job in front:
-                job.resume()
-            else:
-                job.pause()
 
     def _remembered(self, job_id: str) -> JobStatus:
         if job_id not in self._ended:

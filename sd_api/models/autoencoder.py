@@ -43,10 +43,7 @@ def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | N
 
 def encode_unscaled(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """The latents of ``encode_pixels`` as the autoencoder gives them."""
-    if getattr(vae.config, "force_upcast", False):
-        # As diffusers encodes with autoencoders that overflow in fp16, such as SDXL's.
-        vae, pixels = in_full_precision(vae), pixels.float()
-    encoded = vae.encode(pixels.to(vae.device))
+    encoded = vae.encode(pixels.to(vae.device, vae.dtype))
     if not is_random(vae):
         return encoded.latents  # type: ignore[no-any-return]
     distribution = encoded.latent_dist

@@ -1,14 +1,13 @@
 """Prompts that are longer than what a model reads."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from requested import request
 from running import generate
 
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 # A token each, with the space before it.
@@ -23,8 +22,7 @@ def engine(make_settings: Callable[..., Settings]) -> Any:
 
 
 def warnings_of(engine: Any, prompt: str, negative_prompt: str = "") -> tuple[str, ...]:
-    asked = replace(request(prompt), negative_prompt=negative_prompt, limits=Limits())
-    return generate(engine, asked).warnings
+    return generate(engine, request(prompt, negative_prompt=negative_prompt)).warnings
 
 
 def test_a_prompt_that_fits_has_no_warning(engine: Any) -> None:

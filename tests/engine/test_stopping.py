@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from requested import request
-from running import after_call, generate, parts
+from running import after_call, generate, parts, serve
 
 from sd_api.errors import JobCancelled
 from sd_api.generation.engine import Progress
 from sd_api.jobs.job import Job
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 
@@ -71,7 +70,7 @@ def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_se
         nonlocal steps
         steps += 1
 
-    job = Job(replace(request(), seeds=(1, 2), limits=Limits()))
+    job = Job(request(seeds=(1, 2)))
     hooks = [
         parts(engine).unet.register_forward_hook(count_step),
         parts(engine).vae.decoder.register_forward_hook(lambda *_: job.cancel("Not wanted.")),

@@ -6,7 +6,7 @@ job is gone. A token too many is harmless, and a lost one is replaced.
 
 Keys, with times in milliseconds of Redis's own clock:
 
-- ``sd:job:<id>``: a hash with a job's request, state, pictures and result; it expires some time after the job's end.
+- ``sd:jobs:<id>``: a hash with a job's request, state, pictures and result; it expires some time after the job's end.
 - ``sd:queue:<client>``: a list of a client's queued jobs; ``sd:clients``: a sorted set of the clients that have any, in
   the order in which they are served; ``sd:clients:sequence`` counts services, ``sd:clients:last`` was served last.
 - ``sd:leases``: a sorted set of the running jobs by the end of their leases, which their workers renew.

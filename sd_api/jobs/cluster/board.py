@@ -17,6 +17,7 @@ from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
+from sd_api.jobs.dispatch import RunningJobs
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
 from sd_api.jobs.pace import Pace
 from sd_api.jobs.queue import taken, why_full
@@ -34,7 +35,7 @@ SERVER_LEASE_SECONDS = 40
 PATIENCE_SECONDS = 10.0
 
 _SCRIPTS = (
-    *("submit", "claim", "report", "end", "cancel", "release", "heartbeat", "expire_leases", "list"),
+    *("submit", "claim", "join", "report", "end", "cancel", "release", "heartbeat", "expire_leases", "list"),
     *("ask_preview", "cache_result"),
 )
 
@@ -105,7 +106,7 @@ class JobBoard:
             "mode": spec.operation.name,
             "work": spec.work,
             "pictures": len(spec.seeds),
-            "batch": repr((__version__, spec.batch_key)),
+            "batch": _batch(spec),
             "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }
         if not is_owner(job.client):
@@ -139,6 +140,22 @@ class JobBoard:
         patience = PATIENCE_SECONDS * 1000
         answer = self._call("claim", worker, __version__, int(healthy), _names(models), self._lease, at_once, patience)
         return [Claim(job_id.decode(), attempt) for job_id, attempt in answer[0]], answer[1].decode()
+
+    def join(self, worker: str, running: RunningJobs[Any], *, models: Iterable[str | None]) -> list[tuple[Claim, bool]]:
+        """Choose the jobs that a working worker begins at a step boundary, and give it a lease of each.
+
+        Args:
+            worker: the worker's id.
+            running: the jobs that it works on, at least one.
+            models: the models that it has loaded.
+
+        Returns:
+            Jobs, each with whether it overtakes; the others join.
+        """
+        batch = _batch(running.front()[0].spec)
+        room, longest = running.room, repr(running.longest_overtaker())
+        answer = self._call("join", worker, __version__, _names(models), self._lease, batch, room, longest)
+        return [(Claim(job_id.decode(), attempt), bool(overtakes)) for job_id, attempt, overtakes in answer]
 
     def request(self, claim: Claim, limits: Limits) -> tuple[JobSpec, str]:
         """What a job asks for, and its client.
@@ -279,7 +296,7 @@ class JobBoard:
         """The states and the progress of jobs; None for a job that does not exist."""
         with self._client.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                pipeline.hmget(f"sd:job:{job_id}", "state", "progress")
+                pipeline.hmget(f"sd:jobs:{job_id}", "state", "progress")
             found = pipeline.execute()
         return [(state and state.decode(), codec.read_progress(progress)) for state, progress in found]
 
@@ -288,7 +305,7 @@ class JobBoard:
         running, queued = ([job_id.decode() for job_id in ids] for ids in self._call("list"))
         with self._client.pipeline(transaction=False) as pipeline:
             for job_id in (*running, *queued):
-                pipeline.hmget(f"sd:job:{job_id}", STATUS_FIELDS)
+                pipeline.hmget(f"sd:jobs:{job_id}", STATUS_FIELDS)
             pipeline.time()
             pipeline.hgetall("sd:rates")
             pipeline.zcard("sd:workers")
@@ -315,8 +332,12 @@ class JobBoard:
         return self._scripts[name](args=list(arguments))
 
     def _fields(self, job_id: str, *names: str) -> dict[str, bytes | None]:
-        found: list[Any] = self._client.hmget(f"sd:job:{job_id}", names) if names else []
+        found: list[Any] = self._client.hmget(f"sd:jobs:{job_id}", names) if names else []
         return dict(zip(names, found, strict=True))
+
+
+def _batch(spec: JobSpec) -> str:
+    return repr((__version__, spec.batch_key))
 
 
 def _name(spec: JobSpec) -> str:

@@ -6,7 +6,7 @@ import time
 
 import redis
 
-from sd_api.cluster.connection import fault_that_passes
+from sd_api.cluster.connection import transient_fault
 from sd_api.errors import GenerationFailed
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
@@ -98,7 +98,7 @@ class ClaimedJob(Job):
             try:
                 self._outcomes.end(self.claim, outcome, rate)
             except redis.RedisError as error:
-                if fault_that_passes(error) is not None:
+                if transient_fault(error) is not None:
                     log.warning("Waiting for Redis to take the outcome of job %s: %s", self.id, error)
                 else:
                     log.error("The outcome of job %s cannot be stored: %s", self.id, error)

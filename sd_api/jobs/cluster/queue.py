@@ -13,7 +13,7 @@ import redis
 
 from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
-from sd_api.cluster.connection import connect, redis_faults_as_ours
+from sd_api.cluster.connection import connect, translate_redis_errors
 from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, Unavailable, UnknownJob
 from sd_api.generation.engine import EngineStatus, Progress
 from sd_api.generation.result import GenerationResult
@@ -96,7 +96,7 @@ class ClusterQueue:
             self._fail_fast_client.close()
         return ended
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """See JobQueue."""
         job = Job(spec, job_id=job_id, client=client)
@@ -127,25 +127,25 @@ class ClusterQueue:
             self._drop([job])
         return job
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
         self._board.cancel(job_id, reason)
         return self._board.status(job_id)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """See JobQueue."""
         if preview:
             self._fail_fast_board.ask_preview(job_id)
         return self._fail_fast_board.status(job_id)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def jobs(self) -> list[JobStatus]:
         """See JobQueue."""
         return self._fail_fast_board.unfinished()
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def status(self) -> EngineStatus:
         """See JobQueue."""
         workers = self._fail_fast_board.workers()
@@ -159,18 +159,18 @@ class ClusterQueue:
         abilities = {name: able for engine in (*engines, best) for name, able in engine.abilities.items()}
         return replace(best, models=tuple(models.values()), abilities=abilities)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def workers(self) -> list[WorkerStatus]:
         """See JobQueue."""
         return self._fail_fast_board.workers()
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def cache_result(self, job: Job) -> None:
         """See ResultsCache."""
         self._add_if_followed(self._cached, job)
         self._board.cache_result(job.id, RESULT_TTL_SECONDS)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def cached_result(self, job_id: str) -> Outcome | None:
         """See ResultsCache."""
         try:

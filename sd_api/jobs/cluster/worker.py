@@ -16,8 +16,9 @@ from sd_api.errors import generation_failure
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.cluster.claimed import ClaimedJob
+from sd_api.jobs.cluster.feed import ClaimFeed
 from sd_api.jobs.cluster.work_tokens import ACTOR, QUEUE, TokenBroker
-from sd_api.jobs.host import EngineHost
+from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Listener
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -61,7 +62,7 @@ class ClusterWorker:
         self._interval = min(1.0, cluster.worker_timeout / BEATS)
         self._limits = limits
         self._listeners = listeners
-        self._host = EngineHost(make_engine, loading)
+        self._engine = EngineThread(make_engine, loading)
         self._client = connect(cluster)
         self._hasty_client = connect(cluster, attempts=0)
         self._board = JobBoard(self._client, cluster)
@@ -113,7 +114,7 @@ class ClusterWorker:
             log.warning("The others find out by themselves that this worker has stopped: %s", error)
 
     def _start_engine(self) -> None:
-        self._host.start()
+        self._engine.start()
         self._busy = False
         if not self._stopping.is_set():
             # Its queue is declared by that, and from then on turns are taken.
@@ -133,30 +134,42 @@ class ClusterWorker:
             self._busy = False
 
     def _work(self) -> None:
-        status = self._host.status()
+        status = self._engine.status()
         able = status.state != "failed"
         claims, kept_for = self._board.claim(
-            self.id, healthy=able, models=status.abilities, at_once=self._host.at_once()
+            self.id, healthy=able, models=status.abilities, at_once=self._engine.at_once()
         )
         if kept_for:
             self._broker.issue_token(kept_for)
         elif not claims and not able:
             self._stopping.wait(UNABLE_PAUSE)
             self._broker.issue_token()
-        jobs = [job for claim in claims if (job := self._claimed(claim)) is not None]
-        for job in jobs:
-            job.batch = len(jobs)
+        jobs = [job for claim in claims if (job := self._open_job(claim)) is not None]
         self._jobs = tuple(jobs)
         if self._stopping.is_set():
             # It was told to stop after it had looked for a job.
             self._give_back()
         elif jobs:
-            with contextlib.suppress(redis.RedisError):
-                # So that it is seen at once; the heart says it again.
-                self._beat()
-            self._host.run(jobs)
+            feed = ClaimFeed(
+                jobs,
+                worker=self.id,
+                board=self._reports,
+                open_job=self._open_job,
+                status=self._engine.status,
+                begun=self._note_jobs,
+            )
+            self._engine.serve(feed)
 
-    def _claimed(self, claim: Claim) -> ClaimedJob | None:
+    def _note_jobs(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Take the jobs that have begun into the heartbeats."""
+        self._jobs = tuple(jobs)
+        if self._stopping.is_set():
+            self._give_back()
+        with contextlib.suppress(redis.RedisError):
+            # So that it is seen at once; the heart says it again.
+            self._beat()
+
+    def _open_job(self, claim: Claim) -> ClaimedJob | None:
         """The job with its request; where that cannot be read here, it has failed."""
         try:
             request, client = self._board.request(claim, self._limits)
@@ -197,7 +210,7 @@ class ClusterWorker:
 
     def _beat(self) -> None:
         """Tell that this worker lives, and what it does."""
-        jobs, status = self._jobs, self._host.status()
+        jobs, status = self._jobs, self._engine.status()
         if self._stopping.is_set():
             return
         worker = WorkerStatus(

@@ -3,8 +3,9 @@
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
@@ -179,6 +180,10 @@ class UNetFamily:
         """The pipeline whose ``encode_prompt`` knows this family's text encoders."""
         return parts.pipeline
 
+    def image_encoder(self, parts: Parts) -> Any:
+        """The autoencoder that encodes images."""
+        return parts.autoencoder.module
+
     def size_ids(self, parts: Parts, size: tuple[int, int]) -> torch.Tensor | None:
         """The sizes that a UNet is conditioned with; None for those that are not."""
         return None
@@ -201,7 +206,9 @@ class UNetFamily:
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        latents, channels, kept = _Start(parts, operation, seeds, size, generator).begin(scheduler, timesteps)
+        latents, channels, kept = _Start(self.image_encoder, parts, operation, seeds, size, generator).begin(
+            scheduler, timesteps
+        )
         return UNetRow(
             key=(latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape),
             scheduler_name=scheduler_name(scheduler),
@@ -279,6 +286,7 @@ class UNetFamily:
 class _Start:
     """What a row begins with; the order in which the generator is used is diffusers'."""
 
+    make_encoder: Callable[[Parts], Any]
     parts: Parts
     operation: Operation
     seeds: PictureSeeds
@@ -295,8 +303,7 @@ class _Start:
             return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
         channels = None
         if isinstance(operation, Edit):
-            self.parts.place([self.parts.autoencoder])
-            channels = encode_unscaled(self.parts.autoencoder.module, self._pixels(operation.image.pixels))
+            channels = encode_unscaled(self._encoder, self._pixels(operation.image.pixels))
         return self._noise() * scheduler.init_noise_sigma, channels, None
 
     def _inpaint(
@@ -335,8 +342,12 @@ class _Start:
         return pixels.to(self.parts.device, self.parts.denoiser.dtype)
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return encode_pixels(self._encoder, pixels, self.generator)
+
+    @cached_property
+    def _encoder(self) -> Any:
         self.parts.place([self.parts.autoencoder])
-        return encode_pixels(self.parts.autoencoder.module, pixels, self.generator)
+        return self.make_encoder(self.parts)
 
 
 def _masks() -> VaeImageProcessor:

@@ -34,7 +34,7 @@ def described(status: JobStatus) -> dict[str, Any]:
     fields = asdict(status)
     # Whose it is concerns nobody else.
     del fields["client"]
-    fields["progress"] = None if status.progress is None else status.progress.told()
+    fields["progress"] = None if status.progress is None else status.progress.as_json()
     if status.preview is not None:
         fields["preview"] = b64encode(status.preview).decode("ascii")
     return fields

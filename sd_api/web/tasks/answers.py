@@ -1,4 +1,4 @@
-"""What clients of the task server read: events, and its own shape of failures."""
+"""Answers of the task server: events, tasks, and this dialect's shape of failures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,21 +11,21 @@ from sd_api.web.tasks.bodies import Unprocessable
 PATHS = ("user", "token", "task", "tasks", "blob", "events")
 
 
-def event_told(event: Event) -> dict[str, Any]:
-    """An event, as it is told everywhere."""
+def event_json(event: Event) -> dict[str, Any]:
+    """An event as JSON, the same for polling, websockets and streams."""
     ids: dict[str, Any] = {"task_id": event.task_id}
     if event.id is not None:
         ids["event_id"] = event.id
     return {"event_type": event.content["event_type"], **ids, **event.content}
 
 
-def task_told(task: Task, last_event: Event) -> dict[str, Any]:
-    """A task in a list."""
+def task_json(task: Task, last_event: Event) -> dict[str, Any]:
+    """A task as JSON, for a list of tasks."""
     return {
         "task_id": task.id,
         "created": task.created,
         "parameters": task.parameters,
-        "last_event": event_told(last_event),
+        "last_event": event_json(last_event),
     }
 
 

@@ -41,14 +41,8 @@ if not chosen then return {{}, reserved_for} end
 
 local jobs = {}
 local function take(id)
-  local key = job_key(id)
-  local client = redis.call('HGET', key, 'client')
-  dequeue(id, client)
-  redis.call('ZADD', 'sd:leases', now + lease, id)
-  redis.call('HSET', key, 'state', 'running', 'worker', worker, 'started', now)
-  redis.call('HDEL', key, 'reserved_for', 'reserved_until')
-  jobs[#jobs + 1] = {id, redis.call('HINCRBY', key, 'attempt', 1)}
-  publish(id)
+  local client, attempt = start(id, worker, lease)
+  jobs[#jobs + 1] = {id, attempt}
   return client
 end
 

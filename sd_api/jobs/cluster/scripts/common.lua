@@ -3,7 +3,7 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function job_key(id) return 'sd:job:' .. id end
+local function job_key(id) return 'sd:jobs:' .. id end
 local function queue_key(client) return 'sd:queue:' .. client end
 local function idle_key(version, model) return 'sd:idle:' .. version .. ':' .. model end
 
@@ -50,6 +50,19 @@ end
 local function dequeue(id, client)
   redis.call('LREM', queue_key(client), 1, id)
   if redis.call('EXISTS', queue_key(client)) == 0 then redis.call('ZREM', 'sd:clients', client) end
+end
+
+-- Give a worker the lease of a queued job. Returns the job's client and the number of the attempt.
+local function start(id, worker, lease)
+  local key = job_key(id)
+  local client = redis.call('HGET', key, 'client')
+  dequeue(id, client)
+  redis.call('ZADD', 'sd:leases', now + lease, id)
+  redis.call('HSET', key, 'state', 'running', 'worker', worker, 'started', now)
+  redis.call('HDEL', key, 'reserved_for', 'reserved_until')
+  local attempt = redis.call('HINCRBY', key, 'attempt', 1)
+  publish(id)
+  return client, attempt
 end
 
 -- Put a job that had started before all others, because its client has been served already.

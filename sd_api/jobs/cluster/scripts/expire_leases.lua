@@ -3,7 +3,7 @@
 -- the number of queued jobs.
 local lease, tries = tonumber(ARGV[1]), tonumber(ARGV[2])
 
--- If this script has not run for half a lease, Redis itself or all processes were away, so nobody could send heartbeats.
+-- If this script has not run for half a lease, Redis or all processes were away, so that heartbeats were impossible.
 -- No lease expires before the workers had the time to send one.
 local last = redis.call('GET', 'sd:expiry:last')
 redis.call('SET', 'sd:expiry:last', now)

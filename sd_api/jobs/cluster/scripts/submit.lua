@@ -1,4 +1,4 @@
--- Arguments: id, client, nonce, server, the server's lease, rejoin, limit of queued jobs, limit for one client, version,
+-- Arguments: id, client, nonce, server, the server's lease, rejoin, limit of queued jobs, limit per client, version,
 -- model; then fields and values of the job's hash.
 -- Queues a job. Returns 'accepted', 'joined', 'taken' or 'full'; with 'accepted', also the idle worker that the job is
 -- reserved for, or ''.

@@ -1,4 +1,4 @@
-"""What all Announcements promise; each implementation is put through the same tests."""
+"""What every EventBus promises; each implementation is put through the same tests."""
 
 import queue
 import time
@@ -17,7 +17,7 @@ class Ear:
 
     def __init__(self, stores: Stores, owner: str = "user:a") -> None:
         self._heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.leave = stores.announcements.listen(owner, self._heard.put)
+        self.leave = stores.event_bus.subscribe(owner, self._heard.put)
 
     def next(self) -> Event:
         return self._heard.get(timeout=10)
@@ -28,7 +28,7 @@ class Ear:
 
 @pytest.fixture
 def journal(stores: Stores) -> Journal:
-    return Journal(stores.tasks, stores.announcements)
+    return Journal(stores.tasks, stores.event_bus)
 
 
 def test_what_is_kept_is_told_to_its_owner_alone(stores: Stores, journal: Journal) -> None:
@@ -51,17 +51,17 @@ def test_what_is_not_kept_is_told_too(stores: Stores) -> None:
     deadline = time.monotonic() + 10
     # Who has just begun to listen may miss the first ones.
     while ear.silent() and time.monotonic() < deadline:
-        stores.announcements.announce(event)
+        stores.event_bus.publish(event)
         time.sleep(0.01)
     assert ear.next() == event
 
 
 def test_who_leaves_hears_no_more(stores: Stores, journal: Journal) -> None:
-    assert not stores.announcements.anybody("user:a")
+    assert not stores.event_bus.has_listeners("user:a")
     gone, stays = Ear(stores), Ear(stores)
-    assert stores.announcements.anybody("user:a")
+    assert stores.event_bus.has_listeners("user:a")
     gone.leave()
-    assert stores.announcements.anybody("user:a")
+    assert stores.event_bus.has_listeners("user:a")
     journal.accept(make_task())
     assert stays.next().task_id == "1"
     assert gone.silent()
@@ -88,7 +88,7 @@ def test_a_listener_that_fails_keeps_nobody_from_hearing(stores: Stores, journal
     def fail(event: Event) -> None:
         raise ZeroDivisionError
 
-    stores.announcements.listen("user:a", fail)
+    stores.event_bus.subscribe("user:a", fail)
     ear = Ear(stores)
     journal.accept(make_task())
     assert ear.next().task_id == "1"

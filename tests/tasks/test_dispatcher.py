@@ -22,7 +22,7 @@ from sd_api.errors import (
     UnknownTask,
 )
 from sd_api.storage.protocols import Event, Task
-from sd_api.tasks.runner import MOST_STARTS
+from sd_api.tasks.dispatcher import MAX_STARTS
 
 
 def test_a_task_runs_and_its_picture_is_kept(start: StartTasks, engine: Driven) -> None:
@@ -67,7 +67,7 @@ def test_a_queue_that_is_full_of_others_is_tried_again(start: StartTasks, engine
     server.wait(task_id, "finished")
 
 
-def test_owners_take_turns(start: StartTasks, engine: Driven) -> None:
+def test_owners_are_served_round_robin(start: StartTasks, engine: Driven) -> None:
     server = start(ahead=2)
     tasks = [server.create(f"a{number}") for number in range(6)]
     server.wait(tasks[0], "started")
@@ -115,7 +115,7 @@ def test_a_task_that_ends_the_server_again_and_again_is_given_up(start: StartTas
     left = []
 
     def prepare(server: Server) -> None:
-        left.extend([leave_interrupted(server, MOST_STARTS), leave_interrupted(server, MOST_STARTS - 1)])
+        left.extend([leave_interrupted(server, MAX_STARTS), leave_interrupted(server, MAX_STARTS - 1)])
 
     server = start(prepare=prepare)
     assert "5 times" in server.wait(left[0].id, "cancelled").content["reason"]
