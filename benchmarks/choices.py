@@ -19,13 +19,13 @@ import torch
 from diffusers import AutoPipelineForText2Image
 from PIL import Image
 from sd15 import model_directory
-
 from sd_api.engine.batch import Member, Picture
 from sd_api.engine.prompts import prompt_arguments
+from sd_api.models.compiled import CompiledUNet, keep_compiled_code
+
 from sd_api.generation.request import GenerationRequest
 from sd_api.imaging.encoding import encode_png
 from sd_api.jobs.job import Job
-from sd_api.models.compiled import CompiledUNet, keep_compiled_code
 from sd_api.models.converted import copy_in_background, find_copy
 from sd_api.models.device import DeviceChoice, choose_device
 from sd_api.models.library import ModelLibrary

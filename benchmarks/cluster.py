@@ -34,7 +34,7 @@ def overhead(cluster: ClusterProcesses, url: str, rounds: int) -> dict[str, floa
     def listen() -> None:
         with cluster.redis.client() as client, client.pubsub(ignore_subscribe_messages=True) as news:
             # As the server hears it.
-            news.psubscribe("sd:to:*")
+            news.psubscribe("sd:updates:*")
             listening.set()
             while not arrived.is_set():
                 message = news.get_message(timeout=0.1)

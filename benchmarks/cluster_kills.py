@@ -76,7 +76,7 @@ class Watcher:
         while not self._done.is_set():
             try:
                 with self._connect() as client, client.pubsub(ignore_subscribe_messages=True) as news:
-                    news.psubscribe("sd:to:*")
+                    news.psubscribe("sd:updates:*")
                     while not self._done.is_set():
                         message = news.get_message(timeout=0.2)
                         if message is not None:
@@ -201,7 +201,7 @@ class Trial:
         names = list(self._acknowledged)
         with self._cluster.redis.client() as client, client.pipeline(transaction=False) as pipeline:
             for name in names:
-                pipeline.hget(f"sd:job:{name}", "state")
+                pipeline.hget(f"sd:jobs:{name}", "state")
             states = [state and state.decode() for state in pipeline.execute()]
         return {name: state for name, state in zip(names, states, strict=True) if state in ENDED}
 

@@ -194,7 +194,7 @@ def _measure(
 
 
 def _ask(url: str, sleep: float, until: float, took: list[float]) -> None:
-    """Be a client until a time; each has turns of its own."""
+    """Send jobs until a time, as a client of its own in the fair queue."""
     with requests.Session() as session:
         session.headers["User-Agent"] = f"client {threading.get_ident()}"
         while time.monotonic() < until:
@@ -216,14 +216,14 @@ def _looking(sync: str) -> tuple[float, float]:
             """What it takes to give a job to a worker that has this model, and to take it back."""
             before = _redis_seconds(client)
             for _ in range(LOOKS):
-                claims, _ = board.claim("worker", able=True, models=[model], at_once=1)
-                board.give_back(claims[0])
+                claims, _ = board.claim("worker", healthy=True, models=[model], at_once=1)
+                board.release(claims[0])
             return (_redis_seconds(client) - before) / LOOKS
 
-        board.submit(Job(picture), follower="nobody", rejoin=False, limits=LIMITS)
+        board.submit(Job(picture), server="nobody", rejoin=False, limits=LIMITS)
         alone = claim(None)
         for number in range(WAITING):
-            board.submit(Job(picture, client=f"client {number}"), follower="nobody", rejoin=False, limits=LIMITS)
+            board.submit(Job(picture, client=f"client {number}"), server="nobody", rejoin=False, limits=LIMITS)
         # With its model the first one fits; with another, all are looked at in vain.
         listed, passed = claim(None), claim("another")
         return (listed - alone) / WAITING, (passed - listed) / WAITING

@@ -1,4 +1,4 @@
-"""The Flask application, and what runs beside it, from settings and services."""
+"""Makes the Flask application, and the ASGI application for events, from settings and services."""
 
 from flask import Flask, Response
 
@@ -19,23 +19,23 @@ from sd_api.wiring import Services
 
 
 def create_app(settings: Settings, services: Services) -> Flask:
-    """Make the application; nothing is started and nothing is loaded."""
-    # No static folder: every path is an endpoint or a failure in a dialect's own shape.
+    """Make the application, without starting or loading anything."""
+    # Without a static folder, every path is an endpoint or a failure in a dialect's own shape.
     app = Application("sd_api", static_folder=None)
-    # A path with two slashes is an unknown one, not a redirection to another.
+    # A path with two slashes is unknown, rather than redirected to another one.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = small_body(settings.limits)
     install_guards(app, settings)
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
-    app.after_request(_leave_the_date)
-    generations = plugin.make_blueprint(settings, services.queue, services.outcomes)
+    app.after_request(_remove_date)
+    generations = plugin.make_blueprint(settings, services.queue, services.results)
     images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
     for blueprint in (generations, images):
         take_pictures(blueprint, settings.limits)
     plugins = [
         generations,
-        jobs.make_blueprint(services.queue, services.outcomes),
+        jobs.make_blueprint(services.queue, services.results),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures),
         metrics.make_blueprint(services.metrics),
@@ -57,11 +57,11 @@ def create_app(settings: Settings, services: Services) -> Flask:
 
 
 def create_event_streams(settings: Settings, services: Services) -> EventStreams:
-    """Make what serves those who listen to events, beside the application."""
+    """Make the ASGI application that serves events."""
     return EventStreams(services.accounts, services.events, Callers(settings))
 
 
-def _leave_the_date(response: Response) -> Response:
-    """The web server dates every answer; a conditional one would have two dates."""
+def _remove_date(response: Response) -> Response:
+    """Remove Flask's Date header, because the web server adds its own to every answer."""
     response.headers.pop("Date", None)
     return response

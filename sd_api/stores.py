@@ -16,31 +16,31 @@ from sd_api.storage.files import ContentFiles
 from sd_api.storage.protocols import BlobStore, TaskStore, UserStore
 from sd_api.storage.tasks import SqlTasks
 from sd_api.storage.users import SqlUsers
-from sd_api.tasks.announcements import Announcements, LocalAnnouncements
-from sd_api.tasks.turns import LocalTurns, TaskTurns
+from sd_api.tasks.event_bus import EventBus, LocalEventBus
+from sd_api.tasks.task_queue import LocalTaskQueue, TaskQueue
 
 
 @dataclass(frozen=True)
 class Stores:
-    """All that outlives a process, and what tells others of it.
+    """The stores that outlive a process, and what the processes over them share.
 
     Attributes:
-        users: who has a password.
-        tasks: what was asked for.
-        blobs: images.
-        announcements: tells of events.
-        turns: whose task is next.
-        attempts: counts logins.
-        secret: what tokens are signed with.
-        start: begins to tell of events.
-        close: lets go of everything.
+        users: the users and their password hashes.
+        tasks: the tasks and their events.
+        blobs: the images.
+        event_bus: publishes events.
+        task_queue: the pending tasks.
+        attempts: counts failed logins.
+        secret: the key that signs tokens.
+        start: begins to receive events.
+        close: closes all connections and files.
     """
 
     users: UserStore
     tasks: TaskStore
     blobs: BlobStore
-    announcements: Announcements
-    turns: TaskTurns
+    event_bus: EventBus
+    task_queue: TaskQueue
     attempts: Storage
     secret: str
     start: Callable[[], None]
@@ -72,8 +72,8 @@ def _open_local(settings: Settings) -> Stores:
             users=SqlUsers(database),
             tasks=tasks,
             blobs=SqlBlobs(database, ContentFiles(folder.path / "blobs"), settings.limits),
-            announcements=LocalAnnouncements(),
-            turns=LocalTurns(tasks.alive, _ahead(settings.limits)),
+            event_bus=LocalEventBus(),
+            task_queue=LocalTaskQueue(tasks.unfinished, _max_dispatched(settings.limits)),
             attempts=MemoryStorage(),
             secret=_configured_secret(settings) or folder.secret("secret_key", make_secret()),
             start=lambda: None,
@@ -90,15 +90,15 @@ def _open_shared(settings: Settings, cluster: Cluster) -> Stores:
     from sd_api.storage.cluster.contents import open_contents
     from sd_api.storage.cluster.tasks import RedisTasks
     from sd_api.storage.cluster.users import RedisUsers, shared_secret
-    from sd_api.tasks.cluster.announcements import RedisAnnouncements
-    from sd_api.tasks.cluster.turns import RedisTurns
+    from sd_api.tasks.cluster.event_bus import RedisEventBus
+    from sd_api.tasks.cluster.task_queue import RedisTaskQueue
 
     with ExitStack() as opened:
         client = opened.enter_context(connect(cluster))
         subscriber = opened.enter_context(connect(cluster, attempts=0))
         tasks = RedisTasks(client)
-        announcements = RedisAnnouncements(client, subscriber, tasks)
-        opened.callback(announcements.stop)
+        event_bus = RedisEventBus(client, subscriber, tasks)
+        opened.callback(event_bus.stop)
         attempts = RedisStorage(
             "redis://", connection_pool=client.connection_pool, key_prefix="sd:store:attempts", wrap_exceptions=True
         )
@@ -106,11 +106,11 @@ def _open_shared(settings: Settings, cluster: Cluster) -> Stores:
             users=RedisUsers(client),
             tasks=tasks,
             blobs=RedisBlobs(client, open_contents(cluster.blobs, client), settings.limits),
-            announcements=announcements,
-            turns=RedisTurns(client, _ahead(settings.limits)),
+            event_bus=event_bus,
+            task_queue=RedisTaskQueue(client, _max_dispatched(settings.limits)),
             attempts=attempts,
             secret=_configured_secret(settings) or shared_secret(client, make_secret()),
-            start=announcements.start,
+            start=event_bus.start,
             close=opened.pop_all().close,
         )
 
@@ -119,6 +119,6 @@ def _configured_secret(settings: Settings) -> str | None:
     return None if settings.secret_key is None else settings.secret_key.get_secret_value()
 
 
-def _ahead(limits: Limits) -> int:
-    """How many tasks may be in the queue: enough for a batch, and not so many that other clients find it full."""
+def _max_dispatched(limits: Limits) -> int:
+    """How many tasks may be in the job queue: enough for a batch, and not so many that other clients find it full."""
     return max(1, min(limits.max_queued_requests // 2, limits.max_queued_requests_per_client))

@@ -1,4 +1,4 @@
-"""From settings to services: the only place that chooses implementations."""
+"""Builds the services from the settings: the only place that chooses implementations."""
 
 import logging
 import os
@@ -18,10 +18,10 @@ from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.job import Listener
-from sd_api.jobs.kept import KeptOutcomes, Outcomes
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.metrics import JobMetrics, build_registry
 from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.results_cache import MemoryResultsCache, ResultsCache
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
@@ -30,11 +30,11 @@ from sd_api.storage.images import SECONDS_OF_A_DAY
 from sd_api.storage.protocols import BlobStore
 from sd_api.storage.sweeper import Sweeper
 from sd_api.stores import Stores, open_stores
+from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.events import EventSource
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.previews import Previews
 from sd_api.tasks.requests import RequestMaker
-from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Services:
-    """What the dialects work with, and what works in the background."""
+    """The services that the dialects call, and those that work in the background."""
 
     queue: JobQueue
-    outcomes: Outcomes
+    results: ResultsCache
     failures: RecentFailures
     metrics: CollectorRegistry
     accounts: Accounts
@@ -56,73 +56,73 @@ class Services:
     tasks: TaskService
     events: EventSource
     previews: Previews
-    runner: TaskRunner
+    dispatcher: TaskDispatcher
     sweeper: Sweeper
     stores: Stores
 
     def start(self) -> None:
-        """Begin to load the model, and to run what is left of earlier times."""
+        """Start all threads: the model is loaded, and unfinished tasks are recovered."""
         self.queue.start()
         self.stores.start()
-        self.runner.start()
+        self.dispatcher.start()
         self.sweeper.start()
 
     def stop(self, timeout: float) -> bool:
-        """End everything; what has not ended is taken up by the next start.
+        """Stop all threads; the next start recovers unfinished tasks.
 
         Args:
             timeout: seconds to wait for each thread.
 
         Returns:
-            Whether the queue's thread has ended.
+            Whether the job queue's thread has ended.
         """
         ended = self.queue.stop(timeout)
-        self.runner.stop(timeout)
+        self.dispatcher.stop(timeout)
         self.sweeper.stop(timeout)
         self.stores.close()
         return ended
 
 
 def build_services(settings: Settings, make_engine: Callable[[], Engine] | None = None) -> Services:
-    """Make the services; ``start`` sets them going.
+    """Make the services, without starting them.
 
     Args:
         settings: the configuration.
-        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+        make_engine: makes the engine in place of ``build_engine``; called on the engine's own thread.
 
     Raises:
-        ConfigurationError: what outlives the process cannot be kept.
+        ConfigurationError: the data folder or Redis cannot be used.
     """
     failures = RecentFailures()
     names: dict[str | None, str] = {None: parse_source(settings.model).label}
     names |= {model.url_path: model.ui_label for model in settings.custom_models}
     measured = JobMetrics(names)
-    queue, outcomes = _build_queue(settings, (failures, measured), make_engine)
+    queue, results = _build_queue(settings, (failures, measured), make_engine)
     stores = open_stores(settings)
-    tasks, blobs, announcements = stores.tasks, stores.blobs, stores.announcements
-    journal = Journal(tasks, announcements)
+    tasks, blobs, event_bus = stores.tasks, stores.blobs, stores.event_bus
+    journal = Journal(tasks, event_bus)
     requests = RequestMaker(ModelCatalog(settings), blobs, settings.limits)
-    runner = TaskRunner(
+    dispatcher = TaskDispatcher(
         queue,
         tasks,
         blobs,
         journal,
-        announcements,
+        event_bus,
         requests,
-        stores.turns,
+        stores.task_queue,
         interrupted=settings.interrupted_tasks,
     )
     return Services(
         queue=queue,
-        outcomes=outcomes,
+        results=results,
         failures=failures,
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
         blobs=blobs,
-        tasks=TaskService(queue, tasks, blobs, journal, requests, runner, settings.limits),
-        events=EventSource(tasks, announcements),
+        tasks=TaskService(queue, tasks, blobs, journal, requests, dispatcher, settings.limits),
+        events=EventSource(tasks, event_bus),
         previews=Previews(queue),
-        runner=runner,
+        dispatcher=dispatcher,
         sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
         stores=stores,
     )
@@ -130,12 +130,12 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
 
 def _build_queue(
     settings: Settings, listeners: tuple[Listener, ...], make_engine: Callable[[], Engine] | None
-) -> tuple[JobQueue, Outcomes]:
+) -> tuple[JobQueue, ResultsCache]:
     label = parse_source(settings.model).label
     loading = EngineStatus("loading", label)
     if settings.cluster is not None:
         require_cluster(settings.cluster)
-        # Imported here, because one process needs none of it.
+        # Imported here, because a single process needs no Redis.
         from sd_api.jobs.cluster.queue import ClusterQueue
 
         queue = ClusterQueue(settings.cluster, loading, settings.limits, listeners)
@@ -146,21 +146,21 @@ def _build_queue(
         limits=settings.limits,
         listeners=(TerminalProgress(label), *listeners),
     )
-    return local, KeptOutcomes()
+    return local, MemoryResultsCache()
 
 
 def build_worker(
     settings: Settings, cluster: Cluster, make_engine: Callable[[], Engine] | None = None
 ) -> "ClusterWorker":
-    """Make a worker; ``start`` sets it going.
+    """Make a worker, without starting it.
 
     Args:
         settings: the configuration.
-        cluster: its part about the cluster.
-        make_engine: makes another engine than ``build_engine`` does; called on the engine's own thread.
+        cluster: the cluster settings in it.
+        make_engine: makes the engine in place of ``build_engine``; called on the engine's own thread.
 
     Raises:
-        ConfigurationError: the libraries for it are not installed, or its Redis cannot be used.
+        ConfigurationError: the libraries of a cluster are not installed, or Redis cannot be used.
     """
     require_cluster(cluster)
     from sd_api.jobs.cluster.worker import ClusterWorker
@@ -176,19 +176,19 @@ def build_worker(
 
 
 def require_cluster(cluster: Cluster) -> None:
-    """Look whether a cluster can be used from here.
+    """Check that the libraries of a cluster are installed and that Redis answers.
 
     Raises:
-        ConfigurationError: the libraries for it are not installed, or its Redis cannot be used.
+        ConfigurationError: the libraries of a cluster are not installed, or Redis cannot be used.
     """
     missing = [name for name in ("redis", "dramatiq") if find_spec(name) is None]
     if missing:
         raise ConfigurationError(
             [f'cluster: {" and ".join(missing)} must be installed for it: pip install "sd-api-server[cluster]"']
         )
-    from sd_api.cluster.connection import refuse_unusable
+    from sd_api.cluster.connection import check_redis
 
-    refuse_unusable(cluster)
+    check_redis(cluster)
 
 
 def _build_accounts(settings: Settings, stores: Stores) -> Accounts:
@@ -198,15 +198,15 @@ def _build_accounts(settings: Settings, stores: Stores) -> Accounts:
 
 
 def build_engine(settings: Settings) -> Engine:
-    """Make the engine on the device that the settings ask for; its model is not loaded yet.
+    """Make the engine on the device of the settings, without loading its model.
 
     Raises:
         ConfigurationError: this machine has no such device.
     """
     prepare_libraries()
-    # Imported here: it takes seconds, and the port should be open by then.
+    # Imported here, because importing torch takes seconds, and the port should be open by then.
     from sd_api.engine.engine import DiffusersEngine
-    from sd_api.models.compiled import keep_compiled_code
+    from sd_api.models.backends.compiled import keep_compiled_code
     from sd_api.models.device import choose_device
     from sd_api.models.library import ModelLibrary
     from sd_api.models.memory import keep_freed_memory
@@ -222,14 +222,11 @@ def build_engine(settings: Settings) -> Engine:
 
 
 def prepare_libraries() -> None:
-    """Import the libraries, and keep what they say to programmers from who runs this server.
-
-    Some progress bars stay.
-    """
-    # Read on import. What Apple's GPUs cannot do is done on the processor, instead of failing.
+    """Import the libraries, and silence their messages for programmers; some progress bars stay."""
+    # Read on import. Operations that Apple's GPUs lack run on the processor, instead of failing.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    # Threads that wait for each other give their core away. By default they keep it busy, and where another program
-    # wants one, the very thread that all wait for does not run: pictures then take ten times as long.
+    # OpenMP's threads yield their core while they wait for each other. By default they spin, and if another program
+    # needs a core, the one thread that all others wait for may not run: pictures then take ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
@@ -240,10 +237,10 @@ def prepare_libraries() -> None:
 
     set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", module="huggingface_hub")
-    # What was compiled is compared with the model itself before it is used; see sd_api/models/compiled.py.
+    # Compiled code is compared with the model itself before it is used; see sd_api/models/compiled.py.
     warnings.filterwarnings("ignore", module=r"torch\._dynamo")
-    # One bar for a download is enough, and one for each pipeline; this one counts the tensors of each of its
-    # parts, and takes all bars of downloads with it.
+    # One progress bar for a download and one for each pipeline are enough; this one counts the tensors of each
+    # component. Disabling it disables those of downloads, too, which the next line enables again.
     transformers.logging.disable_progress_bar()
     enable_progress_bars("huggingface_hub.snapshot_download.transfer")
     if not sys.stderr.isatty():

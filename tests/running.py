@@ -1,26 +1,45 @@
 """Runs an engine without a queue, and spoils what its parts give."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
 
 
-def generate(engine: Any, request: GenerationRequest) -> GenerationResult:
-    """What an engine makes of one request; raises what the job ended with."""
-    job = Job(request)
-    engine.generate([job])
+class Batch:
+    """A feed that brings some jobs at once, and nothing more."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = list(jobs)
+
+    def poll(self, at_once: int, *, active: bool) -> list[Job]:
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def wait(self, at_once: int) -> list[Job]:
+        return []
+
+
+def serve(engine: Any, jobs: Sequence[Job]) -> None:
+    """Let an engine make jobs that are there from the start; all have ended afterwards."""
+    engine.serve(Batch(jobs))
+
+
+def generate(engine: Any, spec: JobSpec) -> GenerationResult:
+    """What an engine makes of one job; raises what the job ended with."""
+    job = Job(spec)
+    serve(engine, [job])
     return job.result()
 
 
 def parts(engine: Any) -> Any:
     """The pipeline that holds the main model's parts."""
-    return engine._library.get(None).base
+    return engine._library.get(None).parts.pipeline
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from PIL import Image
 from running_server import serving
 
 from sd_api.errors import OutOfMemory
-from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress, Run
+from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
@@ -40,15 +40,16 @@ class ScriptedEngine:
     def at_once(self) -> int:
         return 1
 
-    def generate(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            run.report(Progress("denoising", 1, 1))
-            if "memory" in run.request.prompt:
-                run.fail(OutOfMemory(MEMORY))
-                continue
-            picture = io.BytesIO()
-            Image.new("RGB", (run.request.width, run.request.height)).save(picture, "PNG")
-            run.finish(GenerationResult((GeneratedImage(picture.getvalue(), run.request.seeds[0], nsfw=True),)))
+    def serve(self, feed: Feed) -> None:
+        while runs := feed.wait(1):
+            for run in runs:
+                run.report(Progress("denoising", 1, 1))
+                if "memory" in run.spec.operation.prompt:
+                    run.fail(OutOfMemory(MEMORY))
+                    continue
+                picture = io.BytesIO()
+                Image.new("RGB", run.spec.size).save(picture, "PNG")
+                run.finish(GenerationResult((GeneratedImage(picture.getvalue(), run.spec.seeds[0], nsfw=True),)))
 
 
 @contextmanager

@@ -2,23 +2,22 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from sd_api.errors import JobCancelled
-from sd_api.generation.engine import EngineStatus, Progress, Run
+from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Event, Task
 from sd_api.stores import Stores
+from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.requests import RequestMaker
-from sd_api.tasks.runner import TaskRunner
 from sd_api.tasks.service import TaskService
 
 STATUS = EngineStatus("ready", "a model")
@@ -42,8 +41,12 @@ class Driven:
     def at_once(self) -> int:
         return 1
 
-    def generate(self, runs: Sequence[Run]) -> None:
-        (run,) = runs
+    def serve(self, feed: Feed) -> None:
+        while runs := feed.wait(1):
+            for run in runs:
+                self._make(run)
+
+    def _make(self, run: Run) -> None:
         may = False
         while not may:
             try:
@@ -56,9 +59,9 @@ class Driven:
             may = self.permissions.acquire(timeout=0.01)
         if self.error is not None:
             raise self.error
-        self.made.append(run.request.prompt)
-        content = run.request.prompt.encode()
-        run.finish(GenerationResult(tuple(GeneratedImage(content, seed, False) for seed in run.request.seeds)))
+        self.made.append(run.spec.operation.prompt)
+        content = run.spec.operation.prompt.encode()
+        run.finish(GenerationResult(tuple(GeneratedImage(content, seed, False) for seed in run.spec.seeds)))
 
 
 class Server:
@@ -72,25 +75,25 @@ class Server:
 
     def __init__(self, settings: Settings, stores: Stores, queue: JobQueue) -> None:
         self.stores, self.queue = stores, queue
-        self.store, self.blobs, self.announcements = stores.tasks, stores.blobs, stores.announcements
+        self.store, self.blobs, self.event_bus = stores.tasks, stores.blobs, stores.event_bus
         self.events: list[Event] = []
-        stores.announcements.listen("user:a", self.events.append)
-        journal = Journal(stores.tasks, stores.announcements)
+        stores.event_bus.subscribe("user:a", self.events.append)
+        journal = Journal(stores.tasks, stores.event_bus)
         requests = RequestMaker(ModelCatalog(settings), stores.blobs, settings.limits)
-        self.runner = TaskRunner(
+        self.dispatcher = TaskDispatcher(
             queue,
             stores.tasks,
             stores.blobs,
             journal,
-            stores.announcements,
+            stores.event_bus,
             requests,
-            stores.turns,
+            stores.task_queue,
             interrupted=settings.interrupted_tasks,
         )
-        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.runner, settings.limits)
+        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.dispatcher, settings.limits)
 
     def create(self, prompt: str, owner: str = "user:a", **parameters: Any) -> str:
-        return self.tasks.create(owner, parse_parameters({"prompt": prompt, "width": 64, "height": 64, **parameters}))
+        return self.tasks.create(owner, {"prompt": prompt, "width": 64, "height": 64, **parameters})
 
     def wait(self, task_id: str, *states: str, owner: str = "user:a") -> Event:
         deadline = time.monotonic() + 20
@@ -107,7 +110,7 @@ class Server:
 
     def stop(self) -> None:
         assert self.queue.stop(timeout=10)
-        self.runner.stop(timeout=10)
+        self.dispatcher.stop(timeout=10)
         self.stores.close()
 
 
@@ -116,8 +119,8 @@ StartTasks = Callable[..., Server]
 
 def leave_interrupted(server: Server, starts: int = 1) -> Task:
     """Leave a task as a killed server does: started, and not ended."""
-    parameters = parse_parameters({"prompt": "left", "width": 64, "height": 64, "seed": 1})
-    task = Task(uuid4().hex, "user:a", parameters.model_dump(mode="json"), "pending", time.time())
+    parameters = {"prompt": "left", "width": 64, "height": 64, "seed": 1}
+    task = Task(uuid4().hex, "user:a", parameters, "pending", time.time())
     server.store.add(task, {"event_type": "pending"})
     for _ in range(starts):
         server.store.record(task, "started", {"event_type": "started"})

@@ -1,1 +1,1 @@
-"""Who somebody is: passwords and tokens; knows nothing of HTTP."""
+"""Authentication: users, passwords and tokens; knows nothing of HTTP."""

@@ -1,4 +1,4 @@
-"""Signing up, logging in, and who a token stands for."""
+"""Signing up, logging in, and identifying the owner of a token."""
 
 from uuid import uuid4
 
@@ -10,14 +10,14 @@ from sd_api.storage.protocols import User, UserStore
 
 
 class Accounts:
-    """What can be done without being somebody yet.
+    """Issues tokens to users and to the public, and verifies them.
 
     Args:
-        users: where they are kept.
-        tokens: what they are given.
-        attempts: how often a login may fail.
-        signup: whether anybody may become a user.
-        public: whether anybody may have a token.
+        users: the store of users.
+        tokens: makes and verifies tokens.
+        attempts: limits the rate of logins.
+        signup: whether signing up is enabled.
+        public: whether public tokens are enabled.
     """
 
     def __init__(self, users: UserStore, tokens: Tokens, attempts: Attempts, *, signup: bool, public: bool) -> None:
@@ -29,17 +29,17 @@ class Accounts:
         self._attempts = attempts
 
     def sign_up(self, username: str, password: str, client: str) -> None:
-        """Make a user.
+        """Create a user.
 
         Args:
-            username: unique.
-            password: as it was typed.
-            client: the address that asks.
+            username: a unique name.
+            password: the password as it was typed.
+            client: the address of the client.
 
         Raises:
-            NotEnabled: the configuration does not let anybody sign up.
-            NameTaken: there is a user of that name.
-            TooManyAttempts: this client asks too often.
+            NotEnabled: signing up is disabled in the configuration.
+            NameTaken: there is a user of that name already.
+            TooManyAttempts: this client exceeds the rate limit.
         """
         if not self._signup:
             raise NotEnabled("Signing up is switched off; ENABLE_SIGNUP in the configuration switches it on.")
@@ -47,34 +47,34 @@ class Accounts:
         self._users.add(User(uuid4().hex, username, self._passwords.hash(password)))
 
     def log_in(self, username: str, password: str, client: str) -> str:
-        """A token for who knows the password.
+        """Make a token for a user.
 
         Raises:
-            NotAuthenticated: there is no such user, or the password is another; which of the two is not told.
-            TooManyAttempts: this client asks too often.
+            NotAuthenticated: there is no such user, or the password is wrong; the message does not say which.
+            TooManyAttempts: this client exceeds the rate limit.
         """
         self._attempts.begin(client, username)
         user = self._users.find(username)
-        right = self._passwords.verify(None if user is None else user.password_hash, password)
-        if user is None or not right:
+        is_right = self._passwords.verify(None if user is None else user.password_hash, password)
+        if user is None or not is_right:
             raise NotAuthenticated("The username or the password is wrong.")
         self._attempts.succeed(client, username)
         return self._tokens.for_user(user.id)
 
     def public_token(self) -> str:
-        """A token for whoever asks.
+        """Make a public token.
 
         Raises:
-            NotEnabled: the configuration does not give any.
+            NotEnabled: public tokens are disabled in the configuration.
         """
         if not self._public:
             raise NotEnabled("Public tokens are switched off; ENABLE_PUBLIC_TOKEN in the configuration gives them.")
         return self._tokens.for_public()
 
     def identify(self, token: str) -> Identity:
-        """Who holds a token.
+        """Verify a token and return its owner.
 
         Raises:
-            NotAuthenticated: it is not one of ours, or it has expired.
+            NotAuthenticated: the token is not one of this server, or it has expired.
         """
         return self._tokens.identify(token)

@@ -1,4 +1,4 @@
-"""How often a password may be wrong."""
+"""The rate limit of login attempts."""
 
 import logging
 import math
@@ -15,54 +15,54 @@ from sd_api.errors import StoreUnavailable, TooManyAttempts
 
 log = logging.getLogger(__name__)
 
-# By one client for one user, not counting the last one that succeeded and what was before.
+# Attempts of one client for one user; a successful one resets the count.
 PER_USER = RateLimitItemPerMinute(5)
-# By one client altogether, because each takes work.
+# All attempts of one client, because each one costs memory and time.
 PER_CLIENT = RateLimitItemPerMinute(60)
 
 
 class Attempts:
-    """Counts logins, and refuses those that come too often.
+    """Counts login attempts, and refuses those that exceed the rate limit.
 
     Args:
-        storage: where they are counted.
+        storage: stores the counts.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._limiter = MovingWindowRateLimiter(storage)
 
     def begin(self, client: str, username: str | None = None) -> None:
-        """Count an attempt before it is looked at, so that many at once count as many.
+        """Count an attempt before the password is verified, so that concurrent attempts count, too.
 
         Args:
-            client: the address that it came from.
-            username: whose password is tried; None where that is not what it is about.
+            client: the address of the client.
+            username: the user whose password is tried; None for signing up.
 
         Raises:
-            TooManyAttempts: with the seconds after which the next one is looked at.
+            TooManyAttempts: the rate limit is exceeded; the error has the seconds to wait.
         """
         self._count(PER_CLIENT, client)
         if username is not None:
             self._count(PER_USER, client, username)
 
     def succeed(self, client: str, username: str) -> None:
-        """Take note that the password was right."""
-        with _faults_as_ours():
+        """Reset the count of a user, because the password was right."""
+        with _translate_errors():
             self._limiter.clear(PER_USER, client, username)
 
-    def _count(self, limit: RateLimitItem, *of: str) -> None:
-        with _faults_as_ours():
-            if self._limiter.hit(limit, *of):
+    def _count(self, limit: RateLimitItem, *key: str) -> None:
+        with _translate_errors():
+            if self._limiter.hit(limit, *key):
                 return
-            reset = self._limiter.get_window_stats(limit, *of).reset_time
+            reset = self._limiter.get_window_stats(limit, *key).reset_time
         seconds = max(1, math.ceil(reset - time.time()))
         raise TooManyAttempts(f"Too many attempts. Try again in {seconds} seconds.", retry_after=seconds)
 
 
 @contextmanager
-def _faults_as_ours() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        log.error("Logins cannot be counted: %s", error)
-        raise StoreUnavailable("Logins cannot be counted at the moment, so none is looked at.") from None
+        log.error("Login attempts cannot be counted: %s", error)
+        raise StoreUnavailable("Logins are not possible at the moment, because attempts cannot be counted.") from None

@@ -6,38 +6,38 @@ import unicodedata
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-# How many are hashed at once: each takes 64 MiB.
-AT_ONCE = 2
+# How many passwords are hashed at once: each takes 64 MiB.
+MAX_CONCURRENT_HASHES = 2
 
 
 class Passwords:
-    """Argon2id with the parameters that RFC 9106 recommends where memory is short."""
+    """Argon2id with the parameters that RFC 9106 recommends for little memory."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
-        self._room = threading.BoundedSemaphore(AT_ONCE)
-        self._nobodys = self._hasher.hash("nobody's")
+        self._slots = threading.BoundedSemaphore(MAX_CONCURRENT_HASHES)
+        self._dummy_hash = self._hasher.hash("dummy")
 
     def hash(self, password: str) -> str:
-        """The text to keep in place of a password, with a salt of its own."""
-        with self._room:
+        """Hash a password with a salt of its own; returns the encoded hash."""
+        with self._slots:
             return self._hasher.hash(_normal(password))
 
     def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether a password is the one that was hashed.
+        """Whether a password has a given hash.
 
         Args:
-            password_hash: what ``hash`` returned; None where there is no such user, which takes as long to find out.
-            password: what came.
+            password_hash: the return value of ``hash``; None if there is no such user, which takes the same time.
+            password: the password to verify.
         """
-        with self._room:
+        with self._slots:
             try:
-                self._hasher.verify(password_hash or self._nobodys, _normal(password))
+                self._hasher.verify(password_hash or self._dummy_hash, _normal(password))
             except VerifyMismatchError:
                 return False
         return password_hash is not None
 
 
 def _normal(password: str) -> str:
-    """The same for what looks the same (RFC 8265): keyboards differ in whether "é" is one character or two."""
+    """Normalise a password (RFC 8265), because keyboards differ in whether "é" is one character or two."""
     return unicodedata.normalize("NFC", password)

@@ -1,4 +1,4 @@
-"""Signed tokens: who holds one is who it says, until it expires."""
+"""Signed tokens: each names its owner until it expires."""
 
 import secrets
 import time
@@ -10,19 +10,19 @@ import jwt
 from sd_api.errors import ConfigurationError, NotAuthenticated
 
 ALGORITHM = "HS256"
-# Bytes, as RFC 7518 has it for that algorithm.
-SHORTEST_SECRET = 32
+# Bytes that RFC 7518 requires for that algorithm.
+MIN_SECRET_BYTES = 32
 _CLAIMS = ["sub", "iat", "exp", "jti"]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks.
+    """The owner of a token.
 
     Attributes:
-        owner: ``user:<id>``, or ``public:<id of the token>`` for who has no more than a token. What belongs to
-            one owner is seen by no other.
-        expires: until when that is so, in seconds since 1970.
+        owner: ``user:<id>``, or ``public:<id of the token>`` for a public token. An owner sees its own tasks and
+            images only.
+        expires: when the token expires, in seconds since 1970.
     """
 
     owner: str
@@ -30,12 +30,12 @@ class Identity:
 
 
 def is_owner(client: str) -> bool:
-    """Whether a client of the queue is the owner of a task, rather than somebody by address."""
+    """Whether a client of the job queue is the owner of tasks, rather than an address and User-Agent."""
     return client.startswith(("user:", "public:"))
 
 
 def make_secret() -> str:
-    """A new secret to sign with."""
+    """Make a new key to sign tokens with."""
     return secrets.token_hex(32)
 
 
@@ -43,18 +43,18 @@ class Tokens:
     """JSON Web Tokens (RFC 7519), signed with HMAC-SHA-256.
 
     Args:
-        secret: what they are signed with, at least 32 bytes.
-        seconds: how long each is valid.
+        secret: the key that signs them, at least 32 bytes.
+        seconds: how long a token is valid.
 
     Raises:
-        ConfigurationError: the secret is shorter, so that tokens could be forged.
+        ConfigurationError: the key is shorter, so that tokens could be forged.
     """
 
     def __init__(self, secret: str, seconds: float) -> None:
-        if len(secret.encode()) < SHORTEST_SECRET:
+        if len(secret.encode()) < MIN_SECRET_BYTES:
             raise ConfigurationError(
                 [
-                    f"secret_key: it must have at least {SHORTEST_SECRET} characters. If it is the one in the data "
+                    f"secret_key: it must have at least {MIN_SECRET_BYTES} characters. If it is the one in the data "
                     "folder, delete that file: a new one is made, and all tokens become void"
                 ]
             )
@@ -62,23 +62,23 @@ class Tokens:
         self._seconds = seconds
 
     def for_user(self, user_id: str) -> str:
-        """A token for a user."""
+        """Make a token for a user."""
         return self._make(f"user:{user_id}", uuid4().hex)
 
     def for_public(self) -> str:
-        """A token for who is nobody else but its holder."""
+        """Make a public token, which is an owner of its own."""
         token_id = uuid4().hex
         return self._make(f"public:{token_id}", token_id)
 
     def identify(self, token: str) -> Identity:
-        """Who holds a token.
+        """Verify a token and return its owner.
 
         Raises:
-            NotAuthenticated: it is not one of ours, or it has expired.
+            NotAuthenticated: the token is not one of this server, or it has expired.
         """
         try:
-            # Never the algorithm that the token itself names: that could be none at all.
-            # Nor is it asked whether it was made in the future: clocks are set back, and those of machines differ.
+            # The algorithm that the token names is ignored, because it could be "none".
+            # The time of issue is not verified, because clocks are set back, and those of machines differ.
             claims = jwt.decode(
                 token, self._secret, algorithms=[ALGORITHM], options={"require": _CLAIMS, "verify_iat": False}
             )

@@ -1,1 +1,1 @@
-"""What all that many machines share goes through: one Redis. Knows nothing of what is kept there."""
+"""The connection to the Redis that the machines of a cluster share; knows nothing of the data there."""

@@ -1,4 +1,4 @@
-"""The connection to the Redis that all processes share, and its faults in our words."""
+"""The connection to the Redis that all processes share, and the translation of its errors."""
 
 import logging
 from collections.abc import Iterator
@@ -14,25 +14,26 @@ from sd_api.settings import Cluster
 
 log = logging.getLogger(__name__)
 
-# Seconds between two attempts, at most. With so many attempts a command outlasts a restart of Redis by some seconds.
-LONGEST_PAUSE = 0.5
+# Seconds between two attempts, at most. With so many retries a command outlasts a restart of Redis by some seconds.
+MAX_RETRY_PAUSE = 0.5
 ATTEMPTS = 16
 
 # Seconds that an answer may take; Redis answers within milliseconds, so a longer silence is a dead connection.
 SOCKET_TIMEOUT = 5.0
 
-# Seconds after which it makes sense to ask again.
+# Seconds offered as Retry-After.
 RETRY_AFTER = 5
 
 REFUSED = "Redis refuses the password: set the right one in the URL, or as REDIS_PASSWORD."
 
-# How Redis refuses what it may take later, by what it says: before version 7, what happens in a script has no class.
+# Parts of the messages with which Redis refuses a command that it may accept later: before version 7, errors in a
+# script have no class of their own.
 _FULL = "command not allowed when used memory"
 _NO_CHANGES = ("MISCONF ", "READONLY ", "NOREPLICAS ", "MASTERDOWN ")
 
 
 class _Retry(Retry):
-    """Tries again what may go better the next time; a wrong password does not."""
+    """Tries a command again unless the password is wrong."""
 
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
         """See Retry."""
@@ -44,30 +45,30 @@ class _Retry(Retry):
 
 
 def connect(cluster: Cluster, *, attempts: int = ATTEMPTS) -> redis.Redis:
-    """Make a client for all threads; it connects with its first command.
+    """Make a thread-safe client, which connects with its first command.
 
-    A command whose answer is lost, because the connection breaks, is sent again, so it may be carried out twice:
-    whatever changes something must change nothing the second time.
+    A command whose answer is lost, because the connection breaks, is sent again, so it may be run twice: every command
+    must be idempotent.
 
     Args:
-        cluster: where Redis is.
-        attempts: how often a command is tried again, with pauses that grow up to ``LONGEST_PAUSE``.
+        cluster: the settings with the URL of Redis.
+        attempts: how often a command is tried again, with pauses that grow up to ``MAX_RETRY_PAUSE``.
     """
     return redis.Redis.from_url(
         cluster.redis_url.get_secret_value(),
-        # A timeout is told at once: it has taken its seconds.
-        retry=_Retry(ExponentialBackoff(cap=LONGEST_PAUSE, base=0.01), attempts, (redis.ConnectionError,)),
+        # A timeout is not tried again, because it has taken its seconds already.
+        retry=_Retry(ExponentialBackoff(cap=MAX_RETRY_PAUSE, base=0.01), attempts, (redis.ConnectionError,)),
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         health_check_interval=30,
     )
 
 
-def refuse_unusable(cluster: Cluster) -> None:
-    """Look whether Redis is there and lets us in; takes some seconds where it is not.
+def check_redis(cluster: Cluster) -> None:
+    """Check that Redis answers and accepts the password; takes some seconds if it cannot be reached.
 
     Raises:
-        ConfigurationError: it is not, or does not.
+        ConfigurationError: Redis cannot be reached, or refuses the password.
     """
     with connect(cluster) as client:
         try:
@@ -82,12 +83,12 @@ def refuse_unusable(cluster: Cluster) -> None:
 
 
 @contextmanager
-def redis_faults_as_ours() -> Iterator[None]:
-    """Raise StoreUnavailable where Redis stays away or cannot take more; to be used as a decorator, too."""
+def translate_redis_errors() -> Iterator[None]:
+    """Raise StoreUnavailable if Redis cannot be reached or is full; also usable as a decorator."""
     try:
         yield
     except redis.RedisError as error:
-        fault = fault_that_passes(error)
+        fault = transient_fault(error)
         if fault is None:
             raise
         log.error("Redis cannot be used: %s", error)
@@ -96,8 +97,8 @@ def redis_faults_as_ours() -> Iterator[None]:
         ) from None
 
 
-def fault_that_passes(error: redis.RedisError) -> str | None:
-    """What to tell of a fault that may pass, as the rest of a sentence about Redis; None where it is ours."""
+def transient_fault(error: redis.RedisError) -> str | None:
+    """Describe an error that may pass, as the rest of a sentence about Redis; None if the error is a bug of ours."""
     if isinstance(error, redis.AuthenticationError):
         return "refuses the server's password."
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
@@ -105,5 +106,5 @@ def fault_that_passes(error: redis.RedisError) -> str | None:
     if _FULL in str(error):
         return "is full. Try again when others are done."
     if isinstance(error, redis.exceptions.ReadOnlyError) or any(refusal in str(error) for refusal in _NO_CHANGES):
-        return "keeps nothing at the moment. Try again soon."
+        return "accepts no changes at the moment. Try again soon."
     return None

@@ -1,25 +1,28 @@
-"""The engine: requests in, finished PNG files out. Knows nothing of HTTP or of queues."""
+"""The engine: jobs in, finished pictures out, one step at a time. Knows nothing of HTTP or of queues."""
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from sd_api.engine.batch import Member, Picture, members_of
-from sd_api.engine.decoding import decode
-from sd_api.engine.denoising import Denoiser
-from sd_api.engine.finishing import finish
-from sd_api.engine.prompts import unread
-from sd_api.errors import JobCancelled, OutOfMemory, ServerError, generation_failure
-from sd_api.generation.engine import EngineStatus, Run
-from sd_api.generation.request import GenerationRequest
+from sd_api.engine.active import ActiveJob
+from sd_api.engine.diffusion import step
+from sd_api.engine.finishing import Finisher
+from sd_api.engine.previews import Previews
+from sd_api.engine.safety import filtered
+from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
+from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
+from sd_api.generation.operations import MIN_SIDE
+from sd_api.generation.spec import JobSpec
+from sd_api.imaging.sizing import padded_size
 from sd_api.models.device import DeviceChoice
+from sd_api.models.families.base import BROKEN, Row
 from sd_api.models.hub import watched_downloads
 from sd_api.models.library import LoadedModel, ModelLibrary
-from sd_api.models.memory import free_memory, memory_of, out_of_memory_as_ours
+from sd_api.models.memory import free_memory, is_out_of_memory, memory_of, out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +31,20 @@ MAX_AT_ONCE = 16
 
 
 class DiffusersEngine:
-    """Runs diffusers pipelines on one device; see the Engine protocol.
+    """Runs diffusers models on one device; see the Engine protocol.
 
     Args:
-        library: where the models come from.
-        device: where they run.
-        model: the main model's label.
+        library: Where the models come from.
+        device: Where they run.
+        model: The main model's label.
     """
 
     def __init__(self, library: ModelLibrary, device: DeviceChoice, model: str) -> None:
         self._library = library
         self._device = device
         self._status = EngineStatus("loading", model, str(device.device), device.dtype)
+        self._finisher = Finisher()
+        self._previews = Previews()
 
     def load(self) -> None:
         """See Engine."""
@@ -66,76 +71,209 @@ class DiffusersEngine:
         # A batch gains nothing on a CPU and costs memory; on MPS diffusers' guide advises against it.
         return MAX_AT_ONCE if self._device.device.type == "cuda" else 1
 
-    def generate(self, runs: Sequence[Run]) -> None:
+    def serve(self, feed: Feed) -> None:
         """See Engine."""
-        started = time.monotonic()
-        members = [Member(run) for run in runs]
-        for member in members:
-            member.report("loading")
-        if not any(member.alive for member in members):
-            return
-        request = runs[0].request
+        # The job that came last is in front: the feed lets only those overtake that are short, or that fit.
+        active: list[ActiveJob] = []
+        limit = self.at_once()
+        while True:
+            runs = feed.poll(self.at_once(), active=bool(active))
+            if not runs and not active:
+                # Nothing is left for the device, so nothing is lost by waiting for the last pictures.
+                self._finisher.drain()
+                if not (runs := feed.wait(self.at_once())):
+                    return
+            active += [job for run in runs if (job := self._begin(run)) is not None]
+            if active:
+                limit = self._turn(self._share(active[-1], active), limit)
+            active = [job for job in active if job.has_steps]
+            if not active:
+                # What was too much for those jobs need not be for the next ones.
+                limit = self.at_once()
 
-        def tell(arrived: int, total: int) -> None:
-            for member in members:
-                member.report_download(arrived, total)
-            # The main model is what the others wait for; any other download only keeps them waiting.
-            if request.model is not None and not any(member.alive for member in members):
-                raise JobCancelled("Nobody waits for this model any more.")
+    def _begin(self, run: Run) -> ActiveJob | None:
+        """Get a job's model; a job that cannot begin has ended."""
+        loading = _Loading(run)
+        try:
+            run.report(Progress("loading"))
+            with watched_downloads(loading.report):
+                model = self._model(run.spec.model)
+            operation = run.spec.operation
+            if operation.name not in model.abilities.modes:
+                able = " and ".join(model.abilities.modes)
+                raise OutOfLimits("model", f"{model.label} was made for {able} only; it cannot do {operation.name}")
+            job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
+            for warning in model.family.warnings(model.parts, operation):
+                job.warn(warning)
+        except JobCancelled:
+            return None
+        except Exception as error:
+            run.fail(generation_failure(log, error, run.spec.operation.name))
+            return None
+        return job
 
-        with watched_downloads(tell):
-            model = self._model(request.model)
-            with _told_of_memory():
-                safety = self._library.safety_filter(model, request.safety_checker)
-                denoiser = Denoiser(model.pipeline(request.mode, request.scheduler, safety), model)
-        for member in members:
-            for warning in unread(model, member.run.request):
-                member.warn(warning)
-        at_once = self.at_once()
-        while pictures := [picture for member in members for picture in member.remaining()][:at_once]:
-            at_once = self._pass(denoiser, model, pictures)
-        if count := sum(len(member.run.request.seeds) for member in members if member.finished):
-            log.info("%s", _summary(request, model, count, time.monotonic() - started))
+    def _share(self, lead: ActiveJob, active: Sequence[ActiveJob]) -> list[ActiveJob]:
+        """The jobs that may share forwards with one of them, that one first."""
+        if lead.alone:
+            return [lead]
+        others = [
+            job
+            for job in active
+            if job is not lead
+            and not job.alone
+            and job.model is lead.model
+            and job.run.spec.batch_key == lead.run.spec.batch_key
+        ]
+        return [lead, *others]
 
-    def _pass(self, denoiser: Denoiser, model: LoadedModel, pictures: Sequence[Picture]) -> int:
-        """Make some pictures at once; what goes wrong ends their runs, or has them made with fewer at once.
+    def _turn(self, jobs: Sequence[ActiveJob], at_once: int) -> int:
+        """One step of the rows that share a forward; what goes wrong ends their jobs, or makes fewer rows.
 
         Returns:
-            How many to make at once from now on.
+            How many rows to step at once from now on.
         """
+        parts, family = jobs[0].model.parts, jobs[0].model.family
+        rows = self._rows(jobs, 1 if jobs[0].alone else min(at_once, family.max_rows))
+        if not rows:
+            return at_once
+        due = self._previews.due({id(job): job for job in rows.values()}.values())
+
+        def look(row: Row, prediction: Any) -> None:
+            if row in due:
+                self._previews.show(due[row], row, prediction)
+
+        try:
+            with out_of_memory_as_ours():
+                failures = step(family, parts, list(rows), look)
+        except JobCancelled:
+            return at_once
+        except OutOfMemory:
+            return self._with_fewer(rows, at_once)
+        except Exception as error:
+            self._fail_or_separate(rows, error)
+            return at_once
+        for row, failure in failures.items():
+            self._fail(rows[row], failure)
+        for job in dict.fromkeys(rows.values()):
+            job.report_step()
+        self._end_rows({row: job for row, job in rows.items() if row.done and job.going})
+        return at_once
+
+    def _rows(self, jobs: Sequence[ActiveJob], at_once: int) -> dict[Row, ActiveJob]:
+        """The rows for one forward; those of further pictures are opened while there is room."""
+        rows: dict[Row, ActiveJob] = {}
+        for job in jobs:
+            while job.going and len(job.rows) + len(rows) < at_once and job.next_picture() is not None:
+                self._open(job)
+            for row in job.rows[: at_once - len(rows)]:
+                if job.going and (not rows or row.key == next(iter(rows)).key):
+                    rows[row] = job
+        # The first job was chosen first; in a forward, rows stand in the order in which their jobs began.
+        return dict(sorted(rows.items(), key=lambda entry: entry[1].begun))
+
+    def _open(self, job: ActiveJob) -> None:
+        """Open the row of a job's next picture."""
+        number, spec, model = job.next_picture(), job.run.spec, job.model
+        assert number is not None  # noqa: S101 - the caller has looked
+        size = padded_size(spec.size, multiple=model.abilities.size_multiple, minimum=MIN_SIDE)
+
+        def start() -> Row:
+            with torch.inference_mode(), out_of_memory_as_ours():
+                conditioning = model.family.encode(model.parts, spec.operation)
+                return model.family.start(model.parts, spec.operation, spec.pictures[number], size, conditioning)
+
+        try:
+            try:
+                row = start()
+            except OutOfMemory:
+                free_memory()
+                if not self._library.make_room_for(model):
+                    raise
+                row = start()
+        except Exception as error:
+            self._fail(job, error)
+            return
+        row.on_step = job.report_inner_step
+        job.open(row)
+        job.report_step()
+
+    def _with_fewer(self, rows: dict[Row, ActiveJob], at_once: int) -> int:
+        """After running out of memory: make room, else step fewer rows at once, else give up."""
+        free_memory()
+        log.warning("Out of memory with %d at once", len(rows))
+        jobs = list(dict.fromkeys(rows.values()))
+        if self._library.make_room_for(jobs[0].model):
+            return at_once
+        if len(rows) == 1:
+            self._fail(jobs[0], OutOfMemory("The step does not fit."))
+            return 1
+        for job in jobs:
+            job.warn(f"Memory ran out with {len(rows)} pictures at once, so fewer were made at a time.")
+        return len(rows) // 2
+
+    def _fail_or_separate(self, rows: dict[Row, ActiveJob], error: Exception) -> None:
+        jobs = set(rows.values())
+        if len(rows) == 1:
+            self._fail(jobs.pop(), error)
+            return
+        # One of them may be the reason; alone, each ends as it deserves.
+        log.warning("A forward of %d rows failed (%s); making them one by one", len(rows), error)
+        for job in jobs:
+            job.alone = True
+
+    def _end_rows(self, rows: dict[Row, ActiveJob]) -> None:
+        """Decode rows that are done, and hand the pictures over to be finished."""
+        for row, job in list(rows.items()):
+            if row.latents is not None and not row.latents.isfinite().all():
+                job.fail(GenerationFailed(BROKEN))
+                del rows[row]
+        if rows:
+            self._decode(rows)
+
+    def _decode(self, rows: dict[Row, ActiveJob]) -> None:
+        jobs = list(rows.values())
+        parts, family = jobs[0].model.parts, jobs[0].model.family
+        warnings: list[str] = []
         try:
             with torch.inference_mode(), out_of_memory_as_ours():
-                self._make(denoiser, model, pictures)
-        except OutOfMemory:
-            free_memory()
-            log.warning("Out of memory with %d at once", len(pictures))
-            if self._library.make_room_for(model):
-                return len(pictures)
-            if len(pictures) == 1:
-                pictures[0].member.fail(_nothing_smaller(pictures[0].request))
-                return 1
-            for member in members_of(pictures):
-                member.warn(f"Memory ran out with {len(pictures)} pictures at once, so fewer were made at a time.")
-            return len(pictures) // 2
+                images = family.decode(parts, list(rows), warnings)
         except Exception as error:
-            if len(members_of(pictures)) > 1:
-                # One of them may be the reason; alone, each ends as it deserves.
-                log.warning("A batch of %d failed (%s); making its pictures one by one", len(pictures), error)
-                return 1
-            pictures[0].member.fail(generation_failure(log, error, pictures[0].request.mode))
-        return len(pictures)
-
-    def _make(self, denoiser: Denoiser, model: LoadedModel, pictures: Sequence[Picture]) -> None:
-        """Denoise, decode and finish pictures; their runs are told, and get what is finished."""
-        rows, latents = denoiser.denoise(pictures)
-        if not rows:
+            if isinstance(error, OutOfMemory) and self._library.make_room_for(jobs[0].model):
+                self._decode(rows)
+                return
+            if len(rows) == 1:
+                self._fail(jobs[0], error)
+                return
+            log.warning("Decoding %d pictures at once failed (%s); decoding them one by one", len(rows), error)
+            for row, job in rows.items():
+                self._decode({row: job})
             return
-        warnings: list[str] = []
-        images, flags = decode(denoiser.pipeline, latents, warnings)
-        for picture, image, nsfw in zip(rows, images, flags, strict=True):
+        for (row, job), image in zip(rows.items(), images, strict=True):
             for warning in warnings:
-                picture.member.warn(warning)
-            picture.member.add(finish(picture, image, nsfw=nsfw, scheduler=denoiser.scheduler, model=model.label))
+                job.warn(warning)
+            self._hand_over(job, row, image)
+
+    def _hand_over(self, job: ActiveJob, row: Row, image: Any) -> None:
+        nsfw = False
+        try:
+            if job.safety is not None:
+                with torch.inference_mode(), out_of_memory_as_ours():
+                    self._library.place([job.safety.checker])
+                    (image,), (nsfw,) = filtered(job.safety, [image], self._device.device)
+        except Exception as error:
+            self._fail(job, error)
+            return
+        number = job.close(row)
+        if not job.has_steps:
+            self._previews.forget(job)
+        self._finisher.finish(job, number, image, nsfw=nsfw, scheduler=row.scheduler_name)
+
+    def _fail(self, job: ActiveJob, error: Exception) -> None:
+        if isinstance(error, OutOfMemory) or is_out_of_memory(error):
+            free_memory()
+            error = _nothing_smaller(job.run.spec)
+        job.fail(generation_failure(log, error, job.run.spec.operation.name))
+        self._previews.forget(job)
 
     def _model(self, name: str | None) -> LoadedModel:
         """A model from the library; what happens to the main one is kept for ``status``."""
@@ -154,13 +292,32 @@ class DiffusersEngine:
         return model
 
     def _load(self, name: str | None) -> LoadedModel:
-        with _told_of_memory():
+        with _explained_memory():
             return self._library.get(name)
 
 
+class _Loading:
+    """Reports the download of a job's model; a download that nobody waits for ends."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def report(self, arrived: int, total: int) -> None:
+        """Report how many bytes have arrived.
+
+        Raises:
+            JobCancelled: The job is not wanted any more. The main model is loaded all the same, for the others.
+        """
+        try:
+            self._run.report(Progress("downloading", bytes=arrived, total_bytes=total))
+        except JobCancelled:
+            if self._run.spec.model is not None:
+                raise
+
+
 @contextmanager
-def _told_of_memory() -> Iterator[None]:
-    """Tell of a lack of memory before the first step."""
+def _explained_memory() -> Iterator[None]:
+    """Say what to do about a lack of memory before the first step."""
     try:
         with out_of_memory_as_ours():
             yield
@@ -172,17 +329,10 @@ def _told_of_memory() -> Iterator[None]:
         ) from None
 
 
-def _nothing_smaller(request: GenerationRequest) -> OutOfMemory:
+def _nothing_smaller(spec: JobSpec) -> OutOfMemory:
+    width, height = spec.size
     return OutOfMemory(
-        f"There is not enough memory for a picture of {request.width}×{request.height}, not even for one at a "
+        f"There is not enough memory for a picture of {width}×{height}, not even for one at a "
         "time. Try a smaller size, close other programs that use the GPU, or set "
         '"device": "cpu" in the configuration.'
-    )
-
-
-def _summary(request: GenerationRequest, model: LoadedModel, count: int, seconds: float) -> str:
-    return (
-        f"{request.mode} with {model.label}: {count} picture{'s' if count > 1 else ''} of "
-        f"{request.width}×{request.height}, {request.num_inference_steps} steps, "
-        f"seed {request.seeds[0]}, {seconds:.1f} s"
     )

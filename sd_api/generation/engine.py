@@ -30,8 +30,8 @@ class Progress:
     bytes: int | None = None
     total_bytes: int | None = None
 
-    def told(self) -> dict[str, Any]:
-        """As it is told to clients: without what has no meaning in this phase."""
+    def as_json(self) -> dict[str, Any]:
+        """The fields that clients get: those with a meaning in this phase."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -64,18 +64,21 @@ class Run(Protocol):
 
 
 class Feed(Protocol):
-    """Where an engine gets its jobs; asked at each step boundary, always from the engine's thread."""
+    """Where an engine gets its jobs; asked always from the engine's thread.
 
-    def next(self, active: bool, at_once: int) -> Sequence[Run]:
-        """The jobs to begin now; the engine works on the one that came last, and on those that share its forwards.
+    The engine works on the jobs that came last, and on those that share their forwards, before those that came earlier.
+    """
+
+    def poll(self, at_once: int, *, active: bool) -> Sequence[Run]:
+        """The jobs to begin at this step boundary, if there are any; does not wait.
 
         Args:
-            active: Whether the engine has jobs that have not ended. Without any, the call waits for a job.
             at_once: How many pictures the engine makes in one forward.
-
-        Returns:
-            Jobs; none where ``active`` jobs shall go on alone, or, without any, where the engine shall return.
+            active: Whether the device has work; then only jobs come that share forwards, or that may overtake.
         """
+
+    def wait(self, at_once: int) -> Sequence[Run]:
+        """Wait for the next jobs; to be called when every job has ended. Without any, the engine shall return."""
 
 
 @dataclass(frozen=True)

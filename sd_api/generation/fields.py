@@ -1,7 +1,7 @@
 """What is declared of a field of an operation, beside its type; everything else follows from this declaration."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_type_hints
@@ -18,30 +18,40 @@ class Param:
     Attributes:
         label: Its name on a form, at most three words.
         description: One sentence for documentation and OpenAPI.
+        example: A value for documentation, or None.
         low: The smallest number, or None.
         high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None.
+        shortest: The fewest characters of a text, white space around it aside; a shorter text is malformed.
         longest: The name of the attribute of ``Limits`` with the most characters of a text, or None.
         choices: The valid texts; None where any text is valid.
+        check: Says what is wrong with a value in a way that no other attribute here can express, as ``problem`` does.
         unit: The unit of a number, such as ``pixels``, or None.
         per_image: Whether rows of one batch may differ in this field. A field that is not marked is part of
             ``JobSpec.batch_key``: a forgotten mark costs a smaller batch, never a wrong picture.
         requires: The capability that a model needs for this field, see ``ModelAbilities``; None for every model.
+        acts_with: The name and the value of another field without which this one has no effect, or None.
         control: How a form shows it.
         step: The increment of a form's control, or None.
+        slider_high: The upper end of a slider, where one up to ``high`` could not be set finely; or None.
         png_key: The key in the parameters text of a PNG file, or None where the text does not hold it.
     """
 
     label: str
     description: str
+    example: str | None = None
     low: float | None = None
     high: float | str | None = None
+    shortest: int = 0
     longest: str | None = None
     choices: tuple[str, ...] | None = None
+    check: Callable[[Any, Limits], str | None] | None = None
     unit: str | None = None
     per_image: bool = False
     requires: str | None = None
+    acts_with: tuple[str, str] | None = None
     control: Control = "number"
     step: float | None = None
+    slider_high: float | None = None
     png_key: str | None = None
 
     def highest(self, limits: Limits) -> float | None:
@@ -58,7 +68,7 @@ class Param:
             return f"has {len(value)} characters; at most {longest} are allowed"
         if self.low is not None and (highest := self.highest(limits)) is not None:
             return out_of_range(value, self.low, highest)
-        return None
+        return None if self.check is None else self.check(value, limits)
 
 
 @dataclass(frozen=True)
@@ -77,18 +87,24 @@ class Field:
     param: Param
     default: Any
 
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is dataclasses.MISSING
 
-@cache
+
 def fields_of(operation: type) -> tuple[Field, ...]:
     """The fields of an operation, in the order of their declaration."""
-    return tuple(_fields(operation))
+    return _fields(operation)
 
 
-def _fields(operation: type) -> Iterator[Field]:
+@cache
+def _fields(operation: type) -> tuple[Field, ...]:
     hints = get_type_hints(operation, include_extras=True)
-    for field in dataclasses.fields(operation):
-        hint = hints[field.name]
-        yield Field(field.name, hint.__origin__, hint.__metadata__[0], field.default)
+    return tuple(
+        Field(field.name, hints[field.name].__origin__, hints[field.name].__metadata__[0], field.default)
+        for field in dataclasses.fields(operation)
+    )
 
 
 def out_of_range(value: float, low: float, high: float) -> str | None:

@@ -1,53 +1,127 @@
-"""How a picture was made, as text that other tools read.
+"""How a picture was made, as text that other tools read, and back.
 
 The form is the one that AUTOMATIC1111's web UI writes into the ``parameters`` text chunk of
-its PNG files, and that most viewers, organisers and other servers understand: the prompt, a
-line with the negative prompt, and one line of ``key: value`` pairs.
+its PNG files, and that most viewers, organisers and other servers understand: the prompt, lines
+with the negative prompt, and one line of ``key: value`` pairs. The keys are declared with the
+operations' fields.
 """
 
+import re
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, get_args
+
 from sd_api import __version__
-from sd_api.generation.request import GenerationRequest
+from sd_api.generation.fields import Field, fields_of
+from sd_api.generation.operations import OPERATIONS, Operation
+from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
+
+# Other writers of this format begin with these, in this order.
+_FIRST = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model")
+
+_NEGATIVE = "Negative prompt"
+
+# One pair after the other from the start of the line, by the pattern that the format's readers use.
+_PAIR = re.compile(r'\s*([^\s:,][^:,]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 
-def parameters_text(request: GenerationRequest, *, seed: int, scheduler: str, model: str) -> str:
-    """Tell how the picture with ``seed`` was made.
+@dataclass(frozen=True)
+class Parameters:
+    """What a parameters text tells.
+
+    Attributes:
+        fields: The values of fields, by their canonical names; ``seed``, ``width`` and ``height`` are among them.
+        model: The name of the model; None where the text does not tell it.
+    """
+
+    fields: dict[str, Any]
+    model: str | None
+
+
+def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, model: str) -> str:
+    """Tell how one picture was made.
+
+    A field that every operation has is left out where it has its default.
 
     Args:
-        request: what was asked for.
-        seed: of this picture.
-        scheduler: the one that ran; the model's own where the request named none.
-        model: the name of the model, without the folders of this machine.
+        spec: What was asked for.
+        picture: The seeds of this picture.
+        scheduler: The one that ran; the model's own where the job named none.
+        model: The name of the model, without the folders of this machine.
     """
-    pairs: dict[str, object] = {
-        "Steps": request.num_inference_steps,
-        "Sampler": scheduler,
-        "CFG scale": _number(request.guidance_scale),
-        "Seed": seed,
-        "Size": f"{request.width}x{request.height}",
-        "Model": model,
-    }
-    if request.init_image is not None:
-        pairs["Denoising strength"] = _number(request.strength)
-    if request.eta:
-        pairs["Eta"] = _number(request.eta)
+    operation = spec.operation
+    width, height = spec.size
+    pairs: dict[str, object] = {"Seed": picture.seed, "Size": f"{width}x{height}", "Model": model}
+    shared = {field.name for field in fields_of(Operation)}
+    chosen = {"scheduler": scheduler, "variation_seed": picture.variation}
+    for field in fields_of(type(operation)):
+        value = chosen.get(field.name, getattr(operation, field.name))
+        if field.param.png_key is not None and not (field.name in shared and value == field.default):
+            pairs[field.param.png_key] = value
+    negative = pairs.pop(_NEGATIVE, None)
     pairs["Version"] = f"sd-api-server {__version__}"
+    order = [*(key for key in _FIRST if key in pairs), *(key for key in pairs if key not in _FIRST)]
 
     # What would end the text chunk early cannot be part of it.
-    lines = [request.prompt.replace("\0", " ")]
-    if request.negative_prompt:
-        lines.append("Negative prompt: " + request.negative_prompt.replace("\0", " "))
-    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items()))
+    lines = [operation.prompt.replace("\0", " ")]
+    if negative is not None:
+        lines.append(f"{_NEGATIVE}: {negative}".replace("\0", " "))
+    lines.append(", ".join(f"{key}: {_quoted(pairs[key])}" for key in order))
     return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    # Every digit, because a rounded strength can mean another number of steps.
-    return str(value).removesuffix(".0")
+def read_parameters(text: str) -> Parameters | None:
+    """Read a parameters text; None for a text of another kind.
+
+    Values that are no numbers where there should be some are left out.
+    """
+    *lines, last = text.split("\n")
+    if not last.startswith("Steps: "):
+        return None
+    pairs = {}
+    at = 0
+    while (match := _PAIR.match(last, at)) and match.end() > at:
+        pairs[match[1].strip()] = _unquoted(match[2].strip())
+        at = match.end()
+    start = f"{_NEGATIVE}: "
+    negative = max(
+        (number for number, line in enumerate(lines) if number and line.startswith(start)), default=len(lines)
+    )
+    fields: dict[str, Any] = {
+        "prompt": "\n".join(lines[:negative]),
+        "negative_prompt": "\n".join(lines[negative:]).removeprefix(start),
+    }
+    for field in _written_fields():
+        if (value := _value(field, pairs.get(field.param.png_key or ""))) is not None:
+            fields[field.name] = value
+    if size := re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", pairs.get("Size", "")):
+        fields["width"], fields["height"] = int(size[1]), int(size[2])
+    return Parameters(fields, pairs.get("Model"))
+
+
+def _written_fields() -> list[Field]:
+    operations = (*OPERATIONS.values(), Outputs)
+    return [field for operation in operations for field in fields_of(operation) if field.param.png_key is not None]
+
+
+def _value(field: Field, text: str | None) -> Any:
+    if text is None:
+        return None
+    (kind,) = set(get_args(field.type) or (field.type,)) - {NoneType}
+    try:
+        return kind(text)
+    except ValueError:
+        return None
 
 
 def _quoted(value: object) -> str:
+    # Every digit, because a rounded strength can mean another number of steps.
+    text = str(value).removesuffix(".0") if isinstance(value, float) else str(value).replace("\n", " ")
     # A comma or a colon inside a value would end it early in the readers of this format.
-    text = str(value)
-    if any(separator in text for separator in ',:"\n'):
+    if any(separator in text for separator in ',:"'):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return text
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value

@@ -42,6 +42,8 @@ class Operation:
         Param(
             label="Prompt",
             description="What to draw.",
+            example="corgi with a top hat",
+            shortest=1,
             longest="max_prompt_length",
             per_image=True,
             control="text",
@@ -52,6 +54,7 @@ class Operation:
         Param(
             label="Negative prompt",
             description="What to stay away from; it acts while the guidance is above 1.",
+            example="monocle",
             longest="max_prompt_length",
             per_image=True,
             control="text",
@@ -68,21 +71,8 @@ class Operation:
             per_image=True,
             control="slider",
             step=1,
+            slider_high=100,
             png_key="Steps",
-        ),
-    ]
-    guidance: Annotated[
-        float,
-        Param(
-            label="Guidance",
-            description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
-            "it acts above 1.",
-            low=0,
-            high=MAX_GUIDANCE,
-            per_image=True,
-            control="slider",
-            step=0.5,
-            png_key="CFG scale",
         ),
     ]
     scheduler: Annotated[
@@ -96,6 +86,21 @@ class Operation:
             png_key="Sampler",
         ),
     ] = None
+    guidance: Annotated[
+        float,
+        Param(
+            label="Guidance",
+            description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
+            "it acts above 1.",
+            low=0,
+            high=MAX_GUIDANCE,
+            per_image=True,
+            control="slider",
+            step=0.5,
+            slider_high=20,
+            png_key="CFG scale",
+        ),
+    ]
     eta: Annotated[
         float,
         Param(
@@ -104,6 +109,7 @@ class Operation:
             low=0,
             high=1,
             per_image=True,
+            acts_with=("scheduler", "ddim"),
             step=0.1,
             png_key="Eta",
         ),
@@ -186,7 +192,7 @@ class Operation:
 class TextToImage(Operation):
     """Draws what the prompt says."""
 
-    name = "txt2img"
+    name: ClassVar[OperationName] = "txt2img"
 
     width: Annotated[
         int,
@@ -221,13 +227,28 @@ class TextToImage(Operation):
         return self.width, self.height
 
 
+def image_too_large(image: ImageRef, limits: Limits) -> str | None:
+    """Say that a side of an image is too long; ``ImageRef`` has counted its pixels."""
+    # A line of few pixels would be padded to a great many.
+    width, height = image.size
+    if width <= limits.max_width and height <= limits.max_height:
+        return None
+    return f"is {width}×{height} pixels; at most {limits.max_width}×{limits.max_height} are allowed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FromImage(Operation):
     """What begins with an image; the result has its size."""
 
     image: Annotated[
         ImageRef,
-        Param(label="Image", description="The image to start from.", per_image=True, control="image"),
+        Param(
+            label="Image",
+            description="The image to start from.",
+            check=image_too_large,
+            per_image=True,
+            control="image",
+        ),
     ]
 
     @property
@@ -235,20 +256,12 @@ class FromImage(Operation):
         """See Operation."""
         return self.image.size
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
-        yield from super()._faults(limits)
-        width, height = self.size
-        # Its pixels have been counted before, but a line of few pixels would be padded to a great many.
-        if width > limits.max_width or height > limits.max_height:
-            allowed = f"{limits.max_width}×{limits.max_height}"
-            yield OutOfLimits("image", f"is {width}×{height} pixels; at most {allowed} are allowed")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImageToImage(FromImage):
     """Redraws an image."""
 
-    name = "img2img"
+    name: ClassVar[OperationName] = "img2img"
 
     strength: Annotated[
         float,
@@ -272,7 +285,7 @@ class ImageToImage(FromImage):
 
     def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
         yield from super()._faults(limits)
-        if 0 <= self.strength <= 1 and 1 <= self.steps and int(self.steps * self.strength) < 1:
+        if 0 <= self.strength <= 1 and self.steps >= 1 and int(self.steps * self.strength) < 1:
             yield OutOfLimits(
                 "strength",
                 f"is {self.strength:g}: with {self.steps} steps that leaves no step to run; "
@@ -284,7 +297,7 @@ class ImageToImage(FromImage):
 class Inpaint(ImageToImage):
     """Replaces the part of an image that a mask shows."""
 
-    name = "masking"
+    name: ClassVar[OperationName] = "masking"
 
     mask: Annotated[
         ImageRef,
@@ -301,7 +314,7 @@ class Inpaint(ImageToImage):
 class Edit(FromImage):
     """Changes an image as an instruction says, with a model that was trained for that."""
 
-    name = "edit"
+    name: ClassVar[OperationName] = "edit"
 
     image_guidance: Annotated[
         float,
@@ -313,6 +326,7 @@ class Edit(FromImage):
             per_image=True,
             control="slider",
             step=0.1,
+            slider_high=5,
             png_key="Image CFG scale",
         ),
     ] = 1.5

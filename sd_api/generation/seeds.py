@@ -12,3 +12,8 @@ CHOSEN_SEEDS = 2**32
 def choose_seed() -> int:
     """A random seed from 1 up."""
     return 1 + secrets.randbelow(CHOSEN_SEEDS - 1)
+
+
+def seeds_from(first: int | None, count: int) -> tuple[int, ...]:
+    """The seeds of so many pictures: ``first`` and those after it, or chosen ones where there is no first."""
+    return tuple(choose_seed() if first is None else first + number for number in range(count))

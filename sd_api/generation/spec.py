@@ -1,13 +1,37 @@
 """One job: an operation, the model that does it, and the seed of each picture."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import InitVar, dataclass
+from typing import Annotated, Any
 
-from sd_api.errors import InvalidFields, OutOfLimits
-from sd_api.generation.fields import fields_of, out_of_range
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.fields import Param, fields_of, out_of_range
 from sd_api.generation.operations import Operation
-from sd_api.generation.seeds import MAX_SEED
+from sd_api.generation.seeds import MAX_SEED, seeds_from
 from sd_api.settings import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """How many pictures a request asks for, and their seeds; declared as the fields of an operation are."""
+
+    seed: Annotated[
+        int | None,
+        Param(
+            label="Seed",
+            description="The seed of the first picture; the next picture has one more. "
+            "One is chosen for each picture where none is given.",
+            low=0,
+            high=MAX_SEED,
+            control="seed",
+            step=1,
+            png_key="Seed",
+        ),
+    ] = None
+    num_outputs: Annotated[
+        int,
+        Param(label="Pictures", description="How many pictures to make.", low=1, high="max_num_outputs", step=1),
+    ] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +71,51 @@ class JobSpec:
         if faults := list(seed_faults(self.seeds, self.variation_seeds, limits)):
             raise InvalidFields(faults)
 
+    @classmethod
+    def choose(
+        cls,
+        operation: type[Operation],
+        fields: Mapping[str, Any],
+        outputs: Outputs,
+        *,
+        model: str | None,
+        limits: Limits,
+    ) -> "JobSpec":
+        """Make a job of what a client asked for, and choose the seeds that it left open.
+
+        With variations all pictures have the same seed, and each picture has a variation seed of its own.
+
+        Args:
+            operation: What to do.
+            fields: The fields of the operation.
+            outputs: How many pictures, at most ``limits.max_num_outputs``, and the seed of the first one.
+            model: See JobSpec.
+            limits: What may be asked for.
+
+        Raises:
+            InvalidFields: Naming every field that is outside ``limits``, by its canonical name.
+        """
+        faults: list[InvalidField] = []
+        made = None
+        try:
+            made = operation(**fields, limits=limits)
+        except InvalidFields as error:
+            faults += error.faults
+        seeds = seeds_from(outputs.seed, outputs.num_outputs)
+        variation_seeds: tuple[int, ...] = ()
+        if fields.get("variation_strength"):
+            seeds = seeds[:1] * outputs.num_outputs
+            variation_seeds = seeds_from(fields.get("variation_seed"), outputs.num_outputs)
+        if made is None:
+            raise InvalidFields([*faults, *seed_faults(seeds, variation_seeds, limits)])
+        return cls(operation=made, model=model, seeds=seeds, variation_seeds=variation_seeds, limits=limits)
+
     @property
     def pictures(self) -> tuple[PictureSeeds, ...]:
         """The seeds of each picture, in order."""
         variations = self.variation_seeds or (None,) * len(self.seeds)
         return tuple(
-            PictureSeeds(seed=seed, variation=variation)
-            for seed, variation in zip(self.seeds, variations, strict=True)
+            PictureSeeds(seed=seed, variation=variation) for seed, variation in zip(self.seeds, variations, strict=True)
         )
 
     @property

@@ -25,7 +25,8 @@ def decode_base64(field: str, text: str) -> bytes:
     """Read base64 text leniently.
 
     A ``data:<type>;base64,`` prefix, white space, line breaks, the URL-safe alphabet and missing
-    padding are all fine. A space inside a line is a ``+`` that an urlencoded form has lost.
+    padding are all fine. A space inside a line is a ``+`` that an urlencoded form has lost, and so is one at
+    the end of a text that is incomplete without it.
 
     Args:
         field: name of the form's field, for the error message.
@@ -39,7 +40,7 @@ def decode_base64(field: str, text: str) -> bytes:
     """
     prefix = _DATA_URL.match(text, 0, _LONGEST_PREFIX)
     start = _start(text, prefix.end() if prefix else 0)
-    end = _end(text, start)
+    last = end = _end(text, start)
     width, gap = _gap_between_lines(text, start, end)
     # Whole lines, so that no gap is cut in two.
     step = _STRETCH // (width + len(gap)) * (width + len(gap)) if gap else _STRETCH
@@ -59,6 +60,7 @@ def decode_base64(field: str, text: str) -> bytes:
             decoded.write(base64.b64decode(characters[:whole], validate=True))
         except ValueError:
             raise _foreign(field, text, characters) from None
+    rest += _pluses_after(text, last, -length % 4)
     if not length:
         raise InvalidField(field, "is empty; send a picture as base64 text")
     if _FOREIGN.search(rest):
@@ -95,6 +97,12 @@ def _end(text: str, start: int, end: int | None = None, dropped: str | None = No
         if kept:
             break
     return end
+
+
+def _pluses_after(text: str, end: int, missing: int) -> str:
+    """The pluses that are lost at the end of a text: as many as its last group of four lacks, if spaces are there."""
+    spaces = text[end : end + missing].count(" ")
+    return "+" * missing if spaces == missing and text[max(0, end - 1) : end] != "=" else ""
 
 
 def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:

@@ -1,10 +1,10 @@
-"""Putting the generated pixels into the original, without a seam at the border of the mask.
+"""Composites generated pixels into the original, without a seam at the border of the mask.
 
 A model's autoencoder shifts colours by a few levels, which shows as a faint seam where generated
 pixels meet original ones. The kept side shows how large the shift is, because the model has passed
 those pixels through its autoencoder too. It is estimated there, at low frequency, and added to the
-generated pixels with a falloff: all of it at the border, nothing of it further inside. What differs
-by more than such a shift is another picture and must not bleed into this one.
+generated pixels with a falloff: all of it at the border, nothing of it further inside. Kept pixels that
+differ by more than such a shift show other content, and must not influence the estimate.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ _TRUNCATED = 5.0  # sigmas; farther than the falloff reaches, so that there is a
 _FALLOFF = (1.0, 14.0)
 
 # In levels of 255; full effect up to the first, none from the second on.
-_OUTLIER = (24.0, 48.0)  # a kept pixel that differs so much shows other content and has no say;
-_SHIFT = (8.0, 24.0)  # nor is an estimate so large a shift
+_OUTLIER = (24.0, 48.0)  # a kept pixel that differs so much shows other content and is ignored
+_SHIFT = (8.0, 24.0)  # an estimate that is so large is no colour shift
 
 _TINY = np.finfo(np.float32).tiny  # keeps 0 / 0 at 0
 
@@ -33,11 +33,11 @@ _Floats = npt.NDArray[np.float32]
 
 
 def composite(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Replace what the mask says, and nothing else.
+    """Replace the masked pixels, and no others.
 
     Args:
         original: the picture that was sent, mode RGB.
-        generated: what the model made of all of it, mode RGB, the same size.
+        generated: the picture that the model made, mode RGB, the same size.
         mask: 255 = replace, 0 = keep, mode L, the same size; values between blend linearly.
 
     Returns:
@@ -51,7 +51,7 @@ def composite(original: Image.Image, generated: Image.Image, mask: Image.Image) 
 
 
 def _match_border(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Add to ``generated`` what its colours have lost, near the kept pixels."""
+    """Remove the colour shift of ``generated`` near the kept pixels."""
     changed = mask.getbbox()
     if changed is None or mask.getextrema()[0] != 0:
         return generated
@@ -79,7 +79,7 @@ def _shift(difference: _Floats, kept: npt.NDArray[np.bool_]) -> _Floats:
     shift = np.stack([_blur(_coarse(band * plausible)) for band in difference])
     shift /= np.maximum(trusted, _TINY)
     shift *= _fade(np.abs(shift).max(axis=0), _SHIFT)
-    shift *= trusted / np.maximum(near, _TINY)  # little is known where most pixels had no say
+    shift *= trusted / np.maximum(near, _TINY)  # weaker where most pixels were ignored
     shift *= _fade(ndimage.distance_transform_edt(cells == 0), _FALLOFF)
     return np.stack([_fine(band, difference.shape[:0:-1]) for band in shift])
 

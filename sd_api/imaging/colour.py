@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms
 
 _BLACK = 8  # levels; a lossy file's black is not quite 0
+_COLOURED = 1 / 8  # saturation; grey paint may be slightly warm or cold
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -41,14 +42,16 @@ def to_mask(image: Image.Image) -> Image.Image:
     ============================================  ==================================================
     the mask image                                what is replaced
     ============================================  ==================================================
-    no alpha, or alpha opaque everywhere          luminance: white = replace, black = keep
-    alpha with holes, some of the paint is light  the paint: alpha x luminance, so that transparent
-                                                  and black = keep, white = replace
-    alpha with holes, all of the paint is black   the shape: alpha, so that painted = replace
+    no alpha, or alpha opaque everywhere          luminance: white = replace, black = keep; a coloured
+                                                  mask is what its greyscale copy would be
+    alpha with holes, some of the paint coloured  the shape: alpha, whatever the hue
+    alpha with holes, all of the paint black      the shape: alpha, so that painted = replace
+    alpha with holes, grey paint, some of it      the paint: alpha x luminance, so that transparent
+    light                                         and black = keep, white = replace
     transparent everywhere                        nothing
     ============================================  ==================================================
 
-    In a JPEG or WEBP file, what is nearly black or nearly white counts as black or white.
+    In the file of a lossy format, what is nearly black or nearly white counts as black or white.
 
     Args:
         image: a loaded image of any mode.
@@ -56,7 +59,7 @@ def to_mask(image: Image.Image) -> Image.Image:
     Returns:
         A new image of mode L with an empty ``info``.
     """
-    lossy = image.format in {"JPEG", "WEBP"}
+    lossy = image.format in {"JPEG", "WEBP", "AVIF", "HEIF"}
     image = _eight_bit(image)
     if not image.has_transparency_data:
         mask = image.convert("L") if image.mode == "L" else image.convert("RGB").convert("L")
@@ -65,7 +68,7 @@ def to_mask(image: Image.Image) -> Image.Image:
         light, alpha = painted.convert("L"), painted.getchannel("A")
         if alpha.getextrema() == (255, 255):
             mask = light
-        elif np.asarray(light)[np.asarray(alpha) > 0].max(initial=0) <= _BLACK:
+        elif _is_coloured(painted) or np.asarray(light)[np.asarray(alpha) > 0].max(initial=0) <= _BLACK:
             mask = alpha
         else:
             mask = ImageChops.multiply(alpha, light)
@@ -76,6 +79,19 @@ def to_mask(image: Image.Image) -> Image.Image:
     return mask
 
 
+def _is_coloured(painted: Image.Image) -> bool:
+    """Whether any of what is visible has a hue, such as Photoshop's quick mask, which is red."""
+    if painted.mode != "RGBA":
+        return False
+    red, green, blue, alpha = painted.split()
+    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    grey = lightest.point([max(int(level * _COLOURED), _BLACK) for level in range(256)])
+    coloured = ImageChops.subtract(ImageChops.subtract(lightest, darkest), grey)
+    visible = alpha.point([255 * (level > _BLACK) for level in range(256)])
+    return ImageChops.multiply(coloured, visible).getbbox() is not None
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Bring greyscale of any other depth to mode L (LA where one value means transparent)."""
     if image.mode == "1":
@@ -83,15 +99,15 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
-    levels = _unit_floats(values) if image.mode == "F" else np.clip(values, 0, 65535) / 65535
+    levels = unit_floats(values) if image.mode == "F" else np.clip(values, 0, 65535) / 65535
     grey = Image.fromarray(np.rint(levels * 255).astype(np.uint8))
     if (transparent := image.info.get("transparency")) is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
-def _unit_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Bring floats to 0..1.
+def unit_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Bring floats of any shape to 0..1.
 
     The mean tells which scale they have: highlights above 1 are common in 0..1 pictures, but a
     picture in 0..255 is hardly ever so dark that its mean is below 1.

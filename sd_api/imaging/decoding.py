@@ -1,45 +1,60 @@
 """A client's picture, as base64 text or as bytes, to an upright image.
 
-Every exception that Pillow raises on damaged or hostile data is translated here, in one place.
+Every exception that a library raises on damaged or hostile data is translated here, in one place.
 """
 
-import contextlib
-import io
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-from PIL import Image, ImageFile, ImageOps
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory, ServerError
 from sd_api.imaging.base64_text import decode_base64
+from sd_api.imaging.bmp_file import open_bmp
 from sd_api.imaging.colour import to_mask, to_rgb
-
-# The readers are called directly, not through Image.open: that one warns about pictures above a
-# process-wide size of its own before the caller's limit can be compared.
-_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    rb"\x89PNG\r\n\x1a\n": PngImageFile,
-    rb"\xff\xd8\xff": JpegImageFile,
-    rb"RIFF....WEBP": WebPImageFile,
-    rb"II\*\0|MM\0\*|II\+\0|MM\0\+": TiffImageFile,
-    rb"BM": BmpImageFile,
-    rb"GIF8[79]a": GifImageFile,
-}
+from sd_api.imaging.heif_file import is_avif, is_heic, open_avif, open_heic
+from sd_api.imaging.jpeg_file import open_jpeg
+from sd_api.imaging.png_file import open_png
+from sd_api.imaging.psd_file import open_psd
+from sd_api.imaging.sources import Source, pillow_source
+from sd_api.imaging.tiff_file import open_tiff
 
 
-_NAMES = [str(reader.format) for reader in _READERS.values()]
+@dataclass(frozen=True)
+class _Format:
+    name: str
+    media_type: str
+    begins: Callable[[bytes], object]
+    open: Callable[[bytes], Source]
+
+
+def _starts(pattern: bytes) -> Callable[[bytes], object]:
+    return re.compile(pattern, re.DOTALL).match
+
+
+_FORMATS = [
+    _Format("PNG", "image/png", _starts(rb"\x89PNG\r\n\x1a\n"), open_png),
+    _Format("JPEG", "image/jpeg", _starts(rb"\xff\xd8\xff"), open_jpeg),
+    _Format("WEBP", "image/webp", _starts(rb"RIFF....WEBP"), partial(pillow_source, WebPImageFile)),
+    _Format("TIFF", "image/tiff", _starts(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), open_tiff),
+    _Format("BMP", "image/bmp", _starts(rb"BM"), open_bmp),
+    _Format("GIF", "image/gif", _starts(rb"GIF8[79]a"), partial(pillow_source, GifImageFile)),
+    _Format("AVIF", "image/avif", is_avif, open_avif),
+    _Format("HEIC", "image/heic", is_heic, open_heic),
+    _Format("PSD", "image/vnd.adobe.photoshop", _starts(rb"8BPS"), open_psd),
+]
+_NAMES = [known.name for known in _FORMATS]
 FORMATS = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 
 
 def media_type_of(data: bytes) -> str | None:
     """The media type of a file in one of ``FORMATS``, such as ``image/png``, by its first bytes; None for others."""
-    reader = _reader(data)
-    return None if reader is None else Image.MIME[str(reader.format)]
+    known = _format(data)
+    return None if known is None else known.media_type
 
 
 def decode_image(field: str, text: str, *, max_pixels: int) -> Image.Image:
@@ -53,7 +68,7 @@ def decode_mask(field: str, text: str, *, max_pixels: int) -> Image.Image:
 
 
 def read_image(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
-    """Read a picture from the bytes of a PNG, JPEG, WEBP, TIFF, BMP or GIF file.
+    """Read a picture from the bytes of a file in one of ``FORMATS``.
 
     Args:
         field: name of the request's field, for error messages.
@@ -61,7 +76,7 @@ def read_image(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
         max_pixels: most pixels (width x height) that the picture may have, checked before they are decoded.
 
     Returns:
-        The picture as ``to_rgb`` describes it, turned upright as its EXIF orientation says.
+        The picture as ``to_rgb`` describes it, turned upright as its EXIF orientation, or its container, says.
 
     Raises:
         InvalidField: not a picture, or a damaged one.
@@ -88,27 +103,23 @@ def read_mask(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
     return _read(field, data, max_pixels, to_mask)
 
 
-def _reader(data: bytes) -> type[ImageFile.ImageFile] | None:
-    return next((reader for start, reader in _READERS.items() if re.match(start, data, re.DOTALL)), None)
+def _format(data: bytes) -> _Format | None:
+    return next((known for known in _FORMATS if known.begins(data)), None)
 
 
 def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    reader = _reader(data)
-    if reader is None:
+    known = _format(data)
+    if known is None:
         raise InvalidField(field, f"is not a picture that this server can read; send {FORMATS}")
     try:
-        image = reader(io.BytesIO(data))
-        if image.width * image.height > max_pixels:
+        source = known.open(data)
+        width, height = source.size
+        if width * height > max_pixels:
             raise OutOfLimits(
                 field,
-                f"has {image.width} x {image.height} pixels, {image.width * image.height:,} in all; "
-                f"at most {max_pixels:,} are allowed",
+                f"has {width} x {height} pixels, {width * height:,} in all; at most {max_pixels:,} are allowed",
             )
-        image.load()
-        # In place, so that the pixels are turned even where the rest of the EXIF data is damaged.
-        with contextlib.suppress(Exception):
-            ImageOps.exif_transpose(image, in_place=True)
-        return convert(image)
+        return convert(source.load())
     except ServerError:
         raise
     except MemoryError:
@@ -117,4 +128,4 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
         raise OutOfLimits(field, f"has more than the {max_pixels:,} pixels that are allowed") from error
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise InvalidField(field, f"is a {reader.format} file that cannot be read: {reason}") from error
+        raise InvalidField(field, f"is a {known.name} file that cannot be read: {reason}") from error

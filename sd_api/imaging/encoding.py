@@ -1,4 +1,4 @@
-"""PNG bytes from images."""
+"""Encodes images as PNG files."""
 
 import io
 
@@ -9,22 +9,22 @@ _RUN_LENGTH = 3  # zlib's Z_RLE
 
 
 def encode_png(image: Image.Image, *, parameters: str | None = None) -> bytes:
-    """Encode an image as an RGB PNG, on to which its ICC profile (``info["icc_profile"]``) is passed.
+    """Encode an image as an RGB PNG with its ICC profile, if it has one in ``info["icc_profile"]``.
 
     Args:
         image: an image of any 8-bit mode.
-        parameters: how it was made, for the ``parameters`` text chunk that other tools read; ``tEXt``,
-            or ``iTXt`` where Latin-1 does not suffice.
+        parameters: the content of the ``parameters`` text chunk, which other tools read; the chunk is ``tEXt``, or
+            ``iTXt`` if Latin-1 cannot encode the text.
 
     Returns:
-        The file.
+        The PNG file.
     """
     chunks = PngInfo()
     if parameters is not None:
-        # JSON can bring halves of surrogate pairs, which no encoding has a place for.
+        # JSON can contain lone surrogates, which no encoding can represent.
         chunks.add_text("parameters", parameters.encode("utf-8", "replace").decode())
     png = io.BytesIO()
     # Pillow's default, a search for longer matches than runs, takes two to six times as long on
-    # photographs and saves 3 % at best: PNG's row filters leave hardly anything else to be found.
+    # photographs and saves 3 % at best, because PNG's row filters leave hardly any other matches.
     image.convert("RGB").save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
     return png.getvalue()

@@ -1,4 +1,4 @@
-"""Sizes that models take, without ever stretching the picture."""
+"""Padding and cropping to the sizes that models take, and the resizing of masks."""
 
 from math import ceil
 

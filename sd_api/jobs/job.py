@@ -11,13 +11,14 @@ from uuid import uuid4
 
 from sd_api.errors import JobCancelled, ServerError
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest, Mode
+from sd_api.generation.operations import OperationName
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 
 log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
-# Seconds that previews are made for whoever asked for one.
+# Seconds that previews are made after a client has asked for one.
 PREVIEW_INTEREST = 5.0
 
 ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled"})
@@ -25,27 +26,27 @@ ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled"})
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
-    """What may be told about a job, without its images.
+    """The public status of a job, without its images.
 
     Attributes:
         id: 32 hexadecimal digits, or what the client chose.
-        client: whose turn it takes; see ``JobQueue.submit``.
-        mode: what kind of generation it is.
+        client: the client's fair-queue key; see ``JobQueue.submit``.
+        mode: the operation.
         model: the ``url_path`` of a custom model; None is the main model.
-        state: where it is; ``finished``, ``failed`` and ``cancelled`` are final.
+        state: ``finished``, ``failed`` and ``cancelled`` are final.
         created: when it was accepted, in seconds since 1970, as the others.
-        started: when it began to run; None before, and where it never did.
+        started: when it began to run; None if it has not started.
         ended: when it reached its final state; None before.
         progress: the last step that was reported; None before the first.
         message: why it failed or was cancelled; None otherwise.
-        preview: a small PNG of how its first picture looks now; None where nobody has asked before.
-        position: its place among those that wait, 1 being the next; None for others.
-        seconds_left: until it is done, its waiting included, as far as measured jobs tell; None otherwise.
+        preview: a small PNG of the first picture's current state; None if no client has asked for previews.
+        position: the position in the queue, 1 being the next; None if the job is not queued.
+        seconds_left: the estimated seconds until its end, waiting included; None without measured jobs of its model.
     """
 
     id: str
     client: str
-    mode: Mode
+    mode: OperationName
     model: str | None
     state: State
     created: float
@@ -59,28 +60,28 @@ class JobStatus:
 
 
 class Job:
-    """A request in the queue, with its progress and its outcome; for the engine, it is a Run.
+    """A spec in the queue, with its progress and its outcome; for the engine, it is a Run.
 
     Args:
-        request: what to make.
-        job_id: its name; None chooses one that nobody guesses.
-        client: whose job it is.
+        spec: What to make.
+        job_id: the id; None chooses a random one.
+        client: the client's fair-queue key.
         max_seconds: how long it may work, without loading a model; None is for ever.
     """
 
     def __init__(
         self,
-        request: GenerationRequest,
+        spec: JobSpec,
         *,
         job_id: str | None = None,
         client: str = "",
         max_seconds: float | None = None,
     ) -> None:
-        self.request = request
+        self.spec = spec
         self.id = job_id or uuid4().hex
         self.client = client
         self._max_seconds = max_seconds
-        # Held while listeners are told, so that nothing is told after the end. Nothing else is locked inside.
+        # Held while listeners are called, so that none is called after the end. No other lock is acquired inside.
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._state: State = "queued"
@@ -88,6 +89,9 @@ class Job:
         self._started: float | None = None
         self._ended: float | None = None
         self._progress: Progress | None = None
+        # The seconds before the last pause, and the beginning of those since.
+        self._worked = 0.0
+        self._works = False
         self._working_since: float | None = None
         self._message: str | None = None
         self._preview: bytes | None = None
@@ -100,13 +104,13 @@ class Job:
         return self._state in ENDED
 
     def status(self) -> JobStatus:
-        """What may be told now."""
+        """The current status."""
         with self._lock:
             return JobStatus(
                 id=self.id,
                 client=self.client,
-                mode=self.request.mode,
-                model=self.request.model,
+                mode=self.spec.operation.name,
+                model=self.spec.model,
                 state=self._state,
                 created=self._created,
                 started=self._started,
@@ -126,15 +130,32 @@ class Job:
         return not self.ended and time.monotonic() - self._preview_asked < PREVIEW_INTEREST
 
     def show(self, preview: bytes) -> None:
-        """See Run; it is told with the next step."""
+        """See Run; listeners get it with the next step."""
         with self._lock:
             # It may have ended while the preview was made.
             if not self.ended:
                 self._preview = preview
 
+    @property
+    def progress(self) -> Progress | None:
+        """The last step that was reported; None before the first."""
+        return self._progress
+
     def working_seconds(self) -> float:
-        """How long it has been working, without loading a model."""
-        return 0.0 if self._working_since is None else time.monotonic() - self._working_since
+        """Seconds that the engine has worked on it, without loading a model and without its pauses."""
+        since = self._working_since
+        return self._worked + (0.0 if since is None else time.monotonic() - since)
+
+    def pause(self) -> None:
+        """Stop the clock of ``working_seconds``, because other jobs have overtaken it."""
+        with self._lock:
+            self._worked, self._working_since = self.working_seconds(), None
+
+    def resume(self) -> None:
+        """Let the clock go on; it goes on by itself with the next step as well."""
+        with self._lock:
+            if self._works and self._working_since is None:
+                self._working_since = time.monotonic()
 
     def result(self) -> GenerationResult:
         """Wait for the outcome.
@@ -154,7 +175,7 @@ class Job:
         return error.with_traceback(None) if isinstance(error, ServerError) else self._outcome.result()
 
     def listen(self, listener: "Listener") -> None:
-        """Have ``listener`` told of every change from now on; it must not wait for anything."""
+        """Have ``listener`` called after every change from now on; it must not block."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -176,8 +197,9 @@ class Job:
             JobCancelled: the job is not wanted any more; the engine must stop.
         """
         with self._lock:
-            if self._working_since is None and progress.phase not in ("downloading", "loading"):
-                self._working_since = time.monotonic()
+            self._works = progress.phase not in ("downloading", "loading")
+            if self._works:
+                self.resume()
             if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
                 self.cancel(
                     f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "
@@ -196,7 +218,7 @@ class Job:
         self._end("failed", error)
 
     def cancel(self, reason: str) -> None:
-        """End because nobody wants it any more; an engine that works on it stops at its next step."""
+        """End because no client wants the job any more; an engine that works on it stops at its next step."""
         self._end("cancelled", JobCancelled(reason))
 
     def _end(self, state: State, outcome: GenerationResult | ServerError) -> None:
@@ -220,7 +242,7 @@ class Job:
             try:
                 listener(self)
             except Exception:
-                # Who watches a job cannot be the reason that it fails.
+                # A listener that fails must not fail the job.
                 log.exception("A listener of job %s failed", self.id)
 
 

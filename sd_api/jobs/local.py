@@ -1,19 +1,19 @@
-"""The queue of the one-process server: one thread, because a pipeline can do one thing at a time."""
+"""The queue of the one-process server: one thread owns the engine and asks here at each step what to begin."""
 
 import itertools
 import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob
 from sd_api.generation.engine import Engine, EngineStatus
-from sd_api.generation.request import GenerationRequest
-from sd_api.jobs.host import EngineHost
+from sd_api.generation.spec import JobSpec
+from sd_api.jobs.dispatch import Dispatcher
+from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.line import WaitingLine
 from sd_api.jobs.pace import Pace
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
 from sd_api.jobs.workers import WorkerStatus
@@ -24,13 +24,13 @@ REMEMBERED = 256
 
 
 class LocalQueue:
-    """Runs jobs one at a time, on its own thread; see JobQueue.
+    """Runs jobs on its own thread; see JobQueue. For that thread it is the Feed.
 
     Args:
-        make_engine: called once on that thread, so that the port can be open while torch is imported.
-        loading: what ``status`` says until the engine is there.
-        limits: how many jobs may wait, and how long one may take.
-        listeners: are told of every change of every job.
+        make_engine: Called once on that thread, so that the port can be open while torch is imported.
+        loading: What ``status`` returns until the engine is there.
+        limits: How many jobs may wait, and how long one may take.
+        listeners: Are called with each job after each of its changes.
     """
 
     def __init__(
@@ -40,12 +40,11 @@ class LocalQueue:
         limits: Limits,
         listeners: tuple[Listener, ...] = (),
     ) -> None:
-        self._host = EngineHost(make_engine, loading)
+        self._engine = EngineThread(make_engine, loading)
         self._started = time.time()
         self._limits = limits
         self._listeners = listeners
-        self._waiting: WaitingLine[Job] = WaitingLine()
-        self._running: list[Job] = []
+        self._dispatcher: Dispatcher[Job] = Dispatcher()
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
         self._pace = Pace()
         self._changed = threading.Condition()
@@ -57,41 +56,40 @@ class LocalQueue:
         """Start the thread: make the engine, load its model, then work."""
         self._thread.start()
 
-    def submit(
-        self, request: GenerationRequest, *, job_id: str | None = None, client: str = "", rejoin: bool = False
-    ) -> Job:
+    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """See JobQueue."""
-        job = Job(request, job_id=job_id, client=client, max_seconds=self._limits.max_job_seconds)
+        job = Job(spec, job_id=job_id, client=client, max_seconds=self._limits.max_job_seconds)
         for listener in self._listeners:
             job.listen(listener)
         with self._changed:
             if self._stopping:
                 raise ServerStopping("The server is shutting down.")
+            self._reap()
             existing = self._find(job.id)
             if rejoin and existing is not None and existing.client == client:
                 return existing
             if job.id in self._ended or existing is not None:
                 raise taken(job.id)
             self._refuse_too_many(client)
-            self._waiting.add(job)
+            self._dispatcher.add(job)
             self._changed.notify()
         return job
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
         with self._changed:
+            self._reap()
             job = self._find(job_id)
             if job is None:
                 return self._remembered(job_id)
             job.cancel(reason)
-            if job not in self._running:
-                self._waiting.remove(job)
-                self._remember(job)
+            self._reap()
             return job.status()
 
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """See JobQueue."""
         with self._changed:
+            self._reap()
             if preview and (job := self._find(job_id)) is not None:
                 job.ask_preview()
             live = next((status for status in self._live() if status.id == job_id), None)
@@ -100,16 +98,18 @@ class LocalQueue:
     def jobs(self) -> list[JobStatus]:
         """See JobQueue."""
         with self._changed:
+            self._reap()
             return self._live()
 
     def status(self) -> EngineStatus:
         """See JobQueue."""
-        return self._host.status()
+        return self._engine.status()
 
     def workers(self) -> list[WorkerStatus]:
         """See JobQueue."""
         with self._changed:
-            jobs = tuple(job.id for job in self._running if not job.ended)
+            self._reap()
+            jobs = tuple(job.id for job in self._dispatcher.running.jobs)
         return [WorkerStatus(id="local", started=self._started, engine=self.status(), jobs=jobs)]
 
     def stop(self, timeout: float) -> bool:
@@ -123,53 +123,77 @@ class LocalQueue:
         """
         with self._changed:
             self._stopping = True
-            jobs = [*self._running, *self._waiting]
-            self._waiting = WaitingLine()
+            jobs = [*self._dispatcher.running.jobs, *self._dispatcher.waiting]
             self._changed.notify()
         for job in jobs:
             job.fail(ServerStopping("The server is shutting down."))
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def poll(self, at_once: int, *, active: bool) -> list[Job]:
+        """See Feed."""
+        with self._changed:
+            self._reap()
+            if self._stopping:
+                return []
+            return self._dispatcher.begin(at_once, self.status().abilities, active=active)
+
+    def wait(self, at_once: int) -> list[Job]:
+        """See Feed."""
+        with self._changed:
+            # Or the pictures of the last jobs would stay in memory until the next ones.
+            self._reap()
+            self._changed.wait_for(lambda: self._stopping or len(self._dispatcher.waiting))
+        return self.poll(at_once, active=False)
+
     def _refuse_too_many(self, client: str) -> None:
-        total, own = len(self._waiting), self._waiting.count(client)
+        waiting = self._dispatcher.waiting
+        total, own = len(waiting), waiting.count(client)
         if total < self._limits.max_queued_requests and own < self._limits.max_queued_requests_per_client:
             return
-        left = max((self._seconds_left(job) or 0 for job in self._running), default=0)
+        left = max((self._seconds_left(job) or 0 for job in self._dispatcher.running.jobs), default=0)
         raise QueueFull(why_full(total, own, self._limits), retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS)))
 
     def _find(self, job_id: str) -> Job | None:
-        return next((job for job in itertools.chain(self._running, self._waiting) if job.id == job_id), None)
+        jobs = itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)
+        return next((job for job in jobs if job.id == job_id), None)
 
     def _live(self) -> list[JobStatus]:
         """Everything that runs or waits, with its place and what is left for it."""
         statuses: list[JobStatus] = []
         left: float | None = 0.0
-        for job in self._running:
-            if not job.ended:
-                left = self._seconds_left(job)
-                statuses.append(replace(job.status(), seconds_left=left))
-        for position, job in enumerate(self._waiting, start=1):
-            own = self._pace.seconds(job.request.model, job.request.work)
+        # The latest is worked on; those before it go on when it is done.
+        for job in reversed(self._dispatcher.running.jobs):
+            own = self._seconds_left(job)
+            if job in self._dispatcher.running.front():
+                left = max(left, own) if own is not None and left is not None else None
+            else:
+                left = None if left is None or own is None else left + own
+            statuses.insert(0, replace(job.status(), seconds_left=left))
+        for position, job in enumerate(self._dispatcher.waiting, start=1):
+            own = self._pace.seconds(job.spec.model, job.spec.work)
             left = None if left is None or own is None else left + own
             statuses.append(replace(job.status(), position=position, seconds_left=left))
         return statuses
 
     def _seconds_left(self, job: Job) -> float | None:
-        return self._pace.seconds_left(
-            job.request.model, job.request.work, job.status().progress, job.working_seconds()
-        )
+        return self._pace.seconds_left(job.spec.model, job.spec.work, job.progress, job.working_seconds())
 
-    def _remember(self, job: Job) -> None:
-        self._ended[job.id] = job.status()
-        while len(self._ended) > REMEMBERED:
-            self._ended.popitem(last=False)
+    def _reap(self) -> None:
+        """Put away what has ended, wherever that happened."""
+        for job in [*self._dispatcher.running.jobs, *self._dispatcher.waiting]:
+            if not job.ended:
+                continue
+            status = job.status()
+            if status.state == "finished":
+                batch = sum(other.spec.batch_key == job.spec.batch_key for other in self._dispatcher.running.jobs)
+                self._pace.learn(job.spec.model, job.spec.work, job.working_seconds() / batch)
+            self._dispatcher.remove(job)
+            self._ended[job.id] = status
+            while len(self._ended) > REMEMBERED:
+                self._ended.popitem(last=False)
 
     def _remembered(self, job_id: str) -> JobStatus:
-        # One that was stopped may still be in its last step.
-        for job in self._running:
-            if job.id == job_id:
-                return job.status()
         if job_id not in self._ended:
             raise UnknownJob(
                 f"There is no job {job_id[:100]!r}; of those that have ended, the last {REMEMBERED} are known."
@@ -177,38 +201,6 @@ class LocalQueue:
         return self._ended[job_id]
 
     def _work(self) -> None:
-        self._host.start()
-        while jobs := self._next_jobs():
-            self._host.run(jobs)
-            self._put_away(jobs)
-            # Without this the last jobs' images would stay in memory until the next ones.
-            del jobs
-
-    def _next_jobs(self) -> list[Job]:
-        """Wait for a job; with it come others that fit into one batch. Nothing once the queue is stopping."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) or self._stopping)
-            if self._stopping:
-                return []
-            self._running = [self._waiting.take()]
-            self._join(self._running[0].request, self._host.at_once())
-            # A copy, because it is looked at outside the lock.
-            return list(self._running)
-
-    def _join(self, request: GenerationRequest, at_once: int) -> None:
-        """Let waiting jobs run along where there is room in the batch; nobody waits longer for it."""
-        room = at_once - len(request.seeds)
-        for job in list(self._waiting):
-            if job.request.batch_key == request.batch_key and len(job.request.seeds) <= room:
-                self._waiting.remove(job)
-                self._running.append(job)
-                room -= len(job.request.seeds)
-
-    def _put_away(self, jobs: Sequence[Job]) -> None:
-        with self._changed:
-            finished = [job for job in jobs if job.status().state == "finished"]
-            for job in finished:
-                self._pace.learn(job.request.model, job.request.work, job.working_seconds() / len(finished))
-            for job in jobs:
-                self._remember(job)
-            self._running = []
+        self._engine.start()
+        while not self._stopping:
+            self._engine.serve(self)

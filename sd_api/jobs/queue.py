@@ -4,7 +4,7 @@ from typing import Protocol
 
 from sd_api.errors import JobIdTaken
 from sd_api.generation.engine import EngineStatus
-from sd_api.generation.request import GenerationRequest
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
@@ -29,13 +29,11 @@ class JobQueue(Protocol):
             Whether they have ended.
         """
 
-    def submit(
-        self, request: GenerationRequest, *, job_id: str | None = None, client: str = "", rejoin: bool = False
-    ) -> Job:
+    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """Accept a request.
 
         Args:
-            request: what to make.
+            spec: what to make.
             job_id: what the client calls the job; None chooses.
             client: who asks; nobody waits behind more than one job of each other client.
             rejoin: whether a job of that client with that id, which runs or waits already, is the one that is meant.

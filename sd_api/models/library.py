@@ -3,109 +3,55 @@
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from typing import Any
+from functools import cached_property
 
-import torch
-from diffusers import (
-    AutoPipelineForImage2Image,
-    AutoPipelineForInpainting,
-    AutoPipelineForText2Image,
-    DiffusionPipeline,
-)
-
-from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
+from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.engine import ModelAbilities, ModelMemory
-from sd_api.generation.request import Mode
 from sd_api.models import hub
-from sd_api.models.architectures import INPAINTING_CHANNELS
-from sd_api.models.catalog import CatalogModel, ModelCatalog, is_guest
-from sd_api.models.compiled import CompiledUNet
+from sd_api.models.backends.compiled import CompiledUNet
+from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted
+from sd_api.models.components import Component, Parts
 from sd_api.models.device import DeviceChoice
+from sd_api.models.families.base import Family
+from sd_api.models.families.registry import family_of
+from sd_api.models.families.unet import UNetFamily
 from sd_api.models.loader import load_pipeline
-from sd_api.models.residency import Residency, free_bytes_of, size_of
-from sd_api.models.safety import OFF, SafetyFilter, fetch_safety_filter
-from sd_api.models.schedulers import make_scheduler
+from sd_api.models.placement import Placement, free_bytes_of
+from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# So many models that are not in the configuration stay loaded.
-MOST_GUESTS = 2
-
-# About 0.3 MB each for Stable Diffusion 1, 0.6 MB for SDXL.
-PROMPTS_KEPT = 64
-
-BROKEN_WORDS = (
-    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
-    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
-)
-
-PIPELINES = {
-    "txt2img": AutoPipelineForText2Image,
-    "img2img": AutoPipelineForImage2Image,
-    "masking": AutoPipelineForInpainting,
-}
+# The number of models outside of the configuration that stay loaded.
+MAX_UNLISTED_MODELS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model on its device.
+    """A model in memory.
 
     Attributes:
-        label: its name without this machine's folders, for the pictures' metadata.
-        base: the pipeline that holds the weights.
-        requires_safety_checker: whether a request may not switch the filter off.
-        size: the bytes of its weights.
-        load_seconds: how long it took to load it, its download included.
+        label: Its name without this machine's folders, for the pictures' metadata.
+        family: Its architecture.
+        parts: Its components.
+        own_filter: The safety filter that it came with, or None.
+        requires_safety_checker: Whether a request may not switch the filter off.
+        load_seconds: How long loading took, its download included.
     """
 
     label: str
-    base: DiffusionPipeline
+    family: Family
+    parts: Parts
+    own_filter: SafetyFilter | None
     requires_safety_checker: bool
-    size: int
     load_seconds: float
 
     @cached_property
-    def encode_prompt(self) -> Callable[..., tuple[torch.Tensor | None, ...]]:
-        """The pipeline's ``encode_prompt``, which remembers the latest prompts for as long as this model is there."""
-        return lru_cache(PROMPTS_KEPT)(partial(_encode_prompt, self.base))
-
-    @property
-    def size_multiple(self) -> int:
-        """Pixels: both sides of a picture must be a multiple of this."""
-        return int(self.base.vae_scale_factor)
-
-    @property
     def abilities(self) -> ModelAbilities:
-        """What it was made for, as its configuration tells."""
-        unet = self.base.unet.config
-        side = unet.sample_size
-        return ModelAbilities(
-            modes=("masking",) if unet.in_channels == INPAINTING_CHANNELS else ("txt2img", "img2img", "masking"),
-            size_multiple=self.size_multiple,
-            native_size=side * self.size_multiple if isinstance(side, int) else None,
-        )
-
-    def pipeline(self, mode: Mode, scheduler: str | None, safety: SafetyFilter) -> Any:
-        """A pipeline for one run, made of the shared weights and a scheduler of its own.
-
-        Raises:
-            OutOfLimits: the model was made for inpainting and cannot do anything else.
-        """
-        if mode not in self.abilities.modes:
-            raise OutOfLimits("model", f"{self.label} was trained for masking only; it cannot do {mode}")
-        pipeline = PIPELINES[mode].from_pipe(
-            self.base,
-            scheduler=make_scheduler(scheduler, self.base.scheduler),
-            safety_checker=safety.safety_checker,
-            feature_extractor=safety.feature_extractor,
-            requires_safety_checker=safety is not OFF,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
+        """What it was made for."""
+        return self.family.abilities(self.parts)
 
 
 class ModelLibrary:
@@ -120,57 +66,57 @@ class ModelLibrary:
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: OrderedDict[str | None, LoadedModel] = OrderedDict()
-        self._compiled: dict[str | None, CompiledUNet] = {}
         self._fetched_filter: SafetyFilter | None = None
-        self._residency = Residency(device.device, free_bytes_of(device.device))
+        self._placement = Placement(device.device, free_bytes_of(device.device))
 
     def get(self, name: str | None) -> LoadedModel:
-        """A model, loaded and on its device.
+        """A model; its components go to the device when they are used.
 
         Args:
-            name: see ``CatalogModel``; None is the main model.
+            name: See ``CatalogModel``; None is the main model.
 
         Raises:
-            UnknownModel: the configuration knows no such model.
-            ModelUnavailable: it cannot be loaded; the next call tries again.
+            UnknownModel: The configuration knows no such model.
+            ModelUnavailable: It cannot be loaded; the next call tries again.
         """
-        model = self._in_memory(name)
-        self._residency.use(model.base)
-        if self._settings.compile and name not in self._compiled:
-            self._compiled[name] = CompiledUNet(model.base, self._settings.compile_sizes)
-            self._compiled[name].compile_in_background()
-        return model
-
-    def _in_memory(self, name: str | None) -> LoadedModel:
-        """A model, loaded, but maybe not on its device."""
         if name not in self._loaded:
-            self._dismiss_guests()
+            self._unload_unlisted()
             model = self._load(self._catalog.named(name))
             # A model without the filter that it requires is of no use: better known now than by every request.
             self.safety_filter(model, None)
             self._loaded[name] = model
-        # In the order in which they were used, the latest last.
+            if self._settings.compile and isinstance(model.family, UNetFamily):
+                CompiledUNet(model.parts, self._settings.compile_sizes).compile_in_background()
+        # In the order of their use, the latest last.
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
+    def place(self, components: Iterable[Component]) -> None:
+        """Have components on the device together, for example those of a safety filter."""
+        self._placement.use(components)
+
     def make_room_for(self, model: LoadedModel) -> bool:
-        """Move all other models off the device; whether there were any."""
-        return self._residency.keep_only(model.base)
+        """Move the components of all other models off the device; whether there were any."""
+        return self._placement.keep_only(model.parts.components.values())
 
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
-        models = list(self._loaded.values())
         return tuple(
-            ModelMemory(model.label, model.size, self._residency.has(model.base), model.load_seconds)
-            for model in models
+            ModelMemory(
+                model.label,
+                model.parts.size,
+                self._placement.has(model.parts.denoiser),
+                model.load_seconds,
+            )
+            for model in list(self._loaded.values())
         )
 
     def abilities(self) -> dict[str | None, ModelAbilities]:
         """What the models that are loaded can do; may be called from any thread."""
         return {name: model.abilities for name, model in list(self._loaded.items())}
 
-    def safety_filter(self, model: LoadedModel, wanted: bool | None) -> SafetyFilter:
-        """The filter for one run of a model.
+    def safety_filter(self, model: LoadedModel, wanted: bool | None) -> SafetyFilter | None:
+        """The filter for the pictures of one job; None where they are not filtered.
 
         Args:
             model: one that ``get`` returned.
@@ -182,59 +128,41 @@ class ModelLibrary:
         """
         if model.requires_safety_checker and wanted is False:
             raise OutOfLimits(
-                "safety_checker",
+                "safety_filter",
                 f"cannot be switched off for {model.label}; its configuration says requires_safety_checker",
             )
         if not (model.requires_safety_checker if wanted is None else wanted):
-            return OFF
-        if "safety_checker" not in model.base.components:
-            raise ModelUnavailable(
-                f"{model.label} is of an architecture that has no place for the safety filter. To run it all the "
-                'same, set "requires_safety_checker": false for it in the configuration.'
-            )
-        for candidate in (self._loaded.get(None), model):
-            if candidate is not None and (own := _own_filter(candidate)) is not None:
-                # The model that it came with may be in the host's memory.
-                own.safety_checker.to(self._device.device)
-                return own
+            return None
+        main = self._loaded.get(None)
+        if (own := (main and main.own_filter) or model.own_filter) is not None:
+            return own
         if self._fetched_filter is None:
             self._fetched_filter = fetch_safety_filter(self._device, self._token)
         return self._fetched_filter
 
-    def _dismiss_guests(self) -> None:
-        """Forget models that tasks have named, but for the latest: there is no end of them on the hub."""
-        guests = [name for name in self._loaded if name is not None and is_guest(name)]
-        for name in guests[: 1 - MOST_GUESTS]:
-            self._residency.forget(self._loaded.pop(name).base)
-            self._compiled.pop(name, None)
+    def _unload_unlisted(self) -> None:
+        """Unload the models outside of the configuration, apart from the latest: tasks could name any number."""
+        unlisted = [name for name in self._loaded if name is not None and is_unlisted(name)]
+        for name in unlisted[: 1 - MAX_UNLISTED_MODELS]:
+            self._placement.forget(self._loaded.pop(name).parts.components.values())
 
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
         started = time.monotonic()
-        base = load_pipeline(model.source, self._device, self._token, **shared)
+        pipeline = load_pipeline(model.source, self._device, self._token, **shared)
+        own_filter = take_safety_filter(pipeline)
+        parts = Parts(pipeline, self._device.device, self._placement.use)
+        family = family_of(pipeline)
+        if self._device.device.type != "cpu":
+            self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started
-        return LoadedModel(model.label, base, model.requires_safety_checker, size_of(base), seconds)
+        return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds)
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""
         try:
-            main = self._in_memory(None)
+            main = self.get(None)
         except ModelUnavailable:
             # A custom model is no worse for the main one's trouble: it brings its own filter, if it has one.
             return {}
-        return {"safety_checker": None, "feature_extractor": None} if _own_filter(main) else {}
-
-
-def _encode_prompt(base: DiffusionPipeline, **words: Any) -> tuple[torch.Tensor | None, ...]:
-    embeddings: tuple[torch.Tensor | None, ...] = base.encode_prompt(**words)
-    # What is remembered would break every later picture of these words as well.
-    if not all(part is None or part.isfinite().all() for part in embeddings):
-        raise GenerationFailed(BROKEN_WORDS)
-    return embeddings
-
-
-def _own_filter(model: LoadedModel) -> SafetyFilter | None:
-    parts = model.base.components
-    if parts.get("safety_checker") is None:
-        return None
-    return SafetyFilter(parts["safety_checker"], parts["feature_extractor"])
+        return {"safety_checker": None, "feature_extractor": None} if main.own_filter else {}

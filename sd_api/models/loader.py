@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.auto_classes import auto_classes
 from sd_api.models.checkpoint_file import load_checkpoint_file
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.files import find_faults
+from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
 
 log = logging.getLogger(__name__)
 
 
-def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, **components: Any) -> DiffusionPipeline:
+def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, **components: Any) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
 
     Args:
@@ -38,15 +40,15 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
     if isinstance(source, ModelFile):
         _refuse_faults(source)
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
-        pipeline.register_modules(**components)
     else:
         pipeline = _load_directory(local_directory(source, token, half=half), device.torch_dtype, components)
-    if isinstance(pipeline.vae, AutoencoderTiny):
+    if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
         _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
     if half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
-        for part in (pipeline.unet, pipeline.vae):
-            part.to(memory_format=torch.channels_last)
+        for name in ("unet", "vae"):
+            if (part := pipeline.components.get(name)) is not None:
+                part.to(memory_format=torch.channels_last)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
     return pipeline
@@ -91,12 +93,20 @@ def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) 
     with explained_loading(path):
         copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
     with explained_loading(copy or path):
-        pipeline = AutoPipelineForText2Image.from_pretrained(
+        pipeline = _loading_class(path).from_pretrained(
             copy or path, dtype=dtype, variant=_variant(copy or path, dtype), local_files_only=True, **components
         )
         if copy is None and is_worth_copying(path, dtype):
             copy_in_background(path, dtype)
     return pipeline
+
+
+def _loading_class(path: Path) -> Any:
+    """The class of the index for the families that the denoising loop knows; for others, the one for text."""
+    name = DiffusionPipeline.load_config(path)["_class_name"]
+    if name in SD_PIPELINES | SDXL_PIPELINES:
+        return DiffusionPipeline
+    return auto_classes(name)["txt2img"]
 
 
 def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
@@ -106,9 +116,13 @@ def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
 
 
 def _variant(path: Path, dtype: torch.dtype) -> str | None:
-    """``fp16`` where the weights in half precision are those to read: better, or all that there are."""
-    half = [".fp16." in file.name for file in (path / "unet").glob("*.safetensors")]
-    return "fp16" if any(half) and (dtype in HALF_PRECISIONS or all(half)) else None
+    """``fp16`` where the weights in half precision are those to read: better, or all that a component has.
+
+    Components without such weights are read as they are.
+    """
+    half = [[".fp16" in file.name for file in folder.glob("*.safetensors")] for folder in path.iterdir()]
+    wanted = dtype in HALF_PRECISIONS and any(any(files) for files in half)
+    return "fp16" if wanted or any(files and all(files) for files in half) else None
 
 
 def _refuse_faults(source: ModelSource) -> None:

@@ -4,12 +4,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-# The families whose three modes the engine and its tests know, each by the pipeline that it was published for.
-RUNNABLE = {
-    f"{family}{mode}Pipeline"
-    for family in ("StableDiffusion", "StableDiffusionXL")
-    for mode in ("", "Img2Img", "Inpaint")
-}
+# The pipelines of the families that the denoising loop knows, as model_index.json names them.
+SD_PIPELINES = frozenset(
+    f"StableDiffusion{operation}Pipeline" for operation in ("", "Img2Img", "Inpaint", "InstructPix2Pix")
+)
+SDXL_PIPELINES = frozenset(f"StableDiffusionXL{operation}Pipeline" for operation in ("", "Img2Img", "Inpaint"))
 
 _CONFIGS = (".json", ".txt", ".model")
 _STEM = "(diffusion_pytorch_model|pytorch_model|model)"
@@ -36,12 +35,24 @@ def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
             "needs Python code of its own, which this server does not run: such code could do anything "
             "on this machine. Choose another model."
         )
-    if class_name not in RUNNABLE:
+    if index.get("requires_aesthetics_score"):
         return (
-            f"is a model for {class_name}, which this server does not run. "
-            "It runs Stable Diffusion 1, 2 and XL, and what was made from them."
+            "is a refiner: it only improves what Stable Diffusion XL has begun, and cannot draw from a prompt alone. "
+            "Choose the base model instead; it makes whole pictures."
+        )
+    if class_name not in SD_PIPELINES | SDXL_PIPELINES and not _draws_from_text(str(class_name)):
+        return (
+            f"is a model for {class_name}, which this server does not run. It runs Stable Diffusion 1, 2 and XL, "
+            "and every other pipeline that diffusers knows for drawing from text."
         )
     return None
+
+
+def _draws_from_text(class_name: str) -> bool:
+    # Imported only for pipelines without a family here, because it takes seconds.
+    from sd_api.models.auto_classes import auto_classes
+
+    return bool(auto_classes(class_name))
 
 
 def needed_files(index: Mapping[str, Any], names: Collection[str], *, half: bool) -> list[str]:

@@ -10,6 +10,7 @@ from transformers import CLIPImageProcessor
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.components import Component
 from sd_api.models.device import DeviceChoice
 from sd_api.models.loader import explained_loading
 
@@ -20,13 +21,25 @@ CHECKER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
 @dataclass(frozen=True)
 class SafetyFilter:
-    """The two parts that together flag a picture and blacken it; both None switch the filter off."""
+    """What flags pictures.
 
-    safety_checker: Any
+    Attributes:
+        checker: The network that compares a picture with unwanted concepts.
+        feature_extractor: Scales and normalizes pictures for it.
+    """
+
+    checker: Component
     feature_extractor: Any
 
 
-OFF = SafetyFilter(None, None)
+def take_safety_filter(pipeline: Any) -> SafetyFilter | None:
+    """Take a model's own filter out of its pipeline; None where it came without one, or with one of another kind."""
+    checker = pipeline.components.get("safety_checker")
+    if not isinstance(checker, StableDiffusionSafetyChecker):
+        return None
+    found = SafetyFilter(Component("safety_checker", checker), pipeline.feature_extractor)
+    pipeline.register_modules(safety_checker=None, feature_extractor=None)
+    return found
 
 
 def fetch_safety_filter(device: DeviceChoice, token: str | None) -> SafetyFilter:
@@ -39,7 +52,7 @@ def fetch_safety_filter(device: DeviceChoice, token: str | None) -> SafetyFilter
         path = hub.fetch_files(CHECKER_REPO, CHECKER_FILES, token)
         with explained_loading(path):
             checker = StableDiffusionSafetyChecker.from_pretrained(path, dtype=device.torch_dtype)
-            return SafetyFilter(checker.to(device.device), CLIPImageProcessor.from_pretrained(path))
+            return SafetyFilter(Component("safety_checker", checker), CLIPImageProcessor.from_pretrained(path))
 
 
 def check_safety_filter(token: str | None) -> None:

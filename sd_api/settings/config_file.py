@@ -19,8 +19,8 @@ from sd_api.settings.faults import cite, problem, spell
 from sd_api.settings.fields import absolute_if_local, is_address, is_no_token
 from sd_api.settings.schema import REPEATED_URL_PATH, Settings, repeated_url_paths
 
-# The environment variables, by the setting that each stands for; config.json takes them as keys, too.
-# Of two for one setting, the first that is there counts.
+# The setting of each environment variable; config.json takes these names as keys, too.
+# Of two variables for one setting, the first one that is set counts.
 VARIABLES: Mapping[str, str] = MappingProxyType(
     {
         "HUGGINGFACE_TOKEN": "hf_token",
@@ -30,11 +30,11 @@ VARIABLES: Mapping[str, str] = MappingProxyType(
         "ENABLE_SIGNUP": "enable_signup",
     }
 )
-# These make one setting together, where the file leaves it out.
+# These variables make one setting together, unless the file has it.
 REDIS_VARIABLES = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _AFTER_THE_FILE = Position(sys.maxsize, 0)
-# A token that somebody pasted into the wrong place.
+# A token in the wrong place.
 _ANY_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 
 
@@ -101,12 +101,12 @@ def load_settings(
 
 
 def _environment(file: Path) -> dict[str, str]:
-    """The environment of this process, and beneath it what a file ``.env`` says."""
+    """The environment of this process, which overrides the variables of a file ``.env``."""
     try:
-        said = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
+        variables = dotenv_values(file, interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{file} cannot be read: {error}"]) from None
-    return {**{name: value for name, value in said.items() if value is not None}, **os.environ}
+    return {**{name: value for name, value in variables.items() if value is not None}, **os.environ}
 
 
 def _redis_url(environment: Mapping[str, str]) -> str | None:
@@ -150,7 +150,7 @@ def _invalid(errors: list[ErrorDetails]) -> Iterator[tuple[Location, str, bool]]
 
 
 def _repeated(values: Mapping[str, object], document: Document) -> Iterator[tuple[Location, str, bool]]:
-    # Looked for here once more, because pydantic gets to it only where every model is valid by itself.
+    # Repeated values are found here again, because pydantic finds them only if every model is valid by itself.
     models = values.get("custom_models")
     if not isinstance(models, list):
         return

@@ -26,18 +26,18 @@ class Position(NamedTuple):
 
 
 class RepeatedKey:
-    """Stands in for the value of a key that an object has more than once; no setting accepts it."""
+    """The value of a key that an object has more than once; no setting accepts it."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A JSON object and where each of its parts stands.
+    """A JSON object, and the position of each of its parts.
 
     Attributes:
         name: the file's name, for messages.
         values: the object; a repeated key's value is a ``RepeatedKey``.
         source_map: the start and end of each value and key, by JSON pointer, counted from 0.
-        spelled: the keys that the file has under another name.
+        spelled: the keys that the file spells differently, by their name in ``values``.
     """
 
     name: str = ""
@@ -46,13 +46,13 @@ class Document:
     spelled: Mapping[str, str] = field(default_factory=dict)
 
     def position(self, location: Location, *, of_key: bool = False) -> Position:
-        """Where a value starts, or its key; what is absent or cannot be found stands where its parent does.
+        """The position of a value or of its key; of its parent if the value is absent or cannot be found.
 
         Args:
             location: keys and indexes, from the outermost in.
-            of_key: whether the key is meant rather than its value.
+            of_key: whether to return the position of the key rather than of its value.
         """
-        # The map's pointers are not escaped, and spell a key as the file does.
+        # The pointers of the map are not escaped, and have the spelling of the file.
         spelled = [self.spelled.get(str(part), part) if depth == 0 else part for depth, part in enumerate(location)]
         pointer = "".join(f"/{part}" for part in spelled)
         entry = self.source_map.get(pointer)
@@ -67,7 +67,7 @@ def read_document(path: Path, other_names: Mapping[str, str] = _NO_NAMES) -> Doc
 
     Args:
         path: the file.
-        other_names: of its keys, each with the name that it has in ``values``.
+        other_names: aliases of keys, each with the name of the key in ``values``.
 
     Raises:
         ConfigurationError: the file cannot be read, or does not contain a JSON object.

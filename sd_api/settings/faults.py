@@ -11,7 +11,7 @@ from sd_api.settings.schema import Cluster, CustomModel, Limits, Settings
 
 _Section = type[CustomModel] | type[Limits] | type[Cluster]
 _SECTIONS: dict[str, _Section] = {"custom_models": CustomModel, "limits": Limits, "cluster": Cluster}
-# Never cited.
+# Settings whose values are never cited, because they are secret.
 _SECRETS = ("hf_token", "secret_key", "redis_url", "blobs")
 _LONGEST_CITATION = 60
 _REASONS = {

@@ -1,4 +1,4 @@
-"""The types of single settings: what each accepts, and the sentence that says what is valid."""
+"""The types of single settings, each with its validation and the message that says what is valid."""
 
 import ipaddress
 import os
@@ -53,7 +53,7 @@ def absolute_if_local(model: str, directory: Path) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether who listens at ``host``, a name or an address, is heard on this computer alone."""
+    """Whether ``host``, a name or an address to listen on, can be reached from this computer alone."""
     host = host.lower().strip("[]")
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
@@ -68,7 +68,7 @@ def is_address(host: str) -> bool:
 
 
 def _check_files(source: object, info: ValidationInfo) -> object:
-    """Have a model's files checked by who knows how, while the place of its name is at hand."""
+    """Check a model's files by the function in the validation context, so that their faults get a line and column."""
     check = (info.context or {}).get("check_source")
     if check is not None and (faults := check(str(source))):
         raise PydanticCustomError(MODEL_FILES, "{faults}", {"faults": "; ".join(faults)})
@@ -137,7 +137,7 @@ def _blobs_place(text: str) -> str:
 
 
 def _switch(value: object) -> object:
-    # As environment variables, these are on with any text but the empty one.
+    # In an environment variable, any text but the empty one means true.
     return value != "" if isinstance(value, str) else value
 
 
@@ -164,7 +164,7 @@ def _matching(pattern: str, valid: str) -> AfterValidator:
 
 
 Count = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
-# Exact in every client that reads JSON.
+# Every JSON client represents these integers exactly.
 ByteCount = Annotated[int, Strict(), Field(ge=1, le=2**53 - 1)]
 Port = Annotated[int, Strict(), Field(ge=0, le=65535)]
 Token = Annotated[SecretStr | None, BeforeValidator(_token)]
@@ -215,7 +215,7 @@ HubId = Annotated[
     _matching(f"(?!.*(--|[.][.]))({_HUB_SEGMENT}/)?{_HUB_SEGMENT}", "the name of a model on the hub, as owner/name"),
 ]
 Network = Annotated[str, AfterValidator(_network)]
-# With its password, so it is kept out of messages; the next may have one, too.
+# It may contain a password, so it is kept out of messages; so may the next one.
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 BlobsPlace = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_blobs_place)]
 Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]

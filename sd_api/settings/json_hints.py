@@ -1,4 +1,4 @@
-"""What a person probably did where a JSON file stops being JSON, and what to write instead."""
+"""Hints for JSON syntax errors: the probable mistake, and what to write instead."""
 
 import json
 import re
@@ -8,8 +8,8 @@ from sd_api.settings.fields import BACKSLASHES
 _CLOSING_QUOTE = f"if the text ends in a backslash, {BACKSLASHES}"
 _FLAT_ARRAY = "custom_models is one flat array of objects, not several: [ { … }, { … } ]"
 
-# What the parser says, what stands before the place and what after it, as regular expressions;
-# the first row that fits holds the hint.
+# Regular expressions for the parser's message, the text before the error and the text after it; the first row that
+# matches has the hint.
 _HINTS = (
     ("", r"^\s*$", r"^\s*$", "the file is empty; copy a template, or write { } for all defaults"),
     ("", "", "^$", "the file ends too early: a closing } or ] is missing"),
@@ -35,13 +35,13 @@ _HINTS = (
 
 
 def hint(error: json.JSONDecodeError) -> str:
-    """Say what is wrong at the place that a JSON parser stopped at, without citing the file's text."""
+    """Explain a JSON syntax error without citing the file's text."""
     before, after = error.doc[: error.pos], error.doc[error.pos :]
     return next(
         (
             text
-            for said, preceding, following, text in _HINTS
-            if re.search(said, error.msg) and re.search(preceding, before) and re.search(following, after)
+            for message, preceding, following, text in _HINTS
+            if re.search(message, error.msg) and re.search(preceding, before) and re.search(following, after)
         ),
         error.msg,
     )

@@ -85,18 +85,18 @@ class Limits(_Section):
 
 
 class Cluster(_Section):
-    """Where many machines meet: API processes and workers with the same Redis are one server."""
+    """The settings of a cluster: API processes and workers with the same Redis are one server."""
 
     redis_url: RedisUrl = Field(description="the Redis that all processes share, such as redis://:password@host:6379")
     blobs: BlobsPlace = Field(
         default="redis",
-        description="where images are: redis, the absolute path of a folder that all API processes share, or a URL "
-        "that fsspec knows, such as s3://bucket/folder",
+        description="where images are stored: redis, the absolute path of a folder that all API processes share, or a "
+        "URL of fsspec, such as s3://bucket/folder",
     )
     worker_timeout: Count = Field(
-        default=10, description="how long a worker may give no sign of life before others take its job, in seconds"
+        default=10, description="the lease of a worker in seconds: without a heartbeat for so long, its job is requeued"
     )
-    tries: Count = Field(default=3, description="how many workers may die of a job before it counts as failed")
+    tries: Count = Field(default=3, description="how many workers may die while they make a job before the job fails")
 
 
 class Settings(_Section):
@@ -144,7 +144,7 @@ class Settings(_Section):
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
-        description="the addresses or networks of reverse proxies, whose word is taken for who the client is",
+        description="the addresses or networks of reverse proxies, whose X-Forwarded-For header names the client",
     )
     cancel_when_client_goes: bool = Field(
         default=True, description="whether a request is cancelled when its client closes the connection"
@@ -154,7 +154,7 @@ class Settings(_Section):
         description="the folder for users, tasks and images; without one, where the platform keeps a program's data",
     )
     secret_key: Secret = Field(
-        default=None, description="what tokens are signed with; without one, the server makes its own and keeps it"
+        default=None, description="the key that signs tokens; without one, the server makes its own and stores it"
     )
     enable_signup: Switch = Field(default=False, description="whether anybody may become a user")
     enable_public_token: Switch = Field(
@@ -163,17 +163,17 @@ class Settings(_Section):
     require_token: bool = Field(default=False, description="whether the plugin's endpoints need a token, too")
     any_model: bool | None = Field(
         default=None,
-        description="whether tasks may name any model on the hub; without a word, only where the server listens on "
-        "this computer alone",
+        description="whether tasks may name any model on the hub; by default only if the server listens on this "
+        "computer alone",
     )
     allowed_models: tuple[HubId, ...] = Field(
         default=(), description="models on the hub that tasks may name besides the configured ones"
     )
     interrupted_tasks: Literal["rerun", "cancel"] = Field(
-        default="rerun", description="what becomes of a task that was running when the server ended"
+        default="rerun", description="whether a task that was running when the server ended is run again or cancelled"
     )
     cluster: Cluster | None = Field(
-        default=None, description="what many machines share; without it, one process does everything"
+        default=None, description="the settings of a cluster; without them, one process does everything"
     )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
 
@@ -186,7 +186,7 @@ class Settings(_Section):
         """The custom model at ``/custom/<url_path>``.
 
         Raises:
-            UnknownModel: there is none; the message lists those that there are.
+            UnknownModel: there is no such model; the message lists the configured ones.
         """
         by_path = {model.url_path: model for model in self.custom_models}
         if url_path not in by_path:
@@ -209,13 +209,13 @@ class Settings(_Section):
 
 
 def repeated_url_paths(url_paths: Iterable[object]) -> list[tuple[int, int]]:
-    """Find the models whose address is taken.
+    """Find the models whose ``url_path`` an earlier model has.
 
     Args:
-        url_paths: the ``url_path`` of each model, in order; what is not a text is passed over.
+        url_paths: the ``url_path`` of each model, in order; values that are not strings are skipped.
 
     Returns:
-        For each that came before: the index of the first with that value, and its own index.
+        For each repeated value: the index of the first model with that value, and the index of the repetition.
     """
     owner: dict[str, int] = {}
     return [

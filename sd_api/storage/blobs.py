@@ -1,4 +1,4 @@
-"""Images: what is known of each in the database, their contents in files."""
+"""The blob store with a list of images in the database and their contents in files."""
 
 import time
 from dataclasses import asdict
@@ -8,18 +8,18 @@ from sqlalchemy import Connection, delete, func, insert, select
 from sd_api.settings import Limits
 from sd_api.storage.database import Database
 from sd_api.storage.files import ContentFiles
-from sd_api.storage.images import describe, full, unknown
+from sd_api.storage.images import new_blob, quota_exceeded, unknown_blob
 from sd_api.storage.protocols import Blob
 from sd_api.storage.tables import blobs
 
 
 class SqlBlobs:
-    """See BlobStore.
+    """A BlobStore over SQL and a folder.
 
     Args:
-        database: where they are listed.
-        files: where their contents are.
-        limits: how much is kept of each owner's, and for how long.
+        database: lists the images.
+        files: hold their contents, by hash.
+        limits: the quota of each owner, and the time to live of an image.
     """
 
     def __init__(self, database: Database, files: ContentFiles, limits: Limits) -> None:
@@ -29,15 +29,15 @@ class SqlBlobs:
 
     def make(self, owner: str, content: bytes, media_type: str) -> Blob:
         """See BlobStore."""
-        blob = describe(owner, content, media_type, self._limits)
+        blob = new_blob(owner, content, media_type, self._limits)
         self._files.write(blob.sha256, content)
         return blob
 
     def add(self, blob: Blob) -> None:
         """See BlobStore."""
         with self._database.writing() as connection:
-            # In the transaction that adds to it, so that uploads at the same time cannot pass it together.
-            self._refuse_full(connection, blob.owner, blob.size)
+            # In the same transaction, so that concurrent uploads cannot exceed the quota together.
+            self._check_quota(connection, blob.owner, blob.size)
             insert_blob(connection, blob)
 
     def blob(self, owner: str, blob_id: str) -> Blob:
@@ -46,7 +46,7 @@ class SqlBlobs:
         with self._database.reading() as connection:
             row = connection.execute(query).mappings().first()
         if row is None:
-            raise unknown(blob_id)
+            raise unknown_blob(blob_id)
         return Blob(**row)
 
     def read(self, blob: Blob) -> bytes:
@@ -54,12 +54,12 @@ class SqlBlobs:
         try:
             return self._files.read(blob.sha256)
         except FileNotFoundError:
-            raise unknown(blob.id) from None
+            raise unknown_blob(blob.id) from None
 
-    def refuse_full(self, owner: str, more: int = 0) -> None:
+    def check_quota(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
         with self._database.reading() as connection:
-            self._refuse_full(connection, owner, more)
+            self._check_quota(connection, owner, more)
 
     def remove(self, blob: Blob) -> None:
         """See BlobStore."""
@@ -74,15 +74,15 @@ class SqlBlobs:
             listed = set(connection.execute(select(blobs.c.sha256).distinct()).scalars())
         return self._files.remove_all_but(listed)
 
-    def _refuse_full(self, connection: Connection, owner: str, more: int) -> None:
+    def _check_quota(self, connection: Connection, owner: str, more: int) -> None:
         query = select(func.coalesce(func.sum(blobs.c.size), 0)).where(
             blobs.c.owner == owner, blobs.c.expires > time.time()
         )
-        kept = int(connection.execute(query).scalar_one())
-        if kept + more >= self._limits.max_blob_bytes_per_user:
-            raise full(kept, self._limits)
+        used = int(connection.execute(query).scalar_one())
+        if used + more >= self._limits.max_blob_bytes_per_user:
+            raise quota_exceeded(used, self._limits)
 
 
 def insert_blob(connection: Connection, blob: Blob) -> None:
-    """List a blob, as a part of a transaction."""
+    """List an image, within a transaction."""
     connection.execute(insert(blobs).values(asdict(blob)))

@@ -1,4 +1,4 @@
-"""The folder that holds everything that outlives the process, for one server at a time."""
+"""The folder with all data that outlives the process; one server at a time uses it."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,13 @@ from sd_api.errors import ConfigurationError
 
 
 class DataFolder:
-    """A folder that only its owner can look into, taken for as long as this process lives.
+    """A folder with access for its owner only, locked while this process lives.
 
     Args:
-        path: the folder; None is where the platform keeps such data. It is made if it is not there.
+        path: the folder, which is created if it does not exist; None is the platform's folder for such data.
 
     Raises:
-        ConfigurationError: it cannot be written, or another server works with it.
+        ConfigurationError: the folder cannot be written, or another server uses it.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -24,7 +24,7 @@ class DataFolder:
         self._lock = FileLock(self.path / "lock")
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Where the process is killed, the system lets go of it.
+            # The operating system releases the lock if the process is killed.
             self._lock.acquire(timeout=0)
         except Timeout:
             raise ConfigurationError(
@@ -34,14 +34,14 @@ class DataFolder:
             raise ConfigurationError([f"data: {self.path} cannot be used: {error.strerror}"]) from None
 
     def secret(self, name: str, value: str) -> str:
-        """What is kept in a file that only its owner can read; ``value`` if there is none yet.
+        """The secret in a file that only its owner can read; the file is created if it does not exist.
 
         Args:
-            name: of the file.
-            value: what to keep from now on.
+            name: the name of the file.
+            value: the secret for a new file.
 
         Raises:
-            ConfigurationError: it cannot be read or written.
+            ConfigurationError: the file cannot be read or written.
         """
         path = self.path / name
         try:
@@ -52,11 +52,11 @@ class DataFolder:
             raise ConfigurationError([f"data: {path} cannot be used: {error.strerror}"]) from None
 
     def release(self) -> None:
-        """Let another server have it."""
+        """Release the lock."""
         self._lock.release()
 
     def _write(self, path: Path, text: str) -> None:
-        """Make a file that is under its name only once it is whole: an empty secret would be worse than none."""
+        """Create a file under its name only once it is complete, because an empty secret would be worse than none."""
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

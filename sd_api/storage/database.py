@@ -1,4 +1,4 @@
-"""One SQLite file, its transactions, and its schema brought up to date."""
+"""The SQLite database: its transactions, and the migration of its schema."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sd_api.errors import ConfigurationError, StoreUnavailable
 from sd_api.storage.files import DISK_FULL
 
-# Milliseconds that a transaction waits for another one's end.
+# Milliseconds that a transaction waits for the end of another one.
 BUSY_TIMEOUT = 30_000
 
 _WRITING = "sd_api_writing"
@@ -24,10 +24,10 @@ class Database:
     """A database file that several threads share.
 
     Args:
-        path: the file; it is made if it is not there, and brought up to date if it is an older version's.
+        path: the file; it is created if it does not exist, and migrated if an older version has written it.
 
     Raises:
-        ConfigurationError: it is no database, it cannot be written, or it is a newer version's.
+        ConfigurationError: the file is no database, cannot be written, or has been written by a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,13 +49,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database and waits for nobody."""
+        """A read transaction: it sees one state of the database and does not wait for others."""
         with self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that is on the disk when the block has ended, or has not happened if it raises.
+        """A write transaction: it is on the disk once the block has ended, and rolled back if the block raises.
 
         Raises:
             StoreUnavailable: the disk is full.
@@ -74,7 +74,7 @@ class Database:
 
     def _migrate(self) -> None:
         config = Config()
-        # "%" begins an interpolation there.
+        # "%" would begin an interpolation.
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         config.set_main_option("path_separator", "os")
         with self.writing() as connection:
@@ -87,13 +87,13 @@ def _make_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
-        # Transactions are begun below, not by the driver, which would begin with a read and could then not
-        # go on to write if another one had written in between.
+        # Transactions are begun below, not by the driver: its transactions begin with a read, and cannot write
+        # afterwards if another transaction has written in between.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         connection.execute("PRAGMA journal_mode = WAL")
-        # NORMAL would survive the end of the process, but not that of the machine: what clients were promised
-        # would be gone after a power failure. There are a few commits for each picture, so the price is small.
+        # NORMAL survives a crash of the process, but a power failure could lose tasks that clients were told are
+        # accepted. There are a few commits for each picture, so the cost is small.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 

@@ -1,4 +1,4 @@
-"""Contents as files that are named by their hash, or otherwise for good; a file that is there is whole."""
+"""Immutable contents as files, named by their hash or by another unique name; a file that exists is complete."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from sd_api.errors import StoreUnavailable
 
 DISK_FULL = "The disk that this server keeps things on is full. Nothing is lost; try again when there is room."
 
-# Seconds that a file may be there before somebody is found who wants it: it is written first, and listed then.
+# Seconds that a file may exist without being listed, because it is written first and listed afterwards.
 GRACE = 3600.0
 
 
@@ -20,20 +20,20 @@ class ContentFiles:
     """A folder of files, in subfolders by the first two digits of their names.
 
     Args:
-        folder: made if it is not there.
+        folder: the folder, which is created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Held while a file is renewed or removed, so that one does not go that was found good a moment before.
+        # Held while a file's time is renewed or a file is deleted, so that no renewed file is deleted.
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, digest: str, content: bytes) -> None:
-        """Have a content on the disk when this returns.
+        """Write a content; it survives a power failure once this returns.
 
         Args:
-            digest: its hash, in hexadecimal digits.
+            digest: the hash of the content, in hexadecimal digits.
             content: the bytes.
 
         Raises:
@@ -55,18 +55,18 @@ class ContentFiles:
         """The content with that hash.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: there is no such content.
         """
         return self._path(digest).read_bytes()
 
     def remove(self, digest: str) -> None:
-        """Delete a content, if it is there."""
+        """Delete a content, if it exists."""
         self._path(digest).unlink(missing_ok=True)
 
     def remove_all_but(self, wanted: Set[str]) -> int:
-        """Delete the files that nobody wants and that are older than ``GRACE``; how many there were."""
+        """Delete the files that are not in ``wanted`` and older than ``GRACE`` seconds; returns their number."""
         oldest = time.time() - GRACE
-        # Also what an interrupted write left, whose name is no hash.
+        # The temporary files of interrupted writes are among them, because their names are no hashes.
         unwanted = [path for path in self._folder.glob("??/*") if path.name not in wanted]
         return sum(self._remove(path, oldest) for path in unwanted)
 
@@ -74,7 +74,7 @@ class ContentFiles:
         if not path.parent.exists():
             path.parent.mkdir(exist_ok=True)
             _sync_folder(self._folder)
-        # Closed below, and then renamed.
+        # It is closed below, and then renamed.
         part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
         try:
             with part as file:
@@ -83,7 +83,7 @@ class ContentFiles:
                 os.fsync(file.fileno())
             os.replace(part.name, path)
         except OSError:
-            # On a full disk it would be in the way of everything else.
+            # On a full disk, the incomplete file would take the room of everything else.
             os.unlink(part.name)
             raise
         _sync_folder(path.parent)
@@ -94,7 +94,7 @@ class ContentFiles:
                 if path.stat().st_mtime > oldest:
                     return False
             except FileNotFoundError:
-                # It was being written, and has its own name now.
+                # A temporary file that has been renamed meanwhile.
                 return False
             path.unlink()
             return True
@@ -104,7 +104,7 @@ class ContentFiles:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name in a folder survive a power failure; Windows does without, and has no way to ask."""
+    """Have a new file name in a folder survive a power failure; Windows offers no way to do so."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What all ways of keeping images have in common."""
+"""Functions that all blob stores share."""
 
 import time
 from hashlib import sha256
@@ -11,8 +11,8 @@ from sd_api.storage.protocols import Blob
 SECONDS_OF_A_DAY = 24 * 60 * 60
 
 
-def describe(owner: str, content: bytes, media_type: str, limits: Limits) -> Blob:
-    """A new image of an owner's, kept for as long as the configuration says."""
+def new_blob(owner: str, content: bytes, media_type: str, limits: Limits) -> Blob:
+    """Describe a new image, with the time to live of the configuration."""
     now = time.time()
     return Blob(
         id=uuid4().hex,
@@ -25,14 +25,14 @@ def describe(owner: str, content: bytes, media_type: str, limits: Limits) -> Blo
     )
 
 
-def full(kept: int, limits: Limits) -> QuotaExceeded:
-    """The refusal of more where an owner has so many bytes."""
+def quota_exceeded(used: int, limits: Limits) -> QuotaExceeded:
+    """The error for an owner whose images take ``used`` bytes and leave no room for another."""
     return QuotaExceeded(
-        f"Your images take {kept:,} bytes, and {limits.max_blob_bytes_per_user:,} may be kept for you. "
+        f"Your images take {used:,} bytes, and {limits.max_blob_bytes_per_user:,} may be kept for you. "
         "Delete some with DELETE /blob/<id>."
     )
 
 
-def unknown(blob_id: str) -> UnknownBlob:
-    """The answer to who asks for an image that is not theirs, or not there."""
+def unknown_blob(blob_id: str) -> UnknownBlob:
+    """The error for an image that does not exist or is another owner's; the message does not say which."""
     return UnknownBlob(f"There is no blob {blob_id[:100]!r} of yours.")

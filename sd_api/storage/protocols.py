@@ -1,4 +1,4 @@
-"""What is kept, and what the rest of the server asks of whatever keeps it."""
+"""The stored values, and the protocols of their stores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any, Literal, Protocol
 
 TaskState = Literal["pending", "started", "finished", "cancelled"]
 
-# What has not ended.
-ALIVE: tuple[TaskState, ...] = ("pending", "started")
+# The states of tasks that have not ended.
+UNFINISHED: tuple[TaskState, ...] = ("pending", "started")
 
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a password.
+    """A user, who has a password.
 
     Attributes:
-        id: 32 hexadecimal digits, never given twice.
+        id: 32 hexadecimal digits, unique over time.
         name: unique; upper and lower case differ.
-        password_hash: argon2's own text, with its salt and parameters.
+        password_hash: in argon2's encoded form, with its salt and parameters.
     """
 
     id: str
@@ -27,14 +27,14 @@ class User:
 
 @dataclass(frozen=True)
 class Task:
-    """A generation that somebody asked for.
+    """A generation that an owner has asked for.
 
     Attributes:
         id: 32 hexadecimal digits.
-        owner: whose it is; see ``Identity.owner``.
-        parameters: what was asked for, as plain JSON.
-        state: where it is; ``finished`` and ``cancelled`` are final.
-        created: in seconds since 1970.
+        owner: see ``Identity.owner``.
+        parameters: its parameters, as plain JSON.
+        state: ``finished`` and ``cancelled`` are final.
+        created: when it was accepted, in seconds since 1970.
     """
 
     id: str
@@ -46,13 +46,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a task.
+    """A change of a task.
 
     Attributes:
-        id: larger for what happened later, across all tasks; None for what is not kept, such as progress.
-        task_id: which task.
-        owner: whose task.
-        content: what clients are told, as plain JSON, without the ids.
+        id: increases over time, across all tasks; None for an event that is not stored, such as progress.
+        task_id: the id of the task.
+        owner: the owner of the task.
+        content: the content that clients get, as plain JSON, without the ids.
     """
 
     id: int | None
@@ -63,16 +63,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Blob:
-    """An image that somebody sent or had made.
+    """A stored image, uploaded or generated.
 
     Attributes:
-        id: 32 hexadecimal digits that nobody guesses.
-        owner: whose it is.
-        sha256: of the content, in hexadecimal digits.
+        id: 32 random hexadecimal digits.
+        owner: see ``Identity.owner``.
+        sha256: the hash of the content, in hexadecimal digits.
         size: in bytes.
         media_type: for example ``image/png``.
-        created: in seconds since 1970, as the next.
-        expires: from when on it is not there any more.
+        created: when it was stored, in seconds since 1970.
+        expires: when it is deleted, in seconds since 1970.
     """
 
     id: str
@@ -85,92 +85,92 @@ class Blob:
 
 
 class UserStore(Protocol):
-    """Keeps users."""
+    """Stores users."""
 
     def add(self, user: User) -> None:
-        """Keep a new user.
+        """Store a new user.
 
         Raises:
-            NameTaken: there is one of that name.
+            NameTaken: there is a user of that name already.
         """
 
     def find(self, name: str) -> User | None:
-        """The user of that name."""
+        """The user of that name; None if there is none."""
 
 
 class TaskStore(Protocol):
-    """Keeps tasks and their events. What a method has returned from is not lost by any end of the process."""
+    """Stores tasks and their events. When a method returns, its change survives a crash and a power failure."""
 
     def add(self, task: Task, content: Mapping[str, Any]) -> Event:
-        """Keep a new task, together with its first event."""
+        """Store a new task, together with its first event."""
 
     def record(
         self, task: Task, state: TaskState, content: Mapping[str, Any], images: Sequence[Blob] = ()
     ) -> Event | None:
-        """Give a task another state, with the event that says so and the images that came of it, all or nothing.
+        """Store a new state of a task, its event and its pictures, in one transaction.
 
         Returns:
-            The event; None, and nothing has changed, where the task had ended before.
+            The event; None, with nothing stored, if the task had ended before.
         """
 
     def task(self, owner: str, task_id: str) -> Task:
         """A task of this owner.
 
         Raises:
-            UnknownTask: there is none, or it is somebody else's.
+            UnknownTask: there is no such task, or it is another owner's.
         """
 
     def tasks(self, owner: str, *, limit: int, offset: int) -> list[tuple[Task, Event]]:
         """An owner's tasks with their last events, the newest first."""
 
     def last_event(self, task: Task) -> Event:
-        """What was last recorded of a task."""
+        """The last event of a task."""
 
     def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
         """The events of an owner's tasks with a larger id, in order."""
 
     def count_pending(self, owner: str) -> int:
-        """How many of an owner's tasks wait."""
+        """The number of an owner's pending tasks."""
 
     def count_starts(self, task: Task) -> int:
-        """How often a task was started."""
+        """How many times a task has been started."""
 
-    def forget_ended(self, before: float) -> int:
-        """Delete the tasks that ended before a time, in seconds since 1970; how many there were."""
+    def delete_ended(self, before: float) -> int:
+        """Delete the tasks that ended before a time in seconds since 1970; returns their number."""
 
 
 class BlobStore(Protocol):
-    """Keeps images."""
+    """Stores images."""
 
     def make(self, owner: str, content: bytes, media_type: str) -> Blob:
-        """Write an image's content; it is nobody's until ``add`` or ``TaskStore.record`` takes note of it."""
+        """Write an image's content. It is not listed, and can not be read, until ``add`` or ``TaskStore.record``."""
 
     def add(self, blob: Blob) -> None:
-        """Take note of what ``make`` made.
+        """List an image that ``make`` has written.
 
         Raises:
-            QuotaExceeded: its owner would have more than may be kept.
+            QuotaExceeded: the owner would exceed the quota.
         """
 
     def blob(self, owner: str, blob_id: str) -> Blob:
         """An image of this owner.
 
         Raises:
-            UnknownBlob: there is none, it is somebody else's, or it has expired.
+            UnknownBlob: there is no such image, it is another owner's, or it has expired.
         """
 
     def read(self, blob: Blob) -> bytes:
-        """Its content.
+        """The content of an image.
 
         Raises:
-            UnknownBlob: it is not there any more.
+            UnknownBlob: the content has been deleted.
         """
 
-    def refuse_full(self, owner: str, more: int = 0) -> None:
-        """Raise QuotaExceeded where an owner has no room for so many more bytes."""
+    def check_quota(self, owner: str, more: int = 0) -> None:
+        """Raise QuotaExceeded if an owner's quota has no room for so many more bytes."""
 
     def remove(self, blob: Blob) -> None:
-        """Forget an image."""
+        """Delete an image."""
 
     def sweep(self) -> int:
-        """Delete what has expired and what belongs to nobody; how many files went."""
+        """Delete expired images, and contents that are not listed; returns the number of deleted contents."""

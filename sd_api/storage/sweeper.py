@@ -1,4 +1,4 @@
-"""Deletes in the background what is not kept any longer."""
+"""Deletes expired tasks and images in the background."""
 
 import logging
 import threading
@@ -9,17 +9,17 @@ from sd_api.storage.protocols import BlobStore, TaskStore
 
 log = logging.getLogger(__name__)
 
-# Seconds from one time to the next.
+# Seconds between two sweeps.
 INTERVAL = 3600.0
 
 
 class Sweeper:
-    """A thread that sweeps at the start, and every hour.
+    """A thread that sweeps at the start and every hour.
 
     Args:
-        tasks: those that have ended are forgotten after ``days``.
-        blobs: those that have expired, and files that belong to nobody.
-        days: how long things are kept.
+        tasks: the store from which tasks are deleted ``days`` after their end.
+        blobs: the store from which expired images and unlisted contents are deleted.
+        days: the time to live of tasks.
     """
 
     def __init__(self, tasks: TaskStore, blobs: BlobStore, days: int) -> None:
@@ -30,14 +30,14 @@ class Sweeper:
         self._thread = threading.Thread(target=self._work, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """End, after the sweep that is under way.
+        """Stop after the current sweep.
 
         Args:
-            timeout: seconds to wait for it.
+            timeout: seconds to wait for the thread.
         """
         self._stopping.set()
         self._thread.join(timeout)
@@ -45,12 +45,12 @@ class Sweeper:
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                tasks = self._tasks.forget_ended(time.time() - self._days * SECONDS_OF_A_DAY)
+                tasks = self._tasks.delete_ended(time.time() - self._days * SECONDS_OF_A_DAY)
                 files = self._blobs.sweep()
             except Exception:
-                # A full disk, for example; the next time may go better.
+                # A full disk, for example; the next sweep tries again.
                 log.exception("Sweeping failed")
             else:
                 if tasks or files:
-                    log.info("Swept %d tasks and %d files whose time was over", tasks, files)
+                    log.info("Deleted %d expired tasks and %d expired files", tasks, files)
             self._stopping.wait(INTERVAL)

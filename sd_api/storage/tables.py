@@ -1,4 +1,4 @@
-"""The tables. A change here needs a step in ``migrations/versions``; a test compares the two."""
+"""The tables of the database. A change here needs a step in ``migrations/versions``; a test compares the two."""
 
 from sqlalchemy import (
     JSON,
@@ -13,7 +13,7 @@ from sqlalchemy import (
     Text,
 )
 
-# Named, so that a migration can drop what it means.
+# Constraints have names, so that a migration can drop them.
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -34,7 +34,7 @@ users = Table(
 tasks = Table(
     "tasks",
     metadata,
-    # In the order in which they came; two may come at the same time.
+    # The order in which tasks were accepted; two may have the same time.
     Column("number", Integer, primary_key=True, autoincrement=True),
     Column("id", String(32), nullable=False, unique=True),
     Column("owner", Text, nullable=False),
@@ -56,7 +56,7 @@ events = Table(
     Column("content", JSON, nullable=False),
     Index(None, "owner", "id"),
     Index(None, "task_id", "id"),
-    # An id of a deleted event is not given again: clients ask for what came after one that they know.
+    # The id of a deleted event is not used again, because clients ask for the events after an id that they know.
     sqlite_autoincrement=True,
 )
 

@@ -1,4 +1,4 @@
-"""Tasks and their events in the database."""
+"""The task store over the database."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, select, upd
 from sd_api.errors import UnknownTask
 from sd_api.storage.blobs import insert_blob
 from sd_api.storage.database import Database
-from sd_api.storage.protocols import ALIVE, Blob, Event, Task, TaskState
+from sd_api.storage.protocols import UNFINISHED, Blob, Event, Task, TaskState
 from sd_api.storage.tables import events, tasks
 
 _TASK = (tasks.c.id, tasks.c.owner, tasks.c.parameters, tasks.c.state, tasks.c.created)
@@ -17,7 +17,7 @@ _LAST_EVENT = select(func.max(events.c.id)).where(events.c.task_id == tasks.c.id
 
 
 class SqlTasks:
-    """See TaskStore."""
+    """A TaskStore over SQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,10 +40,12 @@ class SqlTasks:
         self, task: Task, state: TaskState, content: Mapping[str, Any], images: Sequence[Blob] = ()
     ) -> Event | None:
         """See TaskStore."""
-        ended = None if state in ALIVE else time.time()
+        ended = None if state in UNFINISHED else time.time()
         with self._database.writing() as connection:
             changed = connection.execute(
-                update(tasks).where(tasks.c.id == task.id, tasks.c.state.in_(ALIVE)).values(state=state, ended=ended)
+                update(tasks)
+                .where(tasks.c.id == task.id, tasks.c.state.in_(UNFINISHED))
+                .values(state=state, ended=ended)
             )
             if not changed.rowcount:
                 return None
@@ -90,9 +92,9 @@ class SqlTasks:
         with self._database.reading() as connection:
             return [_event(row) for row in connection.execute(query.limit(limit)).mappings()]
 
-    def alive(self) -> list[Task]:
-        """All tasks that have not ended, in the order in which they came."""
-        query = select(*_TASK).where(tasks.c.state.in_(ALIVE)).order_by(tasks.c.number)
+    def unfinished(self) -> list[Task]:
+        """All tasks that have not ended, in the order in which they were accepted."""
+        query = select(*_TASK).where(tasks.c.state.in_(UNFINISHED)).order_by(tasks.c.number)
         with self._database.reading() as connection:
             return [Task(**row) for row in connection.execute(query).mappings()]
 
@@ -109,7 +111,7 @@ class SqlTasks:
         with self._database.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def forget_ended(self, before: float) -> int:
+    def delete_ended(self, before: float) -> int:
         """See TaskStore."""
         with self._database.writing() as connection:
             return int(connection.execute(delete(tasks).where(tasks.c.ended < before)).rowcount)

@@ -1,4 +1,4 @@
-"""Users in the database."""
+"""The user store over the database."""
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
@@ -10,7 +10,7 @@ from sd_api.storage.tables import users
 
 
 class SqlUsers:
-    """See UserStore."""
+    """A UserStore over SQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,1 +1,1 @@
-"""Tasks: generations that are kept until they are done, and what is told of them; knows nothing of HTTP."""
+"""Tasks: generations that are stored with their events and results, and outlive the process; knows nothing of HTTP."""

@@ -1,93 +1,136 @@
-"""What a task may ask for: the words of the task server's document."""
+"""What a task may ask for: the task server's names for the fields, its defaults, and what it alone has."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails
 
-from sd_api.generation.limits import MAX_GUIDANCE_SCALE, MAX_SEED, MIN_SIDE
+from sd_api.errors import InvalidField, OutOfLimits
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.projection import Dialect, Reading, refusal
+from sd_api.models.catalog import CatalogModel
 
-Scheduler = Literal["plms", "ddim", "k-lms", "euler", "euler-a", "heun", "dpm++", "dpm++-karras", "unipc"]
-# With a constraint, whatever it is, halves of surrogate pairs are refused; no tokenizer takes them.
-Text = Annotated[str, StringConstraints(strip_whitespace=True)]
-Prompt = Annotated[Text, StringConstraints(min_length=1)]
 BLOB_ID = r"^[0-9a-f]{32}$"
-BlobId = Annotated[str, StringConstraints(pattern=BLOB_ID)]
+
+TASKS = Dialect(
+    names={"image": "initial_image"},
+    defaults={
+        "steps": 20,
+        "guidance": 7.5,
+        "scheduler": "plms",
+        "strength": 0.8,
+        "width": 512,
+        "height": 512,
+        "safety_filter": True,
+    },
+    image=Annotated[str, StringConstraints(pattern=BLOB_ID)],
+    image_form="the id of a blob",
+)
 
 
-class CommonParams(BaseModel):
-    """What every kind of task has. What is not listed is ignored, as the first version did."""
+@dataclass(kw_only=True)
+class TaskReading(Reading):
+    """See Reading.
+
+    Attributes:
+        find_model: Finds a model from its provider and its name; raises InvalidField where there is none.
+        model: The one that was found.
+    """
+
+    find_model: Callable[[str, str | None], CatalogModel]
+    model: CatalogModel | None = None
+
+
+class TaskParams(BaseModel):
+    """What every kind of task has beside the fields of its operation. What is not listed is ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    prompt: Prompt = Field(description="what to draw", examples=["corgi with a top hat"])
-    negative_prompt: Text = Field(default="", description="what to stay away from", examples=["monocle"])
-    model_id: str | None = Field(
-        default=None, max_length=200, description="the model's name at its provider; null is the server's main model"
-    )
+    task_type: str
+    # Before model_id, whose validator needs it.
     model_provider: str = Field(
         default="huggingface",
+        validate_default=True,
         max_length=50,
         description="huggingface, or local for a custom model of the configuration by its url_path",
     )
-    steps: int = Field(default=20, ge=1, description="denoising steps")
-    guidance: FiniteFloat = Field(
-        default=7.5, ge=0, le=MAX_GUIDANCE_SCALE, description="how closely the prompt is followed; acts above 1"
+    model_id: str | None = Field(
+        default=None,
+        validate_default=True,
+        max_length=200,
+        description="the model's name at its provider; null is the server's main model",
     )
-    scheduler: Scheduler = Field(default="plms", description="how the steps are made")
-    safety_filter: bool = Field(default=True, description="whether pictures pass the safety filter")
-    seed: int | None = Field(
-        default=None, ge=0, le=MAX_SEED, description="of the first picture, the next has one more; null chooses"
-    )
-    num_outputs: int = Field(default=1, ge=1, description="how many pictures")
+
+    @field_validator("model_provider")
+    @classmethod
+    def _has_models(cls, provider: str, info: ValidationInfo) -> str:
+        _found(provider, None, info)
+        return provider
+
+    @field_validator("model_id")
+    @classmethod
+    def _is_there(cls, model_id: str | None, info: ValidationInfo) -> str | None:
+        if "model_provider" in info.data:
+            _reading(info).model = _found(info.data["model_provider"], model_id, info)
+        return model_id
+
+    @field_validator("safety_filter", check_fields=False)
+    @classmethod
+    def _may_be_off(cls, safety_filter: bool, info: ValidationInfo) -> bool:
+        model = _reading(info).model
+        if model is not None and model.requires_safety_checker and not safety_filter:
+            raise refusal(OutOfLimits("safety_filter", f"cannot be switched off for {model.label}"))
+        return safety_filter
 
 
-class Txt2ImgParams(CommonParams):
-    """Text to image."""
-
-    task_type: Literal["txt2img"] = "txt2img"
-    width: int = Field(default=512, ge=MIN_SIDE, description="of the picture, in pixels")
-    height: int = Field(default=512, ge=MIN_SIDE, description="of the picture, in pixels")
+def _reading(info: ValidationInfo) -> TaskReading:
+    return cast("TaskReading", info.context)
 
 
-class Img2ImgParams(CommonParams):
-    """Image to image; the picture has the size of its initial image."""
-
-    task_type: Literal["img2img"] = "img2img"
-    initial_image: BlobId = Field(description="the blob to start from")
-    strength: FiniteFloat = Field(default=0.8, ge=0, le=1, description="how much to change; at least one step remains")
-
-
-class InpaintParams(CommonParams):
-    """Replaces the part of an image that a mask shows."""
-
-    task_type: Literal["inpaint"] = "inpaint"
-    initial_image: BlobId = Field(description="the blob to change")
-    mask: BlobId = Field(description="the blob of the mask: white is replaced, black is kept")
-    strength: FiniteFloat = Field(default=0.8, ge=0, le=1, description="how much to change; at least one step remains")
+def _found(provider: str, model_id: str | None, info: ValidationInfo) -> CatalogModel:
+    try:
+        return _reading(info).find_model(provider, model_id)
+    except InvalidField as error:
+        raise refusal(error) from None
 
 
-TaskParams = Txt2ImgParams | Img2ImgParams | InpaintParams
-
-_KINDS: Mapping[str, type[TaskParams]] = {
-    "txt2img": Txt2ImgParams,
-    "img2img": Img2ImgParams,
-    "inpaint": InpaintParams,
+KINDS: Mapping[str, type[Operation]] = {
+    "txt2img": TextToImage,
+    "img2img": ImageToImage,
+    "inpaint": Inpaint,
+    "edit": Edit,
 }
+"""What each task_type does."""
+
+_MODELS = {"txt2img": "Txt2ImgParams", "img2img": "Img2ImgParams", "inpaint": "InpaintParams", "edit": "EditParams"}
+
+PARAMETERS: Mapping[str, type[TaskParams]] = {
+    kind: TASKS.model(operation, _MODELS[kind], TaskParams, task_type=(Literal[kind], kind))
+    for kind, operation in KINDS.items()
+}
+"""The parameters of each task_type."""
+
+# The task_type of fields that do not name it: that of the first of these that is there, else text to image.
+_TOLD_BY = {"mask": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
 
 
-def parse_parameters(fields: Mapping[str, Any]) -> TaskParams:
+def parse_parameters(fields: Mapping[str, Any], reading: TaskReading) -> TaskParams:
     """Validate a task's parameters; their kind follows from the fields where ``task_type`` does not name it.
 
+    Args:
+        fields: What a client sent, or what is kept of it.
+        reading: What they are validated with; afterwards it holds the images and the model.
+
     Raises:
-        pydantic.ValidationError: naming every field that is not what it should be.
+        pydantic.ValidationError: Naming every field that is not what it should be.
     """
     kind = fields.get("task_type")
     if "task_type" not in fields:
-        kind = "inpaint" if "mask" in fields else "img2img" if "initial_image" in fields else "txt2img"
-    if not isinstance(kind, str) or kind not in _KINDS:
-        expected = {"expected": ", ".join(map(repr, _KINDS))}
+        kind = next((kind for field, kind in _TOLD_BY.items() if field in fields), "txt2img")
+    if not isinstance(kind, str) or kind not in PARAMETERS:
+        expected = {"expected": ", ".join(map(repr, PARAMETERS))}
         fault = InitErrorDetails(type="literal_error", loc=("task_type",), input=kind, ctx=expected)
         raise ValidationError.from_exception_data("task", [fault])
-    return _KINDS[kind].model_validate(fields)
+    return PARAMETERS[kind].model_validate(fields, context=reading)

@@ -1,7 +1,7 @@
-"""How a running task's first picture looks now.
+"""Previews of running tasks, as blobs.
 
-A preview is kept nowhere but in its job, which has one at a time and none any more once it has ended: so previews
-take no room, and go by themselves.
+A preview is stored only in its job, which has one at a time and none after its end. So previews take no room and need
+no cleaning up.
 """
 
 from sd_api.errors import UnknownBlob, UnknownJob
@@ -9,32 +9,32 @@ from sd_api.jobs.queue import JobQueue
 
 
 def preview_id(task_id: str, step: int) -> str:
-    """What a preview is called among the blobs: another name after each step, so that no client takes it for known."""
+    """The blob id of a preview. It differs after each step, so that no client takes a cached preview for a new one."""
     return f"{task_id}-{step}"
 
 
 class Previews:
-    """Finds previews by their names.
+    """Finds previews by their blob ids.
 
     Args:
-        jobs: the queue that runs tasks, each as the job with its id.
+        jobs: the job queue, where a task's job has the task's id.
     """
 
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
 
     def read(self, owner: str, blob_id: str) -> bytes | None:
-        """The latest preview of the task that a preview's name is about, a PNG file.
+        """The latest preview of the task that a preview's id names.
 
         Args:
-            owner: who asks.
-            blob_id: of a preview, or of anything else.
+            owner: the owner who asks.
+            blob_id: the id of a preview, or of any other blob.
 
         Returns:
-            None where the id is no preview's.
+            A PNG file; None if the id is no preview's.
 
         Raises:
-            UnknownBlob: the task is not the owner's, does not run, or nobody listens for its previews.
+            UnknownBlob: the task is not this owner's, does not run, or has no preview because none was asked for.
         """
         task_id, dash, _ = blob_id.partition("-")
         if not dash:

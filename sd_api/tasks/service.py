@@ -1,31 +1,32 @@
-"""What can be done with tasks, for whoever they belong to."""
+"""The operations on tasks that a dialect offers to their owners."""
 
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 from sd_api.errors import TooManyTasks, UnknownJob
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore, Event, Task, TaskStore
+from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.parameters import TaskParams
 from sd_api.tasks.requests import RequestMaker
-from sd_api.tasks.runner import TaskRunner
 
 
 class TaskService:
-    """Accepts tasks, tells about them and cancels them.
+    """Accepts, lists and cancels tasks.
 
     Args:
-        jobs: the queue that runs them.
-        store: where they are kept.
-        blobs: where their images are.
-        journal: where to tell what happens.
-        requests: makes requests of them.
-        runner: carries them through the queue.
-        limits: how many may wait.
+        jobs: the job queue that runs them.
+        store: where they are stored.
+        blobs: where their images are stored.
+        journal: stores and publishes their changes.
+        requests: makes jobs' requests from tasks' parameters.
+        dispatcher: sends them to the job queue.
+        limits: how many tasks of one owner may be pending.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class TaskService:
         blobs: BlobStore,
         journal: Journal,
         requests: RequestMaker,
-        runner: TaskRunner,
+        dispatcher: TaskDispatcher,
         limits: Limits,
     ) -> None:
         self._jobs = jobs
@@ -43,24 +44,27 @@ class TaskService:
         self._blobs = blobs
         self._journal = journal
         self._requests = requests
-        self._runner = runner
+        self._dispatcher = dispatcher
         self._limits = limits
-        # Held from counting to adding, so that many at once do not pass the limit together.
+        # Held while tasks are counted and added, so that concurrent requests do not exceed the limit together.
         self._accepting = threading.Lock()
 
-    def create(self, owner: str, parameters: TaskParams) -> str:
-        """Accept a task; once its id is returned, nothing but its owner or its own fault keeps it from being done.
+    def create(self, owner: str, fields: Mapping[str, Any]) -> str:
+        """Accept a task. Once its id is returned, the task is done unless its owner cancels it or its parameters fail.
+
+        Args:
+            owner: the owner of the task.
+            fields: the parameters as the client sent them.
 
         Raises:
-            InvalidField: a parameter is out of limits, or names a model or an image that cannot be used.
-            QuotaExceeded: there is no room for its pictures.
-            TooManyTasks: as many wait as the configuration allows.
+            pydantic.ValidationError: naming every parameter that is not valid.
+            InvalidFields: parameters do not fit each other.
+            QuotaExceeded: the owner's quota leaves no room for its pictures.
+            TooManyTasks: as many tasks are pending as the configuration allows.
         """
-        parameters = self._requests.complete(parameters)
-        # Made once more when its turn comes; here it shows that it can be.
-        self._requests.make(owner, parameters)
-        self._blobs.refuse_full(owner)
-        task = Task(uuid4().hex, owner, parameters.model_dump(mode="json"), "pending", time.time())
+        parameters = self._requests.complete(owner, fields)
+        self._blobs.check_quota(owner)
+        task = Task(uuid4().hex, owner, parameters, "pending", time.time())
         with self._accepting:
             if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
                 raise TooManyTasks(
@@ -68,14 +72,14 @@ class TaskService:
                     "limits.max_pending_tasks_per_user allows. Wait until one is done, or cancel one."
                 )
             self._journal.accept(task)
-        self._runner.add(task)
+        self._dispatcher.add(task)
         return task.id
 
     def last_event(self, owner: str, task_id: str) -> Event:
-        """What was last recorded of a task.
+        """The last stored event of a task.
 
         Raises:
-            UnknownTask: there is none of this owner.
+            UnknownTask: this owner has no such task.
         """
         return self._store.last_event(self._store.task(owner, task_id))
 
@@ -84,14 +88,14 @@ class TaskService:
         return self._store.tasks(owner, limit=limit, offset=offset)
 
     def cancel(self, owner: str, task_id: str) -> None:
-        """End a task; one that has ended stays as it was.
+        """Cancel a task; a task that has ended does not change.
 
         Raises:
-            UnknownTask: there is none of this owner.
+            UnknownTask: this owner has no such task.
         """
         task = self._store.task(owner, task_id)
         reason = "This task was cancelled."
         if self._journal.record(task, "cancelled", {"reason": reason}):
-            # One that still waits in the store is passed over when its turn comes.
+            # A task that is still pending has no job; the dispatcher skips it.
             with contextlib.suppress(UnknownJob):
                 self._jobs.cancel(task.id, reason)

@@ -1,4 +1,4 @@
-"""``GET /access``: who may call this server, how to come to a token, and whether an address or page would be let in."""
+"""``GET /access``: the access rules of this server, and whether a given address or web page is allowed."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from sd_api.web.guards import Callers
 def make_blueprint(settings: Settings) -> Blueprint:
     """The access endpoint over the guards of the application."""
     blueprint = Blueprint("access", __name__)
-    # What guards every request, so that this can never say otherwise.
+    # The same checks as for every request, so that the answer is always right.
     callers = Callers(settings)
 
     def access() -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _host_of(address: str) -> str:
         parts = urlsplit(address if "://" in address else f"http://{address}")
     except ValueError:
         parts = urlsplit("")
-    # With https it is a proxy that is called; it sends the same Host.
+    # An https address is that of a proxy, which sends the same Host.
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidField("address", f"is {address[:100]!r}; it must be like http://127.0.0.1:1337")
     return parts.netloc

@@ -1,4 +1,4 @@
-"""Who asks, by the token in the ``Authorization`` header."""
+"""Identifies the owner of a request by the token in its ``Authorization`` header."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import NotAuthenticated
 
-# Answer without a token, so that it can be asked whether the server is there at all, and how to come to one.
+# Paths that need no token: a client can find out whether the server is there, and how to get a token.
 OPEN_PATHS = {"/ping", "/access"}
 
 
 def identify_caller(accounts: Accounts) -> Identity:
-    """Who sent the request that is being answered.
+    """The owner of the current request.
 
     Raises:
-        NotAuthenticated: there is no token, or no valid one.
+        NotAuthenticated: the request has no valid token.
     """
     try:
         authorization = request.authorization
@@ -29,10 +29,10 @@ def identify_caller(accounts: Accounts) -> Identity:
 
 
 def token_check(accounts: Accounts) -> Callable[[], None]:
-    """A check for a whole blueprint, before each of its requests."""
+    """Make a ``before_request`` function for a blueprint that needs a token."""
 
     def check() -> None:
-        # A browser asks without a token whether it may send one.
+        # The preflight request of a browser has no token.
         if request.method != "OPTIONS" and request.path not in OPEN_PATHS:
             identify_caller(accounts)
 

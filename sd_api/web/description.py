@@ -1,4 +1,4 @@
-"""The words in which a dialect describes its endpoints for OpenAPI; the schemas are the models that validate."""
+"""Helpers with which a dialect describes its endpoints for OpenAPI; the schemas are those of the validating models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 PNG = "image/png"
 PLAIN = "text/plain"
-# Bytes of any kind. Generated clients know this type, and many of them no type of an image.
+# Generated clients support this type; many of them support no type of image.
 OCTETS = "application/octet-stream"
 
-# Either of the two ways to say the same: a token, or a form to get one with.
+# Two security schemes: a token, or a form to get one.
 TOKEN: list[dict[str, list[str]]] = [{"bearer": []}, {"password": []}]
 
 Shape = type[BaseModel] | Schema
@@ -25,11 +25,11 @@ TEXT = Schema.model_validate({"type": "string"})
 
 
 def media(shape: Shape, example: Any = None) -> MediaType:
-    """Content of a shape.
+    """Describe a body.
 
     Args:
-        shape: the model that makes or validates it, or a schema.
-        example: of it.
+        shape: the model that makes or validates the body, or a schema.
+        example: an example of the body.
     """
     schema = shape if isinstance(shape, Schema) else PydanticSchema.model_validate({"schema_class": shape})
     return MediaType(schema=schema, example=example)
@@ -43,13 +43,13 @@ def answer(
     example: Any = None,
     names: Mapping[str, str] | None = None,
 ) -> Response:
-    """One answer.
+    """Describe a response.
 
     Args:
-        text: when it comes.
-        shape: of its body; None is for an answer without one.
+        text: when the response is sent.
+        shape: the shape of its body; None for a response without one.
         kind: its content type.
-        example: of its body.
+        example: an example of its body.
         names: the operations that take the whole body as a parameter, each with that parameter.
     """
     response = Response(description=text, content=None if shape is None else {kind: media(shape, example)})
@@ -61,10 +61,10 @@ def answer(
 
 
 def body(kind: str, shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
-    """What is sent.
+    """Describe the body of a request.
 
-    One content type, though most endpoints take several: of an operation with two, generated clients send either both
-    at once or nothing that can be read.
+    It has one content type, though most endpoints take several: for an operation with two, generated clients send
+    either both at once or nothing that can be parsed.
     """
     return RequestBody(required=required, content={kind: media(shape, example)})
 
@@ -79,16 +79,16 @@ def operation(
     parameters: Sequence[Parameter] = (),
     security: list[dict[str, list[str]]] | None = None,
 ) -> Operation:
-    """One method of a path.
+    """Describe one method of a path.
 
     Args:
-        name: for the functions of generated clients.
+        name: the name of its function in generated clients.
         tag: its group.
-        text: what it does.
-        answers: by status.
-        sent: the request's body.
-        parameters: in the path and in the query.
-        security: the ways to say who asks; None is for everybody.
+        text: its summary.
+        answers: the responses by status.
+        sent: the body of the request.
+        parameters: the parameters in the path and in the query.
+        security: the security schemes; None if no token is needed.
     """
     return Operation(
         operationId=name,
@@ -102,7 +102,7 @@ def operation(
 
 
 def in_path(name: str, text: str, pattern: str | None = None) -> Parameter:
-    """A part of the path, and what it must look like."""
+    """Describe a parameter in the path, and the pattern that it must match."""
     return Parameter.model_validate(
         {
             "name": name,
@@ -115,7 +115,7 @@ def in_path(name: str, text: str, pattern: str | None = None) -> Parameter:
 
 
 def in_query(model: type[BaseModel]) -> list[Parameter]:
-    """The fields of a model, as they stand in the query."""
+    """Describe the fields of a model as parameters in the query."""
     fields: Mapping[str, Any] = model.model_json_schema()["properties"]
     return [
         Parameter.model_validate(

@@ -1,6 +1,6 @@
-"""Every failure becomes an answer here: ours, Flask's, and the ones that nobody foresaw.
+"""Turns every error into an answer: this server's errors, Flask's, and unexpected ones.
 
-Each is told in the shape of the dialect that was spoken, as the path says.
+The answer has the shape of the dialect that the path belongs to.
 """
 
 import logging
@@ -21,7 +21,7 @@ from sd_api.errors import NotAuthenticated, ServerError, log_unexpected
 log = logging.getLogger(__name__)
 
 Render = Callable[[ServerError, int], tuple[Mapping[str, Any], int]]
-"""From an error and the status that it has by itself to a dialect's own shape of a failure and its status."""
+"""From an error and its usual status to the body and the status of a dialect's failure."""
 
 
 def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Render], beside: Sequence[str]) -> None:
@@ -29,19 +29,19 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
 
     Args:
         app: the application.
-        render: for paths that are no other dialect's.
-        others: how further dialects do it, by the first part of their paths.
-        beside: paths that are served, but not by ``app``; named with its own in the answer to an unknown one.
+        render: renders errors at the paths of no other dialect.
+        others: the render functions of further dialects, by the first part of their paths.
+        beside: paths that are served outside of ``app``; listed with its own in the answer to an unknown path.
     """
 
     def answer(error: ServerError, status: int) -> Response:
-        chosen = others.get(request.path.split("/", 2)[1], render)
-        body, status = chosen(error, status)
+        render_error = others.get(request.path.split("/", 2)[1], render)
+        body, status = render_error(error, status)
         response = jsonify(body)
         response.status_code = status
         return response
 
-    def ours(error: ServerError) -> Response:
+    def server_error(error: ServerError) -> Response:
         response = answer(error, error.status)
         if error.retry_after is not None:
             response.headers["Retry-After"] = str(error.retry_after)
@@ -49,7 +49,7 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
-    def flasks(error: HTTPException) -> Response:
+    def http_error(error: HTTPException) -> Response:
         response = answer(ServerError(_explained(error, app, beside)), error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(error.valid_methods)
@@ -57,12 +57,12 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
             response.headers["Content-Range"] = f"{error.units} */{error.length}"
         return response
 
-    def unforeseen(error: Exception) -> Response:
+    def unexpected(error: Exception) -> Response:
         return answer(ServerError(log_unexpected(log, error, f"{request.method} {request.path}")), 500)
 
-    app.register_error_handler(ServerError, ours)
-    app.register_error_handler(HTTPException, flasks)
-    app.register_error_handler(Exception, unforeseen)
+    app.register_error_handler(ServerError, server_error)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, unexpected)
 
 
 def _explained(error: HTTPException, app: Flask, beside: Sequence[str]) -> str:

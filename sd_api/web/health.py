@@ -1,4 +1,4 @@
-"""``GET /health``: whether pictures can be made now, and with what."""
+"""``GET /health``: the state of the engine, its device and models, and the last failures."""
 
 import platform
 from dataclasses import asdict
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "diffusers", "transformers")
 def make_blueprint(queue: JobQueue, failures: RecentFailures) -> Blueprint:
     """The health endpoint over ``queue``, with its last failures."""
     blueprint = Blueprint("health", __name__)
-    # Read once: looking into the installed packages takes longer than an answer may.
+    # Read once, because reading the metadata of installed packages is slow.
     versions = {
         "server": __version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""``GET /metrics``: the figures of this process and its queue, in the text format of Prometheus."""
+"""``GET /metrics``: the metrics of this process and its job queue, in the text format of Prometheus."""
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest

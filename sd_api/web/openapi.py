@@ -1,4 +1,4 @@
-"""The description of all dialects, and pages to read it and to try it out."""
+"""The OpenAPI document of all dialects, and pages to read it and to try it out."""
 
 import json
 import sys
@@ -60,13 +60,13 @@ def describe() -> dict[str, Any]:
 
 @cache
 def as_yaml() -> str:
-    """The document as YAML, as it is committed."""
+    """The OpenAPI document as YAML, the form that is committed."""
     text: str = yaml.dump(describe(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as it stands."""
+    """Writes strings of several lines as literal blocks."""
 
 
 _Dumper.add_representer(
@@ -88,7 +88,7 @@ def register_openapi(app: Flask) -> None:
     blueprint.add_url_rule("/openapi.json", view_func=as_json)
     blueprint.add_url_rule("/openapi.yml", view_func=yml)
     app.register_blueprint(blueprint)
-    # Without the last, pages that come by another address than the loopback's tell it to a validator on the internet.
+    # Without the last, the page would send its address to a validator on the internet unless it is the loopback's.
     config = {"app_name": "Stable Diffusion API", "validatorUrl": None}
     pages = get_swaggerui_blueprint("/docs", "/openapi.json", config)
     pages.after_request(_allow_what_the_pages_need)

@@ -30,7 +30,7 @@ LONGEST_HEAD, LONGEST_BOUNDARY = 8192, 200
 STRETCH = 1 << 18
 
 # Values and brackets in a JSON text.
-MOST_VALUES = 50_000
+MOST_VALUES = 200_000
 
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
@@ -166,7 +166,12 @@ class BoundedRequest(Request):
 
 
 class BoundedJson(DefaultJSONProvider):
-    """Refuses a JSON text of more values than anything here takes, before it is parsed."""
+    """Refuses a JSON text of more values than anything here takes, before it is parsed.
+
+    Objects are written as they are: a form shows the fields in the order of their declaration.
+    """
+
+    sort_keys = False
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """See the base class."""

@@ -9,7 +9,7 @@ from redis_server import RedisServer
 
 from sd_api.storage.protocols import Event
 from sd_api.stores import Stores
-from sd_api.tasks.cluster import announcements as redis_announcements
+from sd_api.tasks.cluster import event_bus as redis_event_bus
 
 OpenStores = Callable[..., Stores]
 
@@ -19,7 +19,7 @@ class Ear:
 
     def __init__(self, stores: Stores, owner: str = "user:a") -> None:
         self._heard: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.leave = stores.announcements.listen(owner, self._heard.put)
+        self.leave = stores.event_bus.subscribe(owner, self._heard.put)
 
     def next(self) -> Event:
         return self._heard.get(timeout=20)
@@ -50,15 +50,15 @@ def test_all_hear_one_order_whoever_tells(open_stores: OpenStores) -> None:
 
 def test_progress_crosses_processes_while_somebody_listens(open_stores: OpenStores) -> None:
     here, there = open_stores(), open_stores()
-    assert not there.announcements.anybody("user:a")
+    assert not there.event_bus.has_listeners("user:a")
     ear = Ear(here)
-    while not there.announcements.anybody("user:a"):
+    while not there.event_bus.has_listeners("user:a"):
         pass
     event = Event(None, "1", "user:a", {"event_type": "progress", "step": 3})
-    there.announcements.announce(event)
+    there.event_bus.publish(event)
     assert ear.next() == event
     ear.leave()
-    while there.announcements.anybody("user:a"):
+    while there.event_bus.has_listeners("user:a"):
         pass
 
 
@@ -71,7 +71,7 @@ def test_a_restart_of_redis_costs_no_event(open_stores: OpenStores, redis_server
         redis_server.kill()
         redis_server.start()
         # Some of these are kept before the one who listens is connected again.
-        told += [there.tasks.add(make_task(f"{restart} {number}"), said("pending")) for number in range(20)]
+        told += [there.tasks.add(make_task(f"{restart}-{number}"), said("pending")) for number in range(20)]
     assert [ear.next() for _ in told[1:]] == told[1:]
     assert ear.silent()
 
@@ -79,8 +79,8 @@ def test_a_restart_of_redis_costs_no_event(open_stores: OpenStores, redis_server
 def test_a_connection_without_a_sign_of_life_is_made_anew(
     open_stores: OpenStores, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_announcements, "SILENCE", 0.5)
-    monkeypatch.setattr(redis_announcements, "HEARTBEAT", 10.0)
+    monkeypatch.setattr(redis_event_bus, "HEARTBEAT_TIMEOUT", 0.5)
+    monkeypatch.setattr(redis_event_bus, "HEARTBEAT_INTERVAL", 10.0)
     stores = open_stores()
     ear = Ear(stores)
     with redis_server.client() as client:

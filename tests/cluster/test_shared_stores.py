@@ -13,7 +13,7 @@ from kept_tasks import make_task, said
 from redis_server import RedisServer
 
 from sd_api.accounts.attempts import PER_USER, Attempts
-from sd_api.cluster.connection import connect, refuse_unusable
+from sd_api.cluster.connection import check_redis, connect
 from sd_api.errors import ConfigurationError, NameTaken, StoreUnavailable, TooManyAttempts, UnknownBlob
 from sd_api.settings import Cluster, Settings
 from sd_api.storage.cluster import blobs as redis_blobs
@@ -21,7 +21,7 @@ from sd_api.storage.cluster.commands import Commands
 from sd_api.storage.protocols import User
 from sd_api.stores import Stores
 from sd_api.stores import open_stores as open_these
-from sd_api.tasks.cluster import turns
+from sd_api.tasks.cluster import task_queue
 
 OpenStores = Callable[..., Stores]
 
@@ -93,7 +93,7 @@ def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStor
             assert commands.run("record", "1", "the end", "finished", '{"event_type":"finished"}', *blob) == b"3"
         for _ in range(2):
             assert commands.run("add_blob", 100, "c", "user:a", 5, 4e9, "{}") is None
-        assert commands.run("bytes_kept", "user:a") == 12
+        assert commands.run("bytes_used", "user:a") == 12
     kinds = [event.content["event_type"] for event in stores.tasks.events_since("user:a", 0, limit=10)]
     assert kinds == ["pending", "started", "finished"]
     assert stores.tasks.count_starts(make_task()) == 1
@@ -112,7 +112,7 @@ def test_a_start_that_two_processes_tell_of_is_told_once(open_stores: OpenStores
     ]
 
 
-def test_nothing_is_left_of_what_is_forgotten(open_stores: OpenStores, redis_server: RedisServer) -> None:
+def test_nothing_is_left_of_what_is_deleted(open_stores: OpenStores, redis_server: RedisServer) -> None:
     stores = open_stores()
     for number in range(250):
         task = make_task(str(number), f"user:{number % 3}")
@@ -120,7 +120,7 @@ def test_nothing_is_left_of_what_is_forgotten(open_stores: OpenStores, redis_ser
         blob = stores.blobs.make(task.owner, b"picture", "image/png")
         stores.tasks.record(task, "finished", said("finished"), [blob])
         stores.blobs.remove(blob)
-    assert stores.tasks.forget_ended(4e9) == 250
+    assert stores.tasks.delete_ended(4e9) == 250
     with redis_server.client() as client:
         # The numbers go on; and this process's connection is no key.
         assert set(client.keys("*")) == {b"sd:store:numbers", b"sd:store:secret_key"}
@@ -165,20 +165,20 @@ def test_a_wrong_password_is_told_and_not_repeated(redis_server: RedisServer) ->
         client.config_set("requirepass", "right-one")
         try:
             with pytest.raises(ConfigurationError, match=r"cluster\.redis_url: Redis refuses the password") as caught:
-                refuse_unusable(Cluster.model_validate({"redis_url": url}))
+                check_redis(Cluster.model_validate({"redis_url": url}))
         finally:
             client.config_set("requirepass", "")
     assert "wrong-one" not in str(caught.value)
-    refuse_unusable(redis_server.cluster)
+    check_redis(redis_server.cluster)
 
 
 def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
     open_stores: OpenStores, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "RENEWAL", 0.01)
+    monkeypatch.setattr(task_queue, "RENEWAL_INTERVAL", 0.01)
     stores = open_stores()
     renewed = threading.Semaphore(0)
-    stores.turns.start(lambda _: renewed.release())
+    stores.task_queue.start(lambda _: renewed.release())
     with redis_server.client() as client:
         client.config_set("maxmemory", 1)
         try:
@@ -188,7 +188,7 @@ def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
         finally:
             client.config_set("maxmemory", 0)
     assert all(renewed.acquire(timeout=20) for _ in range(5))
-    stores.turns.stop()
+    stores.task_queue.stop()
 
 
 def test_a_bucket_that_is_away_is_told_as_one(open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Tasks that several API processes carry, while a worker makes their pictures."""
+"""Tasks that several API processes dispatch, while a worker makes their pictures."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +14,8 @@ from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Task
 from sd_api.stores import Stores
-from sd_api.tasks import runner
-from sd_api.tasks.cluster import turns
-from sd_api.tasks.parameters import parse_parameters
+from sd_api.tasks import dispatcher
+from sd_api.tasks.cluster import task_queue
 from sd_api.tasks.requests import RequestMaker
 
 OpenStores = Callable[..., Stores]
@@ -25,9 +24,9 @@ Join = Callable[..., Server]
 
 @pytest.fixture(autouse=True)
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "LEASE", 1.0)
-    monkeypatch.setattr(turns, "RENEWAL", 0.1)
-    monkeypatch.setattr(runner, "RETRY", 0.1)
+    monkeypatch.setattr(task_queue, "LEASE", 1.0)
+    monkeypatch.setattr(task_queue, "RENEWAL_INTERVAL", 0.1)
+    monkeypatch.setattr(dispatcher, "RETRY_INTERVAL", 0.1)
 
 
 @pytest.fixture
@@ -50,14 +49,14 @@ def join(open_stores: OpenStores, redis_server: RedisServer, engine: Driven, set
     worker.start()
     stops: list[Callable[[float], object]] = [worker.stop]
 
-    def join(*, carries: bool = True) -> Server:
+    def join(*, dispatches: bool = True) -> Server:
         queue = ClusterQueue(redis_server.cluster, STATUS, settings.limits)
         queue.start()
         stops.append(queue.stop)
         server = Server(settings, open_stores(), queue)
-        if carries:
-            server.runner.start()
-            stops.append(server.runner.stop)
+        if dispatches:
+            server.dispatcher.start()
+            stops.append(server.dispatcher.stop)
         return server
 
     yield join
@@ -69,7 +68,7 @@ class Dying:
     """A process that ends without a word in the middle of its work.
 
     Args:
-        server: what it works with; its runner is not started.
+        server: what it works with; its dispatcher is not started.
     """
 
     def __init__(self, server: Server, settings: Settings) -> None:
@@ -78,14 +77,14 @@ class Dying:
 
     def claim(self, prompt: str) -> Task:
         task_id = self.server.create(prompt)
-        task = self.server.stores.turns.next(0)
+        task = self.server.stores.task_queue.next(0)
         assert task is not None
         assert task.id == task_id
-        self.server.stores.turns.take()
+        self.server.stores.task_queue.take()
         return task
 
     def submit(self, task: Task) -> None:
-        request = self._requests.make(task.owner, parse_parameters(task.parameters))
+        request = self._requests.make(task.owner, task.parameters)
         self.server.queue.submit(request, job_id=task.id, client=task.owner)
 
     def begin(self, task: Task) -> None:
@@ -95,11 +94,11 @@ class Dying:
 @pytest.fixture
 def dying(join: Join, settings: Settings) -> Dying:
     # Its lease is never renewed.
-    return Dying(join(carries=False), settings)
+    return Dying(join(dispatches=False), settings)
 
 
-def test_what_one_process_accepts_another_may_carry(join: Join, engine: Driven) -> None:
-    accepting = join(carries=False)
+def test_what_one_process_accepts_another_may_dispatch(join: Join, engine: Driven) -> None:
+    accepting = join(dispatches=False)
     join()
     engine.permissions.release(2)
     for task_id in (accepting.create("a dog"), accepting.create("a cat")):
@@ -153,19 +152,19 @@ def test_who_was_only_slow_changes_nothing_any_more(join: Join, dying: Dying, en
 
 
 def test_who_ends_in_peace_is_followed_at_once(join: Join, engine: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "LEASE", 1000.0)
+    monkeypatch.setattr(task_queue, "LEASE", 1000.0)
     first = join()
     task_id = first.create("a dog")
     first.wait(task_id, "started")
     second = join()
-    first.runner.stop(timeout=10)
+    first.dispatcher.stop(timeout=10)
     engine.permissions.release()
     second.wait(task_id, "finished")
     assert second.kinds(task_id) == ["pending", "started", "finished"]
     assert engine.made == ["a dog"]
 
 
-def test_many_processes_carry_each_task_once(join: Join, engine: Driven) -> None:
+def test_many_processes_dispatch_each_task_once(join: Join, engine: Driven) -> None:
     servers = [join() for _ in range(3)]
     engine.permissions.release(30)
     tasks = [servers[number % 3].create(f"task {number}") for number in range(30)]

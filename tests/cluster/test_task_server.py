@@ -60,7 +60,7 @@ def test_whatever_is_done_through_one_process_is_there_in_the_other(servers: tup
     assert TaskSession(there).call("GET", f"/blob/{uploaded}").status_code == 404
 
 
-def test_the_tasks_of_a_killed_process_are_carried_by_another(cluster: ClusterProcesses) -> None:
+def test_the_tasks_of_a_killed_process_are_dispatched_by_another(cluster: ClusterProcesses) -> None:
     first, second = cluster.start_server(), cluster.start_server()
     ann = TaskSession(url_of(first))
     tasks = [ann.create(**SLOW), *(ann.create(**DOG) for _ in range(3))]

@@ -59,7 +59,7 @@ def test_an_expired_blob_is_not_there_and_takes_no_room(blobs: BlobStore) -> Non
     blobs.add(blob)
     with pytest.raises(UnknownBlob):
         blobs.blob("user:a", blob.id)
-    blobs.refuse_full("user:a", 90)
+    blobs.check_quota("user:a", 90)
     blobs.sweep()
     blobs.add(blobs.make("user:a", bytes(90), "image/png"))
 
@@ -79,7 +79,7 @@ def test_a_quota_holds_against_uploads_at_the_same_time(blobs: BlobStore) -> Non
     assert added.count(True) == 2
     blobs.add(replace(made[0], id="of another", owner="user:b"))
     with pytest.raises(QuotaExceeded, match=r"take 80 bytes, and 100 may be kept"):
-        blobs.refuse_full("user:a", 40)
-    blobs.refuse_full("user:a")
+        blobs.check_quota("user:a", 40)
+    blobs.check_quota("user:a")
     blobs.remove(made[added.index(True)])
-    blobs.refuse_full("user:a", 40)
+    blobs.check_quota("user:a", 40)

@@ -20,14 +20,17 @@ from sd_api.errors import (
     ServerStopping,
     UnknownJob,
 )
-from sd_api.generation.engine import Engine, EngineStatus, Progress, Run
+from sd_api.generation.engine import Engine, EngineStatus, Feed, ModelAbilities, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.jobs.job import Job
 from sd_api.jobs.local import LocalQueue
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Limits
 
 LOADING = EngineStatus("loading", "a model")
-READY = EngineStatus("ready", "a model", "cpu", "fp32")
+READY = EngineStatus(
+    "ready", "a model", "cpu", "fp32", abilities={None: ModelAbilities(("txt2img",), size_multiple=8, native_size=None)}
+)
 LIMITS = Limits(max_queued_requests=4, max_queued_requests_per_client=3, max_job_seconds=30)
 
 
@@ -50,10 +53,14 @@ class StepByStep:
     def at_once(self) -> int:
         return self.room
 
+    def serve(self, feed: Feed) -> None:
+        while runs := feed.poll(self.room, active=False) or feed.wait(self.room):
+            self.generate(runs)
+
     def generate(self, runs: Sequence[Run]) -> None:
-        self.started += [run.request.prompt for run in runs]
+        self.started += [run.spec.operation.prompt for run in runs]
         self.batches.append(len(runs))
-        steps = runs[0].request.num_inference_steps
+        steps = runs[0].spec.operation.steps
         alive = list(runs)
         for step in range(steps):
             assert self.steps.acquire(timeout=10)
@@ -63,7 +70,7 @@ class StepByStep:
             if not alive:
                 return
         for run in alive:
-            seeds = run.request.seeds
+            seeds = run.spec.seeds
             run.finish(GenerationResult(tuple(GeneratedImage(str(seed).encode(), seed, False) for seed in seeds)))
 
 
@@ -298,13 +305,13 @@ def test_a_queue_full_of_others_jobs_refuses_too(queue: JobQueue, engine: StepBy
         queue.submit(request(), client="third")
 
 
-def test_clients_take_turns(queue: JobQueue, engine: StepByStep) -> None:
+def test_clients_are_served_round_robin(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request("running"), client="first")]
     wait_until_running(engine)
     jobs += [queue.submit(request(f"first {number}"), client="first") for number in range(2)]
     jobs += [queue.submit(request(f"second {number}"), client="second") for number in range(2)]
     assert [job.position for job in queue.jobs()] == [None, 1, 2, 3, 4]
-    by_id = {job.id: job.request.prompt for job in jobs}
+    by_id = {job.id: job.spec.operation.prompt for job in jobs}
     expected = ["running", "second 0", "first 0", "second 1", "first 1"]
     assert [by_id[job.id] for job in queue.jobs()] == expected
     engine.steps.release(5)
@@ -407,7 +414,7 @@ def test_compatible_jobs_join_one_batch_where_there_is_room(queue: JobQueue, eng
     first = queue.submit(request("first", steps=2))
     wait_until_running(engine)
     alike = [queue.submit(request(f"alike {number}", steps=2)) for number in range(2)]
-    other = queue.submit(request("other", steps=1))
+    other = queue.submit(request("other", size=(72, 64)))
     late = queue.submit(request("late", steps=2), client="late")
     engine.steps.release(2)
     first.result()
@@ -428,3 +435,105 @@ def test_an_engine_that_forgets_a_job_does_not_leave_it_waiting(queue: JobQueue,
     engine.generate = lambda runs: None  # type: ignore[method-assign]
     with pytest.raises(GenerationFailed, match="without a result"):
         queue.submit(request()).result()
+
+
+class Interleaving(StepByStep):
+    """An engine that asks for more at each step, and works on what came last, as the real one does.
+
+    Attributes:
+        trace: The prompt of each step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace: list[str] = []
+        self._steps: dict[Run, int] = {}
+
+    def serve(self, feed: Feed) -> None:
+        active: list[Run] = []
+        while runs := feed.poll(self.room, active=bool(active)) or (() if active else feed.wait(self.room)) or active:
+            active += [run for run in runs if run not in active]
+            self.started += [run.spec.operation.prompt for run in runs if run not in self._steps]
+            assert self.steps.acquire(timeout=10)
+            lead = active[-1]
+            others = [run for run in active[:-1] if run.spec.batch_key == lead.spec.batch_key]
+            for run in [lead, *others][: self.room]:
+                if not self._step(run):
+                    active.remove(run)
+
+    def _step(self, run: Run) -> bool:
+        self.trace.append(run.spec.operation.prompt)
+        step = self._steps[run] = self._steps.get(run, 0) + 1
+        steps = run.spec.operation.steps
+        if not wants(run, Progress("denoising", step, steps)):
+            return False
+        if step == steps:
+            run.finish(GenerationResult((GeneratedImage(b"", run.spec.seeds[0], False),)))
+        return step < steps
+
+
+@pytest.fixture
+def interleaving() -> Interleaving:
+    return Interleaving()
+
+
+@pytest.fixture
+def busy(make_queue: MakeQueue, interleaving: Interleaving) -> Iterator[tuple[JobQueue, Job]]:
+    """A queue whose engine has made the first of 20 steps of a job."""
+    queue = make_queue(lambda: interleaving)
+    job = queue.submit(request("long", steps=20), client="long")
+    interleaving.steps.release()
+    while job.status().progress != Progress("denoising", 1, 20):
+        threading.Event().wait(0.005)
+    yield queue, job
+    interleaving.steps.release(1000)
+
+
+def finish(engine: StepByStep, *jobs: Job) -> None:
+    engine.steps.release(1000)
+    for job in jobs:
+        job.result()
+
+
+def test_a_short_job_overtakes_a_long_one_at_its_next_step(
+    busy: tuple[JobQueue, Job], interleaving: Interleaving
+) -> None:
+    queue, long = busy
+    # Of the same client as well.
+    short = queue.submit(request("short", steps=3), client="long")
+    finish(interleaving, short, long)
+    first = interleaving.trace.index("short")
+    assert first <= 2
+    assert interleaving.trace[first : first + 3] == ["short"] * 3
+    assert interleaving.trace.count("long") == 20
+
+
+def test_a_job_that_is_not_much_shorter_waits(busy: tuple[JobQueue, Job], interleaving: Interleaving) -> None:
+    queue, long = busy
+    other = queue.submit(request("other", steps=12), client="other")
+    finish(interleaving, other, long)
+    assert interleaving.trace == ["long"] * 20 + ["other"] * 12
+
+
+def test_overtaking_is_bounded_by_the_work_of_who_waits(busy: tuple[JobQueue, Job], interleaving: Interleaving) -> None:
+    queue, long = busy
+    short = [queue.submit(request("short", steps=8), client=f"client {number}") for number in range(4)]
+    finish(interleaving, *short, long)
+    # Two of them are as much work as it accepts; the others come after it.
+    last = len(interleaving.trace) - 1 - interleaving.trace[::-1].index("long")
+    assert interleaving.trace[: last + 1].count("short") == 16, interleaving.trace
+
+
+def test_jobs_that_share_forwards_join_at_the_next_step(make_queue: MakeQueue, interleaving: Interleaving) -> None:
+    interleaving.room = 2
+    queue = make_queue(lambda: interleaving)
+    jobs = [queue.submit(request("first", steps=20))]
+    interleaving.steps.release()
+    while interleaving.trace != ["first"]:
+        threading.Event().wait(0.005)
+    # Other steps and prompts make no difference; another size does.
+    jobs.append(queue.submit(request("second", steps=18)))
+    jobs.append(queue.submit(request("third", steps=19, size=(72, 64))))
+    finish(interleaving, *jobs)
+    assert "second" in interleaving.trace[1:5]
+    assert interleaving.trace.index("third") > 20

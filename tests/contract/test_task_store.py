@@ -109,8 +109,8 @@ def test_ended_tasks_are_forgotten_and_their_ids_not_given_again(tasks: TaskStor
     for number in ("1", "2"):
         tasks.add(make_task(number), said("pending"))
     last = tasks.record(make_task("2"), "cancelled", said("cancelled"))
-    assert tasks.forget_ended(time.time() - 10) == 0
-    assert tasks.forget_ended(time.time() + 1) == 1
+    assert tasks.delete_ended(time.time() - 10) == 0
+    assert tasks.delete_ended(time.time() + 1) == 1
     assert [task.id for task, _ in tasks.tasks("user:a", limit=10, offset=0)] == ["1"]
     assert [event.task_id for event in tasks.events_since("user:a", 0, limit=10)] == ["1"]
     with pytest.raises(UnknownTask):

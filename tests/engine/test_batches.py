@@ -1,7 +1,6 @@
 """Several jobs in one batch: each gets the picture that it would get alone, and its own end."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -11,14 +10,14 @@ import torch
 from pictures import half_mask, photograph
 from PIL import Image, ImageOps
 from requested import request
-from running import generate
+from running import generate, parts, serve
 
 from sd_api.errors import GenerationFailed, JobCancelled
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 
@@ -35,8 +34,8 @@ def at_once(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
 
 
-def asked(prompt: str, *seeds: int, **changes: Any) -> GenerationRequest:
-    return replace(request(prompt, steps=3), seeds=seeds, limits=Limits(), **changes)
+def asked(prompt: str, *seeds: int, **fields: Any) -> JobSpec:
+    return request(prompt, steps=3, seeds=seeds, **fields)
 
 
 REQUESTS = (
@@ -58,7 +57,7 @@ def assert_same(one: GenerationResult, other: GenerationResult) -> None:
 
 def assert_as_alone(engine: Any, jobs: list[Job]) -> None:
     for job in jobs:
-        assert_same(job.result(), generate(engine, job.request))
+        assert_same(job.result(), generate(engine, job.spec))
 
 
 @pytest.mark.usefixtures("at_once")
@@ -66,9 +65,9 @@ def test_each_job_gets_the_picture_that_it_gets_alone(engine: Any) -> None:
     alone = [generate(engine, one) for one in REQUESTS]
     jobs = [Job(one) for one in REQUESTS]
     sizes: list[int] = []
-    hook = engine._library.get(None).base.unet.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
+    hook = parts(engine).unet.register_forward_hook(lambda *call: sizes.append(len(call[1][0])))
     try:
-        engine.generate(jobs)
+        serve(engine, jobs)
     finally:
         hook.remove()
     # Four pictures, each with and without its prompt.
@@ -87,12 +86,12 @@ def test_images_that_are_changed_together_are_as_alone(engine: Any, masked: bool
     image = photograph(64, 64)
     common: dict[str, Any] = {"strength": 0.7, "scheduler": scheduler, "eta": 1.0}
     if masked:
-        common["mask_image"] = half_mask(64, 64)
+        common["mask"] = half_mask(64, 64)
     jobs = [
-        Job(asked("a dog", 1, 2, init_image=image, **common)),
-        Job(asked("a cat with a hat", 3, init_image=ImageOps.mirror(image), **common)),
+        Job(asked("a dog", 1, 2, image=image, **common)),
+        Job(asked("a cat with a hat", 3, image=ImageOps.mirror(image), **common)),
     ]
-    engine.generate(jobs)
+    serve(engine, jobs)
     assert_as_alone(engine, jobs)
 
 
@@ -107,7 +106,7 @@ def test_a_cancelled_member_leaves_the_others_as_they_are(engine: Any, at: int) 
             jobs[0].cancel("Not wanted.")
 
     jobs[1].listen(cancel)
-    engine.generate(jobs)
+    serve(engine, jobs)
     with pytest.raises(JobCancelled):
         jobs[0].result()
     assert_as_alone(engine, jobs[1:])
@@ -122,9 +121,9 @@ def test_a_member_whose_latents_break_down_fails_alone(engine: Any) -> None:
         spoilt[0] = torch.nan
         return (spoilt,)
 
-    hook = engine._library.get(None).base.unet.register_forward_hook(spoil_first_row)
+    hook = parts(engine).unet.register_forward_hook(spoil_first_row)
     try:
-        engine.generate(jobs)
+        serve(engine, jobs)
     finally:
         hook.remove()
     with pytest.raises(GenerationFailed, match="not numbers"):
@@ -140,9 +139,9 @@ def test_a_batch_that_fails_is_made_one_by_one(engine: Any) -> None:
         if len(arguments[0]) > 2:
             raise ValueError("too many")
 
-    hook = engine._library.get(None).base.unet.register_forward_pre_hook(refuse_batches)
+    hook = parts(engine).unet.register_forward_pre_hook(refuse_batches)
     try:
-        engine.generate(jobs)
+        serve(engine, jobs)
     finally:
         hook.remove()
     assert_as_alone(engine, jobs)
@@ -150,10 +149,10 @@ def test_a_batch_that_fails_is_made_one_by_one(engine: Any) -> None:
 
 def test_without_guidance_the_unet_does_half_the_work(engine: Any) -> None:
     rows: list[int] = []
-    hook = engine._library.get(None).base.unet.register_forward_hook(lambda *call: rows.append(len(call[1][0])))
+    hook = parts(engine).unet.register_forward_hook(lambda *call: rows.append(len(call[1][0])))
     try:
         for guidance_scale in (0, 1, 1.1):
-            generate(engine, asked("a dog", 1, guidance_scale=guidance_scale))
+            generate(engine, asked("a dog", 1, guidance=guidance_scale))
     finally:
         hook.remove()
     assert rows == [1] * 8 + [2] * 4
@@ -161,7 +160,7 @@ def test_without_guidance_the_unet_does_half_the_work(engine: Any) -> None:
 
 def test_words_are_encoded_once(engine: Any) -> None:
     encoded: list[str] = []
-    hook = engine._library.get(None).base.text_encoder.register_forward_hook(lambda *call: encoded.append("once"))
+    hook = parts(engine).text_encoder.register_forward_hook(lambda *call: encoded.append("once"))
     try:
         first = generate(engine, asked("a word that nobody has used", 1))
         assert generate(engine, asked("a word that nobody has used", 1)) == first

@@ -7,30 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from requested import request
 from running import generate
 from tiny_model import tiny_model
 
 from sd_api.errors import ModelUnavailable
-from sd_api.generation.request import GenerationRequest
 from sd_api.models import library
 from sd_api.models.device import DeviceChoice
-from sd_api.models.residency import Residency
-from sd_api.models.safety import OFF
+from sd_api.models.placement import Placement
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
-
-
-def request(settings: Settings, model: str | None = None) -> GenerationRequest:
-    return GenerationRequest(
-        prompt="a dog",
-        seeds=(1,),
-        width=64,
-        height=64,
-        num_inference_steps=1,
-        guidance_scale=7.5,
-        model=model,
-        limits=settings.limits,
-    )
 
 
 @pytest.fixture
@@ -50,9 +36,9 @@ def test_a_damaged_model_is_named_with_its_fault_and_works_once_it_is_mended(
     assert engine.status().state == "failed"
     assert str(weights) in str(engine.status().message)
     with pytest.raises(ModelUnavailable):
-        generate(engine, request(settings))
+        generate(engine, request())
     weights.write_bytes(whole)
-    assert generate(engine, request(settings)).images
+    assert generate(engine, request()).images
     assert engine.status().state == "ready"
     assert engine.status().message is None
 
@@ -72,7 +58,7 @@ def test_a_custom_model_works_while_the_main_one_does_not(make_settings: Callabl
     engine = build_engine(settings)
     engine.load()
     assert engine.status().state == "failed"
-    (image,) = generate(engine, request(settings, "mine")).images
+    (image,) = generate(engine, request(model="mine")).images
     # Its own safety checker stands in for the main model's.
     assert image.nsfw is False
 
@@ -85,20 +71,23 @@ def test_a_custom_model_works_while_the_main_one_does_not_fit_on_the_device(
     # It has no content, but everything can be moved there.
     there = DeviceChoice(torch.device("meta"), "", "fp32", "")
     models = library.ModelLibrary(settings, there)
-    use = Residency.use
+    use, loads = Placement.use, 0
 
-    def full_for_the_main_one(self: Residency, pipeline: Any) -> None:
-        if pipeline.safety_checker is not None:
+    def full_for_the_first(self: Placement, components: Any) -> None:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        use(self, pipeline)
+        use(self, components)
 
-    monkeypatch.setattr(Residency, "use", full_for_the_main_one)
+    monkeypatch.setattr(Placement, "use", full_for_the_first)
     with pytest.raises(torch.OutOfMemoryError):
         models.get(None)
     mine = models.get("mine")
-    # The main one's filter, which is needed beside it.
-    assert models.safety_filter(mine, None).safety_checker.device.type == "meta"
-    assert mine.base.components["safety_checker"] is None
+    safety = models.safety_filter(mine, None)
+    assert safety is not None
+    models.place([safety.checker])
+    assert safety.checker.module.device.type == "meta"
 
 
 def test_a_model_whose_folder_vanishes_is_named_and_works_once_it_is_back(
@@ -109,12 +98,12 @@ def test_a_model_whose_folder_vanishes_is_named_and_works_once_it_is_back(
     engine = build_engine(settings)
     away = copy.rename(copy.with_name("away"))
     with pytest.raises(ModelUnavailable, match=str(copy)):
-        generate(engine, request(settings, "mine"))
+        generate(engine, request(model="mine"))
     away.rename(copy)
-    expected = generate(engine, request(settings, "mine"))
+    expected = generate(engine, request(model="mine"))
     # Once loaded, it needs its files no more.
     shutil.rmtree(copy)
-    assert generate(engine, request(settings, "mine")) == expected
+    assert generate(engine, request(model="mine")) == expected
 
 
 def test_custom_models_share_the_main_models_filter(make_settings: Callable[..., Settings]) -> None:
@@ -122,23 +111,12 @@ def test_custom_models_share_the_main_models_filter(make_settings: Callable[...,
     settings = make_settings(custom_models=[custom])
     engine = build_engine(settings)
     engine.load()
-    generate(engine, request(settings, "mine"))
+    generate(engine, request(model="mine"))
     models = engine._library  # type: ignore[attr-defined]
     main, mine = models.get(None), models.get("mine")
-    assert mine.base.components["safety_checker"] is None
-    assert models.safety_filter(mine, None) == models.safety_filter(main, None)
-    assert mine.base.components["unet"] is not main.base.components["unet"]
-
-
-def test_the_modes_share_one_models_weights(make_settings: Callable[..., Settings]) -> None:
-    engine = build_engine(make_settings())
-    engine.load()
-    models = engine._library  # type: ignore[attr-defined]
-    model = models.get(None)
-    pipelines = [model.pipeline(mode, None, OFF) for mode in library.PIPELINES]
-    for part in ("unet", "vae", "text_encoder"):
-        assert {id(pipeline.components[part]) for pipeline in pipelines} == {id(model.base.components[part])}
-    assert len({id(pipeline.scheduler) for pipeline in pipelines}) == 3
+    assert mine.own_filter is None
+    assert models.safety_filter(mine, None) == models.safety_filter(main, None) == main.own_filter
+    assert mine.parts.denoiser.module is not main.parts.denoiser.module
 
 
 def test_what_nobody_foresaw_while_loading_does_not_stop_the_engine(
@@ -155,11 +133,11 @@ def test_what_nobody_foresaw_while_loading_does_not_stop_the_engine(
     assert engine.status().state == "failed"
     assert "secret" not in str(engine.status().message)
     assert "a secret detail" in caplog.text
-    assert generate(engine, request(settings)).images
+    assert generate(engine, request()).images
 
 
 def test_a_model_saved_in_half_precision_only_is_loaded(make_settings: Callable[..., Settings], copy: Path) -> None:
     for weights in copy.rglob("*.safetensors"):
         weights.rename(weights.with_suffix(".fp16.safetensors"))
     settings = make_settings(model=str(copy))
-    assert generate(build_engine(settings), request(settings)).images
+    assert generate(build_engine(settings), request()).images

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import torch
 from requested import request
-from running import after_call, generate, parts
+from running import after_call, generate, parts, serve
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sd_api.engine import decoding, denoising, previews
+from sd_api.engine import engine as engine_module
+from sd_api.engine import previews
 from sd_api.errors import GenerationFailed, ServerError
 from sd_api.jobs.job import Job
-from sd_api.models.library import BROKEN_WORDS
+from sd_api.models import decoding
+from sd_api.models.families import latent_previews, unet
+from sd_api.models.families.unet import BROKEN_WORDS
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -46,7 +49,7 @@ def out_of_memory(output: Any) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (not_a_number, denoising.BROKEN),
+        (not_a_number, engine_module.BROKEN),
         (too_wide, "Something unexpected went wrong."),
         (broken, "Something unexpected went wrong."),
         (out_of_memory, "There is not enough memory for a picture of 64×64"),
@@ -119,9 +122,9 @@ class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def run_watched(engine: Any, memory: FullAt, prompt: str) -> Job:
     """A job with everything in it: new words, previews, and an autoencoder that breaks down at first."""
     job = Watched(request(prompt, steps=1))
-    previews._FITS.clear()
+    latent_previews._FITS.clear()
     with after_call(parts(engine).vae.decoder, 1, lambda output: output * torch.nan), memory:
-        engine.generate([job])
+        serve(engine, [job])
     return job
 
 
@@ -153,7 +156,7 @@ def test_a_failed_job_keeps_nothing_of_its_generation_in_memory(engine: Any) -> 
     gc.collect()
     gc.disable()
     try:
-        engine.generate([job])
+        serve(engine, [job])
         assert job.status().state == "failed"
         assert [tensor() for tensor in seen] == [None] * len(seen)
     finally:
@@ -180,12 +183,12 @@ def test_a_preview_that_fails_harms_nobody(
 
     expected = generate(engine, request(steps=4))
     monkeypatch.setattr(previews, "INTERVAL", 0.0)
-    for part in ("predicted_original", "picture_of"):
+    for part in ("predicted_original", "latent_preview"):
         caplog.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(previews, part, fail)
+            patched.setattr(unet, part, fail)
             job = Watched(request(steps=4))
-            engine.generate([job])
+            serve(engine, [job])
         assert job.result() == expected
         # Once, and not with every step.
         assert caplog.text.count("not to be seen") == 1

@@ -6,25 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from requested import request as asked
 from running import generate
 
 from sd_api.errors import OutOfMemory
-from sd_api.generation.request import GenerationRequest
+from sd_api.generation.spec import JobSpec
+from sd_api.models.decoding import IN_TILES
 from sd_api.models.memory import out_of_memory_as_ours
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 
-def request(settings: Settings, count: int = 1) -> GenerationRequest:
-    return GenerationRequest(
-        prompt="a dog",
-        seeds=tuple(range(10, 10 + count)),
-        width=64,
-        height=64,
-        num_inference_steps=2,
-        guidance_scale=7.5,
-        limits=settings.limits,
-    )
+def request(count: int = 1) -> JobSpec:
+    return asked(steps=2, seeds=tuple(range(10, 10 + count)))
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +44,19 @@ def memory_for(engine: Any, fits: Callable[[torch.Tensor], bool]) -> Iterator[li
         if not fits(arguments[0]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    hook = engine._library.get(None).base.unet.register_forward_pre_hook(check)
+    hook = engine._library.get(None).parts.pipeline.unet.register_forward_pre_hook(check)
     try:
         yield tried
     finally:
         hook.remove()
 
 
-def test_fewer_pictures_at_once_where_all_do_not_fit(
-    engine: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = generate(engine, request(settings, 3))
+def test_fewer_pictures_at_once_where_all_do_not_fit(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = generate(engine, request(3))
     # As on a GPU, where all pictures are tried in one pass.
     monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     with memory_for(engine, lambda latents: latents.shape[0] <= 2) as tried:
-        result = generate(engine, request(settings, 3))
+        result = generate(engine, request(3))
     assert tried[0] == 6  # three pictures, each with and without the prompt
     assert set(tried[1:]) == {2}
     assert [image.seed for image in result.images] == [10, 11, 12]
@@ -73,9 +65,7 @@ def test_fewer_pictures_at_once_where_all_do_not_fit(
     assert result.warnings == ("Memory ran out with 3 pictures at once, so fewer were made at a time.",)
 
 
-def test_other_models_make_room_before_a_batch_gets_smaller(
-    engine: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_models_make_room_before_a_batch_gets_smaller(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     gone: list[str] = []
 
@@ -85,41 +75,45 @@ def test_other_models_make_room_before_a_batch_gets_smaller(
 
     monkeypatch.setattr(engine._library, "make_room_for", move_others_away)
     with memory_for(engine, lambda latents: bool(gone)) as tried:
-        result = generate(engine, request(settings, 3))
+        result = generate(engine, request(3))
     assert set(tried) == {6}
     assert len(result.images) == 3
     assert not result.warnings
     # Where nothing is left to go, it does not try for ever.
     with memory_for(engine, lambda latents: False), pytest.raises(OutOfMemory):
-        generate(engine, request(settings))
+        generate(engine, request())
 
 
-def test_a_message_where_not_even_one_fits(engine: Any, settings: Settings) -> None:
-    before = generate(engine, request(settings))
+def test_a_message_where_not_even_one_fits(engine: Any) -> None:
+    before = generate(engine, request())
     with (
         memory_for(engine, lambda latents: False) as tried,
         pytest.raises(OutOfMemory, match=r"64×64.*not even for one.*Try a smaller size"),
     ):
-        generate(engine, request(settings))
+        generate(engine, request())
     assert len(tried) == 1
-    vae = engine._library.get(None).base.vae
+    vae = engine._library.get(None).parts.pipeline.vae
     assert not vae.use_tiling
     assert not vae.use_slicing
-    assert generate(engine, request(settings)) == before
+    assert generate(engine, request()) == before
 
 
-def test_decoding_in_tiles_saves_a_picture(engine: Any, settings: Settings) -> None:
-    vae = engine._library.get(None).base.vae
+def test_decoding_in_tiles_saves_a_picture(engine: Any) -> None:
+    vae = engine._library.get(None).parts.pipeline.vae
+    calls = 0
 
-    def decode_needs_tiles(module: torch.nn.Module, arguments: Any) -> None:
-        if not vae.use_tiling:
+    def whole_is_too_much(module: torch.nn.Module, arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    hook = vae.post_quant_conv.register_forward_pre_hook(decode_needs_tiles)
+    hook = vae.decoder.register_forward_pre_hook(whole_is_too_much)
     try:
-        assert len(generate(engine, request(settings)).images) == 1
+        assert generate(engine, request()).warnings == (IN_TILES,)
     finally:
         hook.remove()
+    assert not vae.use_tiling
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,14 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from PIL import Image
 from requested import request
+from running import serve
 from tiny_model import make_vae
 
 from sd_api.engine import previews
-from sd_api.engine.autoencoder import encode_pixels
-from sd_api.engine.previews import picture_of, predicted_original
 from sd_api.jobs.job import Job
+from sd_api.models.autoencoder import encode_pixels
+from sd_api.models.families import unet
+from sd_api.models.families.latent_previews import latent_preview, predicted_original
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
@@ -63,8 +65,8 @@ def test_a_watched_job_is_shown_its_steps_and_gets_the_same_picture(
     monkeypatch.setattr(previews, "INTERVAL", 0.0)
     engine = build_engine(make_settings())
     watched, other = Watched(), Job(request(steps=6))
-    engine.generate([watched])
-    engine.generate([other])
+    serve(engine, [watched])
+    serve(engine, [other])
     assert watched.result() == other.result()
     assert len(watched.shown) >= 4
     assert {picture.size for picture in watched.shown} == {(8, 8)}
@@ -79,24 +81,24 @@ def test_there_are_a_few_in_a_second_and_none_for_who_does_not_look(
         made.append(call)
         return predicted_original(*call)
 
-    monkeypatch.setattr(previews, "predicted_original", counted)
+    monkeypatch.setattr(unet, "predicted_original", counted)
     engine = build_engine(make_settings())
-    engine.generate([Job(request(steps=10))])
+    serve(engine, [Job(request(steps=10))])
     assert made == []
     watched = Watched(steps=40)
     started = time.monotonic()
-    engine.generate([watched])
+    serve(engine, [watched])
     assert 1 <= len(made) <= 1 + (time.monotonic() - started) / previews.INTERVAL
     assert len(watched.shown) == len(made)
 
 
 def test_the_map_gives_back_plain_colours(make_settings: Callable[..., Settings]) -> None:
     engine: Any = build_engine(make_settings(model=str(BUILTIN_MODEL)))
-    base = engine._library.get(None).base
+    base = engine._library.get(None).parts.pipeline
     colour = torch.tensor([0.9, -0.6, -0.2])
     with torch.inference_mode():
         latents = encode_pixels(base.vae, colour[None, :, None, None].expand(1, 3, 128, 128))
-        picture = picture_of(base.vae, base.vae_scale_factor, latents[0])
+        picture = latent_preview(base.vae, base.vae_scale_factor, latents[0])
     seen = np.asarray(picture, float)[2:-2, 2:-2].mean((0, 1)) / 127.5 - 1
     assert np.abs(seen - colour.numpy()).max() < 0.25
 
@@ -105,7 +107,7 @@ def test_the_map_keeps_no_autoencoder_in_memory() -> None:
     vae = make_vae()
     gone = weakref.ref(vae)
     with torch.inference_mode():
-        picture_of(vae, 8, torch.zeros(4, 8, 8))
+        latent_preview(vae, 8, torch.zeros(4, 8, 8))
     del vae
     gc.collect()
     assert gone() is None

@@ -1,14 +1,13 @@
 """Prompts that are longer than what a model reads."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from requested import request
 from running import generate
 
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 # A token each, with the space before it.
@@ -23,12 +22,11 @@ def engine(make_settings: Callable[..., Settings]) -> Any:
 
 
 def warnings_of(engine: Any, prompt: str, negative_prompt: str = "") -> tuple[str, ...]:
-    asked = replace(request(prompt), negative_prompt=negative_prompt, limits=Limits())
-    return generate(engine, asked).warnings
+    return generate(engine, request(prompt, negative_prompt=negative_prompt)).warnings
 
 
 def test_a_prompt_that_fits_has_no_warning(engine: Any) -> None:
-    tokenizer = engine._library.get(None).base.tokenizer
+    tokenizer = engine._library.get(None).parts.pipeline.tokenizer
     longest = " ".join(["x"] * (tokenizer.model_max_length - 2))
     assert len(tokenizer(longest).input_ids) == tokenizer.model_max_length
     assert warnings_of(engine, longest, longest) == ()

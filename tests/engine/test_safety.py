@@ -28,17 +28,17 @@ def strict(make_settings: Callable[..., Settings]) -> Iterator[FlaskClient]:
     services.start()
     client = create_app(settings, services).test_client()
     assert client.post("/txt2img", data=FORM).get_json()["images"][0]["nsfw"] is False
-    checker = main_pipeline(services).safety_checker
+    checker = main_filter(services).checker.module
     with torch.no_grad():
         checker.concept_embeds_weights.fill_(-2.0)
     yield client
     assert services.stop(timeout=60)
 
 
-def main_pipeline(services: Services) -> Any:
+def main_filter(services: Services) -> Any:
     # Reached for only here: no way of using the server makes the built-in model draw what must be flagged.
-    engine = services.queue._host._status.__self__  # type: ignore[attr-defined]
-    return engine._library.get(None).base
+    engine = services.queue._engine._status.__self__  # type: ignore[attr-defined]
+    return engine._library.get(None).own_filter
 
 
 @pytest.mark.parametrize(

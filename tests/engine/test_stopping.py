@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from requested import request
-from running import after_call, generate, parts
+from running import after_call, generate, parts, serve
 
 from sd_api.errors import JobCancelled
 from sd_api.generation.engine import Progress
 from sd_api.jobs.job import Job
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 
@@ -54,7 +53,7 @@ def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None
     ]
     job = Stopped(at)
     try:
-        engine.generate([job])
+        serve(engine, [job])
     finally:
         for hook in hooks:
             hook.remove()
@@ -71,13 +70,13 @@ def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_se
         nonlocal steps
         steps += 1
 
-    job = Job(replace(request(), seeds=(1, 2), limits=Limits()))
+    job = Job(request(seeds=(1, 2)))
     hooks = [
         parts(engine).unet.register_forward_hook(count_step),
         parts(engine).vae.decoder.register_forward_hook(lambda *_: job.cancel("Not wanted.")),
     ]
     try:
-        engine.generate([job])
+        serve(engine, [job])
     finally:
         for hook in hooks:
             hook.remove()
@@ -88,7 +87,7 @@ def test_without_any_time_no_step_is_made(engine: Any) -> None:
     before = generate(engine, request())
     job = Job(request(), max_seconds=1e-9)
     with after_call(parts(engine).unet, 1, lambda _: pytest.fail("a step was made")):
-        engine.generate([job])
+        serve(engine, [job])
     with pytest.raises(JobCancelled, match="longer than 1e-09 seconds"):
         job.result()
     assert generate(engine, request()) == before
@@ -108,7 +107,7 @@ def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
     job = Job(request(steps=2))
     job.listen(note)
     with after_call(parts(engine).unet, 1, take_time):
-        engine.generate([job])
+        serve(engine, [job])
     assert [progress.step for progress, _ in told] == [0, 1, 2]
     assert {progress.steps for progress, _ in told} == {3}
     assert told[1][1] >= 0.1

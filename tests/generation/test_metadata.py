@@ -1,28 +1,36 @@
-"""The parameters text, read back the way that other tools read it."""
+"""The parameters text, written and read back, also the way that other tools read it."""
 
 import re
 from typing import Any
 
-from hypothesis import given
+import pytest
+from asked import LIMITS, asked
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from PIL import Image
 
-from sd_api.generation.metadata import parameters_text
-from sd_api.generation.request import GenerationRequest
-from sd_api.settings import Limits
+from sd_api.generation.fields import fields_of
+from sd_api.generation.metadata import Parameters, parameters_text, read_parameters
+from sd_api.generation.operations import OPERATIONS, ImageToImage, Operation, TextToImage
+from sd_api.generation.spec import JobSpec
+
+# Characters of one line; the control characters are not for prompts.
+LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=40)
 
 
-def text_of(model: str = "sd-v1-5", **changes: Any) -> str:
-    values: dict[str, Any] = {
-        "prompt": "a dog",
-        "seeds": (7,),
-        "width": 512,
-        "height": 640,
-        "num_inference_steps": 20,
-        "guidance_scale": 7.5,
-        "limits": Limits(),
-    }
-    return parameters_text(GenerationRequest(**values | changes), seed=7, scheduler="plms", model=model)
+def text_of(operation: Operation, model: str = "sd-v1-5", **job: Any) -> str:
+    spec = JobSpec(operation=operation, limits=LIMITS, **{"seeds": (7,), **job})
+    return parameters_text(spec, spec.pictures[0], scheduler="plms", model=model)
+
+
+def drawn(**changes: Any) -> TextToImage:
+    values: dict[str, Any] = {"prompt": "a dog", "width": 512, "height": 640, "steps": 20, "guidance": 7.5}
+    return TextToImage(**values | changes, limits=LIMITS)
+
+
+def read(text: str) -> Parameters:
+    found = read_parameters(text)
+    assert found is not None
+    return found
 
 
 def pairs_of(text: str) -> dict[str, str]:
@@ -32,8 +40,19 @@ def pairs_of(text: str) -> dict[str, str]:
 
 
 def test_everything_that_makes_the_picture_is_there() -> None:
-    init = Image.new("RGB", (512, 640))
-    text = text_of(negative_prompt="cat", init_image=init, strength=1 / 3, guidance_scale=7.0, eta=0.5)
+    image = asked(ImageToImage).operation
+    assert isinstance(image, ImageToImage)
+    operation = ImageToImage(
+        prompt="a dog",
+        negative_prompt="cat",
+        steps=20,
+        guidance=7.0,
+        image=image.image,
+        strength=1 / 3,
+        eta=0.5,
+        limits=LIMITS,
+    )
+    text = text_of(operation)
     assert text.splitlines()[:2] == ["a dog", "Negative prompt: cat"]
     pairs = pairs_of(text)
     assert pairs.pop("Version").startswith("sd-api-server ")
@@ -42,7 +61,7 @@ def test_everything_that_makes_the_picture_is_there() -> None:
         "Sampler": "plms",
         "CFG scale": "7",
         "Seed": "7",
-        "Size": "512x640",
+        "Size": "70x90",
         "Model": "sd-v1-5",
         "Denoising strength": "0.3333333333333333",
         "Eta": "0.5",
@@ -50,15 +69,69 @@ def test_everything_that_makes_the_picture_is_there() -> None:
 
 
 def test_what_does_not_act_is_not_there() -> None:
-    text = text_of()
+    text = text_of(drawn())
     assert len(text.splitlines()) == 2
-    assert "Denoising strength" not in text
-    assert "Eta" not in text
+    assert list(pairs_of(text)) == ["Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Version"]
 
 
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1))
+def test_variations_have_both_of_their_seeds() -> None:
+    pairs = pairs_of(text_of(drawn(variation_strength=0.25), variation_seeds=(11,)))
+    assert (pairs["Seed"], pairs["Variation seed"], pairs["Variation seed strength"]) == ("7", "11", "0.25")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values())
+def test_every_field_with_a_key_is_read_back(operation: type[Operation]) -> None:
+    spec = asked(operation)
+    picture = spec.pictures[1]
+    found = read(parameters_text(spec, picture, scheduler="unipc", model="sd-v1-5"))
+    expected = {
+        field.name: getattr(spec.operation, field.name)
+        for field in fields_of(operation)
+        if field.param.png_key is not None
+    }
+    size = dict(zip(("width", "height"), spec.size, strict=True))
+    written = {"prompt": spec.operation.prompt, "scheduler": "unipc", "seed": 7, "variation_seed": 9}
+    assert found == Parameters(expected | size | written, "sd-v1-5")
+
+
+@given(
+    st.builds(
+        drawn,
+        prompt=st.lists(LINE, min_size=1, max_size=3).map("\n".join),
+        negative_prompt=st.lists(LINE, max_size=3).map("\n".join),
+        steps=st.integers(1, 500),
+        guidance=st.floats(0, 100),
+        eta=st.floats(0, 1),
+        clip_skip=st.integers(1, 12),
+    )
+)
+def test_any_text_and_any_number_is_read_back(operation: TextToImage) -> None:
+    # The format has no way to tell such a line of a prompt from the negative prompt.
+    assume(not any(line.startswith("Negative prompt: ") for line in operation.prompt.split("\n")))
+    assume(not any(line.startswith("Negative prompt: ") for line in operation.negative_prompt.split("\n")))
+    found = read(text_of(operation)).fields
+    for name in ("prompt", "negative_prompt", "steps", "guidance", "width", "height"):
+        assert found[name] == getattr(operation, name)
+    assert found.get("eta", 0.0) == operation.eta
+    assert found.get("clip_skip", 1) == operation.clip_skip
+
+
+@given(LINE.filter(lambda name: name.strip() != ""))
 def test_a_models_name_cannot_end_its_value_early(name: str) -> None:
-    value = pairs_of(text_of(model=name))["Model"]
+    text = text_of(drawn(), model=name)
+    assert read(text).model == name.strip()
+    value = pairs_of(text)["Model"]
     if value.startswith('"') and value.endswith('"') and len(value) > 1 and value != name:
         value = re.sub(r"\\(.)", r"\1", value[1:-1])
     assert value.strip() == name.strip()
+
+
+@pytest.mark.parametrize("text", ["", "a dog", "a dog\nmade by somebody", "Steps: 20\nno pairs"])
+def test_a_text_of_another_kind_is_none(text: str) -> None:
+    assert read_parameters(text) is None
+
+
+def test_what_is_no_number_is_left_out() -> None:
+    found = read("a dog\nSteps: many, CFG scale: x, Seed: 5, Size: 64x, Sampler: Euler a, Foreign: 7")
+    assert found.fields == {"prompt": "a dog", "negative_prompt": "", "seed": 5, "scheduler": "Euler a"}
+    assert found.model is None

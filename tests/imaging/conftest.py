@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -16,7 +17,10 @@ def save() -> Bytes:
 
     def save(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
         file = io.BytesIO()
-        image.save(file, file_format, **options)
+        if file_format == "HEIF":  # which Pillow cannot write by itself
+            pillow_heif.from_pillow(image).save(file, **options)
+        else:
+            image.save(file, file_format, **options)
         return file.getvalue()
 
     return save

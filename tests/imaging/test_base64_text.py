@@ -61,6 +61,29 @@ def test_pluses_that_became_spaces_are_not_taken_for_line_breaks(pieces: tuple[i
     assert decode_base64("init_image", text.replace("+", " ")) == base64.b64decode(text)
 
 
+@pytest.mark.parametrize("pluses", [1, 2, 3])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n    "])
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+@pytest.mark.parametrize("width", [76, 10_000])
+def test_pluses_at_the_end_are_not_lost(pluses: int, end: str, prefix: str, width: int) -> None:
+    text = "\n".join(textwrap.wrap("B+" * 90 + "A" * (4 - pluses) + "+" * pluses, width))
+    assert decode_base64("f", prefix + text.replace("+", " ") + end) == base64.b64decode(text)
+
+
+def test_pluses_at_the_ends_of_lines_are_not_lost() -> None:
+    lines = ["A" * 75 + "+", "A" * 75 + "+", "A" * 39 + "+"]
+    for separator in ("\n", "\r\n"):
+        text = separator.join(lines)
+        assert decode_base64("f", text.replace("+", " ")) == base64.b64decode(text)
+        assert decode_base64("f", text.replace("+", " ") + separator) == base64.b64decode(text)
+
+
+@pytest.mark.parametrize("text", ["AAAA  ", "AAA= ", "AA==  ", " AAAA \n ", "AAAAAA \n", "AAA\n   "])
+def test_spaces_after_a_complete_text_are_none(text: str) -> None:
+    data = decode_base64("f", text)
+    assert data == base64.b64decode(text.strip() + "=" * (-len(text.strip()) % 4))
+
+
 def test_a_plus_at_the_start_of_the_last_line_is_not_lost() -> None:
     assert decode_base64("init_image", "A" * 76 + "\n" + "A" * 76 + "\n AAA")[-3:] == base64.b64decode("+AAA")
 
@@ -84,6 +107,14 @@ def test_pluses_that_became_spaces_are_restored(parts: list[bytes]) -> None:
     data = b"AAA" + b"\xfb\xef\xbe".join(parts) + b"AAA"  # the middle of it is ++++ in base64
     text = base64.b64encode(data).decode()
     assert decode_base64("f", text.replace("+", " ")) == data
+
+
+@given(data=st.binary(min_size=1, max_size=300), tail=st.sampled_from([b"\xfb\xef\xbe", b"\x03\xef\xbe", b"\0\0\x3e"]))
+def test_every_text_that_a_form_has_changed_is_read(data: bytes, tail: bytes) -> None:
+    data = b"GIF\xfb\xef\xbe" + data + bytes(-len(data) % 3) + tail
+    text = base64.b64encode(data).decode()
+    if not text.endswith("++++"):  # four of them leave no trace
+        assert decode_base64("f", text.replace("+", " ")) == data
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "data:image/png;base64,", "===="])

@@ -282,6 +282,50 @@ def test_black_paint_on_transparency_is_the_mask_too(save: Bytes) -> None:
     assert mask(save(painted)) == [0, 255, 100, 255]
 
 
+@pytest.mark.parametrize(
+    "hue",
+    [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 255), (0, 0, 139), (128, 0, 0), (40, 0, 0), (255, 200, 200)],
+)
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_coloured_paint_on_transparency_counts_as_paint(hue: tuple[int, ...], file_format: str, save: Bytes) -> None:
+    options = {"lossless": True, "exact": True} if file_format == "WEBP" else {}
+    painted = row("RGBA", (0, 0, 0, 0), (*hue, 255), (*hue, 128), (*hue, 20), (255, 255, 255, 0))
+    assert mask(save(painted, file_format, **options)) == [0, 255, 128, 20, 0]
+
+
+def test_a_quick_mask_is_half_transparent_everywhere(save: Bytes) -> None:
+    assert mask(save(row("RGBA", (255, 0, 0, 128), (255, 0, 0, 0), (255, 0, 0, 127)))) == [128, 0, 127]
+
+
+def test_black_and_white_beside_a_colour_are_paint_too(save: Bytes) -> None:
+    painted = row("RGBA", (255, 0, 0, 255), (0, 0, 0, 255), (255, 255, 255, 200), (9, 9, 9, 0))
+    assert mask(save(painted)) == [255, 255, 200, 0]
+
+
+def test_a_palette_of_colours_on_transparency_is_paint(save: Bytes) -> None:
+    image = row("P", 0, 1)
+    image.putpalette([0, 0, 255, 0, 0, 0])
+    assert mask(save(image, transparency=1)) == [255, 0]
+    assert mask(save(image, "GIF", transparency=1)) == [255, 0]
+
+
+def test_slightly_warm_or_cold_paint_is_grey(save: Bytes) -> None:
+    painted = row("RGBA", (255, 250, 240, 255), (0, 0, 3, 255), (128, 125, 131, 255), (0, 0, 0, 0))
+    light, dark, middle, none = mask(save(painted))
+    assert (light >= 249, dark, none) == (True, 0, 0)
+    assert 124 <= middle <= 129
+
+
+def test_what_is_invisible_has_no_hue(save: Bytes) -> None:
+    assert mask(save(row("RGBA", (255, 255, 255, 255), (255, 0, 0, 0), (0, 0, 0, 255)))) == [255, 0, 0]
+
+
+def test_an_opaque_coloured_mask_is_its_greyscale_copy(save: Bytes) -> None:
+    colours = row("RGB", (255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255))
+    assert mask(save(colours)) == [76, 29, 150, 255]
+    assert mask(save(colours.convert("RGBA"))) == [76, 29, 150, 255]
+
+
 def test_a_transparent_mask_replaces_nothing(save: Bytes) -> None:
     assert mask(save(row("RGBA", (255, 255, 255, 0), (0, 0, 0, 0)))) == [0, 0]
 

@@ -2,20 +2,22 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops
+from asked import LIMITS as WIDE
+from asked import asked
 from redis_server import RedisServer
 from requested import request
 
 from sd_api import errors
-from sd_api.errors import InvalidField, JobCancelled, JobIdTaken, ServerError, Unavailable
-from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress, Run
-from sd_api.generation.request import GenerationRequest
+from sd_api.errors import InvalidField, InvalidFields, JobCancelled, JobIdTaken, OutOfLimits, ServerError, Unavailable
+from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress, Run
+from sd_api.generation.operations import OPERATIONS, Operation
 from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import board, codec
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
@@ -46,11 +48,15 @@ class OneModel:
     def at_once(self) -> int:
         return 1
 
-    def generate(self, runs: Sequence[Run]) -> None:
-        (run,) = runs
-        self.loads += run.request.model != self.loaded
-        self.loaded = run.request.model
-        self.made.append(run.request.prompt)
+    def serve(self, feed: Feed) -> None:
+        while runs := feed.wait(1):
+            for run in runs:
+                self._make(run)
+
+    def _make(self, run: Run) -> None:
+        self.loads += run.spec.model != self.loaded
+        self.loaded = run.spec.model
+        self.made.append(run.spec.operation.prompt)
         while True:
             try:
                 run.report(Progress("denoising", 1, 2))
@@ -61,7 +67,7 @@ class OneModel:
                 run.show(b"a preview")
             if self.may_go_on.wait(0.01):
                 break
-        picture = GeneratedImage(run.request.prompt.encode(), run.request.seeds[0], False)
+        picture = GeneratedImage(run.spec.operation.prompt.encode(), run.spec.seeds[0], False)
         run.finish(GenerationResult((picture,), ("a warning",)))
 
 
@@ -116,10 +122,8 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def with_model(model: str, prompt: str = "a dog") -> GenerationRequest:
-    asked = request(prompt)
-    values = {field.name: getattr(asked, field.name) for field in fields(asked)}
-    return GenerationRequest(**{**values, "model": model}, limits=Limits())
+def with_model(model: str, prompt: str = "a dog") -> JobSpec:
+    return request(prompt, model=model)
 
 
 def test_idle_workers_get_the_jobs_whose_model_they_have(queue: ClusterQueue, start_worker: StartWorker) -> None:
@@ -207,11 +211,11 @@ def test_a_job_outlives_the_process_that_accepted_it(
 def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
     cluster: Cluster, queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
-    # It gives no sign of life.
+    # It sends no heartbeats.
     dead = ClusterQueue(cluster, LOADING, LIMITS)
     dead.submit(request("waiting"), job_id="waiting", client="somebody")
     dead.submit(request("task"), job_id="task", client="user:a")
-    dead.keep(dead.submit(request("kept"), job_id="kept", client="somebody"))
+    dead.cache_result(dead.submit(request("kept"), job_id="kept", client="somebody"))
     with redis_server.client() as client:
         client.delete(f"sd:server:{dead._id}")
     engine = OneModel()
@@ -224,24 +228,24 @@ def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
     }
     assert sorted(engine.made) == ["kept", "task"]
     dead._client.close()
-    dead._hasty_client.close()
+    dead._fail_fast_client.close()
 
 
-def test_what_is_kept_can_be_fetched_from_another_process(
+def test_a_cached_result_can_be_fetched_from_another_process(
     start_queue: StartQueue, queue: ClusterQueue, start_worker: StartWorker
 ) -> None:
     start_worker(OneModel())
     job = queue.submit(request("kept"))
-    queue.keep(job)
+    queue.cache_result(job)
     result = job.result()
-    assert start_queue().outcome(job.id) == result
-    assert queue.outcome("nobody") is None
+    assert start_queue().cached_result(job.id) == result
+    assert queue.cached_result("nobody") is None
 
 
 def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sd_api.jobs.cluster.queue.LONGEST_ABSENCE", 0.5)
+    monkeypatch.setattr("sd_api.jobs.cluster.queue.MAX_OUTAGE_SECONDS", 0.5)
     engine = OneModel()
     engine.may_go_on.clear()
     start_worker(engine)
@@ -266,13 +270,13 @@ def test_a_job_that_redis_has_lost_is_made_all_the_same(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
     kept = queue.submit(request("kept"))
-    queue.keep(kept)
+    queue.cache_result(kept)
     jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a")]
     redis_server.emptied()
     start_worker(OneModel())
     for job in jobs:
-        assert job.result().images[0].png == job.request.prompt.encode()
-    assert queue.outcome(kept.id) == kept.result()
+        assert job.result().images[0].png == job.spec.operation.prompt.encode()
+    assert queue.cached_result(kept.id) == kept.result()
 
 
 def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
@@ -299,8 +303,8 @@ def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
 def test_who_waits_is_told_where_there_is_no_worker(queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     task = queue.submit(request(), client="user:a")
     kept = queue.submit(request())
-    queue.keep(kept)
-    monkeypatch.setattr("sd_api.jobs.cluster.queue.LONGEST_ABSENCE", 0.0)
+    queue.cache_result(kept)
+    monkeypatch.setattr("sd_api.jobs.cluster.queue.MAX_OUTAGE_SECONDS", 0.0)
     waiting = queue.submit(request())
     with pytest.raises(Unavailable, match="No worker is running"):
         waiting.result()
@@ -312,12 +316,12 @@ def test_what_nobody_foresaw_does_not_end_the_following_of_jobs(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
     with redis_server.client() as client:
-        wait_until(lambda: client.publish(f"sd:to:{queue._id}", "no JSON"))
+        wait_until(lambda: client.publish(f"sd:updates:{queue._id}", "no JSON"))
     start_worker(OneModel())
     assert queue.submit(request("new")).result().images[0].png == b"new"
 
 
-def test_a_turn_that_is_lost_is_replaced(
+def test_a_work_token_that_is_lost_is_replaced(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker
 ) -> None:
     engine = OneModel()
@@ -326,46 +330,23 @@ def test_a_turn_that_is_lost_is_replaced(
     jobs = [queue.submit(request(str(number))) for number in range(3)]
     wait_until(lambda: engine.made)
     with redis_server.client() as client:
-        for key in client.scan_iter("sd:turns-of-dramatiq*"):
+        for key in client.scan_iter("sd:dramatiq*"):
             client.delete(key)
     engine.may_go_on.set()
     for job in jobs:
         job.result()
 
 
-def test_a_request_arrives_as_it_was_sent() -> None:
-    photo = Image.effect_noise((64, 72), 90).convert("RGB")
-    mask = Image.effect_noise((64, 72), 90)
-    sent = GenerationRequest(
-        prompt="a «dog»\n",
-        negative_prompt="☹",
-        model="my/model",
-        seeds=(2**53 - 1, 0),
-        width=64,
-        height=72,
-        num_inference_steps=7,
-        guidance_scale=0.1 + 0.2,
-        eta=0.5,
-        scheduler="ddim",
-        strength=1 / 3,
-        init_image=photo,
-        mask_image=mask,
-        safety_checker=False,
-        limits=Limits(),
-    )
-    arrived = codec.read_request(as_read(codec.request_fields(sent), "image", "mask"), Limits())
-    assert arrived.init_image is not None
-    assert arrived.mask_image is not None
-    assert ImageChops.difference(arrived.init_image, photo).getbbox() is None
-    assert ImageChops.difference(arrived.mask_image, mask).getbbox() is None
-    for field in fields(sent):
-        if field.name not in ("init_image", "mask_image"):
-            assert getattr(arrived, field.name) == getattr(sent, field.name), field.name
-    assert arrived.batch_key == sent.batch_key
+@pytest.mark.parametrize("operation", OPERATIONS.values())
+def test_a_spec_arrives_as_it_was_sent(operation: type[Operation]) -> None:
+    sent = asked(operation)
+    arrived = codec.read_spec(as_read(codec.spec_fields(sent), *codec.SPEC_FIELDS), WIDE)
+    assert arrived == sent
 
 
 def test_a_result_arrives_as_it_was_sent() -> None:
-    sent = GenerationResult((GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False)), ("a", "b"))
+    images = (GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False, variation_seed=7))
+    sent = GenerationResult(images, ("a", "b"))
     assert codec.read_result(as_read(codec.result_fields(sent))) == sent
 
 
@@ -382,7 +363,14 @@ def every_error() -> list[type[ServerError]]:
 
 @pytest.mark.parametrize("kind", every_error())
 def test_every_error_arrives_as_it_was_sent(kind: type[ServerError]) -> None:
-    sent: Any = kind("steps", "are too many") if issubclass(kind, InvalidField) else kind("No.", 7)
+    sent: Any
+    if kind is InvalidFields:
+        sent = kind([InvalidField("prompt", "is missing"), OutOfLimits("steps", "are too many")])
+    else:
+        sent = kind("steps", "are too many") if issubclass(kind, InvalidField) else kind("No.", 7)
     arrived = codec.read_error(codec.error_text(sent))
     assert type(arrived) is kind
-    assert (arrived.message, arrived.retry_after) == (sent.message, sent.retry_after)
+    assert (arrived.message, arrived.retry_after, arrived.status) == (sent.message, sent.retry_after, sent.status)
+    assert [(type(fault), fault.message) for fault in arrived.errors] == [
+        (type(fault), fault.message) for fault in sent.errors
+    ]

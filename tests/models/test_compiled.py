@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoPipelineForText2Image, DDIMScheduler, LMSDiscreteScheduler, UNet2DConditionModel
+from sd_api.models.compiled import CompiledUNet
 from tiny_model import tiny_model
 
 from sd_api.models import compiled as compiled_module
-from sd_api.models.compiled import CompiledUNet
 from sd_api.models.device import choose_device
 from sd_api.models.library import ModelLibrary
 from sd_api.settings import Settings

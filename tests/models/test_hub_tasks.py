@@ -30,7 +30,7 @@ def test_a_model_is_fetched_when_a_task_names_it(hub: FakeHub, start: StartApp) 
     app = start(allowed_models=["demo/no-checker"])
     app.health()
     events: list[Event] = []
-    app.services.events.listen(OWNER, events.append)
+    app.services.events.subscribe(OWNER, events.append)
     event = run(app, model_id="demo/no-checker")
     assert event.content["image"]["parameters_used"]["model_id"] == "demo/no-checker"
     downloading = [told.content for told in events if told.content.get("phase") == "downloading"]

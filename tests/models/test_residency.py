@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from sd_api.models.residency import Residency, size_of
 
 from sd_api.models import residency
-from sd_api.models.residency import Residency, size_of
 
 GB = 2**30
 

@@ -93,4 +93,4 @@ def test_what_has_not_ended_is_told_in_the_order_in_which_it_came(database: Data
         tasks.add(make_task(number), said("pending"))
     tasks.record(make_task("2"), "started", said("started"))
     tasks.record(make_task("1"), "cancelled", said("cancelled"))
-    assert [(task.id, task.state) for task in tasks.alive()] == [("2", "started"), ("3", "pending")]
+    assert [(task.id, task.state) for task in tasks.unfinished()] == [("2", "started"), ("3", "pending")]

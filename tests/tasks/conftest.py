@@ -1,4 +1,4 @@
-"""The runner over a real database and the real queue."""
+"""The dispatcher over a real database and the real job queue."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def start(tmp_path: Path, engine: Driven, tmp_model: Path) -> Iterator[StartTask
         if prepare is not None:
             prepare(started[-1])
         queue.start()
-        started[-1].runner.start()
+        started[-1].dispatcher.start()
         return started[-1]
 
     yield start

@@ -9,7 +9,7 @@ from tasks_server import Driven, StartTasks
 from sd_api.errors import UnknownBlob
 from sd_api.jobs import job
 from sd_api.storage.protocols import Event
-from sd_api.tasks.announcements import previews_of
+from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.previews import Previews
 
 
@@ -43,9 +43,9 @@ def test_nobody_who_looks_no_previews(start: StartTasks, engine: Driven) -> None
 
 def test_who_looks_is_told_of_each_preview_once_and_nobody_else_is(start: StartTasks, engine: Driven) -> None:
     server, looker = start(), Looker()
-    leave = server.announcements.listen(previews_of("user:a"), looker)
+    leave = server.event_bus.subscribe(preview_channel("user:a"), looker)
     others = Looker()
-    server.announcements.listen(previews_of("user:b"), others)
+    server.event_bus.subscribe(preview_channel("user:b"), others)
     task_id = server.create("a dog")
     looker.wait_for(3)
     previews = Previews(server.queue)
@@ -68,7 +68,7 @@ def test_previews_end_when_nobody_looks_any_more(
 ) -> None:
     monkeypatch.setattr(job, "PREVIEW_INTEREST", 0.05)
     server, looker = start(), Looker()
-    leave = server.announcements.listen(previews_of("user:a"), looker)
+    leave = server.event_bus.subscribe(preview_channel("user:a"), looker)
     task_id = server.create("a dog")
     looker.wait_for(1)
     leave()

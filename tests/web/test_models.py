@@ -6,8 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from sd_api.app import create_app
-from sd_api.generation.limits import MAX_SEED
 from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.seeds import MAX_SEED
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
 
@@ -22,7 +22,7 @@ def test_models_and_what_they_can_do(client: FlaskClient) -> None:
     known = {"modes": ["txt2img", "img2img", "masking"], "size_multiple": 8, "native_size": 512}
     assert known.items() <= main.items()
     assert (main["url_path"], main["requires_safety_checker"]) == (None, True)
-    assert main["paths"] == {"txt2img": "/txt2img", "img2img": "/img2img", "masking": "/masking"}
+    assert main["paths"] == {"txt2img": "/txt2img", "img2img": "/img2img", "masking": "/masking", "edit": "/edit"}
     assert first["label"] == "My First Model"
     assert known.items() <= first.items()
     assert set(first["paths"].values()) == {"/custom/my_first_model"}
@@ -41,11 +41,19 @@ def test_what_a_model_can_do_is_null_until_it_is_loaded(make_settings: Any) -> N
 def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskClient, settings: Settings) -> None:
     answer = client.get("/models").get_json()
     fields = answer["fields"]
-    assert fields["prompt"] == {"modes": ["txt2img", "img2img", "masking"], "max_length": 4000}
-    assert fields["width"] == {"modes": ["txt2img"], "default": 512, "minimum": 64, "maximum": 256}
-    assert fields["strength"] == {"modes": ["img2img", "masking"], "default": 0.7, "minimum": 0, "maximum": 1}
+    assert (
+        fields["prompt"] | {"modes": ["txt2img", "img2img", "masking", "edit"], "max_length": 4000} == fields["prompt"]
+    )
+    width = {"modes": ["txt2img"], "default": 512, "minimum": 64, "maximum": 256, "unit": "pixels"}
+    assert fields["width"] | width == fields["width"]
+    strength = {"modes": ["img2img", "masking"], "default": 0.7, "minimum": 0, "maximum": 1, "control": "slider"}
+    assert fields["strength"] | strength == fields["strength"]
     assert fields["seed"] | {"default": 0, "minimum": 0, "maximum": MAX_SEED} == fields["seed"]
-    assert fields["mask_image"] == {"modes": ["masking"]}
+    assert fields["mask_image"] | {"modes": ["masking"], "control": "mask"} == fields["mask_image"]
+    assert fields["eta"]["acts_with"] == {"scheduler": "ddim"}
+    assert fields["clip_skip"]["requires"] == "clip_skip"
+    assert {"default", "minimum", "max_length"}.isdisjoint(fields["init_image"])
+    assert fields["wait"] == {"modes": ["txt2img", "img2img", "masking", "edit"], "default": True}
     assert answer["limits"] == settings.limits.model_dump()
 
 

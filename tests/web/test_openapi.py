@@ -12,8 +12,9 @@ from openapi_spec_validator import validate
 
 from sd_api.errors import ServerStopping
 from sd_api.generation.schedulers import SCHEDULERS
-from sd_api.tasks.parameters import Txt2ImgParams
+from sd_api.tasks.parameters import PARAMETERS
 from sd_api.web.admission import REFUSAL
+from sd_api.web.docs import documents
 from sd_api.web.openapi import as_yaml, describe
 
 # Not described: pages, and the description itself.
@@ -26,7 +27,12 @@ def test_it_is_valid() -> None:
 
 def test_the_committed_copy_is_what_the_server_says(repository: Path) -> None:
     committed = (repository / "docs" / "openapi.yml").read_text(encoding="utf-8")
-    assert committed == as_yaml(), "write it anew: python -m sd_api.web.openapi > docs/openapi.yml"
+    assert committed == as_yaml(), "write it anew: python -m sd_api.web.docs"
+
+
+def test_the_committed_tables_of_fields_are_what_is_declared(repository: Path) -> None:
+    for path, text in documents(repository / "docs").items():
+        assert path.read_text(encoding="utf-8") == text, f"write {path.name} anew: python -m sd_api.web.docs"
 
 
 def test_it_is_served(client: FlaskClient) -> None:
@@ -64,7 +70,7 @@ def test_every_endpoint_is_described_and_no_other(app: Flask) -> None:
 
 
 def test_a_task_may_name_every_scheduler() -> None:
-    assert set(Txt2ImgParams.model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
+    assert set(PARAMETERS["txt2img"].model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
 
 
 @pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"])

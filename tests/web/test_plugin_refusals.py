@@ -20,7 +20,7 @@ def refused(response: TestResponse, status: int) -> str:
     answer = response.get_json()
     assert response.status_code == status, answer
     assert response.mimetype == "application/json"
-    assert set(answer) == {"status", "message"}
+    assert {"status", "message"} <= set(answer) <= {"status", "message", "errors"}
     assert answer["status"] == "failure"
     message: str = answer["message"]
     assert message
@@ -74,6 +74,29 @@ def test_a_bad_field_is_named_with_what_came_and_what_is_valid(
 def test_every_malformed_field_is_named_at_once(client: FlaskClient) -> None:
     message = refused(client.post("/txt2img", data={"seed": "x", "width": "y"}), 400)
     assert all(name in message for name in ("prompt", "seed", "width"))
+
+
+def test_every_faulty_field_is_named_at_once_images_included(client: FlaskClient) -> None:
+    form = {"num_inference_steps": "0", "strength": "x", "seed": "-1", "init_image": IMAGE[:200], "mask_image": "§"}
+    response = client.post("/masking", data=form)
+    message = refused(response, 400)
+    errors = response.get_json()["errors"]
+    assert message == "; ".join(error["message"] for error in errors)
+    names = ["prompt", "num_inference_steps", "init_image", "strength", "mask_image", "seed"]
+    assert sorted(error["field"] for error in errors) == sorted(names)
+    assert all(error["message"].startswith(error["field"]) for error in errors)
+
+
+def test_fields_that_are_only_out_of_limits_are_named_at_once(client: FlaskClient) -> None:
+    form = GOOD | {"width": "63", "guidance_scale": "101", "clip_skip": "0", "variation_strength": "2"}
+    response = client.post("/txt2img", data=form)
+    refused(response, 422)
+    names = {error["field"] for error in response.get_json()["errors"]}
+    assert names == {"width", "guidance_scale", "clip_skip", "variation_strength"}
+
+
+def test_what_is_about_no_field_names_none(client: FlaskClient) -> None:
+    assert "errors" not in client.post("/custom/nothing", data=GOOD).get_json()
 
 
 def test_a_repeated_field_is_refused(client: FlaskClient) -> None:

@@ -53,6 +53,10 @@ def test_parameters_used_have_every_parameter(ann: TaskClient, settings: Any) ->
         "steps": 1,
         "guidance": 7.5,
         "scheduler": "plms",
+        "eta": 0.0,
+        "clip_skip": 1,
+        "variation_seed": None,
+        "variation_strength": 0.0,
         "safety_filter": True,
         "num_outputs": 1,
         "width": 64,
@@ -256,7 +260,7 @@ def test_bad_parameters_are_refused_by_name(ann: TaskClient, parameters: dict[st
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"task_type": "video"}, "Input should be 'txt2img', 'img2img', 'inpaint'"),
+        ({"task_type": "video"}, "Input should be 'txt2img', 'img2img', 'inpaint', 'edit'"),
         ({"model_provider": "elsewhere"}, "model_provider is 'elsewhere'; valid are huggingface, local"),
         ({"initial_image": "corgi.png"}, "This is no blob's id, which has 32 of the letters 0123456789abcdef"),
     ],
@@ -269,6 +273,24 @@ def test_what_would_be_valid_is_named(ann: TaskClient, parameters: dict[str, Any
 def test_every_bad_parameter_is_named_at_once(ann: TaskClient) -> None:
     answer = ann.call("POST", "/task", json={"steps": 0, "width": 1, "scheduler": 5})
     assert {detail["loc"][1] for detail in answer.get_json()["detail"]} == {"prompt", "steps", "width", "scheduler"}
+
+
+def test_what_is_no_image_or_no_model_is_named_along_with_the_others(ann: TaskClient) -> None:
+    mask = ann.upload(png(photograph(8, 8)))
+    parameters = {
+        "task_type": "inpaint",
+        "prompt": " ",
+        "steps": 501,
+        "model_id": "somebody/something",
+        "initial_image": "0" * 32,
+        "mask": mask,
+        "strength": "x",
+        "safety_filter": False,
+    }
+    answer = ann.call("POST", "/task", json=parameters)
+    assert answer.status_code == 422
+    names = {detail["loc"][1] for detail in answer.get_json()["detail"]}
+    assert names == {"prompt", "steps", "model_id", "initial_image", "strength"}
 
 
 def test_a_picture_that_leaves_no_step_is_refused(ann: TaskClient) -> None:

@@ -32,6 +32,7 @@ OPEN = {
     ("POST", "/txt2img"): 400,
     ("POST", "/img2img"): 400,
     ("POST", "/masking"): 400,
+    ("POST", "/edit"): 400,
     ("POST", "/custom/<path:url_path>"): 404,
     ("GET", "/jobs"): 200,
     ("GET", "/jobs/<job_id>"): 404,

@@ -44,7 +44,7 @@ def test_the_client_chooses_what_the_type_is_called(ann: TaskClient, accept: str
     assert "Accept" in answer.headers["Vary"]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"])
 def test_other_formats_come_back_as_png(ann: TaskClient, kind: str) -> None:
     answer = ann.call("GET", f"/blob/{ann.upload(encoded(photograph(40, 30), kind))}")
     assert answer.mimetype == "image/png"

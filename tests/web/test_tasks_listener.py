@@ -9,7 +9,7 @@ from sd_api.accounts.tokens import Identity
 from sd_api.storage.protocols import Event
 from sd_api.tasks.events import EventSource
 from sd_api.web.tasks import events as module
-from sd_api.web.tasks.events import MOST_WAITING, Listener
+from sd_api.web.tasks.events import MAX_QUEUED_EVENTS, Listener
 
 
 class Source(EventSource):
@@ -18,13 +18,13 @@ class Source(EventSource):
     def __init__(self) -> None:
         self.hear: Callable[[Event], None] | None = None
 
-    def listen(self, owner: str, listener: Callable[[Event], None], *, previews: bool = False) -> Callable[[], None]:
+    def subscribe(self, owner: str, listener: Callable[[Event], None], *, previews: bool = False) -> Callable[[], None]:
         self.hear = listener
 
-        def leave() -> None:
+        def unsubscribe() -> None:
             self.hear = None
 
-        return leave
+        return unsubscribe
 
     def missed(self, owner: str, since: int) -> Iterator[list[Event]]:
         return iter(())
@@ -49,7 +49,7 @@ def test_who_does_not_keep_up_is_sent_away() -> None:
         serving = asyncio.create_task(listener.serve(tell, never, "gone"))
         await asyncio.sleep(0)
         assert source.hear is not None
-        for number in range(MOST_WAITING + 3):
+        for number in range(MAX_QUEUED_EVENTS + 3):
             source.hear(event(number))
         await asyncio.wait_for(serving, 5)
         assert listener.dismissed is not None
@@ -73,14 +73,14 @@ def test_progress_that_nobody_takes_is_passed_over_and_what_counts_is_not() -> N
         serving = asyncio.create_task(listener.serve(tell, never, "gone"))
         await asyncio.sleep(0)
         assert source.hear is not None
-        for _ in range(3 * MOST_WAITING):
+        for _ in range(3 * MAX_QUEUED_EVENTS):
             source.hear(event(None))
         source.hear(event(1))
         await asyncio.sleep(0.1)
         may.set()
         await asyncio.sleep(0.1)
         assert told[-1] == event(1)
-        assert len(told) <= MOST_WAITING
+        assert len(told) <= MAX_QUEUED_EVENTS
         serving.cancel()
 
     asyncio.run(run())

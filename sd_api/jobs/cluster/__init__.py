@@ -1,12 +1,21 @@
-"""Jobs that API processes accept and workers make, on any number of machines; what is true of them is in Redis.
+"""The job queue of a cluster: API processes accept jobs, workers make them, and Redis holds the state of both.
 
-Dramatiq carries *turns*: each message is the right to run some job. Which one, a script in Redis decides when a worker
-begins with its turn, so that clients take turns, models stay where they are loaded, and a cancelled job is gone. A
-turn too many is harmless, and one that is lost is replaced.
+Dramatiq carries *work tokens*: each message permits one worker to run one job. Which job that is, a script in Redis
+decides when a worker redeems its token: clients are served fairly, models stay where they are loaded, and a cancelled
+job is gone. A token too many is harmless, and a lost one is replaced.
 
-Keys: ``sd:job:<id>`` is a hash with all of a job, its images and its result included; it expires some time after the
-job's end. ``sd:line:<client>`` lists a client's waiting jobs, and ``sd:turns`` orders those clients. ``sd:running`` has
-each running job's lease, which its worker renews. ``sd:workers``, ``sd:worker:<id>`` and ``sd:server:<id>`` tell who is
-alive, ``sd:able:<version>`` and ``sd:idle:<version>:<model>`` who can take jobs, and who waits for one with that model
-loaded, and ``sd:pace`` how long jobs take. Times in them are milliseconds of Redis's own clock.
+Keys, with times in milliseconds of Redis's own clock:
+
+- ``sd:jobs:<id>``: a hash with a job's request, state, pictures and result; it expires some time after the job's end.
+- ``sd:queue:<client>``: a list of a client's queued jobs; ``sd:clients``: a sorted set of the clients that have any, in
+  the order in which they are served; ``sd:clients:sequence`` counts services, ``sd:clients:last`` was served last.
+- ``sd:leases``: a sorted set of the running jobs by the end of their leases, which their workers renew.
+- ``sd:workers``: a sorted set of the workers by the end of their leases; ``sd:worker:<id>``: a worker's status as JSON.
+- ``sd:healthy:<version>``: the workers whose engine works; ``sd:idle:<version>:<model>``: the idle workers that have
+  loaded a model; both are sorted sets by the end of the leases.
+- ``sd:server:<id>``: exists while an API process sends heartbeats; ``sd:updates:<id>``: the channel with the updates of
+  its jobs.
+- ``sd:rates``: a hash of seconds per unit of work, by model.
+- ``sd:expiry:last``, ``sd:expiry:grace``: when leases were last checked, and that none expires for now.
+- ``sd:wakeup``, ``sd:wakeup:<worker>``: lists that idle workers block on; ``sd:dramatiq…``: Dramatiq's own keys.
 """

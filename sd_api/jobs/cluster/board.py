@@ -1,4 +1,4 @@
-"""What is true of jobs and workers, in Redis; each change is one script there, so it happens whole or not at all."""
+"""The state of jobs and workers in Redis. Each change is one script there, so it is atomic."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,36 +13,40 @@ from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobCancelled, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
+from sd_api.jobs.dispatch import RunningJobs
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
 from sd_api.jobs.pace import Pace
 from sd_api.jobs.queue import taken, why_full
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
-# Seconds that a job is known after its end, with its pictures: time enough for another API process to fetch them for
-# one that died; longer where somebody said that he will come for them.
-KNOWN_SECONDS = 600
+# Time to live of a job after its end, in seconds, pictures included: another API process has the time to fetch them if
+# the one that submitted the job has died. Jobs in the results cache live longer.
+ENDED_JOB_TTL_SECONDS = 600
 
-# Seconds without a word after which a server counts as gone: more than clients wait for a Redis that is away.
-SERVER_SECONDS = 40
+# The lease of a server, in seconds: longer than clients wait for a Redis that is away.
+SERVER_LEASE_SECONDS = 40
 
-# Seconds that a job may be passed over for others whose model is loaded: a model is changed so often at most.
+# Seconds that a job may be passed over for jobs whose model is loaded; so a worker changes its model no more often.
 PATIENCE_SECONDS = 10.0
 
-_SCRIPTS = ("submit", "claim", "report", "end", "cancel", "give_back", "beat", "bury", "list", "mark")
+_SCRIPTS = (
+    *("submit", "claim", "join", "report", "end", "cancel", "release", "heartbeat", "expire_leases", "list"),
+    *("ask_preview", "cache_result"),
+)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What became of a request.
+    """The answer to a submitted job.
 
     Attributes:
-        joined: whether the job was there already.
-        worker: the idle worker that has its model; None where any will do.
+        joined: whether the job existed already.
+        worker: the idle worker that the job is reserved for, because it has the model; None if any worker will do.
     """
 
     joined: bool
@@ -51,25 +55,25 @@ class Submission:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that a worker shall make.
+    """A job that a worker holds a lease of.
 
     Attributes:
-        job_id: which one.
-        number: how often it has been begun; with a later number it is another worker's.
+        job_id: the job's id.
+        attempt: how many times the job has been started; with a later attempt it is another worker's.
     """
 
     job_id: str
-    number: int
+    attempt: int
 
 
 class JobBoard:
-    """All API processes and workers look at one.
+    """The jobs and workers that all API processes and workers share.
 
-    Every method raises ``redis.RedisError`` where Redis is away.
+    Every method raises ``redis.RedisError`` if Redis cannot be reached.
 
     Args:
-        client: of that Redis.
-        cluster: the settings that all of them share.
+        client: the connection to Redis.
+        cluster: the settings that all processes share.
     """
 
     def __init__(self, client: redis.Redis, cluster: Cluster) -> None:
@@ -83,84 +87,108 @@ class JobBoard:
             for name in _SCRIPTS
         }
 
-    def submit(self, job: Job, *, follower: str, rejoin: bool, limits: Limits) -> Submission:
-        """Keep a new job; a second time changes nothing.
+    def submit(self, job: Job, *, server: str, rejoin: bool, limits: Limits) -> Submission:
+        """Queue a new job; the call is idempotent.
 
         Args:
-            job: what to make.
-            follower: who is told of what becomes of it.
-            rejoin: whether a job with that id of that client is the same.
-            limits: how many may wait.
+            job: the job.
+            server: the id of the server that subscribes to the job's updates.
+            rejoin: whether an existing job of the same client with the same id is this one.
+            limits: how many jobs may be queued.
 
         Raises:
-            JobIdTaken: there is another with that id.
-            QueueFull: too many wait.
+            JobIdTaken: another job has that id.
+            QueueFull: as many jobs are queued as the limits allow.
         """
-        request = job.request
+        spec = job.spec
         fields: codec.Fields = {
-            **codec.request_fields(request),
-            "mode": request.mode,
-            "work": request.work,
-            "pictures": len(request.seeds),
-            "batch": repr((__version__, request.batch_key)),
-            "kept": KNOWN_SECONDS * 1000,
+            **codec.spec_fields(spec),
+            "mode": spec.operation.name,
+            "work": spec.work,
+            "pictures": len(spec.seeds),
+            "batch": _batch(spec),
+            "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }
         if not is_owner(job.client):
-            # A task is carried on by another server, so nobody's going ends its job.
-            fields["awaited"] = follower
-        about: list[str | int] = [job.id, job.client, uuid4().hex, follower, SERVER_SECONDS * 1000, int(rejoin)]
-        about += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, _name(request)]
-        answer = self._call("submit", *about, *_flat(fields))
-        happened = answer[0].decode()
-        if happened == "taken":
+            # The job of a task outlives its server, because another server follows it then.
+            fields["waiting_server"] = server
+        arguments: list[str | int] = [job.id, job.client, uuid4().hex, server, SERVER_LEASE_SECONDS * 1000, int(rejoin)]
+        arguments += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, _name(spec)]
+        answer = self._call("submit", *arguments, *_flat(fields))
+        outcome = answer[0].decode()
+        if outcome == "taken":
             raise taken(job.id)
-        if happened == "full":
+        if outcome == "full":
             total, own = answer[1], answer[2]
             raise QueueFull(why_full(total, own, limits))
-        return Submission(happened == "joined", answer[1].decode() or None)
+        return Submission(outcome == "joined", answer[1].decode() or None)
 
-    def claim(self, worker: str, *, able: bool, models: Iterable[str | None], at_once: int) -> tuple[list[Claim], str]:
-        """Choose what a worker shall make next.
+    def claim(
+        self, worker: str, *, healthy: bool, models: Iterable[str | None], at_once: int
+    ) -> tuple[list[Claim], str]:
+        """Choose the next jobs of a worker, and give it a lease of each.
 
         Args:
-            worker: its id.
-            able: whether its engine works.
-            models: those that are loaded.
-            at_once: how many pictures it makes at once.
+            worker: the worker's id.
+            healthy: whether its engine works.
+            models: the models that it has loaded.
+            at_once: how many pictures it makes in one batch; see Engine.
 
         Returns:
-            Its jobs, alike enough for one batch. Without any, the id of the worker that a job is kept for, or "".
+            Jobs with the same batch key. If there are none, the id of the worker that a job is reserved for, or "".
         """
         patience = PATIENCE_SECONDS * 1000
-        answer = self._call("claim", worker, __version__, int(able), _names(models), self._lease, at_once, patience)
-        return [Claim(job_id.decode(), number) for job_id, number in answer[0]], answer[1].decode()
+        answer = self._call("claim", worker, __version__, int(healthy), _names(models), self._lease, at_once, patience)
+        return [Claim(job_id.decode(), attempt) for job_id, attempt in answer[0]], answer[1].decode()
 
-    def request(self, claim: Claim, limits: Limits) -> tuple[GenerationRequest, str]:
-        """What a job asks for, and for which client.
+    def join(self, worker: str, running: RunningJobs[Any], *, models: Iterable[str | None]) -> list[tuple[Claim, bool]]:
+        """Choose the jobs that a working worker begins at a step boundary, and give it a lease of each.
 
-        Raises:
-            OutOfLimits: this machine's limits are narrower than those of the machine that sent it.
-        """
-        fields = self._fields(claim.job_id, "request", "image", "mask", "client")
-        return codec.read_request(fields, limits), (fields["client"] or b"").decode()
-
-    def report(self, claim: Claim, progress: Progress, *, works: bool, preview: bytes | None) -> tuple[bool, bool]:
-        """Take note of a step.
+        Args:
+            worker: the worker's id.
+            running: the jobs that it works on, at least one.
+            models: the models that it has loaded.
 
         Returns:
-            Whether the job is still wanted of this worker, and whether somebody looks at previews.
+            Jobs, each with whether it overtakes; the others join.
         """
-        text = codec.progress_text(progress)
-        wanted, looked = self._call("report", claim.job_id, claim.number, text, int(works), preview or b"")
-        return bool(wanted), bool(looked)
+        batch = _batch(running.front()[0].spec)
+        room, longest = running.room, repr(running.longest_overtaker())
+        answer = self._call("join", worker, __version__, _names(models), self._lease, batch, room, longest)
+        return [(Claim(job_id.decode(), attempt), bool(overtakes)) for job_id, attempt, overtakes in answer]
 
-    def end(self, claim: Claim, outcome: GenerationResult | ServerError, rate: float | None = None) -> bool:
-        """Take note of how a job ended; the first end counts.
+    def request(self, claim: Claim, limits: Limits) -> tuple[JobSpec, str]:
+        """What a job asks for, and its client.
+
+        Raises:
+            RequestError: this machine's limits are narrower than those of the machine that sent it.
+        """
+        fields = self._fields(claim.job_id, *codec.SPEC_FIELDS, "client")
+        return codec.read_spec(fields, limits), (fields["client"] or b"").decode()
+
+    def report(self, claim: Claim, progress: Progress, *, works: bool, preview: bytes | None) -> tuple[bool, bool]:
+        """Record a step of a job.
 
         Args:
             claim: the job.
-            outcome: its pictures, or why there are none.
-            rate: the seconds that it took for each unit of its work.
+            progress: the step.
+            works: whether the engine works on the job, rather than loads its model.
+            preview: a new preview as PNG; None if there is none since the last call.
+
+        Returns:
+            Whether the job is still this worker's and wanted, and whether a client asks for previews.
+        """
+        text = codec.progress_text(progress)
+        wanted, preview_wanted = self._call("report", claim.job_id, claim.attempt, text, int(works), preview or b"")
+        return bool(wanted), bool(preview_wanted)
+
+    def end(self, claim: Claim, outcome: GenerationResult | ServerError, rate: float | None = None) -> bool:
+        """Record how a job ended; the first end counts.
+
+        Args:
+            claim: the job.
+            outcome: its pictures, or the error that ended it.
+            rate: seconds per unit of work; None if the job has no meaningful rate.
 
         Returns:
             Whether this was the first end.
@@ -170,121 +198,132 @@ class JobBoard:
         else:
             state = "cancelled" if isinstance(outcome, JobCancelled) else "failed"
             fields = {"message": codec.error_text(outcome)}
-        known = "" if rate is None else repr(rate)
-        return bool(self._call("end", claim.job_id, claim.number, state, known, *_flat(fields)))
+        rate_text = "" if rate is None else repr(rate)
+        return bool(self._call("end", claim.job_id, claim.attempt, state, rate_text, *_flat(fields)))
 
-    def give_back(self, claim: Claim) -> bool:
-        """Let a job that was begun wait again, in front; whether it was still this worker's."""
-        return bool(self._call("give_back", claim.job_id, claim.number))
+    def release(self, claim: Claim) -> bool:
+        """Put a running job back to the front of the queue; returns whether it was still this worker's."""
+        return bool(self._call("release", claim.job_id, claim.attempt))
 
     def cancel(self, job_id: str, reason: str) -> None:
-        """End a job; one that has ended stays as it was.
+        """Cancel a job; a job that has ended does not change.
 
         Raises:
-            UnknownJob: there is none.
+            UnknownJob: there is no such job.
         """
         if not self._call("cancel", job_id, codec.error_text(JobCancelled(reason))):
             raise _unknown(job_id)
 
-    def beat(self, worker: WorkerStatus, claims: Sequence[Claim], *, able: bool, idle: bool) -> set[str]:
-        """Tell that a worker lives, and renew the leases of its jobs.
+    def heartbeat(self, worker: WorkerStatus, claims: Sequence[Claim], *, healthy: bool, idle: bool) -> set[str]:
+        """Renew the leases of a worker and of its jobs.
+
+        Args:
+            worker: the worker and the state of its engine.
+            claims: its jobs.
+            healthy: whether its engine works.
+            idle: whether it waits for a job.
 
         Returns:
-            The ids of those that are not its own any more.
+            The ids of the jobs that are not this worker's any more.
         """
-        models, info = _names(worker.engine.abilities), codec.worker_text(worker)
-        held = [part for claim in claims for part in (claim.job_id, claim.number)]
-        lost = self._call("beat", worker.id, worker.version, int(able), int(idle), models, info, self._lease, *held)
+        models, status = _names(worker.engine.abilities), codec.worker_text(worker)
+        held = [part for claim in claims for part in (claim.job_id, claim.attempt)]
+        flags = (int(healthy), int(idle))
+        lost = self._call("heartbeat", worker.id, worker.version, *flags, models, status, self._lease, *held)
         return {job_id.decode() for job_id in lost}
 
-    def serve(self, server: str) -> None:
-        """Tell that a server lives."""
-        self._client.set(f"sd:server:{server}", "", ex=SERVER_SECONDS)
+    def server_heartbeat(self, server: str) -> None:
+        """Renew the lease of a server."""
+        self._client.set(f"sd:server:{server}", "", ex=SERVER_LEASE_SECONDS)
 
-    def leave(self, worker: str) -> None:
-        """Forget a worker that stops; what it held has been given back."""
+    def remove_worker(self, worker: str) -> None:
+        """Remove a worker that stops; it has released its jobs before."""
         with self._client.pipeline() as pipeline:
             pipeline.delete(f"sd:worker:{worker}")
             pipeline.zrem("sd:workers", worker)
-            pipeline.zrem(f"sd:able:{__version__}", worker)
+            pipeline.zrem(f"sd:healthy:{__version__}", worker)
             pipeline.execute()
 
-    def bury(self) -> int:
-        """Have the jobs of dead workers run again, or end where too many died of them; how many jobs wait."""
-        waiting: int = self._call("bury", self._lease, self._tries)
-        return waiting
+    def expire_leases(self) -> int:
+        """Requeue the jobs whose leases have expired, or fail those that have been tried too often.
 
-    def look(self, job_id: str) -> None:
-        """Have previews made for some seconds."""
-        self._call("mark", job_id, "looked", "")
+        Returns:
+            The number of queued jobs.
+        """
+        queued: int = self._call("expire_leases", self._lease, self._tries)
+        return queued
 
-    def keep(self, job_id: str, seconds: float) -> None:
-        """Know a job for so long after its end, and make it whether or not its server is still there."""
-        self._call("mark", job_id, "kept", int(seconds * 1000))
+    def ask_preview(self, job_id: str) -> None:
+        """Have previews of a job made for the next seconds."""
+        self._call("ask_preview", job_id)
+
+    def cache_result(self, job_id: str, seconds: float) -> None:
+        """Keep a job for so long after its end, and have it made even if its server dies."""
+        self._call("cache_result", job_id, int(seconds * 1000))
 
     def result(self, job_id: str) -> GenerationResult | ServerError | None:
-        """How a job ended; None where it has not.
+        """The outcome of a job; None if it has not ended.
 
         Raises:
-            UnknownJob: there is none, or none any more.
+            UnknownJob: there is no such job, or it has expired.
         """
-        told = self._fields(job_id, "state", "message", "pictures", "result")
-        state = told["state"]
+        fields = self._fields(job_id, "state", "message", "pictures", "result")
+        state = fields["state"]
         if state is None:
             raise _unknown(job_id)
         if state.decode() not in ENDED:
             return None
-        if told["message"] is not None:
-            return codec.read_error(told["message"])
-        count = int(told["pictures"] or 0)
-        return codec.read_result(told | self._fields(job_id, *(f"picture:{number}" for number in range(count))))
+        if fields["message"] is not None:
+            return codec.read_error(fields["message"])
+        count = int(fields["pictures"] or 0)
+        return codec.read_result(fields | self._fields(job_id, *(f"picture:{number}" for number in range(count))))
 
     def status(self, job_id: str) -> JobStatus:
-        """Tell about one job.
+        """The status of one job.
 
         Raises:
-            UnknownJob: there is none, or none any more.
+            UnknownJob: there is no such job, or it has expired.
         """
-        live = next((status for status in self.live() if status.id == job_id), None)
-        if live is not None:
-            return live
+        unfinished = next((status for status in self.unfinished() if status.id == job_id), None)
+        if unfinished is not None:
+            return unfinished
         fields = self._fields(job_id, *STATUS_FIELDS)
         if fields["state"] is None:
             raise _unknown(job_id)
         return read_status(job_id, fields)
 
     def states(self, job_ids: Sequence[str]) -> list[tuple[State | None, Progress | None]]:
-        """Where jobs stand, those that are not there any more included."""
+        """The states and the progress of jobs; None for a job that does not exist."""
         with self._client.pipeline(transaction=False) as pipeline:
             for job_id in job_ids:
-                pipeline.hmget(f"sd:job:{job_id}", "state", "progress")
+                pipeline.hmget(f"sd:jobs:{job_id}", "state", "progress")
             found = pipeline.execute()
         return [(state and state.decode(), codec.read_progress(progress)) for state, progress in found]
 
-    def live(self) -> list[JobStatus]:
-        """Tell about all jobs that have not ended: what runs, and what waits, in the order of their turns."""
-        running, waiting = ([job_id.decode() for job_id in ids] for ids in self._call("list"))
+    def unfinished(self) -> list[JobStatus]:
+        """The status of all jobs that have not ended: the running ones, then the queued ones in fair-queue order."""
+        running, queued = ([job_id.decode() for job_id in ids] for ids in self._call("list"))
         with self._client.pipeline(transaction=False) as pipeline:
-            for job_id in (*running, *waiting):
-                pipeline.hmget(f"sd:job:{job_id}", STATUS_FIELDS)
+            for job_id in (*running, *queued):
+                pipeline.hmget(f"sd:jobs:{job_id}", STATUS_FIELDS)
             pipeline.time()
-            pipeline.hgetall("sd:pace")
+            pipeline.hgetall("sd:rates")
             pipeline.zcard("sd:workers")
             *found, (seconds, microseconds), rates, workers = pipeline.execute()
         fields = [dict(zip(STATUS_FIELDS, values, strict=True)) for values in found]
         pace = Pace({name.decode() or None: float(rate) for name, rate in rates.items()})
         overview = Overview(pace, now=seconds + microseconds / 1e6, workers=max(1, workers))
         statuses = overview.running(dict(zip(running, fields, strict=False)))
-        statuses += overview.waiting(dict(zip(waiting, fields[len(running) :], strict=True)))
-        # One may have ended between the two questions.
+        statuses += overview.queued(dict(zip(queued, fields[len(running) :], strict=True)))
+        # A job may have ended between the two calls.
         return [status for status in statuses if status.state not in ENDED]
 
-    def attended(self) -> bool:
-        """Whether there is any worker; ``bury`` forgets the dead ones."""
+    def has_workers(self) -> bool:
+        """Whether there is any worker; ``expire_leases`` removes the dead ones."""
         return bool(self._client.zcard("sd:workers"))
 
     def workers(self) -> list[WorkerStatus]:
-        """Tell about all workers that live."""
+        """The status of all workers whose lease has not expired, the oldest first."""
         ids: list[Any] = self._client.zrange("sd:workers", 0, -1)
         found = self._client.mget([f"sd:worker:{worker.decode()}" for worker in ids]) if ids else []
         return sorted((codec.read_worker(text) for text in found if text), key=lambda worker: worker.started)
@@ -293,13 +332,17 @@ class JobBoard:
         return self._scripts[name](args=list(arguments))
 
     def _fields(self, job_id: str, *names: str) -> dict[str, bytes | None]:
-        found: list[Any] = self._client.hmget(f"sd:job:{job_id}", names) if names else []
+        found: list[Any] = self._client.hmget(f"sd:jobs:{job_id}", names) if names else []
         return dict(zip(names, found, strict=True))
 
 
-def _name(request: GenerationRequest) -> str:
+def _batch(spec: JobSpec) -> str:
+    return repr((__version__, spec.batch_key))
+
+
+def _name(spec: JobSpec) -> str:
     # A url_path is never empty.
-    return request.model or ""
+    return spec.model or ""
 
 
 def _names(models: Iterable[str | None]) -> str:
@@ -311,5 +354,5 @@ def _flat(fields: codec.Fields) -> list[str | bytes | int | float]:
 
 
 def _unknown(job_id: str) -> UnknownJob:
-    minutes = KNOWN_SECONDS // 60
+    minutes = ENDED_JOB_TTL_SECONDS // 60
     return UnknownJob(f"There is no job {job_id[:100]!r}; those that have ended are known for {minutes} minutes.")

@@ -1,4 +1,4 @@
-"""From what Redis has of jobs to what is told of them: where they are, and how long they will take."""
+"""The status of jobs from their hashes in Redis, with queue positions and estimated times."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,11 +15,11 @@ STATUS_FIELDS = (
 
 
 def read_status(job_id: str, fields: codec.Read) -> JobStatus:
-    """One job, without its place and what is left for it.
+    """The status of one job, without its position and the seconds that are left.
 
     Args:
-        job_id: its id.
-        fields: its ``STATUS_FIELDS``.
+        job_id: the job's id.
+        fields: the ``STATUS_FIELDS`` of its hash.
     """
     mode: Any = (fields["mode"] or b"").decode()
     state: Any = (fields["state"] or b"finished").decode()
@@ -40,23 +40,23 @@ def read_status(job_id: str, fields: codec.Read) -> JobStatus:
 
 
 class Overview:
-    """All jobs that have not ended.
+    """Estimates for all jobs that have not ended.
 
     Args:
         pace: how long jobs take.
         now: Redis's time, in seconds since 1970.
-        workers: how many there are.
+        workers: the number of workers, at least 1.
     """
 
     def __init__(self, pace: Pace, *, now: float, workers: int) -> None:
         self._pace = pace
         self._now = now
         self._workers = workers
-        # Until all that has been told is done; None where that cannot be known.
+        # Seconds until all jobs seen so far are done; None once that is unknown.
         self._left: float | None = 0.0
 
     def running(self, jobs: Mapping[str, codec.Read]) -> list[JobStatus]:
-        """Those that run, by their ids; the first ones to start come first."""
+        """The status of the running jobs, from their hashes by id; the first ones to start come first."""
         statuses = []
         for job_id, fields in jobs.items():
             status = read_status(job_id, fields)
@@ -66,8 +66,8 @@ class Overview:
             statuses.append(replace(status, seconds_left=left))
         return sorted(statuses, key=lambda status: status.started or 0)
 
-    def waiting(self, jobs: Mapping[str, codec.Read]) -> list[JobStatus]:
-        """Those that wait, by their ids, in their order; after those that run."""
+    def queued(self, jobs: Mapping[str, codec.Read]) -> list[JobStatus]:
+        """The status of the queued jobs, from their hashes by id in queue order; to be called after ``running``."""
         statuses = []
         for position, (job_id, fields) in enumerate(jobs.items(), start=1):
             status = read_status(job_id, fields)

@@ -1,4 +1,4 @@
-"""The queue of an API process: jobs are accepted here, and made by workers elsewhere."""
+"""The job queue of an API process in a cluster: jobs are accepted here and made by workers elsewhere."""
 
 import contextlib
 import json
@@ -13,45 +13,45 @@ import redis
 
 from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
-from sd_api.cluster.connection import connect, redis_faults_as_ours
+from sd_api.cluster.connection import connect, translate_redis_errors
 from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, Unavailable, UnknownJob
 from sd_api.generation.engine import EngineStatus, Progress
-from sd_api.generation.request import GenerationRequest
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.board import JobBoard
-from sd_api.jobs.cluster.turns import TurnBroker
+from sd_api.jobs.cluster.work_tokens import TokenBroker
 from sd_api.jobs.job import ENDED, Job, JobStatus, Listener, State
-from sd_api.jobs.kept import KEPT_SECONDS, Outcome
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken
+from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks at all jobs that somebody here follows, in case that a word about one was lost.
-LOOK = 1.0
+# Seconds between two polls of all followed jobs, because published updates may be lost.
+POLL_INTERVAL = 1.0
 
 # Seconds that clients wait for a Redis that is away, or for a first worker.
-LONGEST_ABSENCE = 30.0
+MAX_OUTAGE_SECONDS = 30.0
 
-# Seconds of a pause before Redis is tried again.
-PAUSE = 0.2
+# Seconds between two attempts to reach Redis.
+RETRY_PAUSE = 0.2
 
 NO_WORKER = f"No worker is running. Start one of {__version__}: python -m sd_api.worker"
 
-# How ready an engine is, the best first.
+# The states of an engine, the most ready one first.
 _READINESS = ("ready", "loading", "failed")
 
 
 class ClusterQueue:
-    """Puts jobs where workers find them, and follows them; see JobQueue.
+    """A JobQueue and a ResultsCache in Redis. A process *follows* the jobs that it submits: it hears of their changes.
 
     Args:
-        cluster: where the workers are.
-        loading: what ``status`` says, with a message, while there is no worker.
-        limits: how many jobs may wait.
-        listeners: are told of every change of the jobs that are followed here.
+        cluster: the settings that all processes share.
+        loading: the ``status``, apart from its message, while there is no worker.
+        limits: how many jobs may be queued.
+        listeners: called with each followed job after every change.
     """
 
     def __init__(
@@ -62,17 +62,17 @@ class ClusterQueue:
         self._limits = limits
         self._listeners = listeners
         self._client = connect(cluster)
-        # For what is asked again soon anyway.
-        self._hasty_client = connect(cluster, attempts=1)
+        # For calls that are repeated soon anyway: it does not wait until Redis is back.
+        self._fail_fast_client = connect(cluster, attempts=1)
         self._board = JobBoard(self._client, cluster)
-        self._reads = JobBoard(self._hasty_client, cluster)
-        self._broker = TurnBroker(self._client, cluster)
+        self._fail_fast_board = JobBoard(self._fail_fast_client, cluster)
+        self._broker = TokenBroker(self._client, cluster)
         self._followed: dict[str, Job] = {}
-        # Of those, the ones that Redis has, and the ones that somebody will come for.
+        # The followed jobs that Redis has accepted, and those whose result is cached.
         self._accepted: set[str] = set()
-        self._kept: set[str] = set()
-        # When there was a worker.
-        self._attended = time.monotonic()
+        self._cached: set[str] = set()
+        # When this process last saw a worker.
+        self._last_worker_seen = time.monotonic()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow_all, name="jobs", daemon=True)
@@ -82,7 +82,7 @@ class ClusterQueue:
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """See JobQueue; the jobs of tasks, and those that somebody will come for, go on elsewhere."""
+        """See JobQueue; the jobs of tasks, and those whose result is cached, go on elsewhere."""
         with self._lock:
             self._stopping.set()
             jobs = list(self._followed.values())
@@ -93,106 +93,107 @@ class ClusterQueue:
         ended = not self._thread.is_alive()
         if ended:
             self._client.close()
-            self._hasty_client.close()
+            self._fail_fast_client.close()
         return ended
 
-    @redis_faults_as_ours()
-    def submit(
-        self, request: GenerationRequest, *, job_id: str | None = None, client: str = "", rejoin: bool = False
-    ) -> Job:
+    @translate_redis_errors()
+    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """See JobQueue."""
-        job = Job(request, job_id=job_id, client=client)
+        job = Job(spec, job_id=job_id, client=client)
         for listener in self._listeners:
             job.listen(listener)
         with self._lock:
             if self._stopping.is_set():
                 raise ServerStopping("The server is shutting down.")
-            # Followed before it is there, so that no word about it is missed.
-            before = self._followed.setdefault(job.id, job)
-        if before is not job:
-            if rejoin and before.client == client:
-                return before
+            # Followed before it is submitted, so that no update is missed.
+            existing = self._followed.setdefault(job.id, job)
+        if existing is not job:
+            if rejoin and existing.client == client:
+                return existing
             raise taken(job.id)
         try:
-            submission = self._board.submit(job, follower=self._id, rejoin=rejoin, limits=self._limits)
+            submission = self._board.submit(job, server=self._id, rejoin=rejoin, limits=self._limits)
         except QueueFull as refusal:
             self._forget(job)
             raise QueueFull(refusal.message, self._retry_after()) from None
         except Exception:
             self._forget(job)
             raise
-        self._note(self._accepted, job)
+        self._add_if_followed(self._accepted, job)
         if not submission.joined:
-            self._give_turn(submission.worker)
+            self._issue_token(submission.worker)
         if self._stopping.is_set():
             job.fail(ServerStopping("The server is shutting down."))
             self._drop([job])
         return job
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
         self._board.cancel(job_id, reason)
         return self._board.status(job_id)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """See JobQueue."""
         if preview:
-            self._reads.look(job_id)
-        return self._reads.status(job_id)
+            self._fail_fast_board.ask_preview(job_id)
+        return self._fail_fast_board.status(job_id)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def jobs(self) -> list[JobStatus]:
         """See JobQueue."""
-        return self._reads.live()
+        return self._fail_fast_board.unfinished()
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def status(self) -> EngineStatus:
         """See JobQueue."""
-        workers = self._reads.workers()
+        workers = self._fail_fast_board.workers()
         engines = [worker.engine for worker in workers if worker.version == __version__]
         if not engines:
             others = ", ".join(sorted({worker.version for worker in workers}))
-            what = f"All workers are of another version ({others}). " if others else ""
-            return replace(self._loading, message=what + NO_WORKER)
+            reason = f"All workers are of another version ({others}). " if others else ""
+            return replace(self._loading, message=reason + NO_WORKER)
         best = min(engines, key=lambda engine: _READINESS.index(engine.state))
         models = {model.model: model for engine in (*engines, best) for model in engine.models}
         abilities = {name: able for engine in (*engines, best) for name, able in engine.abilities.items()}
         return replace(best, models=tuple(models.values()), abilities=abilities)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def workers(self) -> list[WorkerStatus]:
         """See JobQueue."""
-        return self._reads.workers()
+        return self._fail_fast_board.workers()
 
-    @redis_faults_as_ours()
-    def keep(self, job: Job) -> None:
-        """See Outcomes."""
-        self._note(self._kept, job)
-        self._board.keep(job.id, KEPT_SECONDS)
+    @translate_redis_errors()
+    def cache_result(self, job: Job) -> None:
+        """See ResultsCache."""
+        self._add_if_followed(self._cached, job)
+        self._board.cache_result(job.id, RESULT_TTL_SECONDS)
 
-    @redis_faults_as_ours()
-    def outcome(self, job_id: str) -> Outcome | None:
-        """See Outcomes."""
+    @translate_redis_errors()
+    def cached_result(self, job_id: str) -> Outcome | None:
+        """See ResultsCache."""
         try:
             return self._board.result(job_id)
         except UnknownJob:
             return None
 
     def _retry_after(self) -> int:
-        left = max((status.seconds_left or 0 for status in self._reads.live() if status.state == "running"), default=0)
+        left = max(
+            (status.seconds_left or 0 for status in self._fail_fast_board.unfinished() if status.state == "running"),
+            default=0,
+        )
         return math.ceil(left) or FIRST_GUESS_SECONDS
 
-    def _give_turn(self, worker: str | None) -> None:
+    def _issue_token(self, worker: str | None) -> None:
         try:
-            self._broker.give_turn(worker)
+            self._broker.issue_token(worker)
         except redis.RedisError as error:
-            # The job is kept; an idle worker finds that it waits.
-            log.warning("A job waits for Redis to be back: %s", error)
+            # The job is queued, so an idle worker will issue the token.
+            log.warning("A job waits until Redis can be reached again: %s", error)
 
-    def _note(self, jobs: set[str], job: Job) -> None:
-        """Add a job to some of those that are followed, unless it has ended meanwhile."""
+    def _add_if_followed(self, jobs: set[str], job: Job) -> None:
+        """Add a job's id to a set of followed jobs, unless the job has ended meanwhile."""
         with self._lock:
             if job.id in self._followed:
                 jobs.add(job.id)
@@ -201,85 +202,85 @@ class ClusterQueue:
         with self._lock:
             self._followed.pop(job.id, None)
             self._accepted.discard(job.id)
-            self._kept.discard(job.id)
+            self._cached.discard(job.id)
 
-    def _only_here(self, job: Job) -> bool:
-        """Whether nobody but clients of this process waits for a job: no task's, and not to be fetched later."""
-        return not (is_owner(job.client) or job.id in self._kept)
+    def _waits_only_here(self, job: Job) -> bool:
+        """Whether a job is of use only to a client connected to this process: not a task's job, and not cached."""
+        return not (is_owner(job.client) or job.id in self._cached)
 
     def _drop(self, jobs: list[Job]) -> None:
-        """Have nobody make what only clients of this process have waited for."""
+        """Cancel those of the jobs that are of use to clients of this process only."""
         try:
             for job in jobs:
-                if self._only_here(job):
-                    self._reads.cancel(job.id, "Nobody waits for this job any more.")
+                if self._waits_only_here(job):
+                    self._fail_fast_board.cancel(job.id, "No client waits for this job any more.")
         except UnknownJob:
             pass
         except redis.RedisError as error:
-            log.warning("Some jobs are made for nobody: %s", error)
+            log.warning("Jobs that no client waits for could not be cancelled: %s", error)
 
     def _follow_all(self) -> None:
-        """Hear of jobs until the queue stops."""
-        heard = time.monotonic()
+        """Hear of the changes of jobs until the queue stops."""
+        last_contact = time.monotonic()
         while not self._stopping.is_set():
             try:
-                with self._hasty_client.pubsub(ignore_subscribe_messages=True) as news:  # type: ignore[no-untyped-call]
-                    news.subscribe(f"sd:to:{self._id}")
-                    looked = 0.0
+                with self._fail_fast_client.pubsub(ignore_subscribe_messages=True) as updates:  # type: ignore[no-untyped-call]
+                    updates.subscribe(f"sd:updates:{self._id}")
+                    last_poll = 0.0
                     while not self._stopping.is_set():
-                        message = news.get_message(timeout=LOOK / 4)
+                        message = updates.get_message(timeout=POLL_INTERVAL / 4)
                         if message is not None:
-                            plain = json.loads(message["data"])
-                            self._take_note(plain["id"], plain["state"], codec.read_progress(plain["progress"]))
-                        if time.monotonic() - looked > LOOK:
-                            self._look()
-                            looked = time.monotonic()
-                        heard = time.monotonic()
+                            update = json.loads(message["data"])
+                            self._apply(update["id"], update["state"], codec.read_progress(update["progress"]))
+                        if time.monotonic() - last_poll > POLL_INTERVAL:
+                            self._poll()
+                            last_poll = time.monotonic()
+                        last_contact = time.monotonic()
             except redis.RedisError as error:
                 log.warning("Redis cannot be used: %s", error)
-                if time.monotonic() - heard > LONGEST_ABSENCE:
-                    self._give_up("The server's memory of jobs (Redis) is away for too long. Try again later.")
-                self._stopping.wait(PAUSE)
+                if time.monotonic() - last_contact > MAX_OUTAGE_SECONDS:
+                    self._fail_waiting("The server's memory of jobs (Redis) is away for too long. Try again later.")
+                self._stopping.wait(RETRY_PAUSE)
             except Exception:
-                # Whoever waits here would never hear of anything again.
+                # Without this thread, no client would hear of its job again.
                 log.exception("Following jobs failed")
-                self._stopping.wait(PAUSE)
+                self._stopping.wait(RETRY_PAUSE)
 
-    def _look(self) -> None:
-        """See where everything stands that is followed here, and what dead workers have left."""
-        self._reads.serve(self._id)
-        self._reads.bury()
-        if self._reads.attended():
-            self._attended = time.monotonic()
-        elif time.monotonic() - self._attended > LONGEST_ABSENCE:
-            self._give_up(NO_WORKER)
+    def _poll(self) -> None:
+        """Send a heartbeat, expire the leases of dead workers, and read the state of all followed jobs."""
+        self._fail_fast_board.server_heartbeat(self._id)
+        self._fail_fast_board.expire_leases()
+        if self._fail_fast_board.has_workers():
+            self._last_worker_seen = time.monotonic()
+        elif time.monotonic() - self._last_worker_seen > MAX_OUTAGE_SECONDS:
+            self._fail_waiting(NO_WORKER)
         with self._lock:
             jobs = [job for job in self._followed.values() if job.id in self._accepted]
-        for job, (state, progress) in zip(jobs, self._reads.states([job.id for job in jobs]), strict=True):
+        for job, (state, progress) in zip(jobs, self._fail_fast_board.states([job.id for job in jobs]), strict=True):
             if state is None:
                 self._submit_again(job)
             else:
-                self._take_note(job.id, state, progress)
+                self._apply(job.id, state, progress)
 
     def _submit_again(self, job: Job) -> None:
-        """Put a job back that Redis has lost, with the last second or with all that it had."""
+        """Submit a job that Redis has lost, with its last second or with all of its data."""
         log.warning("Redis has lost job %s; it is submitted again", job.id)
         try:
-            submission = self._reads.submit(job, follower=self._id, rejoin=True, limits=self._limits)
+            submission = self._fail_fast_board.submit(job, server=self._id, rejoin=True, limits=self._limits)
         except QueueFull:
-            # The next look tries again.
+            # The next poll tries again.
             return
         except JobIdTaken as error:
             self._forget(job)
             job.fail(error)
             return
-        if job.id in self._kept:
-            self._reads.keep(job.id, KEPT_SECONDS)
+        if job.id in self._cached:
+            self._fail_fast_board.cache_result(job.id, RESULT_TTL_SECONDS)
         if not submission.joined:
-            self._give_turn(submission.worker)
+            self._issue_token(submission.worker)
 
-    def _take_note(self, job_id: str, state: State, progress: Progress | None) -> None:
-        """Have a followed job be as it is told."""
+    def _apply(self, job_id: str, state: State, progress: Progress | None) -> None:
+        """Bring a followed job to the state that Redis has for it."""
         with self._lock:
             job = self._followed.get(job_id)
         if job is None:
@@ -296,7 +297,7 @@ class ClusterQueue:
 
     def _end(self, job: Job) -> None:
         try:
-            outcome = self._reads.result(job.id)
+            outcome = self._fail_fast_board.result(job.id)
         except UnknownJob as error:
             outcome = Unavailable(error.message)
         if outcome is None:
@@ -309,11 +310,11 @@ class ClusterQueue:
         else:
             job.fail(outcome)
 
-    def _give_up(self, why: str) -> None:
-        """Answer those who wait here; tasks wait on, and what somebody will come for."""
+    def _fail_waiting(self, reason: str) -> None:
+        """Fail the jobs whose clients wait here; the jobs of tasks, and those whose result is cached, stay queued."""
         with self._lock:
-            jobs = [job for job in self._followed.values() if self._only_here(job)]
+            jobs = [job for job in self._followed.values() if self._waits_only_here(job)]
         for job in jobs:
-            job.fail(Unavailable(why, FIRST_GUESS_SECONDS))
+            job.fail(Unavailable(reason, FIRST_GUESS_SECONDS))
             self._forget(job)
         self._drop(jobs)

@@ -16,8 +16,9 @@ from sd_api.errors import generation_failure
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.cluster.claimed import ClaimedJob
-from sd_api.jobs.cluster.turns import ACTOR, QUEUE, TurnBroker
-from sd_api.jobs.host import EngineHost
+from sd_api.jobs.cluster.feed import ClaimFeed
+from sd_api.jobs.cluster.work_tokens import ACTOR, QUEUE, TokenBroker
+from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Listener
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -61,7 +62,7 @@ class ClusterWorker:
         self._interval = min(1.0, cluster.worker_timeout / BEATS)
         self._limits = limits
         self._listeners = listeners
-        self._host = EngineHost(make_engine, loading)
+        self._engine = EngineThread(make_engine, loading)
         self._client = connect(cluster)
         self._hasty_client = connect(cluster, attempts=0)
         self._board = JobBoard(self._client, cluster)
@@ -69,7 +70,7 @@ class ClusterWorker:
         self._jobs: tuple[ClaimedJob, ...] = ()
         self._busy = True
         self._stopping = threading.Event()
-        self._broker = TurnBroker(self._client, cluster, self.id, before_waiting=self._beat)
+        self._broker = TokenBroker(self._client, cluster, self.id, before_waiting=self._beat)
         self._broker.add_middleware(_OnWorkerThread(self._start_engine))
         self._dramatiq = dramatiq.Worker(self._broker, worker_threads=1, worker_timeout=DRAMATIQ_TIMEOUT)
         # A second turn is not taken before the first is over, so that an idle worker can have it.
@@ -105,15 +106,15 @@ class ClusterWorker:
         try:
             for job in self._jobs:
                 job.lose()
-                if self._reports.give_back(job.claim):
-                    self._broker.give_turn()
-            self._reports.leave(self.id)
+                if self._reports.release(job.claim):
+                    self._broker.issue_token()
+            self._reports.remove_worker(self.id)
             self._broker.stop_waiting()
         except redis.RedisError as error:
             log.warning("The others find out by themselves that this worker has stopped: %s", error)
 
     def _start_engine(self) -> None:
-        self._host.start()
+        self._engine.start()
         self._busy = False
         if not self._stopping.is_set():
             # Its queue is declared by that, and from then on turns are taken.
@@ -123,7 +124,7 @@ class ClusterWorker:
         self._busy = True
         try:
             if self._stopping.is_set():
-                self._broker.give_turn()
+                self._broker.issue_token()
             else:
                 self._work()
         except redis.RedisError as error:
@@ -133,28 +134,42 @@ class ClusterWorker:
             self._busy = False
 
     def _work(self) -> None:
-        status = self._host.status()
+        status = self._engine.status()
         able = status.state != "failed"
-        claims, kept_for = self._board.claim(self.id, able=able, models=status.abilities, at_once=self._host.at_once())
+        claims, kept_for = self._board.claim(
+            self.id, healthy=able, models=status.abilities, at_once=self._engine.at_once()
+        )
         if kept_for:
-            self._broker.give_turn(kept_for)
+            self._broker.issue_token(kept_for)
         elif not claims and not able:
             self._stopping.wait(UNABLE_PAUSE)
-            self._broker.give_turn()
-        jobs = [job for claim in claims if (job := self._claimed(claim)) is not None]
-        for job in jobs:
-            job.batch = len(jobs)
+            self._broker.issue_token()
+        jobs = [job for claim in claims if (job := self._open_job(claim)) is not None]
         self._jobs = tuple(jobs)
         if self._stopping.is_set():
             # It was told to stop after it had looked for a job.
             self._give_back()
         elif jobs:
-            with contextlib.suppress(redis.RedisError):
-                # So that it is seen at once; the heart says it again.
-                self._beat()
-            self._host.run(jobs)
+            feed = ClaimFeed(
+                jobs,
+                worker=self.id,
+                board=self._reports,
+                open_job=self._open_job,
+                status=self._engine.status,
+                begun=self._note_jobs,
+            )
+            self._engine.serve(feed)
 
-    def _claimed(self, claim: Claim) -> ClaimedJob | None:
+    def _note_jobs(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Take the jobs that have begun into the heartbeats."""
+        self._jobs = tuple(jobs)
+        if self._stopping.is_set():
+            self._give_back()
+        with contextlib.suppress(redis.RedisError):
+            # So that it is seen at once; the heart says it again.
+            self._beat()
+
+    def _open_job(self, claim: Claim) -> ClaimedJob | None:
         """The job with its request; where that cannot be read here, it has failed."""
         try:
             request, client = self._board.request(claim, self._limits)
@@ -181,11 +196,11 @@ class ClusterWorker:
         while not self._stopping.wait(self._interval):
             try:
                 self._beat()
-                waiting = self._reports.bury()
+                waiting = self._reports.expire_leases()
                 idle = not self._busy
                 if waiting and idle and was_idle:
                     # Whose turn that was, is lost: with a worker, or with somebody who died between two words.
-                    self._broker.give_turn()
+                    self._broker.issue_token()
                 was_idle = idle
             except redis.RedisError as error:
                 log.warning("Redis cannot be used: %s", error)
@@ -195,13 +210,15 @@ class ClusterWorker:
 
     def _beat(self) -> None:
         """Tell that this worker lives, and what it does."""
-        jobs, status = self._jobs, self._host.status()
+        jobs, status = self._jobs, self._engine.status()
         if self._stopping.is_set():
             return
         worker = WorkerStatus(
             id=self.id, started=self._started, engine=status, jobs=tuple(job.id for job in jobs if not job.ended)
         )
-        lost = self._reports.beat(worker, self._renewed(jobs), able=status.state != "failed", idle=not self._busy)
+        lost = self._reports.heartbeat(
+            worker, self._renewed(jobs), healthy=status.state != "failed", idle=not self._busy
+        )
         for job in jobs:
             if job.id in lost:
                 job.lose()

@@ -1,1 +1,1 @@
-"""What outlives the process, kept where many machines share it: in Redis, and images wherever fsspec reaches."""
+"""The stores of a cluster: in Redis, with the contents of images there or in any file system of fsspec."""

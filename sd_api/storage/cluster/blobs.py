@@ -1,4 +1,4 @@
-"""Images: what is known of each in Redis, their contents there or elsewhere."""
+"""The blob store with a list of images in Redis and their contents there or elsewhere."""
 
 import json
 import time
@@ -8,22 +8,22 @@ from typing import Any
 
 import redis
 
-from sd_api.cluster.connection import redis_faults_as_ours
+from sd_api.cluster.connection import translate_redis_errors
 from sd_api.settings import Limits
 from sd_api.storage.cluster.commands import Commands
 from sd_api.storage.cluster.contents import Contents
 from sd_api.storage.files import GRACE
-from sd_api.storage.images import describe, full, unknown
+from sd_api.storage.images import new_blob, quota_exceeded, unknown_blob
 from sd_api.storage.protocols import Blob
 
 
 class RedisBlobs:
-    """See BlobStore. Contents are named by the blobs' ids, so none waits for another one's end.
+    """A BlobStore over Redis. Contents are named by the images' ids, so no two images share a content.
 
     Args:
-        client: where they are listed.
-        contents: where their contents are.
-        limits: how much is kept of each owner's, and for how long.
+        client: the connection to Redis, which lists the images.
+        contents: hold the images' contents.
+        limits: the quota of each owner, and the time to live of an image.
     """
 
     def __init__(self, client: redis.Redis, contents: Contents, limits: Limits) -> None:
@@ -34,24 +34,24 @@ class RedisBlobs:
 
     def make(self, owner: str, content: bytes, media_type: str) -> Blob:
         """See BlobStore."""
-        blob = describe(owner, content, media_type, self._limits)
+        blob = new_blob(owner, content, media_type, self._limits)
         self._commands.run("expect_blob", blob.id)
         self._contents.write(blob.id, content)
         return blob
 
     def add(self, blob: Blob) -> None:
         """See BlobStore."""
-        kept = self._commands.run("add_blob", self._limits.max_blob_bytes_per_user, *blob_arguments(blob))
-        if kept is not None:
-            raise full(kept, self._limits)
+        used = self._commands.run("add_blob", self._limits.max_blob_bytes_per_user, *blob_arguments(blob))
+        if used is not None:
+            raise quota_exceeded(used, self._limits)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def blob(self, owner: str, blob_id: str) -> Blob:
         """See BlobStore."""
         found: Any = self._client.hget(f"sd:store:blob:{blob_id}", "blob")
         blob = None if found is None else Blob(**json.loads(found))
         if blob is None or blob.owner != owner or blob.expires <= time.time():
-            raise unknown(blob_id)
+            raise unknown_blob(blob_id)
         return blob
 
     def read(self, blob: Blob) -> bytes:
@@ -59,13 +59,13 @@ class RedisBlobs:
         try:
             return self._contents.read(blob.id)
         except FileNotFoundError:
-            raise unknown(blob.id) from None
+            raise unknown_blob(blob.id) from None
 
-    def refuse_full(self, owner: str, more: int = 0) -> None:
+    def check_quota(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
-        kept = self._commands.run("bytes_kept", owner)
-        if kept + more >= self._limits.max_blob_bytes_per_user:
-            raise full(kept, self._limits)
+        used = self._commands.run("bytes_used", owner)
+        if used + more >= self._limits.max_blob_bytes_per_user:
+            raise quota_exceeded(used, self._limits)
 
     def remove(self, blob: Blob) -> None:
         """See BlobStore."""
@@ -75,18 +75,18 @@ class RedisBlobs:
     def sweep(self) -> int:
         """See BlobStore."""
         total = 0
-        while unwanted := self._commands.run("unwanted_contents", GRACE):
-            self._delete([name.decode() for name in unwanted])
-            total += len(unwanted)
+        while orphaned := self._commands.run("orphaned_contents", GRACE):
+            self._delete([name.decode() for name in orphaned])
+            total += len(orphaned)
         return total
 
     def _delete(self, names: Sequence[str]) -> None:
         for name in names:
             self._contents.remove(name)
-        # Only now, so that another one deletes what this process does not get to.
-        self._commands.run("forget_contents", *names)
+        # Only after the deletion, so that another process repeats it if this one dies in between.
+        self._commands.run("delete_orphaned", *names)
 
 
 def blob_arguments(blob: Blob) -> tuple[str | float, ...]:
-    """An image as the commands take it: its id, owner, size, expiry, and all that is known of it."""
+    """The arguments of an image for the commands: its id, owner, size, expiry, and all of its fields as JSON."""
     return blob.id, blob.owner, blob.size, blob.expires, json.dumps(asdict(blob))

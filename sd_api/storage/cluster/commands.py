@@ -1,30 +1,30 @@
-"""The transactions of ``store.lua``, which Redis runs one at a time."""
+"""The commands of ``store.lua``: transactions that Redis runs one at a time."""
 
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from sd_api.cluster.connection import redis_faults_as_ours
+from sd_api.cluster.connection import translate_redis_errors
 
 SCRIPT = (Path(__file__).parent / "store.lua").read_text(encoding="utf-8")
 
 
 class Commands:
-    """Calls the commands of ``store.lua``; for all threads.
+    """Calls the commands of ``store.lua``; thread-safe.
 
     Args:
-        client: where they run.
+        client: the connection to Redis.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._script = client.register_script(SCRIPT)
 
     def run(self, command: str, *arguments: str | bytes | float) -> Any:
-        """What a command answers, in the types of the Redis client.
+        """Run a command and return its answer, in the types of the Redis client.
 
         Raises:
-            StoreUnavailable: Redis stays away.
+            StoreUnavailable: Redis cannot be reached or is full.
         """
-        with redis_faults_as_ours():
+        with translate_redis_errors():
             return self._script(args=[command, *arguments])

@@ -1,4 +1,4 @@
-"""Where the contents of images are that many machines share: in Redis, in a folder, or wherever fsspec reaches."""
+"""The contents of images that many machines share: in Redis, in a folder, or in any file system of fsspec."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import fsspec
 import redis
 from fsspec.implementations.local import LocalFileSystem
 
-from sd_api.cluster.connection import redis_faults_as_ours
+from sd_api.cluster.connection import translate_redis_errors
 from sd_api.errors import ConfigurationError, StoreUnavailable
 from sd_api.storage.files import ContentFiles
 
@@ -20,34 +20,34 @@ IN_REDIS = "redis"
 
 
 class Contents(Protocol):
-    """Keeps bytes by name; what has a name never changes."""
+    """Stores immutable bytes by name."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Have a content kept when this returns."""
+        """Store a content; it is stored once this returns."""
 
     def read(self, name: str) -> bytes:
         """The content of that name.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: there is no such content.
         """
 
     def remove(self, name: str) -> None:
-        """Delete a content, if it is there."""
+        """Delete a content, if it exists."""
 
 
 class RedisContents:
-    """Contents in Redis."""
+    """Contents as keys in Redis."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def write(self, name: str, content: bytes) -> None:
         """See Contents."""
         self._client.set(f"sd:store:content:{name}", content)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def read(self, name: str) -> bytes:
         """See Contents."""
         content: Any = self._client.get(f"sd:store:content:{name}")
@@ -55,18 +55,18 @@ class RedisContents:
             raise FileNotFoundError(name)
         return bytes(content)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def remove(self, name: str) -> None:
         """See Contents."""
         self._client.unlink(f"sd:store:content:{name}")
 
 
 class RemoteContents:
-    """Contents in a store that fsspec knows, such as a bucket; each is put there in one piece.
+    """Contents in a file system of fsspec, such as a bucket; each is written in one piece.
 
     Args:
-        files: the store.
-        folder: where in it.
+        files: the file system.
+        folder: the folder or bucket in it.
     """
 
     def __init__(self, files: fsspec.AbstractFileSystem, folder: str) -> None:
@@ -75,18 +75,18 @@ class RemoteContents:
 
     def write(self, name: str, content: bytes) -> None:
         """See Contents."""
-        with _faults_as_ours():
+        with _translate_errors():
             self._files.pipe_file(self._path(name), content)
 
     def read(self, name: str) -> bytes:
         """See Contents."""
-        with _faults_as_ours():
+        with _translate_errors():
             content: bytes = self._files.cat_file(self._path(name))
         return content
 
     def remove(self, name: str) -> None:
         """See Contents."""
-        with suppress(FileNotFoundError), _faults_as_ours():
+        with suppress(FileNotFoundError), _translate_errors():
             self._files.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
@@ -94,37 +94,37 @@ class RemoteContents:
 
 
 @contextmanager
-def _faults_as_ours() -> Iterator[None]:
-    """Raise StoreUnavailable for whatever the store's library raises; each has errors of its own."""
+def _translate_errors() -> Iterator[None]:
+    """Raise StoreUnavailable for all errors of a file system; each library has errors of its own."""
     try:
         yield
     except FileNotFoundError:
         raise
     except Exception as error:
-        log.error("The place of images cannot be used: %s: %s", type(error).__name__, error)
-        raise StoreUnavailable("The place where images are kept cannot be used at the moment.") from None
+        log.error("The store of images (cluster.blobs) cannot be used: %s: %s", type(error).__name__, error)
+        raise StoreUnavailable("The store of images cannot be used at the moment.") from None
 
 
 def open_contents(place: str, client: redis.Redis) -> Contents:
-    """Find the contents where ``cluster.blobs`` says that they are.
+    """Open the store of contents that ``cluster.blobs`` names.
 
     Args:
-        place: ``redis``, the path of a folder, or a URL that fsspec knows.
-        client: the Redis that is meant.
+        place: ``redis``, the path of a folder, or a URL of fsspec.
+        client: the connection for ``redis``.
 
     Raises:
-        ConfigurationError: there is no such place, or it cannot be written.
+        ConfigurationError: the place does not exist, or cannot be written.
     """
     if place == IN_REDIS:
         return RedisContents(client)
     try:
         files, folder = fsspec.url_to_fs(place)
         if isinstance(files, LocalFileSystem):
-            # They survive a power failure, which fsspec's own would not.
+            # These files survive a power failure, which those that fsspec writes would not.
             return ContentFiles(Path(folder))
         files.makedirs(folder, exist_ok=True)
     except Exception as error:
-        # Of whichever library fsspec needs for it. The place itself may have a password in it.
+        # Each library behind fsspec has errors of its own. The place is not cited, because it may contain a password.
         raise ConfigurationError(
             [f"cluster.blobs: the place cannot be used: {type(error).__name__}: {error}"]
         ) from None

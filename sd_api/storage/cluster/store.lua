@@ -1,6 +1,8 @@
--- Tasks, their turns, their events and what is known of images. Each command is one transaction: Redis runs nothing
--- else meanwhile. ARGV[1] names the command, and the others are its arguments. A command that is sent again, because
--- its answer was lost, answers the same and changes nothing.
+-- Tasks, the task queue, events and the list of images. Each command is one transaction: Redis runs nothing else
+-- meanwhile. ARGV[1] names the command, and the others are its arguments. Commands are idempotent: one that is sent
+-- again, because its answer was lost, answers the same and changes nothing.
+--
+-- The keys are users' data, which outlives an update, so their names stay; docs/architecture.md lists them.
 
 local commands = {}
 
@@ -19,8 +21,8 @@ local function task(id)
   return fields
 end
 
--- Keep an event, and tell of it: in one transaction, so that events are told in the order of their ids everywhere.
-local function tell(id, owner, content)
+-- Store an event and publish it in one transaction, so that all processes get events in the order of their ids.
+local function store_event(id, owner, content)
   local event_id = next_number('event')
   local key = 'sd:store:task:' .. id
   redis.call('XADD', 'sd:store:events:' .. owner, event_id .. '-0', 'task', id, 'content', content)
@@ -31,14 +33,14 @@ local function tell(id, owner, content)
   return event_id
 end
 
--- Turns -------------------------------------------------------------------------------------------------------------
+-- The task queue ----------------------------------------------------------------------------------------------------
 
--- Have a task wait for a process to carry it, among its owner's in the order in which they came.
-local function wait(id, owner, number)
+-- Queue a task for a process to dispatch, among its owner's tasks in the order in which they were accepted.
+local function enqueue(id, owner, number)
   redis.call('ZADD', 'sd:store:waiting:' .. owner, number, id)
   if not redis.call('ZSCORE', 'sd:store:turns', owner) then
     redis.call('ZADD', 'sd:store:turns', next_number('turn'), owner)
-    -- Whoever had the last turn comes after everybody, newcomers too.
+    -- The owner that was served last comes after all others, new owners included.
     local served = redis.call('HGET', 'sd:store:numbers', 'served')
     if served and served ~= owner then
       redis.call('ZADD', 'sd:store:turns', 'XX', next_number('turn'), served)
@@ -46,69 +48,70 @@ local function wait(id, owner, number)
   end
 end
 
-local function drop_empty_turn(owner)
+local function drop_owner_if_empty(owner)
   if redis.call('EXISTS', 'sd:store:waiting:' .. owner) == 0 then
     redis.call('ZREM', 'sd:store:turns', owner)
   end
 end
 
--- Have a task carried by nobody.
-local function put_down(id)
+-- Take a task away from the process that dispatches it.
+local function unassign(id)
   local key = 'sd:store:task:' .. id
-  local carrier = redis.call('HGET', key, 'carrier')
-  if carrier then
-    redis.call('SREM', 'sd:store:carried:' .. carrier, id)
-    redis.call('SREM', 'sd:store:left:' .. carrier, id)
+  local process = redis.call('HGET', key, 'carrier')
+  if process then
+    redis.call('SREM', 'sd:store:carried:' .. process, id)
+    redis.call('SREM', 'sd:store:left:' .. process, id)
     redis.call('HDEL', key, 'carrier')
   end
 end
 
-local function carry(id, carrier)
-  redis.call('SADD', 'sd:store:carried:' .. carrier, id)
-  redis.call('HSET', 'sd:store:task:' .. id, 'carrier', carrier)
+local function assign(id, process)
+  redis.call('SADD', 'sd:store:carried:' .. process, id)
+  redis.call('HSET', 'sd:store:task:' .. id, 'carrier', process)
 end
 
--- The task whose turn it is. The same again until the carrier says, with its id as `taken`, that it has it.
-function commands.claim(carrier, lease, ahead, taken)
-  redis.call('ZADD', 'sd:store:carriers', now() + lease, carrier)
-  local claimed = redis.call('GET', 'sd:store:claimed:' .. carrier)
+-- Assign the next task to a process. The same task is returned until the process acknowledges it by its id, `taken`.
+function commands.claim(process, lease, max_dispatched, taken)
+  redis.call('ZADD', 'sd:store:carriers', now() + lease, process)
+  local claimed = redis.call('GET', 'sd:store:claimed:' .. process)
   if claimed and claimed ~= taken then
     return task(claimed)
   end
-  redis.call('DEL', 'sd:store:claimed:' .. carrier)
+  redis.call('DEL', 'sd:store:claimed:' .. process)
   local owner = redis.call('ZRANGE', 'sd:store:turns', 0, 0)[1]
-  if not owner or redis.call('SCARD', 'sd:store:ahead') >= tonumber(ahead) then
+  if not owner or redis.call('SCARD', 'sd:store:ahead') >= tonumber(max_dispatched) then
     return false
   end
   local id = redis.call('ZPOPMIN', 'sd:store:waiting:' .. owner)[1]
   redis.call('ZADD', 'sd:store:turns', next_number('turn'), owner)
   redis.call('HSET', 'sd:store:numbers', 'served', owner)
-  drop_empty_turn(owner)
-  carry(id, carrier)
+  drop_owner_if_empty(owner)
+  assign(id, process)
   redis.call('SADD', 'sd:store:ahead', id)
-  redis.call('SET', 'sd:store:claimed:' .. carrier, id)
+  redis.call('SET', 'sd:store:claimed:' .. process, id)
   return task(id)
 end
 
--- Renew a carrier's lease, and give it what those carried whose leases are over: of that, it is told of the tasks that
--- had begun, again and again until they are among `known`; the others wait again.
-function commands.renew(carrier, lease, ...)
+-- Renew a process's lease, and assign it the tasks of processes whose leases have expired. Started tasks are returned
+-- again and again, until their ids are among the acknowledged ones, which are the further arguments. Other tasks are
+-- queued again.
+function commands.renew(process, lease, ...)
   local time = now()
-  local left = 'sd:store:left:' .. carrier
+  local left = 'sd:store:left:' .. process
   for _, id in ipairs({...}) do
     redis.call('SREM', left, id)
   end
-  redis.call('ZADD', 'sd:store:carriers', time + lease, carrier)
+  redis.call('ZADD', 'sd:store:carriers', time + lease, process)
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', 'sd:store:carriers', '-inf', time)) do
     for _, id in ipairs(redis.call('SMEMBERS', 'sd:store:carried:' .. dead)) do
-      put_down(id)
+      unassign(id)
       local found = redis.call('HMGET', 'sd:store:task:' .. id, 'state', 'owner', 'number')
       if found[1] == 'started' then
-        carry(id, carrier)
+        assign(id, process)
         redis.call('SADD', left, id)
       elseif found[1] == 'pending' then
         redis.call('SREM', 'sd:store:ahead', id)
-        wait(id, found[2], found[3])
+        enqueue(id, found[2], found[3])
       end
     end
     redis.call('DEL', 'sd:store:claimed:' .. dead)
@@ -121,9 +124,9 @@ function commands.renew(carrier, lease, ...)
   return tasks
 end
 
--- End a carrier's lease now.
-function commands.leave(carrier)
-  redis.call('ZADD', 'sd:store:carriers', 'XX', 0, carrier)
+-- End a process's lease now.
+function commands.leave(process)
+  redis.call('ZADD', 'sd:store:carriers', 'XX', 0, process)
 end
 
 -- Images ------------------------------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ local function insert_blob(id, owner, size, expires, blob)
   redis.call('ZREM', 'sd:store:unlisted', id)
 end
 
--- Take note of a content that is about to be written, so that somebody deletes it if it is never listed.
+-- Record a content that is about to be written, so that the sweeper deletes it if it is never listed.
 function commands.expect_blob(id)
   redis.call('ZADD', 'sd:store:unlisted', now(), id)
 end
@@ -154,7 +157,7 @@ function commands.drop_blob(id)
   redis.call('ZADD', 'sd:store:unlisted', 0, id)
 end
 
--- Forget some of what has expired, of one owner or altogether; how many there were.
+-- Delete some of the expired images, of one owner or of all; returns their number.
 local function drop_expired(blobs)
   local expired = redis.call('ZRANGEBYSCORE', blobs, '-inf', now(), 'LIMIT', 0, 1000)
   for _, id in ipairs(expired) do
@@ -163,30 +166,31 @@ local function drop_expired(blobs)
   return #expired
 end
 
--- Forget what has expired; some of the contents that nobody wants, those from the last `grace` seconds left out.
-function commands.unwanted_contents(grace)
+-- Delete expired images; returns some of the contents that have not been listed for `grace` seconds.
+function commands.orphaned_contents(grace)
   drop_expired('sd:store:blobs')
   return redis.call('ZRANGEBYSCORE', 'sd:store:unlisted', '-inf', now() - grace, 'LIMIT', 0, 1000)
 end
 
-function commands.forget_contents(...)
+-- Forget contents that have been deleted.
+function commands.delete_orphaned(...)
   redis.call('ZREM', 'sd:store:unlisted', ...)
 end
 
--- How many bytes are kept for an owner.
-function commands.bytes_kept(owner)
+-- The bytes that an owner's images take.
+function commands.bytes_used(owner)
   while drop_expired('sd:store:blobs:' .. owner) > 0 do end
   return tonumber(redis.call('GET', 'sd:store:bytes:' .. owner) or 0)
 end
 
--- List an image, unless its owner would have `most` bytes or more; how many bytes there were then.
-function commands.add_blob(most, id, owner, size, expires, blob)
+-- List an image, unless its owner would then have `quota` bytes or more; the owner's bytes are returned in that case.
+function commands.add_blob(quota, id, owner, size, expires, blob)
   if redis.call('EXISTS', 'sd:store:blob:' .. id) == 1 then
     return false
   end
-  local kept = commands.bytes_kept(owner)
-  if kept + size >= tonumber(most) then
-    return kept
+  local used = commands.bytes_used(owner)
+  if used + size >= tonumber(quota) then
+    return used
   end
   insert_blob(id, owner, size, expires, blob)
   return false
@@ -204,12 +208,12 @@ function commands.add_task(id, owner, parameters, created, content)
     'number', number, 'starts', 0)
   redis.call('ZADD', 'sd:store:tasks:' .. owner, number, id)
   redis.call('SADD', 'sd:store:pending:' .. owner, id)
-  wait(id, owner, number)
-  return tell(id, owner, content)
+  enqueue(id, owner, number)
+  return store_event(id, owner, content)
 end
 
--- Give a task another state, with its event and its images; nothing happens where it has ended. `change` names this
--- very change, so that the same one that is sent again is known. Each image is five arguments, as insert_blob's.
+-- Store a new state of a task, its event and its images; nothing happens if the task has ended. `change` identifies the
+-- change, so that one that is sent again is recognised. Each image is five arguments, those of insert_blob.
 function commands.record(id, change, state, content, ...)
   local key = 'sd:store:task:' .. id
   local found = redis.call('HMGET', key, 'state', 'owner', 'number', 'change', 'event_id')
@@ -219,23 +223,23 @@ function commands.record(id, change, state, content, ...)
   elseif before ~= 'pending' and before ~= 'started' then
     return false
   elseif before == 'started' and state == 'started' then
-    -- Of a process that was only slow: whoever took its tasks over has told of this start.
+    -- The caller was slow and has lost the task; the process that took it over has stored this start.
     return found[5]
   end
   redis.call('HSET', key, 'state', state, 'change', change)
   redis.call('SREM', 'sd:store:ahead', id)
   if state == 'pending' then
     redis.call('SADD', 'sd:store:pending:' .. owner, id)
-    put_down(id)
-    wait(id, owner, number)
+    unassign(id)
+    enqueue(id, owner, number)
   else
     redis.call('SREM', 'sd:store:pending:' .. owner, id)
     redis.call('ZREM', 'sd:store:waiting:' .. owner, id)
-    drop_empty_turn(owner)
+    drop_owner_if_empty(owner)
     if state == 'started' then
       redis.call('HINCRBY', key, 'starts', 1)
     else
-      put_down(id)
+      unassign(id)
       redis.call('ZADD', 'sd:store:ended', now(), id)
     end
   end
@@ -243,7 +247,7 @@ function commands.record(id, change, state, content, ...)
   for first = 1, #images, 5 do
     insert_blob(unpack(images, first, first + 4))
   end
-  return tell(id, owner, content)
+  return store_event(id, owner, content)
 end
 
 -- Some of an owner's tasks with their last events, the newest first.
@@ -255,8 +259,8 @@ function commands.list_tasks(owner, first, last)
   return found
 end
 
--- Delete some of the tasks that ended before a time; how many there were.
-function commands.forget_tasks(before)
+-- Delete some of the tasks that ended before a time; returns their number.
+function commands.delete_tasks(before)
   local ended = redis.call('ZRANGEBYSCORE', 'sd:store:ended', '-inf', '(' .. before, 'LIMIT', 0, 100)
   for _, id in ipairs(ended) do
     local found = redis.call('HMGET', 'sd:store:task:' .. id, 'owner', 'event_ids')

@@ -1,4 +1,4 @@
-"""Tasks and their events in Redis."""
+"""The task store over Redis."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import redis
 
-from sd_api.cluster.connection import redis_faults_as_ours
+from sd_api.cluster.connection import translate_redis_errors
 from sd_api.errors import UnknownTask
 from sd_api.storage.cluster.blobs import blob_arguments
 from sd_api.storage.cluster.commands import Commands
@@ -15,7 +15,7 @@ from sd_api.storage.protocols import Blob, Event, Task, TaskState
 
 
 class RedisTasks:
-    """See TaskStore. Redis itself tells of each event that is kept, to all processes."""
+    """A TaskStore over Redis, whose scripts publish each event that they store to all processes."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class RedisTasks:
         event_id = self._commands.run("record", task.id, uuid4().hex, state, json.dumps(dict(content)), *listed)
         return None if event_id is None else Event(int(event_id), task.id, task.owner, content)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def task(self, owner: str, task_id: str) -> Task:
         """See TaskStore."""
         found: Any = self._client.hmget(_key(task_id), ("owner", "parameters", "state", "created"))
@@ -50,13 +50,13 @@ class RedisTasks:
         found = self._commands.run("list_tasks", owner, offset, offset + limit - 1)
         return [(task := read_task(fields), _read_event(task, last)) for fields, last in found]
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def last_event(self, task: Task) -> Event:
         """See TaskStore."""
         found: Any = self._client.hmget(_key(task.id), ("event_id", "event"))
         return _read_event(task, found)
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
         """See TaskStore."""
         found: Any = self._client.xrange(f"sd:store:events:{owner}", min=f"{event_id + 1}-0", count=limit)
@@ -65,27 +65,27 @@ class RedisTasks:
             for key, fields in found
         ]
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def count_pending(self, owner: str) -> int:
         """See TaskStore."""
         return int(self._client.scard(f"sd:store:pending:{owner}"))
 
-    @redis_faults_as_ours()
+    @translate_redis_errors()
     def count_starts(self, task: Task) -> int:
         """See TaskStore."""
         return int(self._client.hget(_key(task.id), "starts") or 0)
 
-    def forget_ended(self, before: float) -> int:
+    def delete_ended(self, before: float) -> int:
         """See TaskStore."""
         total = 0
-        # Some at a time, because nobody else is served meanwhile.
-        while some := self._commands.run("forget_tasks", before):
+        # Some at a time, because Redis runs nothing else meanwhile.
+        while some := self._commands.run("delete_tasks", before):
             total += some
         return total
 
 
 def read_task(fields: Sequence[bytes | None]) -> Task:
-    """A task from its id, owner, parameters, state and time, as the commands answer with them."""
+    """Decode a task from its id, owner, parameters, state and time of acceptance, as the commands return them."""
     task_id, owner, parameters, state, created = (field.decode() for field in fields if field is not None)
     return Task(task_id, owner, json.loads(parameters), state, float(created))  # type: ignore[arg-type]
 

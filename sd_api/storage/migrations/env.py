@@ -1,4 +1,4 @@
-"""Runs the steps in ``versions`` on the connection that ``Database`` hands over."""
+"""Runs the steps in ``versions`` on the connection that ``Database`` provides."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""What the processes that carry tasks on many machines tell each other, through Redis."""
+"""The task queue and the event bus that the API processes of a cluster share through Redis."""

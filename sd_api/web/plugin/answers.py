@@ -19,6 +19,7 @@ def success(result: GenerationResult) -> dict[str, Any]:
             {
                 "base64": b64encode(image.png).decode("ascii"),
                 "seed": image.seed,
+                **({} if image.variation_seed is None else {"variation_seed": image.variation_seed}),
                 "mimetype": "image/png",
                 "mime_type": "image/png",
                 "nsfw": image.nsfw,
@@ -33,7 +34,7 @@ def described(status: JobStatus) -> dict[str, Any]:
     fields = asdict(status)
     # Whose it is concerns nobody else.
     del fields["client"]
-    fields["progress"] = None if status.progress is None else status.progress.told()
+    fields["progress"] = None if status.progress is None else status.progress.as_json()
     if status.preview is not None:
         fields["preview"] = b64encode(status.preview).decode("ascii")
     return fields
@@ -41,4 +42,7 @@ def described(status: JobStatus) -> dict[str, Any]:
 
 def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
     """The answer to everything that went wrong; see Render."""
-    return {"status": "failure", "message": error.message}, status
+    answer: dict[str, Any] = {"status": "failure", "message": error.message}
+    if error.errors:
+        answer["errors"] = [{"field": fault.field, "message": fault.message} for fault in error.errors]
+    return answer, status

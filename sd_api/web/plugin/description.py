@@ -1,9 +1,12 @@
 """The plugin's endpoints for OpenAPI."""
 
+from typing import Any
+
 from openapi_pydantic import PathItem, Response, Schema
 
+from sd_api.generation.operations import OperationName
 from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, in_path, in_query, operation
-from sd_api.web.plugin.forms import ImageToImageForm, MaskingForm, TextToImageForm
+from sd_api.web.plugin.forms import FORMS
 from sd_api.web.plugin.schemas import (
     Access,
     AccessQuery,
@@ -58,6 +61,15 @@ def describe() -> dict[str, PathItem]:
     read = _failures(401, 403, 500, 503)
     text = {"prompt": "a dog on a blue background", "num_inference_steps": 20, "seed": 42}
     image = text | {"init_image": "iVBORw0KGgo…", "strength": 0.7}
+    generations: dict[OperationName, tuple[str, dict[str, Any]]] = {
+        "txt2img": ("Text to image", text),
+        "img2img": ("Image to image", image),
+        "masking": ("Replace what a mask shows in white", image | {"mask_image": "iVBORw0KGgo…"}),
+        "edit": (
+            "Change an image as the prompt says, with a model that was made for it",
+            {"prompt": "make it winter", "init_image": "iVBORw0KGgo…", "image_guidance_scale": 1.5},
+        ),
+    }
     job = in_path("job_id", "which job")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
     not_ready = Schema.model_validate(
@@ -100,33 +112,20 @@ def describe() -> dict[str, PathItem]:
                 parameters=in_query(AccessQuery),
             )
         ),
-        "/txt2img": PathItem(
-            post=operation(
-                "txt2img", TAG, "Text to image", _made(), sent=body(FORM, TextToImageForm, text), security=SECURITY
+        **{
+            f"/{name}": PathItem(
+                post=operation(name, TAG, text, _made(), sent=body(FORM, FORMS[name], example), security=SECURITY)
             )
-        ),
-        "/img2img": PathItem(
-            post=operation(
-                "img2img", TAG, "Image to image", _made(), sent=body(FORM, ImageToImageForm, image), security=SECURITY
-            )
-        ),
-        "/masking": PathItem(
-            post=operation(
-                "masking",
-                TAG,
-                "Replace what a mask shows in white",
-                _made(),
-                sent=body(FORM, MaskingForm, image | {"mask_image": "iVBORw0KGgo…"}),
-                security=SECURITY,
-            )
-        ),
+            for name, (text, example) in generations.items()
+        },
         "/custom/{url_path}": PathItem(
             post=operation(
                 "custom",
                 TAG,
-                "Any of the three with a custom model: masking with mask_image, image to image with init_image alone",
+                "Any of these with a custom model: masking with mask_image, an edit with image_guidance_scale, "
+                "image to image with init_image alone",
                 {**_made(), **_failures(404)},
-                sent=body(FORM, TextToImageForm, text),
+                sent=body(FORM, FORMS["txt2img"], text),
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are")],
                 security=SECURITY,
             )

@@ -1,21 +1,42 @@
-"""The fields of the plugin's forms, from text to types; whether they are within limits is checked later."""
+"""The plugin's forms: its names for the fields, its defaults, and what its clients expect beside that."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.datastructures import MultiDict
 
-from sd_api.errors import RequestError
-from sd_api.generation.limits import check_num_outputs
-from sd_api.generation.request import GenerationRequest, Mode
-from sd_api.generation.seeds import choose_seed
-from sd_api.imaging.decoding import decode_image, decode_mask
-from sd_api.imaging.sizing import resize_mask
+from sd_api.errors import InvalidField, InvalidFields
+from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.spec import JobSpec
+from sd_api.imaging.base64_text import decode_base64
 from sd_api.settings import Limits
 
-Form = TypeVar("Form", bound=BaseModel)
+PLUGIN = Dialect(
+    names={
+        "steps": "num_inference_steps",
+        "guidance": "guidance_scale",
+        "image": "init_image",
+        "mask": "mask_image",
+        "image_guidance": "image_guidance_scale",
+        "safety_filter": "safety_checker",
+    },
+    defaults={
+        "steps": 100,
+        "guidance": 7.5,
+        "strength": 0.7,
+        "width": 512,
+        "height": 512,
+        "seed": 0,
+        "variation_seed": 0,
+    },
+    # A form cannot hold null.
+    stands_for_none={"seed": 0, "variation_seed": 0},
+    image=Annotated[str, Field(min_length=1)],
+    image_form="base64 text",
+)
 
 # What pydantic says of text that is no number, in words for a designer.
 PROBLEMS = {
@@ -31,7 +52,6 @@ PROBLEMS = {
 
 # What is safe in a path and in a header.
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Prompt = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
 def _without_null(schema: dict[str, Any]) -> None:
@@ -45,6 +65,8 @@ def _without_null(schema: dict[str, Any]) -> None:
 class JobForm(BaseModel):
     """What a generation's form says of the job rather than of the pictures.
 
+    Fields that are not listed are ignored, as they always were.
+
     Attributes:
         job_id: what the client calls the job, so that it can ask about it before the answer comes.
         wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
@@ -56,60 +78,23 @@ class JobForm(BaseModel):
     wait: bool = True
 
 
-class PluginForm(JobForm):
-    """The fields that every generation has; fields that are not listed are ignored, as they always were.
-
-    Attributes:
-        seed: 0 means: choose one for each picture. Otherwise picture *i* has ``seed + i``.
-    """
-
-    prompt: Prompt
-    negative_prompt: str = ""
-    seed: int = 0
-    num_outputs: int = 1
-    num_inference_steps: int = 100
-    guidance_scale: FiniteFloat = 7.5
-    eta: FiniteFloat = 0.0
-    scheduler: str | None = None
-    safety_checker: bool | None = None
-
-    def seeds(self, limits: Limits) -> tuple[int, ...]:
-        """The seed of each picture."""
-        check_num_outputs(self.num_outputs, limits)
-        if self.seed == 0:
-            return tuple(choose_seed() for _ in range(self.num_outputs))
-        return tuple(self.seed + i for i in range(self.num_outputs))
-
-
-class TextToImageForm(PluginForm):
-    """The form of ``/txt2img``; ``width`` and ``height`` in pixels."""
-
-    width: int = 512
-    height: int = 512
-
-
-class ImageToImageForm(PluginForm):
-    """The form of ``/img2img``; the picture's size is that of ``init_image``."""
-
-    init_image: Annotated[str, Field(min_length=1)]
-    strength: FiniteFloat = 0.7
-
-
-class MaskingForm(ImageToImageForm):
-    """The form of ``/masking``."""
-
-    mask_image: Annotated[str, Field(min_length=1)]
-
-
-FORMS: Mapping[Mode, type[PluginForm]] = {
-    "txt2img": TextToImageForm,
-    "img2img": ImageToImageForm,
-    "masking": MaskingForm,
+_NAMES: Mapping[OperationName, str] = {
+    "txt2img": "TextToImageForm",
+    "img2img": "ImageToImageForm",
+    "masking": "MaskingForm",
+    "edit": "EditForm",
 }
 
+FORMS: Mapping[OperationName, type[JobForm]] = {
+    name: PLUGIN.model(operation, _NAMES[name], JobForm) for name, operation in OPERATIONS.items()
+}
+"""The form of each operation."""
 
-def decode_form(fields: MultiDict[str, str], mode: Mode, limits: Limits, model: str | None = None) -> GenerationRequest:
-    """Turn a form into a request.
+
+def decode_form(
+    fields: MultiDict[str, str], mode: OperationName, limits: Limits, model: str | None = None
+) -> tuple[JobSpec, JobForm]:
+    """Turn a form into a job.
 
     Args:
         fields: the form as it came.
@@ -117,66 +102,30 @@ def decode_form(fields: MultiDict[str, str], mode: Mode, limits: Limits, model: 
         limits: what may be asked for.
         model: the ``url_path`` of a custom model; None is the main model.
 
-    Raises:
-        RequestError: naming every field that is malformed, or the first that is out of limits.
-    """
-    form = _parse(FORMS[mode], fields)
-    common: dict[str, Any] = {
-        "prompt": form.prompt,
-        "negative_prompt": form.negative_prompt,
-        "model": model,
-        "seeds": form.seeds(limits),
-        "num_inference_steps": form.num_inference_steps,
-        "guidance_scale": form.guidance_scale,
-        "eta": form.eta,
-        "scheduler": form.scheduler,
-        "safety_checker": form.safety_checker,
-        "limits": limits,
-    }
-    if isinstance(form, TextToImageForm):
-        return GenerationRequest(width=form.width, height=form.height, **common)
-    assert isinstance(form, ImageToImageForm)  # noqa: S101 - the only other kind there is
-    init_image = decode_image("init_image", form.init_image, max_pixels=limits.max_image_pixels)
-    mask_image = None
-    if isinstance(form, MaskingForm):
-        mask_image = decode_mask("mask_image", form.mask_image, max_pixels=limits.max_image_pixels)
-        mask_image = resize_mask(mask_image, init_image.size)
-    return GenerationRequest(
-        width=init_image.width,
-        height=init_image.height,
-        init_image=init_image,
-        mask_image=mask_image,
-        strength=form.strength,
-        **common,
-    )
-
-
-def decode_job_form(fields: MultiDict[str, str]) -> JobForm:
-    """What the form says of the job.
+    Returns:
+        What to make, and what the form says of the job itself.
 
     Raises:
-        RequestError: naming every field that is malformed.
+        InvalidFields: naming every field that is malformed or out of limits.
     """
-    return _parse(JobForm, fields)
-
-
-def _parse(form: type[Form], fields: MultiDict[str, str]) -> Form:
-    repeated = [name for name in form.model_fields if len(fields.getlist(name)) > 1]
-    if repeated:
-        raise RequestError(f"{', '.join(repeated)}: came more than once; send each field once.")
+    form = FORMS[mode]
+    if repeated := [name for name in form.model_fields if len(fields.getlist(name)) > 1]:
+        faults = [InvalidField(name, "came more than once") for name in repeated]
+        raise InvalidFields(faults, f"{', '.join(repeated)}: came more than once; send each field once.")
+    reading = Reading(limits=limits, content=decode_base64)
     try:
-        return form.model_validate(fields.to_dict())
+        read = form.model_validate(fields.to_dict(), context=reading)
     except ValidationError as error:
-        raise RequestError("; ".join(map(_in_words, error.errors()))) from None
+        raise InvalidFields(faults_in(error, _in_words)) from None
+    return PLUGIN.spec(OPERATIONS[mode], read, reading, model=model), read
 
 
 def _in_words(error: ErrorDetails) -> str:
-    field = ".".join(map(str, error["loc"]))
     problem = PROBLEMS.get(error["type"], error["msg"])
     came = error["input"]
     if error["type"] in ("missing", "string_too_short"):
-        return f"{field} {problem}"
+        return problem
     if not came:
-        return f"{field} is empty; it {problem}"
+        return f"is empty; it {problem}"
     shown = came if len(came) <= 40 else came[:40] + "…"
-    return f"{field} is {shown!r}; it {problem}"
+    return f"is {shown!r}; it {problem}"

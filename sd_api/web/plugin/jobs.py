@@ -10,15 +10,15 @@ from flask import Blueprint, request
 from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobNotEnded, ServerError, UnknownJob
 from sd_api.jobs.job import ENDED, JobStatus
-from sd_api.jobs.kept import Outcomes
 from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.results_cache import ResultsCache
 from sd_api.web.plugin.answers import described, success
 
 
-def make_blueprint(queue: JobQueue, kept: Outcomes) -> Blueprint:
-    """The job endpoints over ``queue`` and what is ``kept`` of its jobs."""
+def make_blueprint(queue: JobQueue, results: ResultsCache) -> Blueprint:
+    """The job endpoints over ``queue`` and the results cache of its jobs."""
     blueprint = Blueprint("jobs", __name__)
-    endpoints = JobEndpoints(queue, kept)
+    endpoints = JobEndpoints(queue, results)
     blueprint.add_url_rule("/jobs", view_func=endpoints.jobs)
     blueprint.add_url_rule("/jobs/<job_id>", view_func=endpoints.job)
     blueprint.add_url_rule("/jobs/<job_id>/result", view_func=endpoints.result)
@@ -30,9 +30,9 @@ def make_blueprint(queue: JobQueue, kept: Outcomes) -> Blueprint:
 class JobEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, queue: JobQueue, kept: Outcomes) -> None:
+    def __init__(self, queue: JobQueue, results: ResultsCache) -> None:
         self._queue = queue
-        self._kept = kept
+        self._results = results
 
     def jobs(self) -> dict[str, Any]:
         """The job that runs, and those that wait in the order of their turns."""
@@ -46,7 +46,7 @@ class JobEndpoints:
 
     def result(self, job_id: str) -> dict[str, Any]:
         """What the answer of a job that was sent with ``wait=false`` would have been."""
-        outcome = self._kept.outcome(job_id)
+        outcome = self._results.cached_result(job_id)
         if outcome is None:
             raise self._why_not(job_id)
         if isinstance(outcome, ServerError):

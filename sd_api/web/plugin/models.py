@@ -1,26 +1,28 @@
 """``GET /models``: which models there are, what each can do, and what a form for them may hold."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from flask import Blueprint
-from pydantic_core import PydanticUndefined
 
+from sd_api.generation.description import describe_fields
 from sd_api.generation.engine import ModelAbilities
-from sd_api.generation.limits import ranges
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Settings
-from sd_api.web.plugin.forms import FORMS
+from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
 
 # What a model can do is known once it is loaded.
-NOT_KNOWN_YET = {"modes": None, "size_multiple": None, "native_size": None}
+NOT_KNOWN_YET = dict.fromkeys(field.name for field in fields(ModelAbilities))
 
 
 def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
     """The description of everything that can be asked for."""
     blueprint = Blueprint("models", __name__)
-    fields = _fields(settings)
+    of_the_job = {
+        name: {"modes": list(FORMS), "default": field.default} for name, field in JobForm.model_fields.items()
+    }
+    described = describe_fields(PLUGIN, settings.limits) | of_the_job
 
     def models() -> dict[str, Any]:
         status = queue.status()
@@ -35,7 +37,7 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
             "status": "success",
             "models": [main, *custom],
             "schedulers": list(SCHEDULERS),
-            "fields": fields,
+            "fields": described,
             "limits": settings.limits.model_dump(),
         }
 
@@ -55,19 +57,3 @@ def _described(
         "paths": {mode: f"/{mode}" if url_path is None else f"/custom/{url_path}" for mode in FORMS},
         **known,
     }
-
-
-def _fields(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Every field of every form, with its default and range where it has them."""
-    described: dict[str, dict[str, Any]] = {}
-    for mode, form in FORMS.items():
-        for name, field in form.model_fields.items():
-            entry = described.setdefault(name, {"modes": []})
-            entry["modes"].append(mode)
-            if field.default is not PydanticUndefined:
-                entry["default"] = field.default
-    for name, (lowest, highest) in ranges(settings.limits).items():
-        described[name] |= {"minimum": lowest, "maximum": highest}
-    for name in ("prompt", "negative_prompt"):
-        described[name]["max_length"] = settings.limits.max_prompt_length
-    return described

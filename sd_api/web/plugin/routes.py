@@ -1,30 +1,38 @@
 """The endpoints of the Photoshop plugin. Each decodes, submits, waits, encodes."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import RequestError
-from sd_api.generation.request import Mode
-from sd_api.jobs.kept import Outcomes
+from sd_api.generation.operations import OPERATIONS, OperationName
 from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.results_cache import ResultsCache
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.client import client_name, when_client_goes
 from sd_api.web.plugin.answers import described, success
-from sd_api.web.plugin.forms import decode_form, decode_job_form
+from sd_api.web.plugin.forms import decode_form
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
+# What a form for a custom model asks for: the operation of the first of these fields that it has, else text to image.
+_TOLD_BY: Mapping[str, OperationName] = {
+    "mask_image": "masking",
+    "image_guidance_scale": "edit",
+    "init_image": "img2img",
+}
 
-def make_blueprint(settings: Settings, queue: JobQueue, kept: Outcomes) -> Blueprint:
-    """The plugin's endpoints over ``queue``; what nobody waits for is put into ``kept``."""
+
+def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache) -> Blueprint:
+    """The plugin's endpoints over ``queue``; ``results`` caches those of jobs with ``wait=false``."""
     blueprint = Blueprint("plugin", __name__)
-    endpoints = PluginEndpoints(settings, queue, kept)
+    endpoints = PluginEndpoints(settings, queue, results)
     blueprint.add_url_rule("/ping", view_func=endpoints.ping)
     blueprint.add_url_rule("/custom_models", view_func=endpoints.custom_models)
-    blueprint.add_url_rule("/txt2img", view_func=endpoints.txt2img, methods=["POST"])
-    blueprint.add_url_rule("/img2img", view_func=endpoints.img2img, methods=["POST"])
-    blueprint.add_url_rule("/masking", view_func=endpoints.masking, methods=["POST"])
+    for name in OPERATIONS:
+        blueprint.add_url_rule(f"/{name}", name, partial(endpoints.generate, name), methods=["POST"])
     blueprint.add_url_rule("/custom/<path:url_path>", view_func=endpoints.custom, methods=["POST"])
     return blueprint
 
@@ -32,10 +40,10 @@ def make_blueprint(settings: Settings, queue: JobQueue, kept: Outcomes) -> Bluep
 class PluginEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue, kept: Outcomes) -> None:
+    def __init__(self, settings: Settings, queue: JobQueue, results: ResultsCache) -> None:
         self._settings = settings
         self._queue = queue
-        self._kept = kept
+        self._results = results
 
     def ping(self) -> dict[str, Any]:
         """Tell that the server is there, whatever it is doing."""
@@ -45,26 +53,14 @@ class PluginEndpoints:
         """The custom models of the configuration, as the configuration names them."""
         return [_described(model) for model in self._settings.custom_models]
 
-    def txt2img(self) -> Answer:
-        """Text to image with the main model."""
-        return self._generate("txt2img")
-
-    def img2img(self) -> Answer:
-        """Image to image with the main model."""
-        return self._generate("img2img")
-
-    def masking(self) -> Answer:
-        """Replace what the mask shows in white, with the main model."""
-        return self._generate("masking")
-
     def custom(self, url_path: str) -> Answer:
-        """What the form's images ask for, with a custom model."""
+        """What the form's fields ask for, with a custom model."""
         self._settings.custom_model(url_path)
-        if "mask_image" in request.form:
-            return self._generate("masking", url_path)
-        return self._generate("img2img" if "init_image" in request.form else "txt2img", url_path)
+        told = (operation for field, operation in _TOLD_BY.items() if field in request.form)
+        return self.generate(next(told, "txt2img"), url_path)
 
-    def _generate(self, mode: Mode, model: str | None = None) -> Answer:
+    def generate(self, operation: OperationName, model: str | None = None) -> Answer:
+        """One operation with one model, the main one where none is named."""
         if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
             raise RequestError(
                 f"The request's content type is {request.mimetype or 'missing'}; send a form "
@@ -72,9 +68,8 @@ class PluginEndpoints:
             )
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
-        generation = decode_form(request.form, mode, self._settings.limits, model)
-        form = decode_job_form(request.form)
-        job = self._queue.submit(generation, job_id=form.job_id, client=client_name())
+        spec, form = decode_form(request.form, operation, self._settings.limits, model)
+        job = self._queue.submit(spec, job_id=form.job_id, client=client_name())
 
         @after_this_request
         def name_job(response: Response) -> Response:
@@ -82,7 +77,7 @@ class PluginEndpoints:
             return response
 
         if not form.wait:
-            self._kept.keep(job)
+            self._results.cache_result(job)
             return {"status": "success", "job": described(self._queue.job(job.id))}, 202
 
         def cancel() -> None:

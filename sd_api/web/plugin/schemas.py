@@ -5,9 +5,17 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from sd_api.generation.engine import Phase
-from sd_api.generation.request import Mode
+from sd_api.generation.fields import Control
+from sd_api.generation.operations import OperationName
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
+
+
+class FaultyField(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="its name in the form")
+    message: str
 
 
 class Failure(BaseModel):
@@ -15,6 +23,9 @@ class Failure(BaseModel):
 
     status: Literal["failure"]
     message: str = Field(description="what happened and what to do, for the person who reads it")
+    errors: list[FaultyField] | None = Field(
+        default=None, description="every faulty field, where the failure is about fields"
+    )
 
 
 class Success(BaseModel):
@@ -28,6 +39,7 @@ class PluginImage(BaseModel):
 
     base64: str = Field(description="a PNG file, on one line")
     seed: int = Field(description="that makes this picture again")
+    variation_seed: int | None = Field(default=None, description="that does so together with it, with variations")
     mimetype: Literal["image/png"]
     mime_type: Literal["image/png"]
     nsfw: bool = Field(description="whether the safety filter flagged it; then it is black")
@@ -54,11 +66,15 @@ class OfferedModel(BaseModel):
 
     label: str
     url_path: str | None = Field(description="null for the main one")
-    paths: dict[Mode, str] = Field(description="where to post each kind of form")
-    modes: list[Mode] | None = Field(description="the kinds that it was made for; null until it is loaded")
+    paths: dict[OperationName, str] = Field(description="where to post each kind of form")
+    modes: list[OperationName] | None = Field(description="the kinds that it was made for; null until it is loaded")
     size_multiple: int | None = Field(description="what other sizes are padded up to; null until it is loaded")
     native_size: int | None = Field(
         description="the side of the squares that it was trained with; null until it is loaded, or if it does not say"
+    )
+    capabilities: list[str] | None = Field(description="which fields with requires act; null until it is loaded")
+    schedulers: list[str] | None = Field(
+        description="those that work with it, empty where none may be named; null until it is loaded"
     )
     requires_safety_checker: bool
 
@@ -66,11 +82,23 @@ class OfferedModel(BaseModel):
 class OfferedField(BaseModel):
     """A field of the forms; what it does not have is left out."""
 
-    modes: list[Mode] = Field(description="the forms that it belongs to")
+    modes: list[OperationName] = Field(description="the forms that it belongs to")
     default: str | int | float | bool | None = None
     minimum: float | None = None
     maximum: float | None = None
     max_length: int | None = None
+    label: str | None = Field(default=None, description="its name for a person")
+    description: str | None = None
+    control: Control | None = Field(default=None, description="how a form shows it")
+    step: float | None = Field(default=None, description="the increment of a number's control")
+    slider_maximum: float | None = Field(default=None, description="the upper end of a slider, below maximum")
+    unit: str | None = None
+    choices: list[str] | None = Field(default=None, description="the valid texts")
+    requires: str | None = Field(default=None, description="the capability that a model needs for it")
+    acts_with: dict[str, str] | None = Field(
+        default=None, description="the value that another field must have for it to act"
+    )
+    png_key: str | None = Field(default=None, description="its name in the parameters text of a picture")
 
 
 class Offer(Success):
@@ -118,7 +146,7 @@ class JobEntry(BaseModel):
     """One job; times are in seconds since 1970."""
 
     id: str
-    mode: Mode
+    mode: OperationName
     model: str | None = Field(description="the url_path of a custom model; null for the main one")
     state: State
     created: float
@@ -187,7 +215,7 @@ class FailedJob(BaseModel):
 
     time: float
     job_id: str
-    mode: Mode
+    mode: OperationName
     model: str | None = Field(description="the url_path of a custom model; null for the main one")
     message: str
 

@@ -1,4 +1,4 @@
-"""The studio: a page that makes pictures in a browser, and one that tells how the server is.
+"""The studio: a page that makes pictures in a browser, and one with the status of the server.
 
 It only serves files. The pages talk to the public endpoints, as any client does.
 """
@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, request
 
 STATIC = Path(__file__).resolve().parent / "static"
 
-# By hand, because Windows takes the types of files from its registry, where any program can have changed them.
+# Listed here, because Windows takes the types of files from its registry, which any program can change.
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -18,7 +18,7 @@ TYPES = {
 }
 
 HEADERS = {
-    # blob: and data: are pictures that the page has itself; nothing comes from, or goes to, anywhere else.
+    # blob: and data: are for pictures in the page's own memory; nothing is loaded from, or sent to, other servers.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -37,7 +37,7 @@ def make_blueprint() -> Blueprint:
         if name not in names:
             abort(404)
         response = Response((STATIC / name).read_bytes(), content_type=TYPES[PurePosixPath(name).suffix])
-        # Asked for anew at every visit and answered with 304 where nothing changed: an update is seen at once.
+        # Revalidated at every visit, so that an update is seen at once; the answer is 304 if nothing has changed.
         response.headers["Cache-Control"] = "no-cache"
         response.headers.update(HEADERS)
         response.add_etag()

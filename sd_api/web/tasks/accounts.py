@@ -1,4 +1,4 @@
-"""The endpoints for users and tokens: how somebody comes to a token."""
+"""The endpoints for users and tokens."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class AccountEndpoints:
         self._accounts = accounts
 
     def sign_up(self, username: str | None = None) -> dict[str, Any]:
-        """Make a user."""
+        """Create a user."""
         credentials = read_credentials(username)
         self._accounts.sign_up(credentials.username, credentials.password, _client())
         return {"username": credentials.username}
@@ -36,18 +36,18 @@ class AccountEndpoints:
     def log_in(self, username: str | None = None) -> dict[str, Any]:
         """A token for a user."""
         credentials = read_credentials(username)
-        return _told(self._accounts.log_in(credentials.username, credentials.password, _client()))
+        return _token_response(self._accounts.log_in(credentials.username, credentials.password, _client()))
 
     def public_token(self) -> dict[str, Any]:
-        """A token for anybody."""
-        return _told(self._accounts.public_token())
+        """A public token."""
+        return _token_response(self._accounts.public_token())
 
 
 def _client() -> str:
     return request.remote_addr or ""
 
 
-def _told(token: str) -> dict[str, Any]:
+def _token_response(token: str) -> dict[str, Any]:
     return {"access_token": token, "token_type": "bearer"}
 
 

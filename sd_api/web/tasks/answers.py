@@ -1,9 +1,9 @@
-"""What clients of the task server read: events, and its own shape of failures."""
+"""Answers of the task server: events, tasks, and this dialect's shape of failures."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sd_api.errors import InvalidField, ServerError
+from sd_api.errors import ServerError
 from sd_api.storage.protocols import Event, Task
 from sd_api.web.tasks.bodies import Unprocessable
 
@@ -11,21 +11,21 @@ from sd_api.web.tasks.bodies import Unprocessable
 PATHS = ("user", "token", "task", "tasks", "blob", "events")
 
 
-def event_told(event: Event) -> dict[str, Any]:
-    """An event, as it is told everywhere."""
+def event_json(event: Event) -> dict[str, Any]:
+    """An event as JSON, the same for polling, websockets and streams."""
     ids: dict[str, Any] = {"task_id": event.task_id}
     if event.id is not None:
         ids["event_id"] = event.id
     return {"event_type": event.content["event_type"], **ids, **event.content}
 
 
-def task_told(task: Task, last_event: Event) -> dict[str, Any]:
-    """A task in a list."""
+def task_json(task: Task, last_event: Event) -> dict[str, Any]:
+    """A task as JSON, for a list of tasks."""
     return {
         "task_id": task.id,
         "created": task.created,
         "parameters": task.parameters,
-        "last_event": event_told(last_event),
+        "last_event": event_json(last_event),
     }
 
 
@@ -33,6 +33,7 @@ def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
     """See Render."""
     if isinstance(error, Unprocessable):
         return {"detail": error.details}, 422
-    if isinstance(error, InvalidField):
-        return {"detail": [{"loc": ["body", error.field], "msg": error.message, "type": "value_error"}]}, 422
+    if error.errors:
+        faults = [{"loc": ["body", fault.field], "msg": fault.message, "type": "value_error"} for fault in error.errors]
+        return {"detail": faults}, 422
     return {"detail": error.message}, status

@@ -1,4 +1,4 @@
-"""The endpoints for images: up, down and away."""
+"""The endpoints for images: upload, download, delete."""
 
 import time
 
@@ -18,13 +18,13 @@ PNG, OCTETS = "image/png", "application/octet-stream"
 
 
 class UnsupportedMedia(RequestError):
-    """What came is no image, by its content type or by what is in it."""
+    """The body is no image, by its content type or by its content."""
 
     status = 415
 
 
 def make_blueprint(accounts: Accounts, blobs: BlobStore, previews: Previews, limits: Limits) -> Blueprint:
-    """The endpoints over ``blobs``, and over ``previews``, which are fetched like them."""
+    """The endpoints over ``blobs``, and over ``previews``, which are downloaded in the same way."""
     blueprint = Blueprint("blobs", __name__)
     endpoints = BlobEndpoints(accounts, blobs, previews, limits)
     blueprint.add_url_rule("/blob", view_func=endpoints.upload, methods=["POST"])
@@ -43,14 +43,14 @@ class BlobEndpoints:
         self._limits = limits
 
     def upload(self) -> Response:
-        """Keep an image; its id."""
+        """Store an image and return its id."""
         owner = self._owner()
         content = _content()
         media_type = media_type_of(content)
         if media_type is None:
             raise UnsupportedMedia(f"This is not a picture that this server can read; send {FORMATS}.")
-        self._blobs.refuse_full(owner, len(content))
-        # Read to its end: what is kept can be used. The limits are checked before a pixel is decoded.
+        self._blobs.check_quota(owner, len(content))
+        # The image is decoded completely, so that every stored image can be used; the limits are checked before that.
         read_image("blob_data", content, max_pixels=self._limits.max_image_pixels)
         blob = self._blobs.make(owner, content, media_type)
         self._blobs.add(blob)
@@ -68,14 +68,14 @@ class BlobEndpoints:
         response = _picture(self._png(blob))
         response.set_etag(blob.sha256)
         response.cache_control.private = True
-        # What has an id never changes.
+        # The image of an id never changes.
         response.cache_control.max_age = max(0, int(blob.expires - time.time()))
         response.cache_control.immutable = True
         response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
         return response
 
     def remove(self, blob_id: str) -> tuple[str, int]:
-        """Forget an image."""
+        """Delete an image."""
         self._blobs.remove(self._blobs.blob(self._owner(), blob_id))
         return "", 204
 
@@ -90,10 +90,10 @@ class BlobEndpoints:
 
 
 def _picture(content: bytes) -> Response:
-    # In one piece, so that a client that reads slowly does not hold a thread.
+    # The body is in one piece, so that a client that reads slowly does not hold a thread.
     response = Response(content, mimetype=request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG))
     response.vary.update(("Accept", "Authorization"))
-    # Whoever sent it, a browser shall take it for nothing but what it is called.
+    # A browser must not guess another type from the content, which a client has chosen.
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 

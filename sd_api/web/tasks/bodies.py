@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from werkzeug.exceptions import BadRequest
 
 from sd_api.errors import RequestError
+from sd_api.generation.projection import is_refusal
 from sd_api.tasks.parameters import BLOB_ID
 
 Body = TypeVar("Body")
@@ -115,14 +116,17 @@ def validated(validate: Callable[[Mapping[str, Any]], Body], fields: Mapping[str
     except ValidationError as error:
         raise Unprocessable(
             [
-                {"loc": [where, *fault["loc"]], "msg": _words_for(fault), "type": fault["type"]}
+                {"loc": [where, *fault["loc"]], **_told(fault)}
                 for fault in error.errors(include_url=False, include_input=False)
             ]
         ) from None
 
 
-def _words_for(fault: ErrorDetails) -> str:
-    return _PATTERNS.get(fault.get("ctx", {}).get("pattern", ""), fault["msg"])
+def _told(fault: ErrorDetails) -> dict[str, str]:
+    if is_refusal(fault):
+        # Only the end of a sentence.
+        return {"msg": f"{fault['loc'][-1]} {fault['msg']}", "type": "value_error"}
+    return {"msg": _PATTERNS.get(fault.get("ctx", {}).get("pattern", ""), fault["msg"]), "type": fault["type"]}
 
 
 def _fault(location: Sequence[str], message: str, kind: str = "value_error") -> Unprocessable:

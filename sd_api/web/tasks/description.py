@@ -1,8 +1,9 @@
 """The task server's endpoints for OpenAPI."""
 
 from openapi_pydantic import PathItem, Response, Schema
+from pydantic import BaseModel
 
-from sd_api.tasks.parameters import Img2ImgParams, InpaintParams, Txt2ImgParams
+from sd_api.tasks.parameters import PARAMETERS
 from sd_api.web.description import (
     BINARY,
     FORM,
@@ -35,10 +36,8 @@ from sd_api.web.tasks.schemas import (
 ACCOUNTS, TASKS, BLOBS = "accounts", "tasks", "blobs"
 
 # What no path refers to by itself: kinds of parameters and events, which stand in unions.
-SCHEMAS = (
-    Txt2ImgParams,
-    Img2ImgParams,
-    InpaintParams,
+SCHEMAS: tuple[type[BaseModel], ...] = (
+    *PARAMETERS.values(),
     PendingEvent,
     StartedEvent,
     FinishedEvent,
@@ -148,7 +147,7 @@ def _tasks() -> dict[str, PathItem]:
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
                 {200: answer("the task's id", _ID, names=names), **_failures(401, 413, 429), **_unprocessable()},
-                sent=body(JSON, _union("Txt2ImgParams", "Img2ImgParams", "InpaintParams"), example),
+                sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
                 security=TOKEN,
             )
         ),

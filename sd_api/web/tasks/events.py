@@ -1,8 +1,7 @@
-"""Events while they happen: the websocket ``/events`` and the server-sent events of ``/events/stream``.
+"""Events in real time: the websocket ``/events`` and the server-sent events of ``/events/stream``.
 
-These wait for hours, so they run beside Flask, on the event loop, where who only listens costs no
-thread. Each listener has a queue of its own; one that does not keep up is sent away, so that it
-delays nobody.
+These connections last for hours, so they run beside Flask, on the event loop, where a listener costs no thread. Each
+listener has a bounded queue; one that does not keep up is disconnected, so that it delays no other listener.
 """
 
 import asyncio
@@ -17,24 +16,24 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import InvalidField, NotAuthenticated, ServerError
 from sd_api.storage.protocols import Event
-from sd_api.tasks.announcements import previews_of
+from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.events import EventSource
 from sd_api.web.guards import Callers, Fetch
-from sd_api.web.tasks.answers import event_told, failure
+from sd_api.web.tasks.answers import event_json, failure
 
 WEBSOCKET_PATH = "/events"
 STREAM_PATH = "/events/stream"
 
-# So many events may wait for a listener to take them; of progress, half as many.
-MOST_WAITING = 1000
+# The capacity of a listener's queue in events; progress is dropped from half of it on.
+MAX_QUEUED_EVENTS = 1000
 
-# Seconds between signs of life on a stream, so that what stands in between does not close it.
-HEARTBEAT = 15.0
+# Seconds between two heartbeats on a stream, so that proxies do not close it.
+HEARTBEAT_INTERVAL = 15.0
 
-# Seconds that a listener who is sent away has to take the reason.
-FAREWELL = 1.0
+# Seconds for a disconnected listener to receive the reason.
+CLOSE_TIMEOUT = 1.0
 
-# What a websocket is closed with (RFC 6455).
+# Close codes of websockets (RFC 6455).
 POLICY_VIOLATION, SERVICE_RESTART, TRY_AGAIN_LATER = 1008, 1012, 1013
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -42,12 +41,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class EventStreams:
-    """An ASGI application.
+    """The ASGI application that serves events.
 
     Args:
-        accounts: who a token stands for.
-        events: where events come from.
-        callers: who may call.
+        accounts: identifies the owner of a token.
+        events: the source of events.
+        callers: checks the Host and the Origin.
     """
 
     def __init__(self, accounts: Accounts, events: EventSource, callers: Callers) -> None:
@@ -62,13 +61,13 @@ class EventStreams:
         return scope["type"] == "websocket" or scope["path"] in (WEBSOCKET_PATH, STREAM_PATH)
 
     def stop(self) -> None:
-        """Send all listeners away; to be called on the event loop."""
+        """Disconnect all listeners; to be called on the event loop."""
         self._stopping = True
         for listener in self._listeners:
             listener.dismiss(SERVICE_RESTART, "The server is shutting down.")
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one connection, as ASGI 3 has it."""
+        """Serve one connection; see ASGI 3."""
         if scope["type"] == "websocket":
             await self._serve_websocket(scope, receive, send)
         else:
@@ -81,25 +80,25 @@ class EventStreams:
             if scope["path"] != WEBSOCKET_PATH:
                 raise InvalidField("path", f"is {scope['path'][:100]!r}; websockets are at {WEBSOCKET_PATH}")
         except ServerError:
-            # Before it is accepted: the client sees a 403.
+            # A websocket that is closed before it is accepted is a 403 for its client.
             await send({"type": "websocket.close"})
             return
         await send({"type": "websocket.accept"})
         try:
             listener = self._listener(scope)
         except ServerError as error:
-            await send(_farewell(POLICY_VIOLATION, error.message))
+            await send(_close_message(POLICY_VIOLATION, error.message))
             return
 
-        async def tell(event: Event) -> None:
+        async def send_event(event: Event) -> None:
             await send({"type": "websocket.send", "text": _text(event)})
 
         async with self._listening(listener):
-            await listener.serve(tell, receive, "websocket.disconnect")
+            await listener.serve(send_event, receive, "websocket.disconnect")
             if listener.dismissed is not None:
-                # One that takes nothing does not take this either.
+                # A listener that does not read does not read this either.
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(send(_farewell(*listener.dismissed)), FAREWELL)
+                    await asyncio.wait_for(send(_close_message(*listener.dismissed)), CLOSE_TIMEOUT)
 
     async def _serve_stream(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         try:
@@ -107,7 +106,7 @@ class EventStreams:
             fetch = Fetch(scope["method"], _header(scope, b"sec-fetch-site"), _header(scope, b"sec-fetch-dest"))
             self._callers.check(host, origin, fetch)
             if scope["path"] != STREAM_PATH:
-                raise _UpgradeNeeded(f"This is a websocket; {STREAM_PATH} is the same for who speaks HTTP only.")
+                raise _UpgradeNeeded(f"This is a websocket; {STREAM_PATH} has the same events over HTTP.")
             if scope["method"] != "GET":
                 raise _OnlyGet(f"{STREAM_PATH} does not take {scope['method']}, but GET.")
             listener = self._listener(scope)
@@ -116,30 +115,30 @@ class EventStreams:
             return
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
         if origin is not None:
-            # One that may call has been let in; a browser wants to hear that it may read, too.
+            # The origin is allowed; a browser needs this header to let the page read the answer.
             headers += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
 
         async def write(text: str, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
 
-        async def tell(event: Event) -> None:
+        async def send_event(event: Event) -> None:
             await write(("" if event.id is None else f"id: {event.id}\n") + f"data: {_text(event)}\n\n")
 
         async with self._listening(listener):
-            # At once, so that the client sees that it is connected.
+            # Sent at once, so that the client sees that it is connected.
             await write(": welcome\n\n")
-            await listener.serve(tell, receive, "http.disconnect", heartbeat=lambda: write(":\n\n"))
+            await listener.serve(send_event, receive, "http.disconnect", heartbeat=lambda: write(":\n\n"))
             if listener.dismissed is not None:
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(write("", more=False), FAREWELL)
+                    await asyncio.wait_for(write("", more=False), CLOSE_TIMEOUT)
 
     def _listener(self, scope: dict[str, Any]) -> "Listener":
-        """Who listens, and to what.
+        """Make the listener that a connection asks for.
 
         Raises:
             NotAuthenticated: there is no valid token.
-            InvalidField: ``since`` is no event's id.
+            InvalidField: ``since`` is not an event's id.
         """
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         identity = self._accounts.identify(query.get("token") or _bearer(scope))
@@ -162,17 +161,17 @@ class EventStreams:
 
 
 class Listener:
-    """One connection that events are told to. Made and used on the event loop.
+    """One connection that receives events. Made and used on the event loop.
 
     Args:
-        events: where they come from.
-        identity: whose events, and until when.
-        since: the id of the last event that the listener knows; None is for who wants new ones only.
-        progress: whether progress is wanted, too.
-        previews: whether progress with previews is.
+        events: the source of events.
+        identity: the owner of the events, and when its token expires.
+        since: the id of the last event that the client knows; None for new events only.
+        progress: whether to send progress.
+        previews: whether to send progress with previews.
 
     Attributes:
-        dismissed: why it was sent away, as a websocket's code and reason; None while it was not.
+        dismissed: why the listener was disconnected, as a websocket's code and reason; None before that.
     """
 
     def __init__(
@@ -182,32 +181,32 @@ class Listener:
         self._events = events
         self._identity = identity
         self._since = since
-        # In whose name the progress comes that is wanted.
-        self._progress = previews_of(identity.owner) if previews else identity.owner if progress else None
+        # The channel whose progress is sent; None for no progress.
+        self._progress_channel = preview_channel(identity.owner) if previews else identity.owner if progress else None
         self._previews = previews
         self._loop = asyncio.get_running_loop()
-        self._waiting: asyncio.Queue[Event] = asyncio.Queue(MOST_WAITING)
-        self._telling: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Queue[Event] = asyncio.Queue(MAX_QUEUED_EVENTS)
+        self._sending: asyncio.Task[None] | None = None
 
     async def serve(
         self,
-        tell: Callable[[Event], Awaitable[None]],
+        send_event: Callable[[Event], Awaitable[None]],
         receive: Receive,
         disconnect: str,
         heartbeat: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Tell events until the client goes, the token expires, or the listener is dismissed.
+        """Send events until the client disconnects, the token expires, or the listener is dismissed.
 
         Args:
-            tell: sends one event.
-            receive: the connection's.
-            disconnect: the type of the message that says that the client has gone.
-            heartbeat: sends a sign of life; None where the protocol does that.
+            send_event: sends one event.
+            receive: receives the connection's next ASGI message.
+            disconnect: the type of the message for a disconnected client.
+            heartbeat: sends a heartbeat; None if the protocol has its own.
         """
-        leave = self._events.listen(self._identity.owner, self._hear, previews=self._previews)
-        self._telling = asyncio.create_task(self._tell(tell, heartbeat))
-        going = asyncio.create_task(_wait_for(receive, disconnect))
-        both: set[asyncio.Task[None]] = {self._telling, going}
+        unsubscribe = self._events.subscribe(self._identity.owner, self._on_event, previews=self._previews)
+        self._sending = asyncio.create_task(self._send_events(send_event, heartbeat))
+        disconnected = asyncio.create_task(_wait_for(receive, disconnect))
+        both: set[asyncio.Task[None]] = {self._sending, disconnected}
         try:
             if self.dismissed is None:
                 left = max(0.0, self._identity.expires - time.time())
@@ -215,45 +214,45 @@ class Listener:
                 if not done:
                     self.dismiss(POLICY_VIOLATION, "This token has expired; get a new one at POST /token.")
         finally:
-            leave()
+            unsubscribe()
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
 
     def dismiss(self, code: int, reason: str) -> None:
-        """Send the listener away."""
+        """Disconnect the listener."""
         self.dismissed = self.dismissed or (code, reason)
-        if self._telling is not None:
-            self._telling.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
 
-    async def _tell(
-        self, tell: Callable[[Event], Awaitable[None]], heartbeat: Callable[[], Awaitable[None]] | None
+    async def _send_events(
+        self, send_event: Callable[[Event], Awaitable[None]], heartbeat: Callable[[], Awaitable[None]] | None
     ) -> None:
         known = 0
         if self._since is not None:
-            # What happens meanwhile waits in the queue, and is passed over there if it was read here.
+            # New events wait in the queue; those that were read from the store, too, are skipped there.
             missed = self._events.missed(self._identity.owner, self._since)
             while page := await asyncio.to_thread(next, missed, None):
                 for event in page:
-                    await tell(event)
+                    await send_event(event)
                     known = event.id or known
         while True:
             try:
-                event = await asyncio.wait_for(self._waiting.get(), HEARTBEAT if heartbeat else None)
+                event = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_INTERVAL if heartbeat else None)
             except asyncio.TimeoutError:
                 assert heartbeat is not None  # noqa: S101 - nothing else sets a time
                 await heartbeat()
                 continue
             if event.id is None or event.id > known:
-                await tell(event)
+                await send_event(event)
 
-    def _hear(self, event: Event) -> None:
-        """Called on whichever thread has the event."""
-        if event.id is not None or event.owner == self._progress:
-            self._loop.call_soon_threadsafe(self._keep, event)
+    def _on_event(self, event: Event) -> None:
+        """Queue an event; called on any thread."""
+        if event.id is not None or event.owner == self._progress_channel:
+            self._loop.call_soon_threadsafe(self._enqueue, event)
 
-    def _keep(self, event: Event) -> None:
-        if event.id is None and self._waiting.qsize() >= MOST_WAITING // 2:
+    def _enqueue(self, event: Event) -> None:
+        if event.id is None and self._waiting.qsize() >= MAX_QUEUED_EVENTS // 2:
             return
         try:
             self._waiting.put_nowait(event)
@@ -285,13 +284,13 @@ async def _refuse(error: ServerError, send: Send) -> None:
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
 
-def _farewell(code: int, reason: str) -> dict[str, Any]:
-    # A control frame has room for so much.
+def _close_message(code: int, reason: str) -> dict[str, Any]:
+    # A control frame has room for 123 bytes.
     return {"type": "websocket.close", "code": code, "reason": reason.encode()[:123].decode("utf-8", "ignore")}
 
 
 def _text(event: Event) -> str:
-    return json.dumps(event_told(event))
+    return json.dumps(event_json(event))
 
 
 def _header(scope: dict[str, Any], name: bytes) -> str | None:

@@ -1,14 +1,14 @@
-"""The endpoints for tasks. Each decodes, calls, encodes."""
+"""The endpoints for tasks: each decodes a request, calls the service, and encodes the answer."""
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 from sd_api.accounts.accounts import Accounts
-from sd_api.tasks.parameters import parse_parameters
 from sd_api.tasks.service import TaskService
 from sd_api.web.bearer import identify_caller
-from sd_api.web.tasks.answers import event_told, task_told
+from sd_api.web.tasks.answers import event_json, task_json
 from sd_api.web.tasks.bodies import read_object, read_page, validated
 
 
@@ -31,24 +31,24 @@ class TaskEndpoints:
         self._tasks = tasks
 
     def create(self) -> Response:
-        """Accept a task; its id."""
+        """Accept a task and return its id."""
         owner = self._owner()
-        return jsonify(self._tasks.create(owner, validated(parse_parameters, read_object())))
+        return jsonify(validated(partial(self._tasks.create, owner), read_object()))
 
     def last_event(self, task_id: str) -> Response:
-        """What was last told of a task."""
-        return _fresh(event_told(self._tasks.last_event(self._owner(), task_id)))
+        """The last stored event of a task."""
+        return _fresh(event_json(self._tasks.last_event(self._owner(), task_id)))
 
     def cancel(self, task_id: str) -> tuple[str, int]:
-        """End a task."""
+        """Cancel a task."""
         self._tasks.cancel(self._owner(), task_id)
         return "", 204
 
     def list(self) -> Response:
-        """The caller's tasks, the newest first."""
+        """The owner's tasks, the newest first."""
         owner, page = self._owner(), read_page()
         tasks = self._tasks.list(owner, limit=page.limit, offset=page.offset)
-        return _fresh({"tasks": [task_told(task, event) for task, event in tasks]})
+        return _fresh({"tasks": [task_json(task, event) for task, event in tasks]})
 
     def _owner(self) -> str:
         return identify_caller(self._accounts).owner

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from sd_api.generation.engine import Phase
-from sd_api.tasks.parameters import Img2ImgParams, InpaintParams, Txt2ImgParams
+from sd_api.tasks.parameters import PARAMETERS
 
 
 class Detail(BaseModel):
@@ -62,8 +62,11 @@ class GeneratedBlob(BaseModel):
     """A picture."""
 
     blob_id: str
-    parameters_used: Txt2ImgParams | Img2ImgParams | InpaintParams = Field(
-        description="every parameter, with what the server chose"
+    parameters_used: Any = Field(
+        description="every parameter, with what the server chose",
+        json_schema_extra={
+            "anyOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in PARAMETERS.values()]
+        },
     )
     nsfw: bool = Field(description="whether the safety filter flagged it; then it is black")
 

@@ -1,70 +1,66 @@
--- worker, version, able, names of the models that it has loaded, lease, pictures at once, longest patience.
--- Answers with the ids of the jobs that it shall make, each with the number of its try; without any, with the worker
--- that one of them waits for.
-local worker, version, able, models = ARGV[1], ARGV[2], ARGV[3] == '1', cjson.decode(ARGV[4])
-local lease, at_once, patience = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+-- Arguments: worker, version, healthy, loaded models (JSON), lease, batch size in pictures, patience.
+-- Chooses the worker's next job, and jobs that share its batch. Returns the id and the attempt of each job, and, if
+-- there are none, the worker that a queued job is reserved for.
+local worker, version, healthy, models = ARGV[1], ARGV[2], ARGV[3] == '1', cjson.decode(ARGV[4])
+local lease, batch_size, patience = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
-local function live(wanted) return redis.call('ZCOUNT', 'sd:able:' .. wanted, now, '+inf') > 0 end
+local function has_healthy_worker(wanted) return redis.call('ZCOUNT', 'sd:healthy:' .. wanted, now, '+inf') > 0 end
 
--- One whose engine does not start leaves the jobs to those whose engine does.
-if not able and live(version) then return {{}, ''} end
+-- A worker whose engine does not start leaves the jobs to workers whose engine does.
+if not healthy and has_healthy_worker(version) then return {{}, ''} end
 
-local loaded, has = {}, false
+local loaded = {}
 for _, model in ipairs(models) do loaded[model] = true end
 
-local waiting, chosen, passed, kept_for = ordered(), nil, {}, ''
-for place, id in ipairs(waiting) do
-  local its, model, since, other, till = unpack(
-    redis.call('HMGET', job_key(id), 'version', 'model', 'passed', 'for', 'for_until'))
-  if end_if_nobody_waits(id) then
-    -- Its turn passes to the next.
-  elseif its ~= version then
-    if not live(its) then
-      end_job(id, 'failed', 'message', failure('Unavailable', 'This job was sent by a server of version ' .. its ..
-        ', but the workers are of version ' .. version .. '. Update whichever is older.'))
+local chosen, passed_over, reserved_for = nil, {}, ''
+for _, id in ipairs(in_fair_order()) do
+  local job_version, model, passed_since, other, reserved_until = unpack(
+    redis.call('HMGET', job_key(id), 'version', 'model', 'passed_since', 'reserved_for', 'reserved_until'))
+  if cancel_if_abandoned(id) then
+    -- The next job is looked at.
+  elseif job_version ~= version then
+    if not has_healthy_worker(job_version) then
+      end_job(id, 'failed', 'message', failure('Unavailable', 'This job was sent by a server of version ' ..
+        job_version .. ', but the workers are of version ' .. version .. '. Update whichever is older.'))
     end
-  elseif other and other ~= worker and now < tonumber(till) then
-    kept_for = other
-  elseif loaded[model] or (since and now - since > patience) then
+  elseif other and other ~= worker and now < tonumber(reserved_until) then
+    reserved_for = other
+  elseif loaded[model] or (passed_since and now - passed_since > patience) then
     chosen = id
     break
   else
-    -- The first of them is taken unless there is one whose model is loaded here.
-    passed[#passed + 1] = id
+    -- A job whose model is not loaded here is taken only if there is none whose model is.
+    passed_over[#passed_over + 1] = id
   end
 end
-if not chosen then chosen = table.remove(passed, 1)
+if not chosen then chosen = table.remove(passed_over, 1)
 else
-  for _, id in ipairs(passed) do redis.call('HSETNX', job_key(id), 'passed', now) end
+  for _, id in ipairs(passed_over) do redis.call('HSETNX', job_key(id), 'passed_since', now) end
 end
-if not chosen then return {{}, kept_for} end
+if not chosen then return {{}, reserved_for} end
 
 local jobs = {}
 local function take(id)
-  local key = job_key(id)
-  local client = redis.call('HGET', key, 'client')
-  leave_line(id, client)
-  redis.call('ZADD', 'sd:running', now + lease, id)
-  redis.call('HSET', key, 'state', 'running', 'worker', worker, 'started', now)
-  redis.call('HDEL', key, 'for', 'for_until')
-  jobs[#jobs + 1] = {id, redis.call('HINCRBY', key, 'try', 1)}
-  tell(id)
+  local client, attempt = start(id, worker, lease)
+  jobs[#jobs + 1] = {id, attempt}
   return client
 end
 
 local client = take(chosen)
-if redis.call('EXISTS', line_key(client)) == 1 then last_turn(client) end
-redis.call('SET', 'sd:served', client)
+if redis.call('EXISTS', queue_key(client)) == 1 then move_to_end(client) end
+redis.call('SET', 'sd:clients:last', client)
 
--- Others run along where there is room in the batch; one that a worker has died of runs alone.
-local batch, pictures, deaths = unpack(redis.call('HMGET', job_key(chosen), 'batch', 'pictures', 'deaths'))
-local room = at_once - pictures
-if not deaths and room > 0 then
-  for _, id in ipairs(ordered()) do
-    local its, more, died = unpack(redis.call('HMGET', job_key(id), 'batch', 'pictures', 'deaths'))
-    if its == batch and not died and not end_if_nobody_waits(id) and tonumber(more) <= room then
+-- Jobs with the same batch key join while the batch has room. A job whose lease has expired before runs alone, because
+-- it may be what killed its worker.
+local batch, pictures, expired = unpack(redis.call('HMGET', job_key(chosen), 'batch', 'pictures', 'expired_leases'))
+local room = batch_size - pictures
+if not expired and room > 0 then
+  for _, id in ipairs(in_fair_order()) do
+    local its_batch, its_pictures, its_expired = unpack(
+      redis.call('HMGET', job_key(id), 'batch', 'pictures', 'expired_leases'))
+    if its_batch == batch and not its_expired and not cancel_if_abandoned(id) and tonumber(its_pictures) <= room then
       take(id)
-      room = room - more
+      room = room - its_pictures
     end
   end
 end

@@ -1,78 +1,102 @@
--- What all scripts share; it stands before each of them.
+-- Functions that all scripts share; this file is put before each of them.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function job_key(id) return 'sd:job:' .. id end
-local function line_key(client) return 'sd:line:' .. client end
+local function job_key(id) return 'sd:jobs:' .. id end
+local function queue_key(client) return 'sd:queue:' .. client end
 local function idle_key(version, model) return 'sd:idle:' .. version .. ':' .. model end
 
--- Tell who follows a job what has become of it.
-local function tell(id)
-  local state, progress, followers = unpack(redis.call('HMGET', job_key(id), 'state', 'progress', 'followers'))
-  local news = cjson.encode({id = id, state = state, progress = progress or cjson.null})
-  for follower in string.gmatch(followers, '%S+') do
-    redis.call('PUBLISH', 'sd:to:' .. follower, news)
+local function has_ended(state) return state == 'finished' or state == 'failed' or state == 'cancelled' end
+
+-- Publish a job's state and progress to the servers that subscribed to the job.
+local function publish(id)
+  local state, progress, subscribers = unpack(redis.call('HMGET', job_key(id), 'state', 'progress', 'subscribers'))
+  local update = cjson.encode({id = id, state = state, progress = progress or cjson.null})
+  for server in string.gmatch(subscribers, '%S+') do
+    redis.call('PUBLISH', 'sd:updates:' .. server, update)
   end
 end
 
--- The waiting jobs in the order in which they will be taken: one of each client, then another of each.
-local function ordered()
-  local lines, longest, ids = {}, 0, {}
-  for place, client in ipairs(redis.call('ZRANGE', 'sd:turns', 0, -1)) do
-    lines[place] = redis.call('LRANGE', line_key(client), 0, -1)
-    longest = math.max(longest, #lines[place])
+-- The queued jobs in fair-queue order: one job of each client, then another one of each.
+local function in_fair_order()
+  local queues, longest, ids = {}, 0, {}
+  for place, client in ipairs(redis.call('ZRANGE', 'sd:clients', 0, -1)) do
+    queues[place] = redis.call('LRANGE', queue_key(client), 0, -1)
+    longest = math.max(longest, #queues[place])
   end
-  for turn = 1, longest do
-    for _, line in ipairs(lines) do
-      if line[turn] then ids[#ids + 1] = line[turn] end
+  for round = 1, longest do
+    for _, queue in ipairs(queues) do
+      if queue[round] then ids[#ids + 1] = queue[round] end
     end
   end
   return ids
 end
 
-local function last_turn(client)
-  redis.call('ZADD', 'sd:turns', redis.call('INCR', 'sd:turn'), client)
+-- The number of jobs that all clients have queued.
+local function count_queued()
+  local total = 0
+  for _, client in ipairs(redis.call('ZRANGE', 'sd:clients', 0, -1)) do
+    total = total + redis.call('LLEN', queue_key(client))
+  end
+  return total
 end
 
-local function leave_line(id, client)
-  redis.call('LREM', line_key(client), 1, id)
-  if redis.call('EXISTS', line_key(client)) == 0 then redis.call('ZREM', 'sd:turns', client) end
+-- Have a client served after all others.
+local function move_to_end(client)
+  redis.call('ZADD', 'sd:clients', redis.call('INCR', 'sd:clients:sequence'), client)
 end
 
--- Put a job that was begun before all others: it has had its turn.
-local function wait_again(id)
+local function dequeue(id, client)
+  redis.call('LREM', queue_key(client), 1, id)
+  if redis.call('EXISTS', queue_key(client)) == 0 then redis.call('ZREM', 'sd:clients', client) end
+end
+
+-- Give a worker the lease of a queued job. Returns the job's client and the number of the attempt.
+local function start(id, worker, lease)
   local key = job_key(id)
   local client = redis.call('HGET', key, 'client')
-  redis.call('ZREM', 'sd:running', id)
-  redis.call('HSET', key, 'state', 'queued')
-  redis.call('HDEL', key, 'worker', 'progress', 'working', 'preview')
-  redis.call('LPUSH', line_key(client), id)
-  local first = redis.call('ZRANGE', 'sd:turns', 0, 0, 'WITHSCORES')
-  redis.call('ZADD', 'sd:turns', (first[2] or 0) - 1, client)
-  tell(id)
+  dequeue(id, client)
+  redis.call('ZADD', 'sd:leases', now + lease, id)
+  redis.call('HSET', key, 'state', 'running', 'worker', worker, 'started', now)
+  redis.call('HDEL', key, 'reserved_for', 'reserved_until')
+  local attempt = redis.call('HINCRBY', key, 'attempt', 1)
+  publish(id)
+  return client, attempt
 end
 
--- End a job; further fields and values may follow.
+-- Put a job that had started before all others, because its client has been served already.
+local function requeue_first(id)
+  local key = job_key(id)
+  local client = redis.call('HGET', key, 'client')
+  redis.call('ZREM', 'sd:leases', id)
+  redis.call('HSET', key, 'state', 'queued')
+  redis.call('HDEL', key, 'worker', 'progress', 'working', 'preview')
+  redis.call('LPUSH', queue_key(client), id)
+  local first = redis.call('ZRANGE', 'sd:clients', 0, 0, 'WITHSCORES')
+  redis.call('ZADD', 'sd:clients', (first[2] or 0) - 1, client)
+  publish(id)
+end
+
+-- End a job; further fields and values of its hash may follow.
 local function end_job(id, state, ...)
   local key = job_key(id)
-  local before, client, kept = unpack(redis.call('HMGET', key, 'state', 'client', 'kept'))
-  if before == 'queued' then leave_line(id, client) end
-  redis.call('ZREM', 'sd:running', id)
+  local before, client, ttl = unpack(redis.call('HMGET', key, 'state', 'client', 'ttl'))
+  if before == 'queued' then dequeue(id, client) end
+  redis.call('ZREM', 'sd:leases', id)
   redis.call('HSET', key, 'state', state, 'ended', now, ...)
   redis.call('HDEL', key, 'image', 'mask', 'preview')
-  redis.call('PEXPIRE', key, kept)
-  tell(id)
+  redis.call('PEXPIRE', key, ttl)
+  publish(id)
 end
 
 local function failure(kind, message) return cjson.encode({type = kind, arguments = {message}}) end
 
--- End a job whose client has waited at a server that is gone, and so is the client; answers whether it was one.
-local function end_if_nobody_waits(id)
-  local server = redis.call('HGET', job_key(id), 'awaited')
+-- Cancel a job if its client waits at a server that has died, because the client's connection died with it.
+-- Returns whether the job was cancelled.
+local function cancel_if_abandoned(id)
+  local server = redis.call('HGET', job_key(id), 'waiting_server')
   if not server or redis.call('EXISTS', 'sd:server:' .. server) == 1 then return false end
   end_job(id, 'cancelled', 'message', failure('JobCancelled', 'The server that waited for this job has died.'))
   return true
 end
-
-local function ended(state) return state == 'finished' or state == 'failed' or state == 'cancelled' end

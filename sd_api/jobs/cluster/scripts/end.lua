@@ -1,12 +1,13 @@
--- id, number of the try, state, rate, then fields and values. Answers whether it ended with this.
-local id, try, state, rate = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+-- Arguments: id, attempt, state, rate or ''; then fields and values of the job's hash.
+-- Ends a job that has not ended. Returns whether this call ended it.
+local id, attempt, state, rate = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = job_key(id)
-local before, current, model = unpack(redis.call('HMGET', key, 'state', 'try', 'model'))
--- Pictures are welcome from a worker that was taken for dead, too; its troubles are not.
-if not before or ended(before) or (state ~= 'finished' and current ~= try) then return 0 end
+local before, current, model = unpack(redis.call('HMGET', key, 'state', 'attempt', 'model'))
+-- A worker whose lease has expired may still deliver its pictures, but not its failures.
+if not before or has_ended(before) or (state ~= 'finished' and current ~= attempt) then return 0 end
 if rate ~= '' then
-  local known = redis.call('HGET', 'sd:pace', model) or rate
-  redis.call('HSET', 'sd:pace', model, known + 0.5 * (rate - known))
+  local average = redis.call('HGET', 'sd:rates', model) or rate
+  redis.call('HSET', 'sd:rates', model, average + 0.5 * (rate - average))
 end
 end_job(id, state, unpack(ARGV, 5))
 return 1

@@ -1,2 +1,2 @@
--- Answers with the ids of the jobs that run, and of those that wait, in their order.
-return {redis.call('ZRANGE', 'sd:running', 0, -1), ordered()}
+-- Returns the ids of the running jobs, and of the queued jobs in fair-queue order.
+return {redis.call('ZRANGE', 'sd:leases', 0, -1), in_fair_order()}

@@ -1,40 +1,39 @@
--- id, client, nonce, follower, how long that lives, rejoin, most waiting, most of one client, version, model, then
--- fields and values.
--- Answers with what happened, and with the idle worker that has the model, if there is one.
-local id, client, nonce, follower, lives, rejoin = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
-local most, most_own, version, model = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
+-- Arguments: id, client, nonce, server, the server's lease, rejoin, limit of queued jobs, limit per client, version,
+-- model; then fields and values of the job's hash.
+-- Queues a job. Returns 'accepted', 'joined', 'taken' or 'full'; with 'accepted', also the idle worker that the job is
+-- reserved for, or ''.
+local id, client, nonce, server, server_lease, rejoin = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
+local limit, limit_per_client, version, model = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
 local key = job_key(id)
-redis.call('SET', 'sd:server:' .. follower, '', 'PX', lives)
+redis.call('SET', 'sd:server:' .. server, '', 'PX', server_lease)
 
-local owner, before, followers = unpack(redis.call('HMGET', key, 'client', 'nonce', 'followers'))
-if before == nonce then return {'accepted', ''} end
+local owner, earlier_nonce, subscribers = unpack(redis.call('HMGET', key, 'client', 'nonce', 'subscribers'))
+-- The same call was sent again, because its answer was lost.
+if earlier_nonce == nonce then return {'accepted', ''} end
 if owner then
   if not rejoin or owner ~= client then return {'taken'} end
-  redis.call('HSET', key, 'followers', followers .. ' ' .. follower)
+  redis.call('HSET', key, 'subscribers', subscribers .. ' ' .. server)
   return {'joined', ''}
 end
 
-local total, own = 0, redis.call('LLEN', line_key(client))
-for _, other in ipairs(redis.call('ZRANGE', 'sd:turns', 0, -1)) do
-  total = total + redis.call('LLEN', line_key(other))
-end
-if total >= most or own >= most_own then return {'full', total, own} end
+local total, own = count_queued(), redis.call('LLEN', queue_key(client))
+if total >= limit or own >= limit_per_client then return {'full', total, own} end
 
-redis.call('HSET', key, 'state', 'queued', 'client', client, 'nonce', nonce, 'followers', follower, 'version', version,
+redis.call('HSET', key, 'state', 'queued', 'client', client, 'nonce', nonce, 'subscribers', server, 'version', version,
   'model', model, 'created', now, unpack(ARGV, 11))
-redis.call('RPUSH', line_key(client), id)
+redis.call('RPUSH', queue_key(client), id)
 if own == 0 then
-  last_turn(client)
-  -- Whoever had the last turn comes after everybody, newcomers too.
-  local served = redis.call('GET', 'sd:served')
-  if served and redis.call('ZSCORE', 'sd:turns', served) then last_turn(served) end
+  move_to_end(client)
+  -- The client that was served last comes after all others, new clients included.
+  local last_served = redis.call('GET', 'sd:clients:last')
+  if last_served and redis.call('ZSCORE', 'sd:clients', last_served) then move_to_end(last_served) end
 end
 
--- It is kept for the worker that has its model, for a moment; the next job is for another.
+-- The job is reserved for a second for an idle worker that has its model; that worker then counts as busy.
 local idle = idle_key(version, model)
 redis.call('ZREMRANGEBYSCORE', idle, '-inf', now)
 local chosen = redis.call('ZRANGE', idle, 0, 0)[1]
 if not chosen then return {'accepted', ''} end
 redis.call('ZREM', idle, chosen)
-redis.call('HSET', key, 'for', chosen, 'for_until', now + 1000)
+redis.call('HSET', key, 'reserved_for', chosen, 'reserved_until', now + 1000)
 return {'accepted', chosen}

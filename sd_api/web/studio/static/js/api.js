@@ -47,7 +47,9 @@ async function call(path, options) {
   if (response.ok) return answer;
   const retryAfter = Number(response.headers.get("Retry-After")) || null;
   // The task server's endpoints have a shape of their own.
-  const problems = Array.isArray(answer.detail) ? answer.detail.map(({ loc, msg }) => [loc.at(-1), `${msg}.`]) : [];
+  const problems = Array.isArray(answer.detail)
+    ? answer.detail.map(({ loc, msg }) => [loc.at(-1), `${msg}.`])
+    : (answer.errors ?? []).map(({ field, message }) => [field, message]);
   const message = answer.message ?? (problems.length ? "" : answer.detail) ?? `The server answered ${response.status}.`;
   throw new Refused(message, response.status, { retryAfter, problems });
 }

@@ -1,32 +1,25 @@
 // Puts what the server says beside the field that it is about.
 import { byId, element } from "./dom.js";
+import { label } from "./fields.js";
 
-// What the page calls the fields; elsewhere their label is in the page itself.
+// What the page calls some fields in the middle of a sentence; the others by their label.
 const NAMES = {
-  prompt: "The prompt", negative_prompt: "The negative prompt", model: "The model", width: "Width", height: "Height",
-  strength: "Strength", num_inference_steps: "Steps", guidance_scale: "Guidance", num_outputs: "The number of pictures",
-  seed: "The seed", scheduler: "The scheduler", eta: "Eta", safety_checker: "The safety filter",
-  init_image: "The image", mask_image: "The mask",
+  prompt: "The prompt", negative_prompt: "The negative prompt", num_outputs: "The number of pictures", seed: "The seed",
+  scheduler: "The scheduler", safety_checker: "The safety filter", init_image: "The image", mask_image: "The mask",
 };
 
-// One message may name several fields: "seed is 'x'; it must be a whole number; width is missing".
-const START = new RegExp(`(?:^|; )(?=(?:${Object.keys(NAMES).join("|")})\\b)`);
-
-/** Split a message of the server into [field, words] pairs; empty where it is about no field of the form. */
-export function fieldProblems(message) {
-  return message
-    .split(START)
-    .filter(Boolean)
-    .map((part) => [/^\w+/.exec(part)?.[0], part])
-    .filter(([field]) => field in NAMES)
-    .map(([field, part]) => [field, inOurWords(part)]);
+/** What the server says of fields as [field, words] pairs in the page's words; empty where none is on the page. */
+export function inOurWords(problems) {
+  return problems
+    .map(([field, words]) => [/^\w+/.exec(field)?.[0], words])
+    .filter(([field]) => document.querySelector(`[data-field="${field}"]`))
+    .map(([field, words]) => [field, sentence(field, words)]);
 }
 
-function inOurWords(part) {
-  const words = part
+function sentence(field, message) {
+  const words = message
     .replace(/^seed \+ num_outputs - 1/, "seed of the last picture")
-    .replace(/^\w+/, (field) => NAMES[field] ?? field)
-    .replaceAll("num_inference_steps", "steps");
+    .replace(/^\w+/, (name) => NAMES[name] ?? label(name) ?? name);
   return /[.!?]$/.test(words) ? words : `${words}.`;
 }
 

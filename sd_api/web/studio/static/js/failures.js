@@ -1,7 +1,7 @@
 // What to show where a request was not taken, and what to do about it.
 import { Refused, ServerGone, SignedOut } from "./api.js";
 import { banner, button } from "./dom.js";
-import { fieldProblems, showProblems } from "./errors.js";
+import { inOurWords, showProblems } from "./errors.js";
 import { askWho } from "./sign_in.js";
 
 export const GONE = "The server does not answer. Start it again if it was stopped; this page notices by itself.";
@@ -21,7 +21,7 @@ export function showFailure(error, again) {
     return;
   }
   if (!(error instanceof Refused)) throw error;
-  const problems = fieldProblems(error.message);
+  const problems = inOurWords(error.problems);
   if (problems.length) {
     showProblems(problems);
   } else if (error.retryAfter) {

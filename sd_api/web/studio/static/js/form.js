@@ -1,6 +1,7 @@
 // The form: what the server offers goes in, what is to be made comes out.
 import { byId, element } from "./dom.js";
 import { clearProblems } from "./errors.js";
+import { control, controlled, draw, emptyValue, show } from "./fields.js";
 import { read, write } from "./kept.js";
 import { showShapes } from "./shapes.js";
 
@@ -10,7 +11,6 @@ const STORED = "form";
 const MAX_CHOSEN_SEED = 2 ** 32;
 
 const form = byId("form");
-const control = (name) => form.elements.namedItem(name);
 
 let offer = null;
 
@@ -21,43 +21,21 @@ export function describe(offered) {
   control("model").replaceChildren(
     ...offer.models.map((model) => element("option", { value: model.url_path ?? "", textContent: model.label })),
   );
-  control("scheduler").replaceChildren(
-    element("option", { value: "", textContent: "The model's own" }),
-    ...offer.schedulers.map((name) => element("option", { value: name, textContent: name })),
-  );
-  for (const [name, field] of Object.entries(offer.fields)) limit(name, field);
+  draw(offer.fields);
   fill(chosen ?? { mode: "txt2img", model: null, fields: {} });
-}
-
-function limit(name, field) {
-  const input = control(name);
-  if (input?.type !== "number") return;
-  input.min = field.minimum;
-  input.max = field.maximum;
-  const range = form.querySelector(`[data-for="${name}"]`);
-  if (range) {
-    range.min = field.minimum;
-    // A slider over everything that is allowed could not be set finely; the number beside it reaches further.
-    range.max = Math.min(field.maximum, range.getAttribute("max") ?? field.maximum);
-  }
 }
 
 /** Everything that the form says: {mode, model, fields}; images are not its business. */
 export function request() {
   const mode = control("mode").value;
   const fields = {};
-  for (const [name, field] of Object.entries(offer.fields)) {
+  for (const [name, field] of controlled()) {
     const input = control(name);
-    if (!input || !field.modes.includes(mode)) continue;
-    if (input.type === "checkbox") {
-      if (!requiresFilter()) fields[name] = input.checked;
-    } else if (name === "scheduler") {
-      if (input.value) fields[name] = input.value;
-    } else if (name !== "eta" || control("scheduler").value === "ddim") {
-      fields[name] = input.value;
-    }
+    if (input.closest("[data-field]").hidden || input.disabled) continue;
+    if (field.control === "switch") fields[name] = input.checked;
+    else if (input.value || !["choice", "seed"].includes(field.control)) fields[name] = input.value;
   }
-  if (!seedIsKept()) fields.seed = 0;
+  if (!seedIsKept()) fields.seed = offer.fields.seed.default;
   return { mode, model: control("model").value || null, fields };
 }
 
@@ -67,15 +45,14 @@ export function fill({ mode, model, fields }) {
   if (model !== undefined && offer.models.some((offered) => offered.url_path === model)) {
     control("model").value = model ?? "";
   }
-  for (const [name, field] of Object.entries(offer.fields)) {
+  for (const [name, field] of controlled()) {
     const input = control(name);
-    if (!input || name === "seed") continue;
-    const value = fields[name] ?? STARTING[name] ?? field.default ?? "";
-    if (input.type === "checkbox") input.checked = fields[name] ?? true;
-    else setValue(input, name === "scheduler" && !offer.schedulers.includes(value) ? "" : String(value));
+    if (name === "seed") continue;
+    const value = String(fields[name] ?? STARTING[name] ?? emptyValue(field));
+    if (field.control === "switch") input.checked = fields[name] ?? field.default ?? true;
+    else setValue(input, field.control === "choice" && !field.choices.includes(value) ? emptyValue(field) : value);
   }
-  if (fields.seed) keepSeed(fields.seed);
-  else keepSeed(null);
+  keepSeed(fields.seed || null);
   update();
 }
 
@@ -98,6 +75,13 @@ export const model = () => offer.models.find((offered) => (offered.url_path ?? "
 export const path = (request) => offer.models.find((one) => one.url_path === request.model).paths[request.mode];
 export const modelWithLabel = (label) => offer.models.find((offered) => offered.label === label)?.url_path;
 export const limits = () => offer.limits;
+export const fields = () => offer.fields;
+/** The mode's form begins with an image. */
+export const startsFromImage = (mode) => offer.fields.init_image.modes.includes(mode);
+/** The first kind of form that has all of these fields, but for the size, which an image has by itself. */
+export const modeWith = (names) =>
+  Object.keys(offer.models[0].paths).find((mode) =>
+    names.every((name) => ["width", "height"].includes(name) || offer.fields[name].modes.includes(mode)));
 
 const seedIsKept = () => byId("lock").getAttribute("aria-pressed") === "true";
 const requiresFilter = () => model().requires_safety_checker;
@@ -109,16 +93,25 @@ function keepSeed(seed) {
 
 /** Show what belongs to the mode, the model and the scheduler, and nothing else. */
 function update() {
-  const { modes, size_multiple, native_size } = model();
+  const { modes, schedulers, size_multiple, native_size } = model();
   for (const radio of control("mode")) {
     radio.disabled = modes !== null && !modes.includes(radio.value);
+    // What hardly any model can do.
+    if ("rare" in radio.dataset) radio.parentElement.hidden = radio.disabled || modes === null;
   }
+  if ([...control("mode")].some((radio) => radio.checked && radio.parentElement.hidden)) control("mode").value = "txt2img";
   if ([...control("mode")].some((radio) => radio.checked && radio.disabled)) control("mode").value = modes[0];
   const mode = control("mode").value;
   for (const part of document.querySelectorAll("[data-only]")) {
     part.hidden = !part.dataset.only.split(" ").includes(mode);
   }
-  form.querySelector("[data-scheduler]").hidden = control("scheduler").value !== "ddim";
+  for (const option of control("scheduler").options) {
+    option.disabled = option.value !== "" && schedulers !== null && !schedulers.includes(option.value);
+  }
+  if (control("scheduler").selectedOptions[0]?.disabled) control("scheduler").value = "";
+  show(mode, model());
+  // Where none may be named.
+  if (schedulers?.length === 0) control("scheduler").closest("[data-field]").hidden = true;
   control("safety_checker").disabled = requiresFilter();
   if (requiresFilter()) control("safety_checker").checked = true;
   byId("safety-hint").textContent = requiresFilter()

@@ -84,6 +84,8 @@ async function patiently(question, tell) {
 
 function picture(record, image, index) {
   const { mode, model, label, source, mask } = record;
+  // With variations, the picture has a second seed.
+  const seeds = { seed: image.seed, ...(image.variation_seed && { variation_seed: image.variation_seed }) };
   return {
     id: `${record.id}-${index}`,
     created: Date.now() + index,
@@ -95,7 +97,7 @@ function picture(record, image, index) {
     label,
     source,
     mask,
-    fields: { ...record.fields, seed: image.seed, num_outputs: 1 },
+    fields: { ...record.fields, ...seeds, num_outputs: 1 },
   };
 }
 

@@ -24,9 +24,10 @@ async function generate() {
   clearProblems();
   banner(null);
   const request = form.request();
-  const source = request.mode === "txt2img" ? null : canvas.source();
+  const startsFromImage = form.startsFromImage(request.mode);
+  const source = startsFromImage ? canvas.source() : null;
   const problems = [];
-  if (request.mode !== "txt2img" && !source) {
+  if (startsFromImage && !source) {
     problems.push(["init_image", "Open, drop or paste an image first."]);
   } else if (request.mode === "masking" && !canvas.hasMask()) {
     problems.push(["mask_image", "Paint over what shall be replaced first."]);
@@ -91,7 +92,7 @@ async function take(record, { pictures, warnings }) {
 function show(picture) {
   followed = null;
   gallery.mark(picture);
-  viewer.showPicture(picture, { useAsImage, reuse, sameSeed, remove });
+  viewer.showPicture(picture, form.fields(), { useAsImage, reuse, sameSeed, remove });
 }
 
 function showLatest() {
@@ -114,7 +115,7 @@ async function putOnCanvas(blob, { name = "this picture", mask = null } = {}) {
     banner(`This browser cannot open ${name}. Use a PNG, JPEG or WebP file.`);
     return;
   }
-  if (form.request().mode === "txt2img") form.setMode("img2img");
+  if (!form.startsFromImage(form.request().mode)) form.setMode("img2img");
   clearProblems(byId("canvas"));
   await canvas.setImage(opened, mask);
   byId("canvas").scrollIntoView({ block: "nearest" });
@@ -144,10 +145,10 @@ async function remove(picture) {
 /** A file that came in: a picture that a server like this made brings its settings, any other is an image. */
 async function takeFile(file, onCanvas) {
   const text = onCanvas ? null : await textChunk(file, "parameters");
-  const made = text && parseParameters(text);
+  const made = text && parseParameters(text, form.fields());
   if (!made) return putOnCanvas(file, { name: file.name });
   const model = form.modelWithLabel(made.label);
-  form.fill({ mode: "strength" in made.fields ? "img2img" : "txt2img", model, fields: made.fields });
+  form.fill({ mode: form.modeWith(Object.keys(made.fields)), model, fields: made.fields });
   const missing = model === undefined && made.label ? ` Its model, ${made.label}, is not here.` : "";
   const use = button("Use it as image", () => {
     banner(null);
@@ -159,7 +160,7 @@ async function takeFile(file, onCanvas) {
 function showCommand() {
   if (!byId("command").closest("details").open) return;
   const request = form.request();
-  const hasSource = request.mode !== "txt2img";
+  const hasSource = form.startsFromImage(request.mode);
   byId("command").textContent = asCommand({
     path: form.path(request), fields: request.fields, hasSource, hasMask: request.mode === "masking",
   });

@@ -6,18 +6,11 @@ const PAIR = /\s*([^\s:,][^:,]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/gy;
 // No prompt is nearly as long; in characters.
 const LONGEST = 100_000;
 
-// The text's names for the fields of the API, and how each is read.
-const FIELDS = {
-  Steps: ["num_inference_steps", Number],
-  Sampler: ["scheduler", String],
-  "CFG scale": ["guidance_scale", Number],
-  Seed: ["seed", Number],
-  "Denoising strength": ["strength", Number],
-  Eta: ["eta", Number],
-};
-
-/** The fields of the API that a text names, and the model's label; null for a text of another kind. */
-export function parseParameters(text) {
+/**
+ * The fields of the API that a text names, and the model's label; null for a text of another kind.
+ * described is what GET /models says of the fields, with the text's name for each.
+ */
+export function parseParameters(text, described) {
   if (text.length > LONGEST) return null;
   const lines = text.split("\n");
   const last = lines.pop();
@@ -30,8 +23,9 @@ export function parseParameters(text) {
     fields.negative_prompt = lines.splice(negative).join("\n").slice("Negative prompt: ".length);
   }
   fields.prompt = lines.join("\n");
-  for (const [key, [name, read]] of Object.entries(FIELDS)) {
-    const value = pairs.has(key) ? read(pairs.get(key)) : NaN;
+  for (const [name, { png_key, control }] of Object.entries(described)) {
+    if (!pairs.has(png_key)) continue;
+    const value = ["number", "slider", "seed"].includes(control) ? Number(pairs.get(png_key)) : pairs.get(png_key);
     if (!Number.isNaN(value)) fields[name] = value;
   }
   const size = /^(\d+)x(\d+)$/.exec(pairs.get("Size") ?? "");

@@ -5,11 +5,6 @@ import { dragOut, fileName } from "./images.js";
 
 const EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
 
-const NAMES = [
-  ["seed", "Seed"], ["prompt", "Prompt"], ["negative_prompt", "Without"], ["num_inference_steps", "Steps"],
-  ["guidance_scale", "Guidance"], ["scheduler", "Scheduler"], ["strength", "Strength"], ["eta", "Eta"],
-];
-
 const view = byId("result-view");
 const urls = [];
 
@@ -38,8 +33,8 @@ export function showPreview(record, status, words) {
   }
 }
 
-/** A result; do holds what its buttons call. */
-export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
+/** A result; described is what GET /models says of its fields, and the last what its buttons call. */
+export function showPicture(picture, described, { useAsImage, reuse, sameSeed, remove }) {
   clear();
   const image = draggable(picture, picture.source ? `After: ${picture.fields.prompt}` : picture.fields.prompt);
   show(picture.source ? comparison(urlOf(picture.source), image) : image);
@@ -58,9 +53,10 @@ export function showPicture(picture, { useAsImage, reuse, sameSeed, remove }) {
     button("Same seed", () => sameSeed(picture), { title: "All its settings with its seed: then change one thing" }),
     button("Delete", () => remove(picture), { className: "danger" }),
   );
-  const rows = NAMES.filter(([name]) => ![undefined, "", null].includes(picture.fields[name])).map(([name, label]) => [
-    label, String(name === "seed" ? picture.seed : picture.fields[name]),
-  ]);
+  // What makes the picture: the fields that its file tells of.
+  const rows = Object.entries(described)
+    .filter(([name, { png_key }]) => (png_key || name === "prompt") && ![undefined, "", null].includes(picture.fields[name]))
+    .map(([name, { label }]) => [label, String(name === "seed" ? picture.seed : picture.fields[name])]);
   byId("result-parameters").replaceChildren(
     ...[...rows, ["Model", picture.label]].flatMap(([label, value]) => [
       element("dt", { textContent: label }), element("dd", { textContent: value }),

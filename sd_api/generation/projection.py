@@ -1,0 +1,227 @@
+"""From the declaration of an operation to what a dialect takes: one pydantic model for validation and for OpenAPI.
+
+A dialect says how it names the fields, which defaults it gives and what it leaves out. What a field means and which
+values it may have is declared in ``operations.py``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+)
+from pydantic import Field as ModelField
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.fields import Field, Param, fields_of
+from sd_api.generation.images import ImageRef
+from sd_api.generation.operations import Operation
+from sd_api.generation.spec import JobSpec, Outputs
+from sd_api.settings import Limits
+
+Form = TypeVar("Form", bound=BaseModel)
+
+# The types of pydantic's errors that are ours.
+_MALFORMED: Final = "malformed_field"
+_OUT_OF_LIMITS: Final = "out_of_limits"
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """The context in which a dialect's model validates one request.
+
+    Attributes:
+        limits: What may be asked for.
+        content: Gives the bytes of an image, from its field's name in the dialect and its value there; raises
+            InvalidField where it cannot.
+        images: The images that have been read and decoded, by their canonical names.
+    """
+
+    limits: Limits
+    content: Callable[[str, str], bytes]
+    images: dict[str, ImageRef] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How one dialect speaks of the fields.
+
+    Attributes:
+        names: Its name of each field that it does not call by its canonical name.
+        defaults: Its default of each field that has another one, or none, in the declaration, by canonical names.
+        stands_for_none: The value that means that nothing is given, by canonical names.
+        left_out: The canonical names of the fields that it does not have.
+        image: The type of a field that holds an image.
+        image_form: What such a field holds, in words.
+    """
+
+    names: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    stands_for_none: Mapping[str, Any] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    image: Any
+    image_form: str
+
+    def name(self, canonical: str) -> str:
+        """The dialect's name of a field."""
+        return self.names.get(canonical, canonical)
+
+    def default(self, declared: Field) -> Any:
+        """The dialect's default of a field; ``dataclasses.MISSING`` where it must be given."""
+        return self.defaults.get(declared.name, declared.default)
+
+    def description(self, declared: Field) -> str:
+        """What a field means, for documentation."""
+        sent = f" Sent as {self.image_form}." if declared.type is ImageRef else ""
+        return declared.param.description + sent
+
+    def fields(self, operation: type[Operation]) -> tuple[Field, ...]:
+        """What the dialect has of an operation's fields, the number of pictures and their seed included."""
+        every = (*fields_of(operation), *fields_of(Outputs))
+        return tuple(declared for declared in every if declared.name not in self.left_out)
+
+    def model(self, operation: type[Operation], name: str, base: type[Form], **more: Any) -> type[Form]:
+        """Make the model of the requests for an operation; it validates in the context of a ``Reading``.
+
+        Args:
+            operation: The operation.
+            name: The model's name, which OpenAPI shows.
+            base: A model with the configuration, and with the fields that the dialect alone has.
+            more: Further such fields, as ``pydantic.create_model`` takes them.
+        """
+        fields: dict[str, Any] = {self.name(each.name): self._field(each) for each in self.fields(operation)}
+        return create_model(name, __base__=base, __doc__=operation.__doc__, **more, **fields)
+
+    def spec(self, operation: type[Operation], request: BaseModel, reading: Reading, *, model: str | None) -> JobSpec:
+        """Make a job of a validated request.
+
+        Args:
+            operation: The operation whose model has validated it.
+            request: What it validated.
+            reading: The context in which it did.
+            model: See JobSpec.
+
+        Raises:
+            InvalidFields: Fields do not fit each other; named as the dialect names them.
+        """
+        values = {declared.name: self._value(declared, request, reading) for declared in self.fields(operation)}
+        outputs = Outputs(**{each.name: values.pop(each.name) for each in fields_of(Outputs) if each.name in values})
+        try:
+            return JobSpec.choose(operation, values, outputs, model=model, limits=reading.limits)
+        except InvalidFields as error:
+            raise InvalidFields([type(each)(self.name(each.field), each.problem) for each in error.faults]) from None
+
+    def _field(self, declared: Field) -> tuple[Any, Any]:
+        default, param = self.default(declared), declared.param
+        info: dict[str, Any] = {"description": self.description(declared)}
+        if param.example is not None:
+            info["examples"] = [param.example]
+        if declared.required and declared.name not in self.defaults:
+            return self._type(declared), ModelField(**info)
+        kind = self._type(declared)
+        # None is valid where it is the default.
+        return (kind | None if default is None else kind), ModelField(default=default, **info)
+
+    def _type(self, declared: Field) -> Any:
+        param = declared.param
+        (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
+        if plain is ImageRef:
+            return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name)))]
+        within = AfterValidator(_lies_within(param))
+        if plain is str:
+            text = StringConstraints(strip_whitespace=True, min_length=param.shortest or None)
+            return Annotated[str, text, ModelField(json_schema_extra=_schema(param)), within]
+        kind = FiniteFloat if plain is float else plain
+        return Annotated[kind, ModelField(json_schema_extra=_schema(param)), within]
+
+    def _value(self, declared: Field, request: BaseModel, reading: Reading) -> Any:
+        if declared.name in reading.images:
+            return reading.images[declared.name]
+        value = getattr(request, self.name(declared.name))
+        stands_for_none = declared.name in self.stands_for_none and value == self.stands_for_none[declared.name]
+        return None if stands_for_none else value
+
+
+def faults_in(error: ValidationError, malformed: Callable[[ErrorDetails], str]) -> list[InvalidField]:
+    """The faults that a dialect's model has found, with their fields' names in the dialect.
+
+    Args:
+        error: What it raised.
+        malformed: Says what is wrong with a value that has the wrong type, as the end of a sentence that begins with
+            the field's name.
+    """
+    return [_fault(details, malformed) for details in error.errors(include_url=False)]
+
+
+def refusal(error: InvalidField) -> PydanticCustomError:
+    """The error by which a validator tells pydantic of a fault; pydantic knows which field it is."""
+    if isinstance(error, OutOfLimits):
+        return PydanticCustomError(_OUT_OF_LIMITS, "{problem}", {"problem": error.problem})
+    return PydanticCustomError(_MALFORMED, "{problem}", {"problem": error.problem})
+
+
+def is_refusal(details: ErrorDetails) -> bool:
+    """Whether an error of pydantic is one that ``refusal`` made."""
+    return details["type"] in (_MALFORMED, _OUT_OF_LIMITS)
+
+
+def _fault(details: ErrorDetails, malformed: Callable[[ErrorDetails], str]) -> InvalidField:
+    field = ".".join(map(str, details["loc"]))
+    if details["type"] == _OUT_OF_LIMITS:
+        return OutOfLimits(field, details["msg"])
+    return InvalidField(field, details["msg"] if is_refusal(details) else malformed(details))
+
+
+def _schema(param: Param) -> dict[str, Any]:
+    """What JSON Schema can say of a field's range; what depends on the configuration is not in it."""
+    schema: dict[str, Any] = {}
+    if param.low is not None:
+        schema["minimum"] = param.low
+    if param.high is not None and not isinstance(param.high, str):
+        schema["maximum"] = param.high
+    if param.choices is not None:
+        schema["enum"] = list(param.choices)
+    return schema
+
+
+def _lies_within(param: Param) -> Callable[[Any, ValidationInfo], Any]:
+    def check(value: Any, info: ValidationInfo) -> Any:
+        reading: Reading = info.context  # type: ignore[assignment]
+        if problem := param.problem(value, reading.limits):
+            raise refusal(OutOfLimits("", problem))
+        return value
+
+    return check
+
+
+def _opens(declared: Field, name: str) -> Callable[[str, ValidationInfo], str]:
+    """Decode an image in this thread, so that a damaged one is refused before its request goes further."""
+
+    def check(value: str, info: ValidationInfo) -> str:
+        reading: Reading = info.context  # type: ignore[assignment]
+        try:
+            image = ImageRef(
+                content=reading.content(name, value),
+                kind="mask" if declared.param.control == "mask" else "image",
+                field=name,
+                max_pixels=reading.limits.max_image_pixels,
+            )
+            image.pixels  # noqa: B018 - it is decoded here, whether or not its size is limited
+            problem = declared.param.problem(image, reading.limits)
+        except InvalidField as error:
+            raise refusal(error) from None
+        if problem:
+            raise refusal(OutOfLimits(name, problem))
+        reading.images[declared.name] = image
+        return value
+
+    return check

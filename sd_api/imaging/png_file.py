@@ -1,0 +1,58 @@
+"""PNG files, read without the chunks that say nothing of the pixels."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from sd_api.imaging.sources import LARGEST_EXIF, LARGEST_PROFILE, Source, pillow_source
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MOST_CHUNKS = 1 << 16
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+
+
+def open_png(data: bytes) -> Source:
+    """Open a PNG file; of an animation, the default image counts.
+
+    Text of any size is ignored, and so is an ICC profile of more than 4 MiB, or EXIF data of more than 512 KiB.
+    """
+    kept, profile = [_SIGNATURE], None
+    for number, (name, start, end) in enumerate(_chunks(data)):
+        if number == _MOST_CHUNKS:
+            raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
+        if name == b"iCCP":
+            profile = _profile(data[start + 8 : end - 4]) if profile is None else profile
+        elif name in _PIXELS or (name == b"eXIf" and end - start <= LARGEST_EXIF):
+            kept.append(data[start:end])
+    source = pillow_source(PngImageFile, b"".join(kept))
+
+    def load() -> Image.Image:
+        image = source.load()
+        if profile:
+            image.info["icc_profile"] = profile
+        return image
+
+    return Source(source.size, load)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name, the start and the end of each chunk, up to the end of the picture or of the file."""
+    start, name = len(_SIGNATURE), b""
+    while start + 8 <= len(data) and name != b"IEND":
+        length, name = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length  # the length, the name, the body and a checksum
+        yield name, start, end
+        start = end
+
+
+def _profile(body: bytes) -> bytes:
+    """The ICC profile of an ``iCCP`` chunk; empty if it is damaged or too large."""
+    decoder = zlib.decompressobj()
+    try:
+        profile = decoder.decompress(body.partition(b"\0")[2][1:], LARGEST_PROFILE)
+    except zlib.error:
+        return b""
+    return profile if decoder.eof else b""

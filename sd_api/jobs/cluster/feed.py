@@ -1,0 +1,75 @@
+"""The jobs of one worker while it works: those that it has claimed, and those that join them or overtake."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+import redis
+
+from sd_api.generation.engine import EngineStatus
+from sd_api.jobs.cluster.board import Claim, JobBoard
+from sd_api.jobs.cluster.claimed import ClaimedJob
+from sd_api.jobs.dispatch import RunningJobs
+
+log = logging.getLogger(__name__)
+
+
+class ClaimFeed:
+    """See JobFeed; the engine returns when all jobs have ended, and with them the work token.
+
+    Args:
+        claimed: The jobs that the worker has claimed with its token.
+        worker: The worker's id.
+        board: Where others are claimed; its connection fails at once if Redis is away.
+        open_job: Makes the job of a claim; None where its request cannot be read, and has failed.
+        status: Returns the state of the engine.
+        begun: Is called with all jobs that have not ended after others have begun.
+    """
+
+    def __init__(
+        self,
+        claimed: Sequence[ClaimedJob],
+        *,
+        worker: str,
+        board: JobBoard,
+        open_job: Callable[[Claim], ClaimedJob | None],
+        status: Callable[[], EngineStatus],
+        begun: Callable[[Sequence[ClaimedJob]], None],
+    ) -> None:
+        self._claimed = list(claimed)
+        self._worker = worker
+        self._board = board
+        self._open_job = open_job
+        self._status = status
+        self._begun = begun
+        self._running: RunningJobs[ClaimedJob] = RunningJobs()
+
+    def poll(self, at_once: int, *, active: bool) -> list[ClaimedJob]:
+        """See JobFeed."""
+        for job in [job for job in self._running.jobs if job.ended]:
+            self._running.remove(job)
+        self._running.at_once = at_once
+        jobs, self._claimed = self._claimed, []
+        for job in jobs:
+            self._running.begin(job)
+        if not jobs and active and self._running.jobs:
+            with contextlib.suppress(redis.RedisError):
+                jobs = self._join()
+        if jobs:
+            for job in jobs:
+                job.batch = len(self._running.front())
+            self._begun(self._running.jobs)
+        return jobs
+
+    def wait(self, at_once: int) -> list[ClaimedJob]:  # noqa: ARG002 - a protocol's argument
+        """See JobFeed: nothing comes without another token."""
+        return []
+
+    def _join(self) -> list[ClaimedJob]:
+        jobs: list[ClaimedJob] = []
+        models = self._status().abilities
+        for claim, overtakes in self._board.join(self._worker, self._running, models=models):
+            if (job := self._open_job(claim)) is not None:
+                self._running.begin(job, overtakes=overtakes)
+                jobs.append(job)
+        return jobs

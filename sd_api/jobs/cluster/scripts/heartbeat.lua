@@ -1,0 +1,25 @@
+-- Arguments: worker, version, healthy, idle, loaded models (JSON), status (JSON), lease; then the id and the attempt of
+-- each of its jobs.
+-- Renews the leases of the worker and of its jobs. Returns the ids of the jobs that are not the worker's any more.
+local worker, version, healthy, idle = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4] == '1'
+local models, status, lease = cjson.decode(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local deadline = now + lease
+
+redis.call('SET', 'sd:worker:' .. worker, status, 'PX', lease)
+redis.call('ZADD', 'sd:workers', deadline, worker)
+redis.call('ZREMRANGEBYSCORE', 'sd:healthy:' .. version, '-inf', now)
+if healthy then redis.call('ZADD', 'sd:healthy:' .. version, deadline, worker)
+else redis.call('ZREM', 'sd:healthy:' .. version, worker) end
+for _, model in ipairs(models) do
+  if healthy and idle then redis.call('ZADD', idle_key(version, model), deadline, worker)
+  else redis.call('ZREM', idle_key(version, model), worker) end
+end
+
+local lost = {}
+for place = 8, #ARGV, 2 do
+  local id, attempt = ARGV[place], ARGV[place + 1]
+  local state, current = unpack(redis.call('HMGET', job_key(id), 'state', 'attempt'))
+  if state == 'running' and current == attempt then redis.call('ZADD', 'sd:leases', deadline, id)
+  else lost[#lost + 1] = id end
+end
+return lost

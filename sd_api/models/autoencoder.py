@@ -1,0 +1,80 @@
+"""The autoencoder, between pixels and the range of the denoiser's latents.
+
+It is shared by all runs, so nothing in it is ever changed: neither its weights nor its flags.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sd_api.models.families.noise import draw
+
+
+def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """(n, 3, height, width) pixels in -1 to 1 of (n, channels, height / factor, width / factor) latents."""
+    config, latents = vae.config, latents.to(vae.dtype)
+    if _has_statistics(config):
+        # In diffusers' order, which the last bit depends on.
+        scaled = latents * _per_channel(config.latents_std, latents) / config.scaling_factor
+        latents = scaled + _per_channel(config.latents_mean, latents)
+    else:
+        latents = latents / config.scaling_factor
+    pixels: torch.Tensor = vae.decode(latents, return_dict=False)[0]
+    return pixels
+
+
+def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """The latents of (n, 3, height, width) pixels in -1 to 1, in the denoiser's range.
+
+    Args:
+        vae: The autoencoder.
+        pixels: In the precision of the latents that come back.
+        generator: Of the randomness that an encoder may have; without one, its most probable latents are taken.
+    """
+    config, dtype = vae.config, pixels.dtype
+    latents = encode_unscaled(vae, pixels, generator).to(dtype)
+    if _has_statistics(config):
+        mean, std = _per_channel(config.latents_mean, latents), _per_channel(config.latents_std, latents)
+        return (latents - mean) * config.scaling_factor / std
+    return config.scaling_factor * latents  # type: ignore[no-any-return]
+
+
+def encode_unscaled(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """The latents of ``encode_pixels`` as the autoencoder gives them."""
+    encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+    if not is_random(vae):
+        return encoded.latents  # type: ignore[no-any-return]
+    distribution = encoded.latent_dist
+    if generator is None:
+        return distribution.mode()  # type: ignore[no-any-return]
+    noise = draw(distribution.mean.shape, generator).to(distribution.mean)
+    return distribution.mean + distribution.std * noise  # type: ignore[no-any-return]
+
+
+def is_random(vae: Any) -> bool:
+    """Whether encoding draws noise: the encoder gives a distribution rather than latents."""
+    return hasattr(vae, "quant_conv")
+
+
+def in_full_precision(vae: Any) -> Any:
+    """An autoencoder that computes in fp32: itself, or a copy for this once."""
+    # Not there and back in place: where memory ran out on the way, it would stay half converted for good.
+    return vae if vae.dtype == torch.float32 else copy.deepcopy(vae).to(torch.float32)
+
+
+def in_tiles(vae: Any) -> Any:
+    """An autoencoder with the same weights that works in tiles, which takes less memory."""
+    # A shallow copy shares all modules; only the flag is its own.
+    tiled = copy.copy(vae)
+    tiled.enable_tiling()
+    return tiled
+
+
+def _has_statistics(config: Any) -> bool:
+    return getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None
+
+
+def _per_channel(values: Sequence[float], latents: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, device=latents.device, dtype=latents.dtype).view(1, -1, 1, 1)

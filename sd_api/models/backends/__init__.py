@@ -1,0 +1,1 @@
+"""What runs a component instead of PyTorch as it is."""

@@ -1,0 +1,414 @@
+"""What the families with a UNet share: their rows, how a row starts, one forward for several rows, one step of each.
+
+The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from typing import Any
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.models.embeddings import get_timestep_embedding
+from PIL import Image
+
+from sd_api.errors import GenerationFailed, OutOfLimits
+from sd_api.generation.engine import ModelAbilities
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, OperationName
+from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.spec import PictureSeeds
+from sd_api.imaging.sizing import pad, resize_mask
+from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
+from sd_api.models.components import Parts
+from sd_api.models.decoding import decode
+from sd_api.models.device import HALF_PRECISIONS
+from sd_api.models.families.base import Row
+from sd_api.models.families.latent_previews import latent_preview, predicted_original
+from sd_api.models.families.noise import draw, slerp
+from sd_api.models.schedulers import make_scheduler, scheduler_name
+
+# By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
+MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
+
+BROKEN_WORDS = (
+    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
+    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
+)
+
+# Characters of a prompt in a warning.
+QUOTED = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """What the text encoders make of the prompts of one picture.
+
+    Attributes:
+        prompt: (1, tokens, width).
+        negative: The same of the negative prompt; None where there is no classifier-free guidance.
+        pooled: (1, width) for SDXL, else None.
+        negative_pooled: The same of the negative prompt.
+    """
+
+    prompt: torch.Tensor
+    negative: torch.Tensor | None
+    pooled: torch.Tensor | None = None
+    negative_pooled: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What stays of an image while the rest is replaced.
+
+    Attributes:
+        latents: (1, 4, height, width) of the image.
+        noise: The row's own noise, to bring them to the noise level of a step.
+        mask: (1, 1, height, width), 1 where latents are replaced.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    mask: torch.Tensor
+
+
+@dataclass(eq=False, kw_only=True)
+class UNetRow(Row):
+    """See Row.
+
+    Attributes:
+        latents: (1, 4, height, width).
+        scheduler: Its own, in the state after ``step`` steps.
+        timesteps: (steps,).
+        conditioning: Of its prompts.
+        guidance: The factor of classifier-free guidance.
+        image_guidance: The second factor of instruct-pix2pix; None for other operations.
+        options: Further arguments of the scheduler's step.
+        channels: (1, more, height, width), what the UNet gets beside the latents; None for most.
+        kept: What is blended in after each step; None where everything is drawn anew.
+        size_ids: (1, 6) for SDXL, else None.
+    """
+
+    latents: torch.Tensor
+    scheduler: Any
+    timesteps: torch.Tensor
+    conditioning: Conditioning
+    guidance: float
+    image_guidance: float | None
+    options: dict[str, Any]
+    channels: torch.Tensor | None
+    kept: Kept | None
+    size_ids: torch.Tensor | None
+
+
+Variant = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+"""One pass of a row through the UNet: embeddings of the words, pooled embeddings, additional channels."""
+
+
+class UNetFamily:
+    """See Family; subclasses say which pipelines they are and how prompts are encoded."""
+
+    name: str
+    max_rows = 16
+    pipelines: frozenset[str]
+
+    def matches(self, pipeline: Any) -> bool:
+        """See Family."""
+        return type(pipeline).__name__ in self.pipelines
+
+    def abilities(self, parts: Parts) -> ModelAbilities:
+        """See Family."""
+        unet, multiple = parts.denoiser.config, int(parts.pipeline.vae_scale_factor)
+        side = unet.sample_size
+        return ModelAbilities(
+            modes=MODES[unet.in_channels],
+            size_multiple=multiple,
+            native_size=side * multiple if isinstance(side, int) else None,
+            capabilities=("clip_skip", "variations"),
+            schedulers=tuple(SCHEDULERS),
+        )
+
+    def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
+        """See Family: what does not fit into the text encoder."""
+        tokenizer = parts.pipeline.tokenizer
+        for name, prompt in (("prompt", operation.prompt), ("negative_prompt", operation.negative_prompt)):
+            # The last token that is read is the one that ends the prompt.
+            if rest := tokenizer(prompt).input_ids[tokenizer.model_max_length - 1 : -1]:
+                quoted = _shortened(tokenizer.decode(rest).strip())
+                yield (
+                    f"{name}: this model reads {tokenizer.model_max_length - 2} tokens, about as many short words, "
+                    f"and has not seen the end: “{quoted}”"
+                )
+
+    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+        """See Family."""
+        layers = parts.pipeline.text_encoder.config.num_hidden_layers
+        if operation.clip_skip > layers:
+            raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
+        # Guidance does nothing at 1 and below, and costs as much as the picture itself. A UNet that was distilled
+        # with guidance takes it as an input instead (arXiv:2310.04378).
+        guided = operation.guidance > 1 and parts.denoiser.config.time_cond_proj_dim is None
+        if isinstance(operation, Edit):
+            guided = guided and operation.image_guidance >= 1
+        words = operation.prompt, operation.negative_prompt if guided else None, operation.clip_skip
+        return parts.cached(words, lambda: self._encode(parts, *words))
+
+    def _encode(self, parts: Parts, prompt: str, negative_prompt: str | None, clip_skip: int) -> Conditioning:
+        parts.place(parts.text_encoders)
+        embeddings = self.encoder(parts).encode_prompt(
+            **self.prompt_arguments(parts, prompt, clip_skip),
+            # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding
+            # that its pipeline uses by default.
+            negative_prompt=negative_prompt or None,
+            device=parts.device,
+            num_images_per_prompt=1,
+            do_classifier_free_guidance=negative_prompt is not None,
+        )
+        # What is cached would break every later picture of these words as well.
+        if not all(part is None or part.isfinite().all() for part in embeddings):
+            raise GenerationFailed(BROKEN_WORDS)
+        names = ("prompt", "negative", "pooled", "negative_pooled")
+        return Conditioning(**dict(zip(names, embeddings, strict=False)))
+
+    def prompt_arguments(self, parts: Parts, prompt: str, clip_skip: int) -> dict[str, Any]:
+        """The arguments of ``encode_prompt`` for a prompt that is read at a layer of the text encoder."""
+        # diffusers counts the layers that are left out.
+        return {"prompt": prompt, "clip_skip": clip_skip - 1 or None}
+
+    def encoder(self, parts: Parts) -> Any:
+        """The pipeline whose ``encode_prompt`` knows this family's text encoders."""
+        return parts.pipeline
+
+    def image_encoder(self, parts: Parts) -> Any:
+        """The autoencoder that encodes images."""
+        return parts.autoencoder.module
+
+    def size_ids(self, parts: Parts, size: tuple[int, int]) -> torch.Tensor | None:
+        """The sizes that a UNet is conditioned with; None for those that are not."""
+        return None
+
+    def start(
+        self,
+        parts: Parts,
+        operation: Operation,
+        seeds: PictureSeeds,
+        size: tuple[int, int],
+        conditioning: Conditioning,
+    ) -> UNetRow:
+        """See Family."""
+        scheduler = make_scheduler(operation.scheduler, parts.pipeline.scheduler)
+        scheduler.set_timesteps(operation.steps, device=parts.device)
+        timesteps = scheduler.timesteps
+        if isinstance(operation, ImageToImage):
+            begin = max(operation.steps - int(operation.steps * operation.strength), 0) * scheduler.order
+            timesteps = timesteps[begin:]
+            if hasattr(scheduler, "set_begin_index"):
+                scheduler.set_begin_index(begin)
+        generator = torch.Generator("cpu").manual_seed(seeds.seed)
+        latents, channels, kept = _Start(self.image_encoder, parts, operation, seeds, size, generator).begin(
+            scheduler, timesteps
+        )
+        return UNetRow(
+            key=(latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape),
+            scheduler_name=scheduler_name(scheduler),
+            steps=len(timesteps),
+            latents=latents,
+            scheduler=scheduler,
+            timesteps=timesteps,
+            conditioning=conditioning,
+            guidance=operation.guidance,
+            image_guidance=operation.image_guidance if isinstance(operation, Edit) else None,
+            options=_step_options(scheduler, operation.eta, generator),
+            channels=channels,
+            kept=kept,
+            size_ids=self.size_ids(parts, size),
+        )
+
+    @staticmethod
+    def predict(parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
+        """See Family; every variant of every row goes through the UNet together."""
+        parts.place([parts.denoiser])
+        variants = [_variants(row) for row in rows]
+        counts = [len(several) for several in variants]
+        samples = [
+            sample if channels is None else torch.cat([sample, channels], 1)
+            for row, several in zip(rows, variants, strict=True)
+            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
+            for _, _, channels in several
+        ]
+        timesteps = torch.stack([row.timesteps[row.step].float() for row in rows])
+        repeats = torch.tensor(counts, device=timesteps.device)
+        output = parts.denoiser(
+            torch.cat(samples),
+            timesteps.repeat_interleave(repeats),
+            encoder_hidden_states=torch.cat([words for several in variants for words, _, _ in several]),
+            timestep_cond=_guidance_embedding(parts, rows, repeats),
+            added_cond_kwargs=_added(rows, variants),
+            return_dict=False,
+        )[0]
+        return [_guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
+
+    @staticmethod
+    def advance(row: UNetRow, prediction: torch.Tensor) -> None:
+        """See Family."""
+        if _draws_other_noise(row):
+            # See ``draw``: this scheduler draws by itself, in the precision of what it is given.
+            prediction = prediction.float()
+        latents = row.scheduler.step(
+            prediction, row.timesteps[row.step], row.latents, **row.options, return_dict=False
+        )[0].to(row.latents.dtype)
+        row.step += 1
+        if row.kept is not None:
+            kept = row.kept.latents
+            if not row.done:
+                kept = row.scheduler.add_noise(kept, row.kept.noise, row.timesteps[row.step][None])
+            latents = (1 - row.kept.mask) * kept + row.kept.mask * latents
+        row.latents = latents
+
+    @staticmethod
+    def preview(parts: Parts, row: UNetRow, prediction: torch.Tensor) -> Image.Image:
+        """See Family; one pixel for each cell of the latents."""
+        parts.place([parts.autoencoder])
+        original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
+        return latent_preview(parts.autoencoder.module, parts.pipeline.vae_scale_factor, original[0])
+
+    @staticmethod
+    def decode(parts: Parts, rows: Sequence[UNetRow], warnings: list[str]) -> list[Image.Image]:
+        """See Family."""
+        parts.place([parts.autoencoder])
+        pixels = decode(parts.autoencoder.module, torch.cat([row.latents for row in rows]), warnings)
+        images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
+        return images
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a row begins with; the order in which the generator is used is diffusers'."""
+
+    make_encoder: Callable[[Parts], Any]
+    parts: Parts
+    operation: Operation
+    seeds: PictureSeeds
+    size: tuple[int, int]
+    generator: torch.Generator
+
+    def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
+        """The first latents, additional channels, and what is kept."""
+        operation = self.operation
+        if isinstance(operation, Inpaint):
+            return self._inpaint(operation, scheduler, timesteps)
+        if isinstance(operation, ImageToImage):
+            image = self._encode(self._pixels(operation.image.pixels))
+            return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
+        channels = None
+        if isinstance(operation, Edit):
+            channels = encode_unscaled(self._encoder, self._pixels(operation.image.pixels))
+        return self._noise() * scheduler.init_noise_sigma, channels, None
+
+    def _inpaint(
+        self, operation: Inpaint, scheduler: Any, timesteps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
+        trained = self.parts.denoiser.config.in_channels == 9
+        whole = operation.strength == 1
+        pixels = self._pixels(operation.image.pixels)
+        # As diffusers has it; another order in memory would change the last bit of the convolutions.
+        image = None if trained and whole else self._encode(pixels).contiguous()
+        noise = self._noise()
+        latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
+        stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
+        mask = _masks().preprocess(stretched)
+        small = torch.nn.functional.interpolate(mask, size=latents.shape[2:]).to(latents)
+        if trained:
+            masked = self._encode(pixels * (mask < 0.5).to(pixels))
+            return latents, torch.cat([small, masked], 1), None
+        if is_random(self.parts.autoencoder.module):
+            # diffusers encodes the masked image here also where the UNet does not take it.
+            draw(latents.shape, self.generator)
+        assert image is not None  # noqa: S101 - it is always encoded for such a UNet
+        return latents, None, Kept(latents=image, noise=noise, mask=small)
+
+    def _noise(self) -> torch.Tensor:
+        factor = self.parts.pipeline.vae_scale_factor
+        shape = (1, self.parts.autoencoder.config.latent_channels, self.size[1] // factor, self.size[0] // factor)
+        noise = draw(shape, self.generator)
+        if self.seeds.variation is not None:
+            variation = draw(shape, torch.Generator("cpu").manual_seed(self.seeds.variation))
+            noise = slerp(noise, variation, self.operation.variation_strength)
+        return noise.to(self.parts.device, self.parts.denoiser.dtype)
+
+    def _pixels(self, image: Image.Image) -> torch.Tensor:
+        pixels: torch.Tensor = VaeImageProcessor().preprocess(pad(image, self.size))
+        return pixels.to(self.parts.device, self.parts.denoiser.dtype)
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return encode_pixels(self._encoder, pixels, self.generator)
+
+    @cached_property
+    def _encoder(self) -> Any:
+        self.parts.place([self.parts.autoencoder])
+        return self.make_encoder(self.parts)
+
+
+def _masks() -> VaeImageProcessor:
+    return VaeImageProcessor(do_normalize=False, do_binarize=True, do_convert_grayscale=True)
+
+
+def _variants(row: UNetRow) -> list[Variant]:
+    words = row.conditioning
+    with_prompt = words.prompt, words.pooled, row.channels
+    if words.negative is None:
+        return [with_prompt]
+    if row.image_guidance is None or row.channels is None:
+        return [(words.negative, words.negative_pooled, row.channels), with_prompt]
+    # Equation 3 of arXiv:2211.09800: the image alone, and neither.
+    return [
+        with_prompt,
+        (words.negative, None, row.channels),
+        (words.negative, None, torch.zeros_like(row.channels)),
+    ]
+
+
+def _guide(row: UNetRow, output: torch.Tensor) -> torch.Tensor:
+    """One prediction of the outputs for a row's variants: classifier-free guidance (arXiv:2207.12598)."""
+    if len(output) == 1:
+        return output
+    if len(output) == 2:
+        without, with_prompt = output.chunk(2)
+        return without + row.guidance * (with_prompt - without)
+    assert row.image_guidance is not None  # noqa: S101 - only instruct-pix2pix has three variants
+    with_prompt, with_image, without = output.chunk(3)
+    return without + row.guidance * (with_prompt - with_image) + row.image_guidance * (with_image - without)
+
+
+def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow], repeats: torch.Tensor) -> torch.Tensor | None:
+    """(n, width): the guidance as an input, for a UNet that was distilled with it (arXiv:2310.04378)."""
+    width = parts.denoiser.config.time_cond_proj_dim
+    if width is None:
+        return None
+    embedding: torch.Tensor = get_timestep_embedding(torch.tensor([1000 * (row.guidance - 1) for row in rows]), width)
+    return embedding.to(parts.device, parts.denoiser.dtype).repeat_interleave(repeats, 0)
+
+
+def _added(rows: Sequence[UNetRow], variants: Sequence[Sequence[Variant]]) -> dict[str, torch.Tensor] | None:
+    """What SDXL's UNet is conditioned with beside the words."""
+    pooled = [vector for several in variants for _, vector, _ in several if vector is not None]
+    if not pooled:
+        return None
+    sizes = [row.size_ids for row, several in zip(rows, variants, strict=True) for _ in several]
+    return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat([ids for ids in sizes if ids is not None])}
+
+
+def _step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
+    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
+    options = {"eta": eta, "generator": generator}
+    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
+
+
+def _draws_other_noise(row: UNetRow) -> bool:
+    draws = "generator" in row.options and row.options.get("eta") != 0
+    return draws and row.latents.dtype in HALF_PRECISIONS and row.latents.numel() % 16 != 0
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"

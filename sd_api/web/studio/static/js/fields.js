@@ -1,0 +1,105 @@
+// The controls of the form, drawn from what GET /models says of each field.
+import { byId, element } from "./dom.js";
+
+const form = byId("form");
+const drawn = new Map();
+
+/** The control of a field. */
+export const control = (name) => form.elements.namedItem(name);
+
+/** Draw what is not there yet, and bring every range up to date. */
+export function draw(fields) {
+  for (const [name, field] of Object.entries(fields)) {
+    if (!(field.control in CONTROLS)) continue;
+    if (!drawn.has(name)) put(name, field, form.querySelector(`[data-field="${name}"]`) ?? newPlace(name, field));
+    drawn.set(name, field);
+    limit(name, field);
+  }
+}
+
+/** The fields that have a control, as [name, description] pairs. */
+export const controlled = () => [...drawn];
+
+/** Show the fields that act on this form for this model, and hide the others. */
+export function show(mode, model) {
+  for (const [name, field] of drawn) {
+    form.querySelector(`[data-field="${name}"]`).hidden = !acts(field, mode, model);
+  }
+}
+
+function acts({ modes, requires, acts_with }, mode, model) {
+  if (!modes.includes(mode)) return false;
+  if (requires && !model.capabilities?.includes(requires)) return false;
+  return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
+}
+
+/** What a field holds in a new form; what is chosen by the server is empty. */
+export const emptyValue = (field) => (field.control === "seed" ? "" : String(field.default ?? ""));
+
+/** What a field is called, in front of what is said of it. */
+export const label = (name) => drawn.get(name)?.label;
+
+const CONTROLS = {
+  text: () => element("textarea", { rows: 1 }),
+  number: numeric,
+  seed: (field) => element("input", { type: "number", inputMode: "numeric", step: field.step ?? 1, placeholder: "random" }),
+  slider: numeric,
+  choice: (field) => element("select", {}, ...options(field)),
+  switch: () => element("input", { type: "checkbox", checked: true }),
+};
+
+function numeric({ step }) {
+  const inputMode = step === undefined || Number.isInteger(step) ? "numeric" : "decimal";
+  return element("input", { type: "number", inputMode, step: step ?? "any" });
+}
+
+function options({ choices, default: chosen }) {
+  const own = chosen ? [] : [element("option", { value: "", textContent: "The model's own" })];
+  return [...own, ...choices.map((name) => element("option", { value: name, textContent: name }))];
+}
+
+/** Where a field goes that the page keeps no place for: what a model need not have goes below. */
+function newPlace(name, { control: kind, requires }) {
+  const parent = byId(requires ? "other-fields" : { text: "texts", slider: "sliders" }[kind] ?? "other-fields");
+  const place = element("div", { className: "field" });
+  place.dataset.field = name;
+  parent.append(place);
+  return place;
+}
+
+function put(name, field, place) {
+  const input = CONTROLS[field.control](field);
+  input.id = input.name = name;
+  place.title = field.description;
+  if (field.control === "switch") {
+    place.classList.add("check");
+    place.prepend(element("label", {}, input, ` ${field.label}`));
+    return;
+  }
+  const words = element("label", { htmlFor: name, textContent: field.label });
+  if (!place.classList.contains("field")) words.className = "muted";
+  (place.querySelector(".joined") ?? place).prepend(input);
+  place.prepend(words);
+  if (field.control === "text") {
+    input.rows = place.dataset.rows ?? 1;
+    input.placeholder = place.dataset.placeholder ?? field.description;
+  }
+  if (field.control === "slider") {
+    place.classList.add("slider");
+    const range = element("input", { type: "range", step: field.step ?? "any", "aria-label": field.label });
+    range.dataset.for = name;
+    input.after(range);
+  }
+}
+
+function limit(name, field) {
+  const input = control(name);
+  if (input.type !== "number") return;
+  input.min = field.minimum;
+  input.max = field.maximum;
+  const range = form.querySelector(`[data-for="${name}"]`);
+  if (!range) return;
+  range.min = field.minimum;
+  // A slider over everything that is allowed could not be set finely; the number beside it reaches further.
+  range.max = Math.min(field.maximum, field.slider_maximum ?? field.maximum);
+}

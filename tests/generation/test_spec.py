@@ -1,0 +1,152 @@
+"""The job's own limits, which hold for every dialect, and its seeds."""
+
+import re
+from typing import Any
+
+import pytest
+from pictures import photograph, png
+from PIL import Image
+
+from sd_api.errors import InvalidFields
+from sd_api.generation.images import ImageRef
+from sd_api.generation.operations import ImageToImage, TextToImage
+from sd_api.generation.seeds import MAX_SEED
+from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
+from sd_api.settings import Limits
+
+LIMITS = Limits()
+
+
+def image_of(image: Image.Image) -> ImageRef:
+    return ImageRef(content=png(image), kind="image", field="init_image", max_pixels=2048 * 2048)
+
+
+IMAGE = image_of(photograph(10, 20))
+COMMON: dict[str, Any] = {"prompt": "a dog", "steps": 20, "guidance": 7.5, "limits": LIMITS}
+
+
+def drawn(**changes: Any) -> TextToImage:
+    return TextToImage(**{**COMMON, "width": 512, "height": 512, **changes})
+
+
+def redrawn(**changes: Any) -> ImageToImage:
+    return ImageToImage(**{**COMMON, "image": IMAGE, "strength": 0.8, **changes})
+
+
+def job(**changes: Any) -> JobSpec:
+    return JobSpec(**{"operation": drawn(), "seeds": (1, 2), "limits": LIMITS, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 64, "height": 2048},
+        {"steps": 500},
+        {"guidance": 0.0},
+        {"eta": 1.0},
+        {"prompt": "x" * 4000},
+        {"clip_skip": 12},
+        {"variation_seed": MAX_SEED, "variation_strength": 1.0},
+    ],
+)
+def test_what_lies_on_the_limit_is_allowed(changes: dict[str, Any]) -> None:
+    assert drawn(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"strength": 1.0}, {"strength": 0.05}])
+def test_any_size_of_an_image_is_allowed(changes: dict[str, Any]) -> None:
+    assert redrawn(**changes).size == (10, 20)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (MAX_SEED,), tuple(range(16))])
+def test_seeds_on_the_limit_are_allowed(seeds: tuple[int, ...]) -> None:
+    assert job(seeds=seeds).seeds == seeds
+
+
+@pytest.mark.parametrize("steps", [3, 7, 49, 499, 500])
+def test_the_strength_that_a_refusal_suggests_is_enough(steps: int) -> None:
+    with pytest.raises(InvalidFields) as refusal:
+        redrawn(strength=0.5 / steps, steps=steps)
+    found = re.search(r"use at least ([0-9.]+),", refusal.value.message)
+    assert found is not None
+    assert redrawn(strength=float(found.group(1)), steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("width", {"width": 63}),
+        ("width", {"width": 2049}),
+        ("height", {"height": -5}),
+        ("steps", {"steps": 501}),
+        ("guidance", {"guidance": float("nan")}),
+        ("guidance", {"guidance": 101.0}),
+        ("eta", {"eta": -0.1}),
+        ("scheduler", {"scheduler": "PLMS"}),
+        ("prompt", {"prompt": "x" * 4001}),
+        ("negative_prompt", {"negative_prompt": "x" * 4001}),
+        ("clip_skip", {"clip_skip": 0}),
+        ("variation_seed", {"variation_seed": -1}),
+        ("variation_strength", {"variation_strength": 1.1}),
+        ("image", {"image": image_of(Image.new("RGB", (2049, 1)))}),
+        ("image", {"image": image_of(Image.new("RGB", (1, 60000)))}),
+        ("strength", {"image": IMAGE, "strength": 1.01}),
+        ("strength", {"image": IMAGE, "strength": 0.04}),
+        ("strength", {"image": IMAGE, "strength": float("nan")}),
+    ],
+)
+def test_what_lies_beyond_is_refused_by_name(field: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFields, match=f"^{field} ") as refusal:
+        redrawn(**changes) if "image" in changes else drawn(**changes)
+    assert [fault.field for fault in refusal.value.faults] == [field]
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("seed", {"seeds": (-1,)}),
+        ("seed + num_outputs - 1", {"seeds": (MAX_SEED, MAX_SEED + 1)}),
+        ("variation_seed", {"variation_seeds": (-1, 0)}),
+        ("num_outputs", {"seeds": ()}),
+        ("num_outputs", {"seeds": tuple(range(17))}),
+    ],
+)
+def test_seeds_beyond_are_refused_by_name(field: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFields) as refusal:
+        job(**changes)
+    assert [fault.field for fault in refusal.value.faults] == [field]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    fields = {"prompt": "a dog", "steps": 0, "guidance": 101.0, "width": 1, "height": 64}
+    with pytest.raises(InvalidFields) as refusal:
+        JobSpec.choose(TextToImage, fields, Outputs(seed=MAX_SEED, num_outputs=2), model=None, limits=LIMITS)
+    names = [fault.field for fault in refusal.value.faults]
+    assert names == ["steps", "guidance", "width", "seed + num_outputs - 1"]
+
+
+def chosen(seed: int | None, num_outputs: int, **fields: Any) -> tuple[PictureSeeds, ...]:
+    fields = {"prompt": "a dog", "steps": 1, "guidance": 1.0, "width": 64, "height": 64, **fields}
+    outputs = Outputs(seed=seed, num_outputs=num_outputs)
+    return JobSpec.choose(TextToImage, fields, outputs, model=None, limits=LIMITS).pictures
+
+
+def test_given_seeds_count_up() -> None:
+    assert chosen(5, 3) == tuple(PictureSeeds(seed=seed) for seed in (5, 6, 7))
+    # A variation seed alone does nothing.
+    assert chosen(5, 1, variation_seed=9) == (PictureSeeds(seed=5),)
+
+
+def test_seeds_that_are_not_given_are_chosen_for_each_picture() -> None:
+    seeds = [picture.seed for picture in chosen(None, 8)]
+    assert len(set(seeds)) == 8
+    assert 0 not in seeds
+
+
+def test_variations_share_their_seed() -> None:
+    expected = tuple(PictureSeeds(seed=5, variation=variation) for variation in (9, 10))
+    assert chosen(5, 2, variation_seed=9, variation_strength=0.1) == expected
+    free = chosen(None, 4, variation_strength=0.1)
+    assert len({picture.seed for picture in free}) == 1
+    assert len({picture.variation for picture in free}) == 4

@@ -1,0 +1,136 @@
+"""The form is drawn from what GET /models says, so a new field needs no change of the studio."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from scripted import scripted_server
+from studio_page import USABLE, Studio, expect
+
+from sd_api.settings import Settings
+
+OpenStudio = Callable[..., Studio]
+ShowOffer = Callable[[Callable[[dict[str, Any]], None]], Studio]
+
+WARMTH = {
+    "modes": ["txt2img", "img2img"],
+    "label": "Warmth",
+    "description": "How warm the colours are.",
+    "control": "slider",
+    "minimum": 0,
+    "maximum": 500,
+    "slider_maximum": 10,
+    "step": 0.5,
+    "default": 2.0,
+    "png_key": "Colour warmth",
+}
+PAPER = {
+    "modes": ["txt2img"],
+    "label": "Paper",
+    "description": "What it is drawn on.",
+    "control": "choice",
+    "choices": ["rough", "smooth"],
+    "default": "rough",
+    "requires": "paper",
+}
+
+
+@pytest.fixture
+def show_offer(open_studio: OpenStudio, make_settings: Callable[..., Settings]) -> Iterator[ShowOffer]:
+    """A studio whose server offers something else than it does."""
+    with scripted_server(make_settings()) as (url, finish_loading):
+        finish_loading()
+
+        def show(change: Callable[[dict[str, Any]], None]) -> Studio:
+            # Only because the server is gone before the page is.
+            studio = open_studio(url, refusals=True)
+
+            def answer(route: Any) -> None:
+                offer = route.fetch().json()
+                offer["models"][0]["modes"] = ["txt2img", "img2img", "masking"]
+                change(offer)
+                route.fulfill(json=offer)
+
+            studio.page.route("**/models", answer)
+            studio.page.reload()
+            studio.page.locator(USABLE).wait_for()
+            studio.mode("txt2img")
+            return studio
+
+        yield show
+
+
+def sent(studio: Studio) -> dict[str, list[str]]:
+    studio.fill(prompt="a dog")
+    with studio.page.expect_request("**/txt2img") as request:
+        studio.generate()
+    return parse_qs(request.value.post_data)
+
+
+def test_a_new_field_is_drawn_and_sent(show_offer: ShowOffer) -> None:
+    studio = show_offer(lambda offer: offer["fields"].update(warmth=WARMTH))
+    number, slider = studio.page.get_by_label("Warmth").all()
+    assert number.input_value() == "2"
+    assert [slider.get_attribute(name) for name in ("min", "max", "step")] == ["0", "10", "0.5"]
+    assert number.get_attribute("max") == "500"
+    expect(studio.page.get_by_title("How warm the colours are.")).to_be_visible()
+    slider.fill("3.5")
+    assert number.input_value() == "3.5"
+    studio.reload()
+    assert studio.page.locator("#warmth").input_value() == "3.5"
+    assert sent(studio)["warmth"] == ["3.5"]
+    studio.wait_for_picture()
+    expect(studio.page.locator("#result-parameters")).to_contain_text("Warmth3.5")
+    studio.mode("masking")
+    expect(studio.page.locator("#warmth")).to_be_hidden()
+
+
+def test_what_the_model_lacks_is_neither_shown_nor_sent(show_offer: ShowOffer) -> None:
+    def offer_paper(offer: dict[str, Any]) -> None:
+        offer["fields"]["paper"] = PAPER
+        able = offer["models"][0] | {"label": "Able", "url_path": "able", "capabilities": ["paper"]}
+        offer["models"].append(able | {"paths": dict.fromkeys(able["paths"], "/txt2img")})
+
+    studio = show_offer(offer_paper)
+    studio.page.evaluate("document.getElementById('more').open = true")
+    paper = studio.page.locator("#paper")
+    expect(paper).to_be_hidden()
+    assert "paper" not in sent(studio)
+    studio.fill(model="able")
+    expect(paper).to_be_visible()
+    paper.select_option("smooth")
+    assert sent(studio)["paper"] == ["smooth"]
+
+
+def test_a_field_that_acts_with_another_is_shown_with_it(show_offer: ShowOffer) -> None:
+    studio = show_offer(lambda offer: offer["models"][0].update(schedulers=["ddim", "plms"]))
+    eta = studio.page.locator("#eta")
+    studio.fill(scheduler="plms")
+    expect(eta).to_be_hidden()
+    studio.fill(scheduler="ddim")
+    expect(eta).to_be_visible()
+    expect(studio.page.locator("#scheduler option[value=heun]")).to_be_disabled()
+
+
+def test_an_edit_is_offered_where_the_model_can(show_offer: ShowOffer) -> None:
+    studio = show_offer(lambda offer: None)
+    instruction = studio.page.locator("label:has([value=edit])")
+    expect(instruction).to_be_hidden()
+    studio = show_offer(lambda offer: offer["models"][0].update(modes=["txt2img", "edit"]))
+    studio.mode("edit")
+    expect(studio.page.get_by_label("Image guidance").first).to_be_visible()
+    expect(studio.page.locator("#canvas")).to_be_visible()
+    expect(studio.page.locator("#strength")).to_be_hidden()
+
+
+def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer) -> None:
+    studio = show_offer(lambda offer: offer["fields"].update(warmth=WARMTH))
+    errors = [{"field": "warmth", "message": "warmth is 501; it must be from 0 to 500"}]
+    errors += [{"field": "seed + num_outputs - 1", "message": "seed + num_outputs - 1 is too large"}]
+    refusal = {"status": "failure", "message": "", "errors": errors}
+    studio.page.route("**/txt2img", lambda route: route.fulfill(status=422, body=json.dumps(refusal)))
+    sent(studio)
+    expect(studio.problem("warmth")).to_have_text("Warmth is 501; it must be from 0 to 500.")
+    expect(studio.problem("seed")).to_have_text("The seed of the last picture is too large.")

@@ -1,0 +1,218 @@
+"""What a request of each dialect becomes: the job that reaches an engine, and what its answer reports."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pictures import photograph, png, to_base64
+from task_client import TaskClient
+from tiny_model import tiny_model
+
+from sd_api.app import create_app
+from sd_api.generation.engine import EngineStatus, Feed
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
+from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.spec import JobSpec
+from sd_api.wiring import build_services
+
+IMAGE = to_base64(photograph(64, 72))
+MASK = to_base64(photograph(8, 8))
+
+
+class Recording:
+    """An engine that takes note of its jobs, and whose pictures are empty."""
+
+    def __init__(self) -> None:
+        self.specs: list[JobSpec] = []
+
+    def load(self) -> None:
+        pass
+
+    def status(self) -> EngineStatus:
+        return EngineStatus("ready", "a model")
+
+    def at_once(self) -> int:
+        return 1
+
+    def serve(self, feed: Feed) -> None:
+        while runs := feed.wait(1):
+            for run in runs:
+                self.specs.append(run.spec)
+                images = [GeneratedImage(b"", each.seed, False, each.variation) for each in run.spec.pictures]
+                run.finish(GenerationResult(tuple(images)))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Recording:
+    return Recording()
+
+
+@pytest.fixture(scope="module")
+def client(make_settings: Any, engine: Recording) -> Iterator[FlaskClient]:
+    custom = {
+        "model_path": str(tiny_model()),
+        "ui_label": "Custom",
+        "url_path": "custom",
+        "requires_safety_checker": False,
+    }
+    settings = make_settings(custom_models=[custom], enable_public_token=True)
+    services = build_services(settings, lambda: engine)
+    services.start()
+    yield create_app(settings, services).test_client()
+    assert services.stop(timeout=60)
+
+
+def posted(client: FlaskClient, engine: Recording, path: str, **form: Any) -> tuple[JobSpec, list[dict[str, Any]]]:
+    answer = client.post(path, data={"prompt": "a dog", **form})
+    assert answer.status_code == 200, answer.get_json()
+    return engine.specs[-1], answer.get_json()["images"]
+
+
+def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(
+        client,
+        engine,
+        "/masking",
+        prompt="  a dog ",
+        negative_prompt="a cat",
+        num_inference_steps="20",
+        guidance_scale="3",
+        scheduler="ddim",
+        eta="0.5",
+        clip_skip="2",
+        safety_checker="0",
+        init_image=IMAGE,
+        mask_image=MASK,
+        strength="0.5",
+        seed="5",
+        num_outputs="2",
+    )
+    made = spec.operation
+    assert isinstance(made, Inpaint)
+    assert (made.prompt, made.negative_prompt, made.steps, made.guidance) == ("a dog", "a cat", 20, 3.0)
+    assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == ("ddim", 0.5, 2, False)
+    assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
+    assert (spec.model, spec.seeds, spec.variation_seeds) == (None, (5, 6), ())
+
+
+def test_what_is_left_out_has_the_plugins_defaults(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(client, engine, "/txt2img")
+    made = spec.operation
+    assert isinstance(made, TextToImage)
+    assert (made.width, made.height, made.steps, made.guidance) == (512, 512, 100, 7.5)
+    assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == (None, 0.0, 1, None)
+    assert (made.variation_seed, made.variation_strength) == (None, 0.0)
+    assert len(spec.seeds) == 1
+    strong, _ = posted(client, engine, "/img2img", init_image=IMAGE)
+    assert isinstance(strong.operation, ImageToImage)
+    assert strong.operation.strength == 0.7
+
+
+def test_an_edit(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(client, engine, "/edit", init_image=IMAGE)
+    assert isinstance(spec.operation, Edit)
+    assert (spec.operation.image_guidance, spec.size) == (1.5, (64, 72))
+    spec, _ = posted(client, engine, "/edit", init_image=IMAGE, image_guidance_scale="2")
+    assert isinstance(spec.operation, Edit)
+    assert spec.operation.image_guidance == 2.0
+
+
+@pytest.mark.parametrize(
+    ("form", "operation"),
+    [
+        ({}, TextToImage),
+        ({"init_image": IMAGE}, ImageToImage),
+        ({"init_image": IMAGE, "mask_image": MASK}, Inpaint),
+        ({"init_image": IMAGE, "image_guidance_scale": "2"}, Edit),
+    ],
+)
+def test_a_custom_models_fields_tell_its_operation(
+    client: FlaskClient, engine: Recording, form: dict[str, str], operation: type
+) -> None:
+    spec, _ = posted(client, engine, "/custom/custom", **form)
+    assert (type(spec.operation), spec.model) == (operation, "custom")
+
+
+def test_variations_are_reported_with_both_seeds(client: FlaskClient, engine: Recording) -> None:
+    spec, images = posted(client, engine, "/txt2img", num_outputs="3", variation_strength="0.2")
+    assert len(set(spec.seeds)) == 1
+    assert len(set(spec.variation_seeds)) == 3
+    assert [(image["seed"], image["variation_seed"]) for image in images] == [
+        (picture.seed, picture.variation) for picture in spec.pictures
+    ]
+    reported = {name: images[2][name] for name in ("seed", "variation_seed")}
+    again, _ = posted(client, engine, "/txt2img", variation_strength="0.2", **reported)
+    assert again.pictures == spec.pictures[2:]
+
+
+def test_without_variations_no_variation_seed_is_reported(client: FlaskClient, engine: Recording) -> None:
+    _, (image,) = posted(client, engine, "/txt2img", variation_seed="9")
+    assert "variation_seed" not in image
+
+
+def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
+    ann = TaskClient(client)
+    image, mask = ann.upload(png(photograph(64, 72))), ann.upload(png(photograph(8, 8)))
+    parameters = {
+        "prompt": "a dog",
+        "negative_prompt": "a cat",
+        "model_provider": "local",
+        "model_id": "custom",
+        "steps": 20,
+        "guidance": 3,
+        "scheduler": "ddim",
+        "eta": 0.5,
+        "clip_skip": 2,
+        "safety_filter": False,
+        "initial_image": image,
+        "mask": mask,
+        "strength": 0.5,
+        "seed": 5,
+        "num_outputs": 2,
+        "variation_seed": 7,
+        "variation_strength": 0.25,
+    }
+    images = finished(ann, ann.create(**parameters))
+    spec = engine.specs[-1]
+    made = spec.operation
+    assert isinstance(made, Inpaint)
+    assert (made.prompt, made.negative_prompt, made.steps, made.guidance) == ("a dog", "a cat", 20, 3.0)
+    assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == ("ddim", 0.5, 2, False)
+    assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
+    assert (spec.model, spec.seeds, spec.variation_seeds) == ("custom", (5, 5), (7, 8))
+    used = [each["parameters_used"] for each in images]
+    assert used[0] == parameters | {"task_type": "inpaint"}
+    assert used[1] == used[0] | {"variation_seed": 8}
+
+
+def test_a_tasks_open_seeds_are_chosen_once(client: FlaskClient, engine: Recording) -> None:
+    ann = TaskClient(client)
+    (image,) = finished(ann, ann.create(prompt="a dog", variation_strength=0.1))
+    used = image["parameters_used"]
+    (picture,) = engine.specs[-1].pictures
+    assert (used["seed"], used["variation_seed"]) == (picture.seed, picture.variation)
+    finished(ann, ann.create(**used))
+    assert engine.specs[-1].pictures == (picture,)
+
+
+@pytest.mark.parametrize("kind", [{"task_type": "edit"}, {"image_guidance": 2.0}])
+def test_a_task_that_edits(client: FlaskClient, engine: Recording, kind: dict[str, Any]) -> None:
+    ann = TaskClient(client)
+    image = ann.upload(png(photograph(64, 72)))
+    (made,) = finished(ann, ann.create(prompt="make it winter", initial_image=image, **kind))
+    operation = engine.specs[-1].operation
+    assert isinstance(operation, Edit)
+    assert made["parameters_used"]["task_type"] == "edit"
+    assert made["parameters_used"]["image_guidance"] == operation.image_guidance == kind.get("image_guidance", 1.5)
+
+
+def finished(ann: TaskClient, task_id: str) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 30
+    while (event := ann.event(task_id))["event_type"] != "finished":
+        assert event["event_type"] != "cancelled", event
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    images: list[dict[str, Any]] = event["images"]
+    return images
