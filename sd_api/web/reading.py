@@ -119,12 +119,12 @@ class FormReader(FormDataParser):
             _malformed("its content type names no boundary")
         border = b"\r\n--" + boundary.encode()
         # The first border has no line before it.
-        start = 0 if content[: len(border) - 2] == border[2:] else _find(content, border, 0, len(content)) + 2
+        start = 0 if bytes(content[: len(border) - 2]) == border[2:] else _find(content, border, 0, len(content)) + 2
         if start == 1:
             _malformed("its boundary does not occur in it")
         start += len(border) - 2
         parts = 0
-        while content[start : start + 2] != b"--":
+        while bytes(content[start : start + 2]) != b"--":
             parts += 1
             if self.max_form_parts is not None and parts > self.max_form_parts:
                 raise _too_many(self.max_form_parts)
@@ -159,7 +159,7 @@ class BoundedRequest(Request):
     form_data_parser_class = FormReader
 
     @cached_property
-    def stream(self) -> IO[bytes]:  # type: ignore[override]
+    def stream(self) -> IO[bytes]:
         """The body; the one that the edge has read, where there is an edge."""
         body: IO[bytes] | None = self.environ.get("asgi.scope", {}).get(BODY)
         return super().stream if body is None else body
