@@ -179,6 +179,12 @@ def test_a_client_that_leaves_in_the_middle_of_its_form_does_no_harm(server: Ser
         ({"Origin": "http://["}, 403),
         ({"Host": "localhost:1337", "Origin": "file://localhost:1337"}, 403),
         ({"Host": "my_pc"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://friend.example"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
         ({"Host": "["}, 403),
         ({"Host": "localhost/evil.example"}, 403),
         ({"Host": "localhost?evil.example"}, 403),
@@ -200,12 +206,25 @@ def test_only_callers_of_this_machine_and_the_configured_ones_are_served(
             assert "allowed_" in answer.json()["message"]
 
 
+def test_a_page_of_the_same_site_may_read_and_change_nothing(server: ServerProcess) -> None:
+    answer = requests.post(f"{server.url}/txt2img", data=QUICK, headers={"Sec-Fetch-Site": "same-site"}, timeout=5)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/", "/ping", "/nothing", "/events/stream", "/studio/js/main.js"])
+def test_no_answer_can_be_framed_embedded_or_taken_for_another_type(server: ServerProcess, path: str) -> None:
+    headers = requests.get(server.url + path, timeout=5).headers
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 def test_an_allowed_pages_script_may_read_the_answer(server: ServerProcess) -> None:
     answer = requests.get(f"{server.url}/ping", headers={"Origin": "https://friend.example"}, timeout=5)
     assert answer.headers["Access-Control-Allow-Origin"] == "https://friend.example"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_during_a_generation_is_clean_and_at_once(start_server: StartServer, how: signal.Signals) -> None:
     server = start_server()
     server.wait_until("ready")
