@@ -43,9 +43,7 @@ PAIRS = [(name, mode) for name in PIPELINES for mode in auto_classes(type(weight
 
 
 @pytest.fixture(scope="module")
-def engine_of(
-    make_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Any]:
+def engine_of(make_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     engines: dict[Any, Any] = {}
 
     def get(name: str, dtype: str = "fp32") -> Any:
@@ -133,7 +131,9 @@ def test_each_step_is_reported(engine_of: Any, name: str) -> None:
     job = Noted(spec(seeds=(1, 2)))
     serve(engine_of(name), [job])
     assert len(job.result().images) == 2
-    assert sorted(set(job.steps)) == [(step, 2 * STEPS) for step in range(2 * STEPS + 1) if (step, 2 * STEPS) in job.steps]
+    assert sorted(set(job.steps)) == [
+        (step, 2 * STEPS) for step in range(2 * STEPS + 1) if (step, 2 * STEPS) in job.steps
+    ]
     assert {(step, 2 * STEPS) for step in (1, 2, 3, 5, 6, 7)} <= set(job.steps)
     assert [step for step, _ in job.steps] == sorted(step for step, _ in job.steps)
 
@@ -165,7 +165,9 @@ def test_two_jobs_share_no_call(engine_of: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     rows: list[int] = []
     denoiser = engine._library.get(None).parts.denoiser.module
-    hook = denoiser.register_forward_pre_hook(lambda _, __, given: rows.append(len(given["hidden_states"])), with_kwargs=True)
+    hook = denoiser.register_forward_pre_hook(
+        lambda _, __, given: rows.append(len(given["hidden_states"])), with_kwargs=True
+    )
     try:
         jobs = [Job(spec(seeds=(seed, seed + 10))) for seed in (1, 2)]
         serve(engine, jobs)
