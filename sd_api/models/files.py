@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _CONFIGS = {
     "Scheduler": "scheduler_config.json",
     "Tokenizer": "tokenizer_config.json",
-    "ImageProcessor": "preprocessor_config.json",
+    "Processor": "preprocessor_config.json",
     "FeatureExtractor": "preprocessor_config.json",
 }
 _MODEL_CONFIG = "config.json"
@@ -90,8 +90,14 @@ def _component_faults(folder: Path, class_name: str) -> Iterator[str]:
 
 def _vocabulary_faults(folder: Path) -> Iterator[str]:
     whole = folder / "tokenizer.json"
+    # T5's and Gemma's, in the format of the library sentencepiece.
+    sentencepiece = sorted(folder.glob("*.model"))
     if whole.exists():
         yield from _faults(_read_object, whole)
+    elif sentencepiece:
+        yield from _faults(_head, sentencepiece[0])
+    elif (folder / "vocab.txt").exists():
+        yield from _faults(_head, folder / "vocab.txt")
     else:
         yield from _faults(_read_object, folder / "vocab.json")
         yield from _faults(_head, folder / "merges.txt")
