@@ -82,13 +82,18 @@ class DiffusersEngine:
                 self._finisher.drain()
                 if not (runs := feed.wait(self.at_once())):
                     return
-            active += [job for run in runs if (job := self._begin(run)) is not None]
+            active += self._begin_all(runs)
             if active:
                 limit = self._turn(self._share(active[-1], active), limit)
             active = _going_on(active)
             if not active:
                 # What was too much for those jobs need not be for the next ones.
                 limit = self.at_once()
+
+    def _begin_all(self, runs: Sequence[Run]) -> list[ActiveJob]:
+        # Not where it is called: that frame lasts, and would keep the last job in memory.
+        begun = [self._begin(run) for run in runs]
+        return [job for job in begun if job is not None]
 
     def _begin(self, run: Run) -> ActiveJob | None:
         """Get a job's model; a job that cannot begin has ended."""
