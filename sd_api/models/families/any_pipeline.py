@@ -139,7 +139,11 @@ def _run(parts: Parts, row: WholeRow) -> Image.Image:
     known = signature(pipeline.__call__).parameters
     # Weights that a pipeline converts in inference mode could never be moved again outside of it.
     with torch.inference_mode(mode=False), _weights_unchanged(parts):
-        pixels = pipeline(**_arguments(known, row), **_callback(known, pipeline, row)).images[0]
+        try:
+            pixels = pipeline(**_arguments(known, row), **_callback(known, pipeline, row)).images[0]
+        except UnboundLocalError:
+            # Sana's pipelines make a warning of it if memory runs out in their autoencoder; then they lack a picture.
+            raise torch.OutOfMemoryError("Out of memory.") from None
     if not np.isfinite(pixels).all():
         raise GenerationFailed(BROKEN)
     image: Image.Image = VaeImageProcessor.numpy_to_pil(pixels)[0]
