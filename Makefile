@@ -25,7 +25,7 @@ deploy/.env:
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; rm -rf $(VENV); exit 1; }
 	@echo "Installing the dependencies into $(VENV); the first time this takes some minutes."
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[cluster,dev]'
@@ -47,10 +47,9 @@ imports: setup
 unit: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# The versions that the tests passed with. Some of them have no release for Python 3.10,
-# where pip chooses within the ranges of pyproject.toml.
+# The versions that the tests passed with; torch without the name of its build.
 lock:
-	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/;/^torch==/!s/$$/ ; python_version >= "3.11"/' > constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/' > constraints.txt
 
 pictures: setup
 	STUDIO_PICTURES=docs/pictures $(BIN)/python -m pytest tests/studio/test_pictures.py

@@ -1,6 +1,7 @@
 """One list of dependencies: whatever way the server is installed, it gets the same set."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-
-tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
 
 
 @pytest.fixture(scope="module")

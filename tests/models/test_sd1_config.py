@@ -1,6 +1,7 @@
 """The shipped configuration is that of the published Stable Diffusion 1.5."""
 
 import hashlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,6 @@ def test_schedulers_made_from_the_published_one_do_not_clip_latents() -> None:
 
 
 def test_the_files_are_part_of_the_package(tmp_path: Path, repository: Path) -> None:
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["sd_api.models"]
     packaged = {file for pattern in patterns for file in SD1_CONFIG.parent.glob(pattern)}
