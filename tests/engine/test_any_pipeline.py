@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
+from diffusers.models.attention_processor import AttnProcessor
 from pictures import from_png, half_mask, photograph, png
 from PIL import Image
 from running import after_call, generate, serve
@@ -177,7 +178,7 @@ def test_two_jobs_share_no_call(engine_of: Any, monkeypatch: pytest.MonkeyPatch)
         assert job.result() == generate(engine, spec(seeds=(seed, seed + 10)))
 
 
-def full(output: Any) -> Any:
+def full(output: Any = None) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
@@ -211,6 +212,30 @@ def test_whatever_breaks_off_the_next_picture_is_as_before(engine_of: Any, name:
             generate(engine, spec())
         assert "secret" not in failure.value.message
         assert state_of(engine) == before
+    assert generate(engine, spec()) == expected
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_what_a_pipeline_does_to_shared_modules_is_taken_back(engine_of: Any, dtype: str) -> None:
+    """Some convert their autoencoder, or exchange the attention, and break off before they undo it."""
+    engine = engine_of("latent consistency", dtype)
+    expected = generate(engine, spec())
+    before = state_of(engine)
+    parts = engine._library.get(None).parts
+    unet, vae = parts.denoiser.module, parts.autoencoder.module
+    attention = unet.attn_processors
+
+    def tamper(_: Any) -> Any:
+        # Half of it, as where memory runs out on the way.
+        vae.decoder.to(torch.float64)
+        unet.set_attn_processor(AttnProcessor())
+        full()
+
+    with after_call(unet, 2, tamper), pytest.raises(OutOfMemory):
+        generate(engine, spec())
+    assert state_of(engine) == before
+    assert unet.attn_processors == attention
+    assert not any(tensor.is_inference() for tensor in vae.parameters())
     assert generate(engine, spec()) == expected
 
 
