@@ -72,7 +72,7 @@ def spec(mode: str = "txt2img", seeds: tuple[int, ...] = (SEED,), **changes: Any
     return JobSpec(operation=asked(mode, **changes), seeds=seeds, limits=LIMITS)
 
 
-def by_hand(name: str, mode: str, negative_prompt: str) -> Image.Image:
+def by_hand(name: str, mode: Any, negative_prompt: str) -> Image.Image:
     """What diffusers draws at the padded size."""
     loaded = weights(name)
     schedulers = {"scheduler": type(loaded.scheduler).from_config(loaded.scheduler.config)}
@@ -292,7 +292,7 @@ IN_VAIN = {
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_fields_without_effect_are_named(engine_of: Any, name: str) -> None:
-    everything = {
+    everything: dict[str, Any] = {
         "scheduler": "euler-a",
         "negative_prompt": "blue",
         "eta": 0.5,

@@ -220,7 +220,8 @@ def test_the_next_picture_is_as_before_whatever_breaks_off(engine_of: Any, name:
 
 def without_copies(spoil: Callable[..., Any]) -> AbstractContextManager[Any]:
     """No memory for the copy of the autoencoder in single precision."""
-    return in_function(autoencoder, "copy")(None, SimpleNamespace(copy=copy.copy, deepcopy=spoil))
+    replacement: Any = SimpleNamespace(copy=copy.copy, deepcopy=spoil)
+    return in_function(autoencoder, "copy")(None, replacement)
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])

@@ -1,5 +1,7 @@
 """A variation mixes the noise of a second seed into that of the first one."""
 
+from typing import Any
+
 import pytest
 import torch
 from tiny_families import parts_of, sd, sdxl
@@ -62,10 +64,8 @@ def test_the_ends_are_the_pictures_of_the_two_seeds(parts: Parts, strength: floa
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 0.9])
 def test_between_them_lies_an_arc_of_the_same_norm(parts: Parts, strength: float) -> None:
-    noise, mixed = {}, begun(parts, strength).latents
-    for seed in (SEED, OTHER):
-        noise[seed] = begun(parts, 0.0, seed, None).latents
-    assert mixed is not None
+    noise: dict[int, Any] = {seed: begun(parts, 0.0, seed, None).latents for seed in (SEED, OTHER)}
+    mixed: Any = begun(parts, strength).latents
     low, high = sorted(float(latents.norm()) for latents in noise.values())
     assert 0.99 * low < float(mixed.norm()) < 1.01 * high
 

@@ -1,5 +1,6 @@
 """What is compiled is used where it fits and is right, and changes nothing elsewhere."""
 
+import copy
 import gc
 import logging
 import weakref
@@ -157,7 +158,7 @@ def test_without_memory_for_a_copy_nothing_is_compiled(
 
     expected = draw(parts)
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
-        patched.setattr(compiled_module.copy, "deepcopy", full)
+        patched.setattr(copy, "deepcopy", full)
         compile_now(parts, "64x64")
     assert "Nothing is compiled, because there is no memory for it: CUDA out of memory." in caplog.text
     assert compiler.calls == 0

@@ -208,7 +208,7 @@ def _count(pipeline: Any, row: WholeRow) -> int:
 @contextmanager
 def _weights_unchanged(parts: Parts) -> Iterator[None]:
     """Take back what some pipelines leave in the shared modules where they break off: precision, attention."""
-    modules = [part.module for part in parts.components.values()]
+    modules: list[Any] = [part.module for part in parts.components.values()]
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     contents = [tensor.data for tensor in tensors]
     processors = [dict(module.attn_processors) if hasattr(module, "attn_processors") else None for module in modules]
