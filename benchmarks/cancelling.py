@@ -14,10 +14,9 @@ import threading
 import time
 
 from running_server import running_queue
+from specs import text_to_image
 
-from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.job import Job
-from sd_api.settings import Limits
 
 SEED = 20
 
@@ -34,7 +33,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             running, waiting = Watched(arguments.size), Watched(arguments.size)
             for watched in (running, waiting):
-                watched.job = queue.submit(watched.request)
+                watched.job = queue.submit(watched.spec)
                 watched.job.listen(watched)
             running.wait_for_steps(5)
             step = (running.times[4] - running.times[1]) / 3
@@ -57,10 +56,7 @@ class Watched:
     job: Job
 
     def __init__(self, size: int) -> None:
-        self.request = GenerationRequest(
-            prompt="a dog", seeds=(7,), width=size, height=size, num_inference_steps=100, guidance_scale=7.5,
-            limits=Limits(),
-        )  # fmt: skip
+        self.spec = text_to_image(size, steps=100)
         self.times: list[float] = []
         self._changed = threading.Condition()
 
