@@ -15,12 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoPipelineForText2Image
-from PIL import Image
 from sd15 import model_directory
-from specs import text_to_image
+from specs import photograph, text_to_image
 
 from sd_api.imaging.encoding import encode_png
 from sd_api.models.backends.compiled import CompiledUNet, keep_compiled_code
@@ -117,11 +115,7 @@ def _model_calls(path: Path, device: DeviceChoice) -> list[Row]:
 
 
 def _encoding() -> list[Row]:
-    """A photograph's likeness: smooth, with a little noise."""
-    rng = np.random.default_rng(20)
-    smooth = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((SIZE, SIZE))
-    noisy = np.asarray(smooth, int) + rng.integers(-3, 4, (SIZE, SIZE, 3))
-    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    picture = photograph(SIZE, SIZE)
 
     def pillows() -> None:
         picture.save(io.BytesIO(), "PNG")
