@@ -14,7 +14,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── InvalidFields            several of them: 400 if one is malformed, else 422
     │   ├── NotAuthenticated     401  there is no valid token, or no such user with that password
     │   ├── RefusedCaller        403  the Host or Origin header is not an allowed one
-    │   ├── NotEnabled           403  the configuration does not let anybody do this
+    │   ├── NotEnabled           403  the configuration has this switched off
     │   ├── UnknownModel         404  no custom model has that url_path
     │   ├── UnknownJob           404  no job has that id, or none any more
     │   ├── UnknownTask          404  no task of this user has that id
@@ -22,16 +22,16 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── JobIdTaken           409  the client chose the id of another job
     │   ├── JobNotEnded          409  the job's pictures are not made yet
     │   ├── NameTaken            409  there is a user of that name
-    │   ├── QuotaExceeded        413  no more images are kept for this user
+    │   ├── QuotaExceeded        413  this user's images exceed the quota
     │   ├── TooManyAttempts      429  passwords are tried too often
     │   └── TooManyTasks         429  too many tasks of this user are waiting
-    ├── JobCancelled             409  somebody stopped the job
+    ├── JobCancelled             409  the job was cancelled
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
         ├── QueueFull            503  too many requests are waiting
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
-        ├── StoreUnavailable     503  what has to be kept cannot be: a full disk, or Redis is away
+        ├── StoreUnavailable     503  data cannot be stored: the disk is full, or Redis is away
         └── ServerStopping       503  the server is shutting down
 """
 
@@ -62,7 +62,7 @@ class ServerError(Exception):
         return ()
 
     def again(self) -> "ServerError":
-        """The same, to be raised: an error that is kept, and raised itself, would keep its trace and all in there."""
+        """A copy to raise: a stored error that is raised itself would keep its traceback and all objects in there."""
         other = type(self).__new__(type(self), *self.args)
         other.__dict__.update(self.__dict__)
         return other
@@ -112,7 +112,7 @@ class NotAuthenticated(RequestError):
 
 
 class NotEnabled(RequestError):
-    """The configuration does not let anybody do this."""
+    """The configuration has this switched off."""
 
     status = 403
 
@@ -154,7 +154,7 @@ class NameTaken(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """No more images are kept for this user."""
+    """This user's images exceed the quota."""
 
     status = 413
 
@@ -238,7 +238,7 @@ class OutOfMemory(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """What has to be kept cannot be written, or the place where it is kept cannot be reached."""
+    """Data cannot be stored, because the store is full or cannot be reached."""
 
 
 class ServerStopping(Unavailable):
@@ -246,9 +246,9 @@ class ServerStopping(Unavailable):
 
 
 def generation_failure(log: logging.Logger, error: Exception, where: str) -> ServerError:
-    """What to tell of an error that ended a generation: itself if it is ours, else that it was unforeseen.
+    """The error to report for a failed generation: the same one if it is a ServerError, else a generic one with an id.
 
-    Neither keeps its trace, once that is logged: the frames of it hold the generation's tensors.
+    Its traceback is dropped once it is logged, because the frames hold the generation's tensors.
     """
     if isinstance(error, ServerError):
         error.__context__ = None
@@ -259,10 +259,10 @@ def generation_failure(log: logging.Logger, error: Exception, where: str) -> Ser
 
 
 def log_unexpected(log: logging.Logger, error: Exception, where: str) -> str:
-    """Log an error that nobody foresaw, with its trace, under an id.
+    """Log an unexpected error with its traceback under an id.
 
     Returns:
-        A message for the person who asked: the id, and nothing of what went wrong inside.
+        A message for the client: the id, and no details.
     """
     error_id = uuid4().hex[:8]
     log.error("Unexpected error %s in %s", error_id, where, exc_info=error)

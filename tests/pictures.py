@@ -41,3 +41,10 @@ def from_base64(text: str) -> Image.Image:
     assert image.format == "PNG"
     image.load()
     return image
+
+
+def from_png(data: bytes) -> Image.Image:
+    """The picture in a PNG file."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image

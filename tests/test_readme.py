@@ -13,7 +13,7 @@ from server_process import ServerProcess
 
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.settings import Limits, Settings, load_settings
-from sd_api.tasks.parameters import Img2ImgParams, InpaintParams, Txt2ImgParams
+from sd_api.tasks.parameters import PARAMETERS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -114,7 +114,7 @@ def test_every_scheduler_and_path_is_documented(repository: Path, app: object) -
 
 def test_every_parameter_of_a_task_is_documented_with_its_default(repository: Path) -> None:
     text = (repository / "docs" / "tasks.md").read_text(encoding="utf-8")
-    for model in (Txt2ImgParams, Img2ImgParams, InpaintParams):
+    for model in PARAMETERS.values():
         for name, field in model.model_fields.items():
             (row,) = (
                 line for line in text.splitlines() if line.startswith("| `") and f"`{name}`" in line.split("|")[1]

@@ -19,7 +19,7 @@ from sd_api.generation.operations import MIN_SIDE
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.sizing import padded_size
 from sd_api.models.device import DeviceChoice
-from sd_api.models.families.base import Row
+from sd_api.models.families.base import BROKEN, Row
 from sd_api.models.hub import watched_downloads
 from sd_api.models.library import LoadedModel, ModelLibrary
 from sd_api.models.memory import free_memory, is_out_of_memory, memory_of, out_of_memory_as_ours
@@ -28,11 +28,6 @@ log = logging.getLogger(__name__)
 
 # Beyond this a GPU gains nothing, and a cancelled picture is computed for longer in vain.
 MAX_AT_ONCE = 16
-
-BROKEN = (
-    "The model's arithmetic broke down (its latents are not numbers). Try another seed, fewer steps, a lower "
-    'guidance_scale or another scheduler; if it happens with every picture, set "dtype": "fp32" in the configuration.'
-)
 
 
 class DiffusersEngine:

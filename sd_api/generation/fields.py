@@ -1,7 +1,7 @@
 """What is declared of a field of an operation, beside its type; everything else follows from this declaration."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_type_hints
@@ -93,17 +93,18 @@ class Field:
         return self.default is dataclasses.MISSING
 
 
-@cache
 def fields_of(operation: type) -> tuple[Field, ...]:
     """The fields of an operation, in the order of their declaration."""
-    return tuple(_fields(operation))
+    return _fields(operation)
 
 
-def _fields(operation: type) -> Iterator[Field]:
+@cache
+def _fields(operation: type) -> tuple[Field, ...]:
     hints = get_type_hints(operation, include_extras=True)
-    for field in dataclasses.fields(operation):
-        hint = hints[field.name]
-        yield Field(field.name, hint.__origin__, hint.__metadata__[0], field.default)
+    return tuple(
+        Field(field.name, hints[field.name].__origin__, hints[field.name].__metadata__[0], field.default)
+        for field in dataclasses.fields(operation)
+    )
 
 
 def out_of_range(value: float, low: float, high: float) -> str | None:

@@ -192,7 +192,7 @@ class Operation:
 class TextToImage(Operation):
     """Draws what the prompt says."""
 
-    name = "txt2img"
+    name: ClassVar[OperationName] = "txt2img"
 
     width: Annotated[
         int,
@@ -261,7 +261,7 @@ class FromImage(Operation):
 class ImageToImage(FromImage):
     """Redraws an image."""
 
-    name = "img2img"
+    name: ClassVar[OperationName] = "img2img"
 
     strength: Annotated[
         float,
@@ -297,7 +297,7 @@ class ImageToImage(FromImage):
 class Inpaint(ImageToImage):
     """Replaces the part of an image that a mask shows."""
 
-    name = "masking"
+    name: ClassVar[OperationName] = "masking"
 
     mask: Annotated[
         ImageRef,
@@ -314,7 +314,7 @@ class Inpaint(ImageToImage):
 class Edit(FromImage):
     """Changes an image as an instruction says, with a model that was trained for that."""
 
-    name = "edit"
+    name: ClassVar[OperationName] = "edit"
 
     image_guidance: Annotated[
         float,

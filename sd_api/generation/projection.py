@@ -98,14 +98,8 @@ class Dialect:
             base: A model with the configuration, and with the fields that the dialect alone has.
             more: Further such fields, as ``pydantic.create_model`` takes them.
         """
-        made: Any = create_model(
-            name,
-            __base__=base,
-            __doc__=operation.__doc__,
-            **more,
-            **{self.name(declared.name): self._field(declared) for declared in self.fields(operation)},
-        )
-        return made  # type: ignore[no-any-return]
+        fields: dict[str, Any] = {self.name(each.name): self._field(each) for each in self.fields(operation)}
+        return create_model(name, __base__=base, __doc__=operation.__doc__, **more, **fields)
 
     def spec(self, operation: type[Operation], request: BaseModel, reading: Reading, *, model: str | None) -> JobSpec:
         """Make a job of a validated request.

@@ -101,7 +101,8 @@ class JobSpec:
             made = operation(**fields, limits=limits)
         except InvalidFields as error:
             faults += error.faults
-        seeds, variation_seeds = seeds_from(outputs.seed, outputs.num_outputs), ()
+        seeds = seeds_from(outputs.seed, outputs.num_outputs)
+        variation_seeds: tuple[int, ...] = ()
         if fields.get("variation_strength"):
             seeds = seeds[:1] * outputs.num_outputs
             variation_seeds = seeds_from(fields.get("variation_seed"), outputs.num_outputs)

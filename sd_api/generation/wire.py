@@ -44,7 +44,7 @@ def read_spec(plain: Mapping[str, Any], contents: Mapping[str, bytes], limits: L
         InvalidFields: This machine's limits are narrower than those of the machine that sent it.
         OutOfLimits: An image has more pixels than this machine's limits allow.
     """
-    images = {
+    images: dict[str, Any] = {
         name: ImageRef(content=contents[name], max_pixels=limits.max_image_pixels, **about)
         for name, about in plain["images"].items()
     }

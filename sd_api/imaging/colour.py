@@ -83,10 +83,13 @@ def _is_coloured(painted: Image.Image) -> bool:
     """Whether any of what is visible has a hue, such as Photoshop's quick mask, which is red."""
     if painted.mode != "RGBA":
         return False
-    pixels = np.asarray(painted)
-    colours = pixels[pixels[..., 3] > _BLACK, :3]
-    hue, value = np.ptp(colours, axis=-1), colours.max(axis=-1)
-    return bool((hue > np.maximum(value * _COLOURED, _BLACK)).any())
+    red, green, blue, alpha = painted.split()
+    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    grey = lightest.point([max(int(level * _COLOURED), _BLACK) for level in range(256)])
+    coloured = ImageChops.subtract(ImageChops.subtract(lightest, darkest), grey)
+    visible = alpha.point([255 * (level > _BLACK) for level in range(256)])
+    return ImageChops.multiply(coloured, visible).getbbox() is not None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

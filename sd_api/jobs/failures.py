@@ -1,4 +1,4 @@
-"""The last jobs that failed, for whoever wants to know what is wrong."""
+"""The last failed jobs, which ``GET /health`` shows."""
 
 import threading
 import time
@@ -17,11 +17,11 @@ class Failure:
     """A job that failed.
 
     Attributes:
-        time: when, in seconds since 1970.
-        job_id: which job.
-        mode: what kind of generation it was.
-        model: the ``url_path`` of a custom model; None is the main one.
-        message: what its client was told; messages hold no secrets and no prompts.
+        time: when it failed, in seconds since 1970.
+        job_id: the job's id.
+        mode: the job's operation.
+        model: the ``url_path`` of a custom model; None is the main model.
+        message: the message that its client got; messages contain no secrets and no prompts.
     """
 
     time: float
@@ -32,14 +32,14 @@ class Failure:
 
 
 class RecentFailures:
-    """A listener of jobs that remembers the last ones that failed; not those of tasks, which are their owners' own."""
+    """A listener of jobs that remembers the last failed ones; the jobs of tasks are left out, as others may not see them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failures: deque[Failure] = deque(maxlen=REMEMBERED)
 
     def __call__(self, job: Job) -> None:
-        """Take note of a job after a change."""
+        """Record the job if it has failed."""
         status = job.status()
         if status.state == "failed" and not is_owner(status.client):
             failure = Failure(time.time(), status.id, status.mode, status.model, status.message or "")
@@ -47,6 +47,6 @@ class RecentFailures:
                 self._failures.append(failure)
 
     def latest_first(self) -> list[Failure]:
-        """Those that are remembered."""
+        """The remembered failures, the latest first."""
         with self._lock:
             return list(reversed(self._failures))

@@ -18,7 +18,7 @@ from sd_api.generation.spec import JobSpec
 log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
-# Seconds that previews are made for whoever asked for one.
+# Seconds that previews are made after a client has asked for one.
 PREVIEW_INTEREST = 5.0
 
 ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled"})
@@ -26,22 +26,22 @@ ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled"})
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
-    """What may be told about a job, without its images.
+    """The public status of a job, without its images.
 
     Attributes:
         id: 32 hexadecimal digits, or what the client chose.
-        client: whose turn it takes; see ``JobQueue.submit``.
-        mode: what kind of generation it is.
+        client: the client's fair-queue key; see ``JobQueue.submit``.
+        mode: the operation.
         model: the ``url_path`` of a custom model; None is the main model.
-        state: where it is; ``finished``, ``failed`` and ``cancelled`` are final.
+        state: ``finished``, ``failed`` and ``cancelled`` are final.
         created: when it was accepted, in seconds since 1970, as the others.
-        started: when it began to run; None before, and where it never did.
+        started: when it began to run; None if it has not started.
         ended: when it reached its final state; None before.
         progress: the last step that was reported; None before the first.
         message: why it failed or was cancelled; None otherwise.
-        preview: a small PNG of how its first picture looks now; None where nobody has asked before.
-        position: its place among those that wait, 1 being the next; None for others.
-        seconds_left: until it is done, its waiting included, as far as measured jobs tell; None otherwise.
+        preview: a small PNG of the first picture's current state; None if no client has asked for previews.
+        position: the position in the queue, 1 being the next; None if the job is not queued.
+        seconds_left: the estimated seconds until its end, waiting included; None without measured jobs of its model.
     """
 
     id: str
@@ -64,8 +64,8 @@ class Job:
 
     Args:
         spec: What to make.
-        job_id: its name; None chooses one that nobody guesses.
-        client: whose job it is.
+        job_id: the id; None chooses a random one.
+        client: the client's fair-queue key.
         max_seconds: how long it may work, without loading a model; None is for ever.
     """
 
@@ -81,7 +81,7 @@ class Job:
         self.id = job_id or uuid4().hex
         self.client = client
         self._max_seconds = max_seconds
-        # Held while listeners are told, so that nothing is told after the end. Nothing else is locked inside.
+        # Held while listeners are called, so that none is called after the end. No other lock is acquired inside.
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._state: State = "queued"
@@ -104,7 +104,7 @@ class Job:
         return self._state in ENDED
 
     def status(self) -> JobStatus:
-        """What may be told now."""
+        """The current status."""
         with self._lock:
             return JobStatus(
                 id=self.id,
@@ -130,7 +130,7 @@ class Job:
         return not self.ended and time.monotonic() - self._preview_asked < PREVIEW_INTEREST
 
     def show(self, preview: bytes) -> None:
-        """See Run; it is told with the next step."""
+        """See Run; listeners get it with the next step."""
         with self._lock:
             # It may have ended while the preview was made.
             if not self.ended:
@@ -175,7 +175,7 @@ class Job:
         return error.with_traceback(None) if isinstance(error, ServerError) else self._outcome.result()
 
     def listen(self, listener: "Listener") -> None:
-        """Have ``listener`` told of every change from now on; it must not wait for anything."""
+        """Have ``listener`` called after every change from now on; it must not block."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -218,7 +218,7 @@ class Job:
         self._end("failed", error)
 
     def cancel(self, reason: str) -> None:
-        """End because nobody wants it any more; an engine that works on it stops at its next step."""
+        """End because no client wants the job any more; an engine that works on it stops at its next step."""
         self._end("cancelled", JobCancelled(reason))
 
     def _end(self, state: State, outcome: GenerationResult | ServerError) -> None:
@@ -242,7 +242,7 @@ class Job:
             try:
                 listener(self)
             except Exception:
-                # Who watches a job cannot be the reason that it fails.
+                # A listener that fails must not fail the job.
                 log.exception("A listener of job %s failed", self.id)
 
 

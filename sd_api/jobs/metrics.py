@@ -39,7 +39,7 @@ def build_registry(queue: JobQueue, jobs: "JobMetrics", names: ModelNames) -> Co
     registry = CollectorRegistry()
     registry.register(jobs)
     registry.register(QueueMetrics(queue, names))
-    # Memory, processor time and open files, where the platform tells.
+    # Memory, processor time and open files, on platforms that provide them.
     ProcessCollector(registry=registry)
     return registry
 
@@ -106,7 +106,7 @@ class JobMetrics(Collector):
 
 
 class QueueMetrics(Collector):
-    """Tells how the queue and the engines behind it are, at each reading.
+    """Reads the state of the queue and of the engines behind it at each scrape.
 
     Args:
         queue: is asked.
@@ -118,7 +118,7 @@ class QueueMetrics(Collector):
         self._names = names
 
     def describe(self) -> Iterable[Metric]:
-        """See Collector; nothing, so that the queue is not asked before somebody wants to know."""
+        """See Collector; returns nothing, so that registering does not call the queue."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -199,7 +199,7 @@ class _Step:
 
 
 def _one_step(before: Progress | None, now: Progress | None) -> bool:
-    """Whether what lies between two reports is one denoising step; what comes before the first is told as step 0."""
+    """Whether what lies between two reports is one denoising step; earlier work is reported as step 0."""
     return before is not None and now is not None and before.phase == "denoising" and now.step > before.step
 
 

@@ -37,7 +37,7 @@ class TerminalProgress:
             if (bar := self._bars.pop(status.id, None)) is not None:
                 bar.close()
             if status.state != "finished":
-                # The engine tells of what it has finished, with its time.
+                # The engine logs finished jobs, with their time.
                 log.info("%s was %s: %s", self._name(status), _WORDS[status.state], status.message)
         elif status.progress is not None and status.progress.steps:
             if self._draw:

@@ -1,4 +1,4 @@
-"""Who makes pictures, as far as that may be told."""
+"""The public status of workers."""
 
 import platform
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ class WorkerStatus:
     """A process with an engine.
 
     Attributes:
-        id: 32 hexadecimal digits, chosen at its start; ``local`` for the server's own engine.
+        id: 32 random hexadecimal digits; ``local`` for the server's own engine.
         host: the name of its machine.
-        version: of its program; it takes jobs of the same version only.
+        version: the version of its program; it takes jobs of the same version only.
         started: when it started, in seconds since 1970.
-        engine: how its engine is, with its device and models.
-        jobs: the ids of those that it works on now.
+        engine: the status of its engine, with its device and models.
+        jobs: the ids of its running jobs.
     """
 
     id: str

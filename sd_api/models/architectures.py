@@ -1,4 +1,4 @@
-"""Which architecture a single-file checkpoint holds, told from the names and shapes of its tensors."""
+"""Identifies the architecture of a single-file checkpoint by the names and shapes of its tensors."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type
 
 from sd_api.errors import ModelUnavailable
 
-# A UNet made for inpainting takes the latents, the mask and the masked image's latents.
+# The input of an inpainting UNet: the latents, the mask and the latents of the masked image.
 INPAINTING_CHANNELS = 9
 
 
@@ -26,10 +26,10 @@ class Architecture:
     """A kind of model that this server runs from a single file.
 
     Attributes:
-        name: what people call it.
-        pipeline_class: what runs it.
-        repo_id: the hub's repository with its configuration; None where this package has it.
-        unet_channels: how many channels the UNet takes.
+        name: the name for people.
+        pipeline_class: the pipeline that runs it.
+        repo_id: the hub's repository with its configuration; None if the configuration is part of this package.
+        unet_channels: the number of the UNet's input channels.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Architecture:
     unet_channels: int = 4
 
 
-# By diffusers' name for each. The publisher of Stable Diffusion 2 withdrew it; the community keeps its files.
+# By their names in diffusers. The publisher of Stable Diffusion 2 has removed it; the community has copies.
 ARCHITECTURES = {
     "v1": Architecture("Stable Diffusion 1.x", StableDiffusionPipeline),
     "inpainting": Architecture(
@@ -60,7 +60,7 @@ ARCHITECTURES = {
     ),
 }
 
-# How the names of each part's tensors begin.
+# The prefixes of the names of each part's tensors.
 PARTS = {
     "UNet": ("model.diffusion_model.",),
     "VAE": ("first_stage_model.", "vae."),
@@ -72,14 +72,14 @@ EMBEDDING_NAMES = {"emb_params", "clip_l", "clip_g"}
 
 
 def identify(path: Path, checkpoint: Mapping[str, torch.Tensor]) -> Architecture:
-    """Tell the architecture of a checkpoint.
+    """Identify the architecture of a checkpoint.
 
     Args:
-        path: where it came from, for the messages.
+        path: the file, for the messages.
         checkpoint: its tensors by name.
 
     Raises:
-        ModelUnavailable: it is something else than a whole model of a kind that this server runs.
+        ModelUnavailable: the file is not a complete model of a kind that this server runs.
     """
     if any(LORA_MARK.search(name) for name in checkpoint):
         raise ModelUnavailable(
@@ -115,5 +115,5 @@ def _kind(checkpoint: Mapping[str, torch.Tensor]) -> str:
     try:
         return str(infer_diffusers_model_type(checkpoint))
     except (LookupError, NameError, ValueError):
-        # It is sure of the family and then meets a shape that it does not know.
+        # diffusers recognises the family, but not the shape of a tensor.
         return "unknown"

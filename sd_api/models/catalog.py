@@ -1,7 +1,7 @@
-"""The models that a request may name, from whichever provider.
+"""The catalog of the models that a request may name, from all providers.
 
-To add a provider: write a class with ``find``, and add it to ``ModelCatalog``'s providers. A task
-names it as ``model_provider``; nothing else need know of it.
+To add a provider, write a class with ``find`` and add it to the providers of ``ModelCatalog``. A task names the
+provider as ``model_provider``; nothing else needs a change.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from sd_api.errors import InvalidField, UnknownModel
 from sd_api.models.sources import HubModel, ModelSource, hub_model, parse_source
 from sd_api.settings import Settings
 
-# What the task server's first version had where no model was named. Its clients send it as a matter of course, so it
-# means the main model, unless the configuration allows it by name.
+# The default model of the task server's first version, whose clients always send it. It means the main model, unless
+# the configuration allows it by name.
 DOCUMENTED_DEFAULT = "CompVis/stable-diffusion-v1-4"
 
 
 @dataclass(frozen=True)
 class CatalogModel:
-    """A model that may be used.
+    """A model that a request may use.
 
     Attributes:
         name: what ``GenerationRequest.model`` says: None for the main model, the ``url_path`` of a custom one,
             ``provider:id`` for others; no ``url_path`` has a colon.
-        provider: whose it is, as tasks name it.
-        model_id: its name there.
-        source: where its files are.
-        label: its name for people.
+        provider: the provider's name, as in tasks.
+        model_id: the model's id at its provider.
+        source: the location of its files.
+        label: the name that people see.
         requires_safety_checker: whether its pictures always pass the safety checker.
     """
 
@@ -40,13 +40,13 @@ class CatalogModel:
 
 
 class ModelProvider(Protocol):
-    """Knows models by ids of its own."""
+    """Finds models by their ids at a provider."""
 
     def find(self, model_id: str) -> CatalogModel:
-        """The model with an id that came from a client, which must not be taken for a path.
+        """Find a model by an id from a client, which is never taken for a path.
 
         Raises:
-            UnknownModel: there is none, or it may not be used.
+            UnknownModel: there is no such model, or it is not allowed.
         """
 
 
@@ -67,7 +67,7 @@ class ModelCatalog:
         """The main model.
 
         Raises:
-            ModelUnavailable: its folder or file is gone.
+            ModelUnavailable: its folder or file does not exist.
         """
         source = parse_source(self._settings.model)
         return CatalogModel(
@@ -84,11 +84,11 @@ class ModelCatalog:
 
         Args:
             provider: ``huggingface`` or ``local``.
-            model_id: its name there; None is the main model, and so is ``DOCUMENTED_DEFAULT``.
+            model_id: the model's id there; None and ``DOCUMENTED_DEFAULT`` are the main model.
 
         Raises:
             InvalidField: there is no such provider.
-            UnknownModel: there is none, or it may not be used.
+            UnknownModel: there is no such model, or it is not allowed.
         """
         if provider not in self._providers:
             raise InvalidField("model_provider", f"is {provider[:40]!r}; valid are {', '.join(self._providers)}")
@@ -106,7 +106,7 @@ class ModelCatalog:
         """The model of a ``GenerationRequest``.
 
         Raises:
-            UnknownModel: there is none, or it may not be used any more.
+            UnknownModel: there is no such model, or it is not allowed any more.
         """
         if name is None:
             return self.main
@@ -114,8 +114,8 @@ class ModelCatalog:
         return self.find(provider, model_id) if colon else self._local.find(name)
 
 
-def is_guest(name: str) -> bool:
-    """Whether a model's name in a request is that of one which is not in the configuration."""
+def is_unlisted(name: str) -> bool:
+    """Whether a request's model is one that the configuration does not list."""
     return ":" in name
 
 
@@ -139,7 +139,7 @@ class _ConfiguredModels:
 
 
 class _HubModels:
-    """The provider ``huggingface``: those that the configuration allows, or any."""
+    """The provider ``huggingface``: the models on the hub that the configuration allows, or any."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

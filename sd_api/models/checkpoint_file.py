@@ -1,7 +1,7 @@
-"""From a single-file checkpoint, in the layout of the first Stable Diffusion release, to a pipeline.
+"""Loads a single-file checkpoint, in the layout of the first Stable Diffusion release, as a pipeline.
 
-Such a file holds weights only. What Stable Diffusion 1.x needs beside them is part of this package;
-for other architectures it is fetched from the hub once.
+Such a file contains weights only. The configuration and the tokenizer of Stable Diffusion 1.x are part of this package;
+those of other architectures are downloaded from the hub once.
 """
 
 from collections.abc import Iterator
@@ -25,27 +25,27 @@ from sd_api.models.state_dict import read_state_dict
 SD1_CONFIG = Path(__file__).parent / "sd1_config"
 CONFIG_FILES = ["*.json", "*.txt"]
 
-# The configuration of the server decides on the safety filter, not the file.
+# The safety filter follows from the configuration of the server, not from the file.
 NO_FILTER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
 def load_checkpoint_file(
     path: Path, *, torch_dtype: torch.dtype, token: str | None = None, sd1_config: Path = SD1_CONFIG
 ) -> DiffusionPipeline:
-    """Load a model from a single file; only its weights are read, never code.
+    """Load a model from a single file; no code in it is run.
 
     Args:
         path: a ``.safetensors`` or ``.ckpt`` file.
-        torch_dtype: what the weights become.
-        token: for the hub, where the architecture's configuration comes from there.
-        sd1_config: a directory with the components' configurations and the tokenizer of Stable Diffusion 1.x.
+        torch_dtype: the type of the loaded weights.
+        token: the hub's token, for an architecture whose configuration is downloaded.
+        sd1_config: a directory with the configurations of the components and the tokenizer of Stable Diffusion 1.x.
 
     Returns:
-        A pipeline on the CPU, without a safety checker. Its weights may still be mapped from the file.
+        A pipeline on the CPU, without a safety checker. Its weights may be memory-mapped from the file.
 
     Raises:
-        ModelUnavailable: the file is damaged, incomplete or something else than a model that this server
-            runs, or its architecture's configuration cannot be had.
+        ModelUnavailable: the file is damaged, incomplete or not a model that this server runs, or the
+            configuration of its architecture cannot be downloaded.
     """
     checkpoint = _with_full_names(read_state_dict(path))
     architecture = identify(path, checkpoint)
@@ -62,7 +62,7 @@ def load_checkpoint_file(
 
 
 def _with_full_names(checkpoint: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Add the level that some tools for merging models leave out of the text encoder's names."""
+    """Add the level that some tools for merging models omit from the names of the text encoder's tensors."""
     short, full = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
 
     def full_name(name: str) -> str:
@@ -99,11 +99,11 @@ def _load_component(
 
 @contextmanager
 def _explained(path: Path, architecture: Architecture, part: str) -> Iterator[None]:
-    """Translate what diffusers raises where a checkpoint does not fit the architecture's configuration."""
+    """Translate the errors of diffusers for a checkpoint that does not fit the architecture's configuration."""
     try:
         yield
     except NotImplementedError:
-        # Weights that the file did not provide are still on the meta device, and cannot leave it.
+        # Weights that the file does not contain stay on the meta device, and cannot be moved.
         raise ModelUnavailable(
             f"{path} is incomplete: weights of its {part} are missing. Get the complete file of this model."
         ) from None
@@ -131,6 +131,6 @@ def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> 
 def _snapshot(repo_id: str, **options: Any) -> Path:
     folder = Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, **options))
     if not (folder / MODEL_INDEX).is_file():
-        # The cache also has a folder where somebody fetched a single file, and gives it where there is no network.
+        # Without network, the library also returns a folder into which only single files were downloaded.
         raise FileNotFoundError(folder / MODEL_INDEX)
     return folder

@@ -24,14 +24,12 @@ class Component:
         module: The module; a backend may exchange it for an equal one.
         call: What a call runs; the module itself unless a backend has replaced it.
         size: The bytes of its weights.
-        loaded_dtype: The precision that it was loaded in.
     """
 
     def __init__(self, name: str, module: torch.nn.Module) -> None:
         self.name = name
         self.module = module
         self.call: Callable[..., Any] = module
-        self.loaded_dtype = self.dtype
         self.size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,4 +101,6 @@ class Parts:
         return value
 
     def _first(self, names: tuple[str, ...]) -> Component:
-        return next(self.components[name] for name in names if name in self.components)
+        found = next((self.components[name] for name in names if name in self.components), None)
+        # Where an architecture has a name of its own for it, the largest: nothing but its memory is asked for.
+        return found or max(self.components.values(), key=lambda part: part.size)

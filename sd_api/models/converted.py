@@ -1,8 +1,8 @@
 """Copies of models in the precision in which they run.
 
-To convert weights from single precision takes seconds at every start; to read a converted copy, a
-fraction of that. Copies are made in the background after the first conversion, and kept in the
-hub's cache folder until the model changes.
+Converting weights from single precision takes seconds at every start; reading a converted copy takes a fraction of
+that. Copies are made in the background after the first conversion, and stay in the hub's cache folder until the model
+changes.
 """
 
 import hashlib
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 
 
 def find_copy(path: Path, dtype: torch.dtype) -> Path | None:
-    """The copy of a model's directory in a precision; None where there is none of its present state."""
+    """The copy of a model's directory in a precision; None if there is none, or if the model has changed since."""
     copy = _place(path, dtype)
     if not copy.is_dir():
         return None
     if faults := find_faults(ModelDirectory(copy)):
-        # A power failure can leave files without their content. The model itself is still there.
+        # A power failure can leave empty files; the model itself is used instead.
         log.warning("The converted copy of %s is not used: %s", path, faults[0])
         return None
     return copy
 
 
 def is_worth_copying(path: Path, dtype: torch.dtype) -> bool:
-    """Whether loading a model's directory means to convert single precision to ``dtype``."""
+    """Whether loading a model's directory converts single precision to ``dtype``."""
     parts = [part for part in path.iterdir() if part.is_dir()]
     pickled = [part for part in parts if any(part.glob("*.bin")) and not any(part.glob("*.safetensors"))]
     weights = sorted((path / "unet").glob("*.safetensors"))
@@ -47,7 +47,7 @@ def is_worth_copying(path: Path, dtype: torch.dtype) -> bool:
 
 
 def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
-    """Begin to make the copy of a model's directory; what goes wrong is logged, and there is none then."""
+    """Start a thread that copies a model's directory; if it fails, the error is logged and there is no copy."""
 
     def copy() -> None:
         try:
@@ -55,20 +55,20 @@ def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
             with FileLock(place.with_suffix(".lock"), timeout=0):
                 _copy(path, dtype, place)
         except Timeout:
-            # Another thread makes it, or another server.
+            # Another thread or another server is making the copy.
             return
         except Exception as error:
-            # The disk and the memory are full in more ways than OSError and MemoryError.
-            log.warning("No converted copy of %s could be kept: %s", path, error)
+            # A full disk or memory has more exceptions than OSError and MemoryError.
+            log.warning("No converted copy of %s could be made: %s", path, error)
 
-    # A daemon, so that it does not keep a stopped process alive; half a copy is never taken for one.
+    # A daemon, so that it does not keep a stopped process alive; an incomplete copy is never used.
     thread = threading.Thread(target=copy, name="converting", daemon=True)
     thread.start()
     return thread
 
 
 def _copy(path: Path, dtype: torch.dtype, copy: Path) -> None:
-    """Make the copy, whole or not at all; what else there is of the model, older or half, goes."""
+    """Make the copy atomically; older and incomplete copies of the model are deleted."""
     if find_copy(path, dtype) is not None:
         return
     for other in copy.parent.glob(f"{copy.stem}.*"):
@@ -76,22 +76,22 @@ def _copy(path: Path, dtype: torch.dtype, copy: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
     files = [file for file in path.rglob("*") if file.is_file() and not file.relative_to(path).parts[0].startswith(".")]
     needed = sum(file.stat().st_size for file in files if file.suffix == ".safetensors") // 2
-    # Room for the copy, and as much again: a full disk harms more than a slow start.
+    # Room for the copy and as much again, because a full disk is worse than a slow start.
     if shutil.disk_usage(copy.parent).free < 2 * needed:
-        log.info("No converted copy of %s is kept, because the disk is nearly full", path)
+        log.info("No converted copy of %s is made, because the disk is nearly full", path)
         return
     unfinished = copy.with_name(f"{copy.name}.unfinished")
     try:
         _convert(files, path, dtype, unfinished)
         unfinished.rename(copy)
     finally:
-        # What was written before the disk was full would keep it so.
+        # If the disk is full, the incomplete copy must not stay.
         shutil.rmtree(unfinished, ignore_errors=True)
-    log.info("Kept a converted copy of %s in %s, which the next start loads faster", path, copy)
+    log.info("Made a converted copy of %s in %s, which the next start loads faster", path, copy)
 
 
 def _convert(files: Iterable[Path], path: Path, dtype: torch.dtype, unfinished: Path) -> None:
-    """Convert every weight file, and copy what else the model is made of."""
+    """Convert every weight file, and copy the other files of the model."""
     for file in files:
         target = unfinished / file.relative_to(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _convert(files: Iterable[Path], path: Path, dtype: torch.dtype, unfinished: 
 
 
 def _place(path: Path, dtype: torch.dtype) -> Path:
-    """Where the copy is: named by the model's path, and by the size and age of its files."""
+    """The path of the copy, named by the model's path and by the sizes and times of its files."""
     path = path.resolve()
     state = [
         (file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns)
@@ -122,6 +122,6 @@ def _digest(text: str) -> str:
 
 
 def _dtype_of(file: Path) -> str:
-    """Of the first tensor in a safetensors file, as its header spells it."""
+    """The type of the first tensor in a safetensors file, as its header spells it."""
     with safe_open(file, "pt") as weights:
         return str(weights.get_slice(next(iter(weights.keys()))).get_dtype())

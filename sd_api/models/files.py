@@ -16,33 +16,33 @@ from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile, ModelS
 
 log = logging.getLogger(__name__)
 
-# The configuration of a component, by what its class name contains; config.json where nothing fits.
+# The configuration file of a component, by a part of its class name; config.json for all others.
 _CONFIGS = {
     "Scheduler": "scheduler_config.json",
     "Tokenizer": "tokenizer_config.json",
-    "ImageProcessor": "preprocessor_config.json",
+    "Processor": "preprocessor_config.json",
     "FeatureExtractor": "preprocessor_config.json",
 }
 _MODEL_CONFIG = "config.json"
 
 _ZIP_MAGIC = b"PK\x03\x04"
-# How torch.save began its files before they became zip archives.
+# The first bytes of the files of torch.save before they became zip archives.
 _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 
 class _FileFaultError(Exception):
-    """One file is not what it should be; the text is the line to report."""
+    """One file is invalid; the text is the line to report."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
 
 
 def find_faults(source: ModelSource) -> list[str]:
-    """Find what keeps a model's files from being loaded: missing, cut short, or something else altogether.
+    """Find the files of a model that are missing, truncated, or of another kind.
 
     Returns:
         One line for each fault, which starts with the path of the file or folder. Always empty for a model
-        on the hub, whose files are not looked at.
+        on the hub, whose files are not checked.
     """
     if isinstance(source, ModelDirectory):
         return list(_directory_faults(source.path))
@@ -52,7 +52,7 @@ def find_faults(source: ModelSource) -> list[str]:
 
 
 def find_source_faults(name: str | Path) -> list[str]:
-    """Find the faults of a model's files from its name or path; that the name means nothing is one, too."""
+    """Find the faults of a model's files from its name or path; an invalid name is a fault, too."""
     try:
         return find_faults(parse_source(name))
     except ModelUnavailable as error:
@@ -71,7 +71,7 @@ def _directory_faults(directory: Path) -> Iterator[str]:
     elif reason := why_unfit(index, [file.relative_to(directory).as_posix() for file in directory.glob("*/*.py")]):
         yield f"{directory} {reason}"
     for name, value in index.items():
-        # A component is [library, class], and [null, null] where the model has none.
+        # A component is [library, class], or [null, null] if the model has none.
         if isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value):
             yield from _component_faults(directory / name, class_name=value[-1])
 
@@ -90,15 +90,21 @@ def _component_faults(folder: Path, class_name: str) -> Iterator[str]:
 
 def _vocabulary_faults(folder: Path) -> Iterator[str]:
     whole = folder / "tokenizer.json"
+    # T5's and Gemma's, in the format of the library sentencepiece.
+    sentencepiece = sorted(folder.glob("*.model"))
     if whole.exists():
         yield from _faults(_read_object, whole)
+    elif sentencepiece:
+        yield from _faults(_head, sentencepiece[0])
+    elif (folder / "vocab.txt").exists():
+        yield from _faults(_head, folder / "vocab.txt")
     else:
         yield from _faults(_read_object, folder / "vocab.json")
         yield from _faults(_head, folder / "merges.txt")
 
 
 def _model_faults(folder: Path) -> Iterator[str]:
-    """The faults of the safetensors files, or of the pickled ones where there are no others."""
+    """The faults of the safetensors files, or of the pickled ones if there are no others."""
     for suffix in (".safetensors", ".bin"):
         files = sorted(folder.glob(f"*{suffix}"))
         indexes = sorted(folder.glob(f"*{suffix}.index*.json"))
@@ -155,7 +161,7 @@ def _check_weights(path: Path) -> None:
 def _check_safetensors(path: Path) -> None:
     _head(path)
     try:
-        # Compares the file's length with the header's, so this is where a broken download shows.
+        # This compares the length of the file with its header, so it finds incomplete downloads.
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
@@ -164,7 +170,7 @@ def _check_safetensors(path: Path) -> None:
 
 
 def _check_pickle(path: Path) -> None:
-    """Look at the container only: unpickling is left to the loader, which takes weights and refuses code."""
+    """Check the container only: unpickling is left to the loader, which accepts weights and refuses code."""
     head = _head(path)
     if head.startswith(_ZIP_MAGIC):
         try:
@@ -180,7 +186,7 @@ def _check_pickle(path: Path) -> None:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file that can be read and is no stand-in for another one."""
+    """The first bytes of a file, which must be readable and no placeholder for another file."""
     try:
         with path.open("rb") as file:
             head = file.read(512)

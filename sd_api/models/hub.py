@@ -1,4 +1,4 @@
-"""Fetches models from the Hugging Face hub into its cache on this machine."""
+"""Downloads models from the Hugging Face hub into its cache on this machine."""
 
 import json
 import logging
@@ -35,29 +35,29 @@ from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# How the library calls its count of the bytes that it has written.
+# The name of the progress bar in which the library counts the bytes that it has written.
 WRITTEN_BYTES = "huggingface_hub.snapshot_download"
 
-# Seconds between two words about a download.
-TELLING_INTERVAL = 0.2
+# Seconds between two reports of a download.
+REPORT_INTERVAL = 0.2
 
 DownloadWatcher = Callable[[int, int], None]
-"""Is called with the bytes that have arrived and those that there are, from whichever thread has them.
+"""Called with the bytes that have arrived and the total, from any thread.
 
-Where it raises JobCancelled, the download is broken off; the next one of these files goes on from there.
+If it raises JobCancelled, the download is aborted; the next download of these files resumes there.
 """
 
 _watcher: ContextVar[DownloadWatcher | None] = ContextVar("download watcher", default=None)
 
 
 def token_of(settings: Settings) -> str | None:
-    """The token in the clear, as the hub library wants it."""
+    """The token in plain text, for the hub library."""
     return settings.hf_token.get_secret_value() if settings.hf_token else None
 
 
 @contextmanager
 def watched_downloads(watcher: DownloadWatcher) -> Iterator[None]:
-    """Have a watcher told of the downloads that begin in this block and on this thread."""
+    """Have a watcher called for the downloads that begin in this block on this thread."""
     token = _watcher.set(watcher)
     try:
         yield
@@ -66,11 +66,11 @@ def watched_downloads(watcher: DownloadWatcher) -> Iterator[None]:
 
 
 def cached(repo_id: str, *, half: bool) -> Path | None:
-    """The folder of a model that was downloaded whole before; None where it was not. Asks nobody.
+    """The folder of a model in the cache, without network; None if the model is not complete there.
 
     Args:
-        repo_id: which model.
-        half: whether weights in half precision will do; otherwise only those in full precision count, where the
+        repo_id: the id of the model.
+        half: whether weights in half precision suffice; otherwise those in full precision are needed, if the
             repository has any.
     """
     index = try_to_load_from_cache(repo_id, MODEL_INDEX)
@@ -80,7 +80,7 @@ def cached(repo_id: str, *, half: bool) -> Path | None:
     try:
         names = [file.path for file in get_cached_repo_tree(repo_id)]
     except CachedRepoTreeNotFoundError:
-        # Only the library's newer versions keep a list of what there is.
+        # Only newer versions of the library store the list of a repository's files.
         return None if find_faults(ModelDirectory(folder)) else folder
     content = _read(index)
     choices = [needed_files(content, names, half=choice) for choice in ((False, True) if half else (False,))]
@@ -88,18 +88,18 @@ def cached(repo_id: str, *, half: bool) -> Path | None:
 
 
 def download(repo_id: str, token: str | None, *, half: bool) -> Path:
-    """Bring a model into the cache; the files that an earlier attempt completed are kept.
+    """Download a model into the cache; files that an earlier attempt has completed are kept.
 
     Args:
         repo_id: for example ``stable-diffusion-v1-5/stable-diffusion-v1-5``.
-        token: for gated and private models; None uses the hub's own login, where there is one.
+        token: the token for gated and private models; None uses the login stored on this machine, if there is one.
         half: whether to prefer weights in half precision.
 
     Returns:
         The folder with ``model_index.json``.
 
     Raises:
-        ModelUnavailable: with the one reason for it, and what to do.
+        ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
         folder = _fetch(repo_id, _find_needed(repo_id, token, half=half), token)
@@ -108,27 +108,27 @@ def download(repo_id: str, token: str | None, *, half: bool) -> Path:
 
 
 def check_access(repo_id: str, token: str | None) -> None:
-    """Ask the hub whether a model exists, is one that this server runs, and may be fetched.
+    """Check on the hub that a model exists, that this server runs it, and that it may be downloaded.
 
     Raises:
-        ModelUnavailable: with the one reason for it, and what to do.
+        ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
         _find_needed(repo_id, token, half=False)
 
 
 def check_exists(repo_id: str, token: str | None) -> None:
-    """Ask the hub whether a repository may be read.
+    """Check on the hub that a repository may be read.
 
     Raises:
-        ModelUnavailable: with the one reason for it, and what to do.
+        ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
         HfApi(token=token).model_info(repo_id)
 
 
 def cached_files(repo_id: str, names: Sequence[str]) -> Path | None:
-    """The folder in the cache that holds these files of a repository; None where one of them is missing."""
+    """The folder in the cache with these files of a repository; None if one of them is missing."""
     first = try_to_load_from_cache(repo_id, names[0])
     if isinstance(first, str) and all((Path(first).parent / name).is_file() for name in names):
         return Path(first).parent
@@ -136,13 +136,13 @@ def cached_files(repo_id: str, names: Sequence[str]) -> Path | None:
 
 
 def fetch_files(repo_id: str, names: Sequence[str], token: str | None) -> Path:
-    """Bring files from the top of a repository into the cache, if they are not there yet.
+    """Download files from the top of a repository into the cache, unless they are there.
 
     Returns:
-        The folder that holds them.
+        The folder with the files.
 
     Raises:
-        ModelUnavailable: with the one reason for it, and what to do.
+        ModelUnavailable: the message has the reason, and what to do.
     """
     if (folder := cached_files(repo_id, names)) is not None:
         return folder
@@ -152,16 +152,16 @@ def fetch_files(repo_id: str, names: Sequence[str], token: str | None) -> Path:
 
 @contextmanager
 def conversation(repo_id: str, token: str | None) -> Iterator[None]:
-    """Talk to the hub through its library, with an end to its patience and its faults explained.
+    """Configure the hub library for the calls in this block: time limits, and translated errors.
 
     Args:
-        repo_id: what is asked for.
-        token: what it is asked with.
+        repo_id: the repository, for the messages.
+        token: the token of the calls, if any.
 
     Raises:
-        ModelUnavailable: with the one reason for it, and what to do.
+        ModelUnavailable: the message has the reason, and what to do.
     """
-    # Xet, its second way to download, retries for minutes where a firewall keeps it off, and gives no reason then.
+    # Xet, the other way to download, retries for minutes behind a firewall, and then gives no reason.
     constants.HF_HUB_DISABLE_XET = True
     constants.HF_HUB_DISABLE_TELEMETRY = True
     set_client_factory(_make_client)
@@ -176,7 +176,7 @@ def _make_client() -> httpx.Client:
 
 
 def _limit_waiting(request: httpx.Request) -> None:
-    """Give each request a time limit: the library leaves many without any, and some with a minute."""
+    """Give each request a time limit, because the library sets none for many, and a minute for some."""
     longest = constants.HF_HUB_DOWNLOAD_TIMEOUT
     limits = request.extensions["timeout"]
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
@@ -202,30 +202,30 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None) -> Path:
     with _bars() as bar:
         folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
     if missing := [name for name in names if not (folder / name).is_file()]:
-        # Where the hub breaks down in between, the library is content with what is there.
+        # If the hub fails in between, the library returns an incomplete folder.
         raise ConnectionError(f"{missing[0]} did not arrive")
     return folder
 
 
 @contextmanager
 def _bars() -> Iterator[type[tqdm]]:
-    """The library's bars, in a form that also tells how much there is and how long it takes, and closed at last."""
+    """A class for the library's progress bars that reports to the watcher; its bars are closed with the block."""
     with ExitStack() as opened:
         watcher = _watcher.get()
 
         class Bar(tqdm):
             def __init__(self, *arguments: Any, **options: Any) -> None:
-                # The library counts bytes in two bars, and what is written is what can be used.
+                # The library has two bars that count bytes; the one for written bytes counts those that are usable.
                 self._watched = options.get("unit") == "B" and options.get("name") == WRITTEN_BYTES
                 self._written = 0
-                self._told = 0.0
+                self._last_report = 0.0
                 super().__init__(*arguments, **options | {"bar_format": None})  # type: ignore[no-untyped-call]
                 opened.callback(self.close)
 
             def update(self, n: float | None = 1) -> bool | None:
                 self._written += int(n or 0)
-                if self._watched and watcher is not None and time.monotonic() - self._told > TELLING_INTERVAL:
-                    self._told = time.monotonic()
+                if self._watched and watcher is not None and time.monotonic() - self._last_report > REPORT_INTERVAL:
+                    self._last_report = time.monotonic()
                     watcher(self._written, int(self.total or 0))
                 shown: bool | None = super().update(n)
                 return shown
@@ -239,11 +239,11 @@ def _read(index: str) -> dict[str, Any]:
 
 
 def _remove_leftovers(snapshot: Path) -> None:
-    """Delete what interrupted downloads left in the cache: the library never looks at those files again."""
+    """Delete the files of interrupted downloads from the cache, because the library never deletes them."""
     repository = snapshot.parents[1]
     for leftover in repository.glob("blobs/*.incomplete"):
         etag = leftover.name.split(".")[0]
         lock = repository.parent / ".locks" / repository.name / f"{etag}.lock"
-        # Another process that is downloading this file has the lock, and keeps it.
+        # Another process that is downloading this file holds the lock.
         with suppress(OSError), WeakFileLock(lock, timeout=0.1):
             leftover.unlink()

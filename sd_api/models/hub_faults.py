@@ -1,4 +1,4 @@
-"""Why the Hugging Face hub does not give what it is asked for, in words for who runs the server."""
+"""Translates the errors of the Hugging Face hub into messages for the administrator of the server."""
 
 import errno
 import json
@@ -27,15 +27,15 @@ _DEMO_HINT = "Or start with the built-in model: python server.py --demo"
 
 @contextmanager
 def explained(repo_id: str, token: str | None) -> Iterator[None]:
-    """Translate whatever the hub, the network and the disk raise.
+    """Translate the errors of the hub, the network and the disk.
 
     Args:
-        repo_id: what is asked for.
-        token: what it is asked with; never part of a message.
+        repo_id: the repository, for the messages.
+        token: the token that was sent, if any; never part of a message.
 
     Raises:
-        ModelUnavailable: with the one reason, and what to do.
-        JobCancelled: nobody waits for it any more.
+        ModelUnavailable: the message has the reason, and what to do.
+        JobCancelled: the job that needs the model was cancelled.
     """
     try:
         yield
@@ -45,13 +45,13 @@ def explained(repo_id: str, token: str | None) -> Iterator[None]:
         raise ModelUnavailable(f"{error.message} {_DEMO_HINT}") from None
     except Exception as error:
         if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-            # Not found here, after it could not be had from there: that is what matters.
+            # The file is not in the cache after the download failed; the cause is the error of the download.
             error = error.__cause__
         raise ModelUnavailable(f"{_reason(repo_id, _describe_token(token), error)} {_DEMO_HINT}") from None
 
 
 def _describe_token(token: str | None) -> str | None:
-    """Where the token that was sent is to be found, if any was."""
+    """Describe where the token that was sent comes from; None if none was sent."""
     if token is not None:
         return "the token in hf_token"
     return "the login stored on this machine (hf auth login)" if get_token() else None

@@ -11,7 +11,7 @@ from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.engine import ModelAbilities, ModelMemory
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet
-from sd_api.models.catalog import CatalogModel, ModelCatalog, is_guest
+from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted
 from sd_api.models.components import Component, Parts
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import Family
@@ -24,8 +24,8 @@ from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# So many models that are not in the configuration stay loaded.
-MOST_GUESTS = 2
+# The number of models outside of the configuration that stay loaded.
+MAX_UNLISTED_MODELS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class ModelLibrary:
             ModelUnavailable: It cannot be loaded; the next call tries again.
         """
         if name not in self._loaded:
-            self._dismiss_guests()
+            self._unload_unlisted()
             model = self._load(self._catalog.named(name))
             # A model without the filter that it requires is of no use: better known now than by every request.
             self.safety_filter(model, None)
@@ -140,10 +140,10 @@ class ModelLibrary:
             self._fetched_filter = fetch_safety_filter(self._device, self._token)
         return self._fetched_filter
 
-    def _dismiss_guests(self) -> None:
-        """Forget models that tasks have named, but for the latest: there is no end of them on the hub."""
-        guests = [name for name in self._loaded if name is not None and is_guest(name)]
-        for name in guests[: 1 - MOST_GUESTS]:
+    def _unload_unlisted(self) -> None:
+        """Unload the models outside of the configuration, apart from the latest: tasks could name any number."""
+        unlisted = [name for name in self._loaded if name is not None and is_unlisted(name)]
+        for name in unlisted[: 1 - MAX_UNLISTED_MODELS]:
             self._placement.forget(self._loaded.pop(name).parts.components.values())
 
     def _load(self, model: CatalogModel) -> LoadedModel:

@@ -14,7 +14,6 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.auto_classes import auto_classes
 from sd_api.models.checkpoint_file import load_checkpoint_file
-from sd_api.models.components import DENOISERS
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.files import find_faults
@@ -117,9 +116,13 @@ def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
 
 
 def _variant(path: Path, dtype: torch.dtype) -> str | None:
-    """``fp16`` where the weights in half precision are those to read: better, or all that there are."""
-    half = [".fp16." in file.name for name in DENOISERS for file in (path / name).glob("*.safetensors")]
-    return "fp16" if any(half) and (dtype in HALF_PRECISIONS or all(half)) else None
+    """``fp16`` where the weights in half precision are those to read: better, or all that a component has.
+
+    Components without such weights are read as they are.
+    """
+    half = [[".fp16" in file.name for file in folder.glob("*.safetensors")] for folder in path.iterdir()]
+    wanted = dtype in HALF_PRECISIONS and any(any(files) for files in half)
+    return "fp16" if wanted or any(files and all(files) for files in half) else None
 
 
 def _refuse_faults(source: ModelSource) -> None:

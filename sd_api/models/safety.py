@@ -33,9 +33,9 @@ class SafetyFilter:
 
 
 def take_safety_filter(pipeline: Any) -> SafetyFilter | None:
-    """Take a model's own filter out of its pipeline; None where it came without one."""
+    """Take a model's own filter out of its pipeline; None where it came without one, or with one of another kind."""
     checker = pipeline.components.get("safety_checker")
-    if checker is None:
+    if not isinstance(checker, StableDiffusionSafetyChecker):
         return None
     found = SafetyFilter(Component("safety_checker", checker), pipeline.feature_extractor)
     pipeline.register_modules(safety_checker=None, feature_extractor=None)

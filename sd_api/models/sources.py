@@ -1,4 +1,4 @@
-"""What a model's name means: a model on the Hugging Face hub, a directory or a single file."""
+"""Parses the names of models: a model on the Hugging Face hub, a directory or a single file."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ BUILTIN_MODEL = Path(__file__).parent / "builtin"
 MODEL_INDEX = "model_index.json"
 FILE_SUFFIXES = (".safetensors", ".ckpt")
 
-# Removed from the hub by their publisher; these are the copies that the community keeps.
+# Models that their publisher removed from the hub, and the copies of the community.
 SUCCESSORS = {
     "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
 }
 
 _EXAMPLE = "CompVis/stable-diffusion-v1-4"
-_MOST_ENTRIES = 8
+_MAX_LISTED_ENTRIES = 8
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HubModel:
 
     @property
     def label(self) -> str:
-        """Its name for people, and for the metadata of pictures."""
+        """The name for people and for the metadata of pictures."""
         return self.repo_id
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class _LocalModel:
 
     @property
     def label(self) -> str:
-        """Its name for people, and for the metadata of pictures: without this machine's folders."""
+        """The name for people and for the metadata of pictures, without the folders of this machine."""
         return self.path.name
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class _LocalModel:
 
 
 class ModelDirectory(_LocalModel):
-    """A directory in the diffusers format, the one that holds ``model_index.json``."""
+    """A directory in the diffusers format: the one with ``model_index.json``."""
 
 
 class ModelFile(_LocalModel):
@@ -70,13 +70,13 @@ ModelSource = HubModel | ModelDirectory | ModelFile
 
 
 def parse_source(name: str | Path) -> ModelSource:
-    """Decide what a model's name means; a directory or file that exists goes before a model on the hub.
+    """Parse a model's name; a directory or file that exists has precedence over a model on the hub.
 
     Args:
         name: a path, where ``~`` is the user's home, or a name on the hub.
 
     Raises:
-        ModelUnavailable: it is none of the three; the message says which one it may have been meant as.
+        ModelUnavailable: the name is none of the three; the message suggests which one was probably meant.
     """
     text = str(name)
     path = Path(os.path.expanduser(text))
@@ -97,7 +97,7 @@ def parse_source(name: str | Path) -> ModelSource:
 
 
 def hub_model(repo_id: str) -> HubModel:
-    """A model on the hub by its name there, which is never taken for a path.
+    """Parse the name of a model on the hub, which is never taken for a path.
 
     Raises:
         UnknownModel: no model on the hub can have that name.
@@ -134,8 +134,8 @@ def _contents(directory: Path) -> str:
         entries = sorted(entry.name + "/" * entry.is_dir() for entry in directory.iterdir())
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    more = f" and {len(entries) - _MOST_ENTRIES} more" if len(entries) > _MOST_ENTRIES else ""
-    return f"contains {', '.join(entries[:_MOST_ENTRIES])}{more}" if entries else "contains nothing"
+    more = f" and {len(entries) - _MAX_LISTED_ENTRIES} more" if len(entries) > _MAX_LISTED_ENTRIES else ""
+    return f"contains {', '.join(entries[:_MAX_LISTED_ENTRIES])}{more}" if entries else "contains nothing"
 
 
 def _valid_names() -> str:

@@ -1,4 +1,4 @@
-"""Reads the tensors of a model file. A file may come from anywhere: nothing that it brings along is run."""
+"""Reads the tensors of a model file. A file may come from anywhere, so no code in it is run."""
 
 import pickle
 import re
@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from sd_api.errors import ModelUnavailable
 
-# What PyTorch Lightning, which trained Stable Diffusion and trains DreamBooth, leaves beside the weights.
+# Modules of the objects that PyTorch Lightning, which trains Stable Diffusion and DreamBooth, stores with weights.
 TRAINING_RECORDS = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "numpy.")
 
 
 class _TrainingRecord:
-    """Takes the place of an object that a trainer left in the file, and does nothing."""
+    """A placeholder for an object that a trainer has stored in the file."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -27,10 +27,10 @@ class _TrainingRecord:
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read every tensor of a ``.safetensors`` file, or of a PyTorch file such as ``.ckpt``.
 
-    The tensors are mapped from the file where its format allows it, so that they cost memory only once used.
+    The tensors are memory-mapped if the format of the file allows it, so that they take memory only once they are used.
 
     Raises:
-        ModelUnavailable: the file is damaged, or holds Python code.
+        ModelUnavailable: the file is damaged, or contains Python code.
     """
     try:
         content = load_file(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
@@ -40,12 +40,12 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
                 f"{path} was refused: beside its weights it holds Python code ({foreign[1]}), which would "
                 "run while the file is read. Get the model as a .safetensors file, which cannot hold code."
             ) from None
-        # The original message recommends to read the file without this protection.
+        # The message of torch recommends to read the file without this protection.
         raise _unreadable(path, "it is not a PyTorch file that holds plain weights") from None
     except MemoryError:
         raise
     except Exception as error:
-        # A damaged file fails in as many ways as it has bytes.
+        # A damaged file can raise any exception.
         raise _unreadable(path, f"{type(error).__name__}: {str(error).split('. ')[0]}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -117,11 +117,11 @@ def test_the_queue_is_told_by_state_and_model() -> None:
 
 def test_workers_are_counted_with_what_they_hold() -> None:
     main = ModelMemory("main", 100, on_device=True, load_seconds=2.5)
-    guests = (
+    unlisted = (
         ModelMemory("a/b", 10, on_device=False, load_seconds=1.0),
         ModelMemory("c/d", 5, on_device=False, load_seconds=1.5),
     )
-    card = EngineStatus("ready", "main", "cuda:0", models=(main, *guests), memory=DeviceMemory(total=80, free=30))
+    card = EngineStatus("ready", "main", "cuda:0", models=(main, *unlisted), memory=DeviceMemory(total=80, free=30))
     processor = EngineStatus("ready", "main", "cpu", models=(replace(main, load_seconds=4.0),))
     value = registry_of(Fixed([], card, processor, EngineStatus("loading", "main"))).get_sample_value
     assert [value("sd_workers", {"state": state}) for state in ("loading", "ready", "failed")] == [1, 2, 0]

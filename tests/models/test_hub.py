@@ -57,7 +57,7 @@ def test_a_model_is_not_downloaded_on_once_nobody_waits_for_it(
         if progress is not None and progress.phase == "downloading":
             changed.cancel("Not wanted.")
 
-    monkeypatch.setattr("sd_api.models.hub.TELLING_INTERVAL", 0.0)
+    monkeypatch.setattr("sd_api.models.hub.REPORT_INTERVAL", 0.0)
     engine = build_engine(make_settings(model="demo/tiny"))
     engine.load()
     wanted = replace(request(), model="huggingface:demo/no-checker", limits=Limits())

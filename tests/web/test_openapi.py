@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.tasks.parameters import PARAMETERS
 from sd_api.web.client import SERVER_STOPPING
+from sd_api.web.docs import documents
 from sd_api.web.openapi import as_yaml, describe
 
 # Not described: pages, and the description itself.
@@ -25,7 +26,12 @@ def test_it_is_valid() -> None:
 
 def test_the_committed_copy_is_what_the_server_says(repository: Path) -> None:
     committed = (repository / "docs" / "openapi.yml").read_text(encoding="utf-8")
-    assert committed == as_yaml(), "write it anew: python -m sd_api.web.openapi > docs/openapi.yml"
+    assert committed == as_yaml(), "write it anew: python -m sd_api.web.docs"
+
+
+def test_the_committed_tables_of_fields_are_what_is_declared(repository: Path) -> None:
+    for path, text in documents(repository / "docs").items():
+        assert path.read_text(encoding="utf-8") == text, f"write {path.name} anew: python -m sd_api.web.docs"
 
 
 def test_it_is_served(client: FlaskClient) -> None:

@@ -1,39 +1,49 @@
 """Every other text-to-image pipeline that diffusers' auto classes know, run whole and alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
+import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sd_api.errors import GenerationFailed
 from sd_api.generation.engine import ModelAbilities
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, Operation
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import pad, resize_mask
 from sd_api.models.auto_classes import auto_classes
 from sd_api.models.components import Parts
-from sd_api.models.families.base import Row
+from sd_api.models.families.base import BROKEN, Row
 from sd_api.models.schedulers import scheduler_name
+from sd_api.models.sharing import pipeline_of
 
 # A multiple of every architecture's own: sizes in between would be changed by the pipelines, some in silence.
 SIZE_MULTIPLE = 64
 
+Signature = Mapping[str, Parameter]
+"""The arguments that a pipeline takes, by name."""
+
 
 @dataclass(eq=False, kw_only=True)
 class WholeRow(Row):
-    """See Row; its one step is the whole run.
+    """See Row; all its steps are made by one ``predict``.
 
     Attributes:
         operation: What to do.
-        arguments: Of the pipeline that does it.
+        seed: Of its noise.
+        size: Width and height, a multiple of ``SIZE_MULTIPLE``.
         image: The picture, once it is made.
     """
 
     operation: Operation
-    arguments: dict[str, Any]
+    seed: int
+    size: tuple[int, int]
     image: Image.Image | None = None
 
 
@@ -54,17 +64,22 @@ class AnyPipeline:
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what the pipeline has no argument for."""
-        known = self._arguments_of(parts, operation)
-        if operation.scheduler is not None:
+        own = parts.pipeline.scheduler
+        if operation.scheduler not in (None, scheduler_name(own)):
             yield f"scheduler: this model runs with its own scheduler only, so {operation.scheduler!r} was not used."
-        for field, value in (("negative_prompt", operation.negative_prompt), ("eta", operation.eta)):
-            if value and field not in known:
-                yield f"{field}: this model has no use for it, so it was not used."
-        for field, used in (
-            ("clip_skip", operation.clip_skip > 1),
-            ("variation_strength", operation.variation_strength),
-        ):
-            if used:
+        known = signature(_class_for(parts, operation).__call__).parameters
+        adds_noise = "eta" in known and "eta" in signature(own.step).parameters
+        without_effect = {
+            "negative_prompt": operation.negative_prompt and not _has_guidance_by_negative_prompt(known),
+            "guidance": not _has_true_guidance(known) and "guidance_scale" not in known,
+            "steps": "num_inference_steps" not in known,
+            "strength": isinstance(operation, ImageToImage) and "strength" not in known,
+            "eta": operation.eta and not adds_noise,
+            "clip_skip": operation.clip_skip > 1,
+            "variation_strength": operation.variation_strength,
+        }
+        for field, applies in without_effect.items():
+            if applies:
                 yield f"{field}: this model has no use for it, so it was not used."
 
     def encode(self, parts: Parts, operation: Operation) -> None:
@@ -74,39 +89,22 @@ class AnyPipeline:
         self, parts: Parts, operation: Operation, seeds: PictureSeeds, size: tuple[int, int], conditioning: None
     ) -> WholeRow:
         """See Family."""
-        arguments: dict[str, Any] = {
-            "prompt": operation.prompt,
-            "negative_prompt": operation.negative_prompt,
-            "num_inference_steps": operation.steps,
-            "guidance_scale": operation.guidance,
-            "eta": operation.eta,
-            "width": size[0],
-            "height": size[1],
-            "generator": torch.Generator("cpu").manual_seed(seeds.seed),
-            "output_type": "pil",
-        }
-        if isinstance(operation, FromImage):
-            arguments["image"] = pad(operation.image.pixels, size)
-        if isinstance(operation, ImageToImage):
-            arguments["strength"] = operation.strength
-        if isinstance(operation, Inpaint):
-            arguments["mask_image"] = pad(resize_mask(operation.mask.pixels, operation.image.size), size)
-        known = self._arguments_of(parts, operation)
         return WholeRow(
             key=object(),
             scheduler_name=scheduler_name(parts.pipeline.scheduler),
-            steps=1,
+            steps=max(int(operation.steps * operation.share), 1),
             operation=operation,
-            arguments={name: value for name, value in arguments.items() if name in known},
+            seed=seeds.seed,
+            size=size,
         )
 
     def predict(self, parts: Parts, rows: Sequence[WholeRow]) -> list[Image.Image]:
         """See Family."""
-        return [self._run(parts, row) for row in rows]
+        return [_run(parts, row) for row in rows]
 
     def advance(self, row: WholeRow, prediction: Image.Image) -> None:
         """See Family."""
-        row.image, row.step = prediction, 1
+        row.image, row.step = prediction, row.steps
 
     def preview(self, parts: Parts, row: WholeRow, prediction: Image.Image) -> None:
         """See Family; there are none."""
@@ -115,44 +113,107 @@ class AnyPipeline:
         """See Family; the pipeline has decoded."""
         return [row.image for row in rows if row.image is not None]
 
-    def _arguments_of(self, parts: Parts, operation: Operation) -> frozenset[str]:
-        pipeline_class = auto_classes(type(parts.pipeline).__name__)[operation.name]
-        return frozenset(signature(pipeline_class.__call__).parameters)
 
-    def _run(self, parts: Parts, row: WholeRow) -> Image.Image:
-        parts.place(parts.components.values())
-        pipeline = _fresh(parts.pipeline, auto_classes(type(parts.pipeline).__name__)[row.operation.name])
-        try:
-            image: Image.Image = pipeline(**row.arguments, **_callback(pipeline, row)).images[0]
-        finally:
-            for component in parts.components.values():
-                # Some pipelines leave their autoencoder in fp32 where they break off.
-                if component.dtype != component.loaded_dtype:
-                    component.module.to(component.loaded_dtype)
-        return image
+def _class_for(parts: Parts, operation: Operation) -> Any:
+    return auto_classes(type(parts.pipeline).__name__)[operation.name]
 
 
-def _fresh(loaded: Any, pipeline_class: Any) -> Any:
-    """A pipeline for one run, of the shared weights and a scheduler of its own, because schedulers hold state."""
-    scheduler = type(loaded.scheduler).from_config(loaded.scheduler.config)
-    pipeline = pipeline_class.from_pipe(loaded, scheduler=scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+def _has_true_guidance(known: Signature) -> bool:
+    """Whether classifier-free guidance has a factor beside the one that the model was distilled with, and acts."""
+    return "true_cfg_scale" in known and known["true_cfg_scale"].default > 1
 
 
-def _callback(pipeline: Any, row: WholeRow) -> dict[str, Any]:
-    """The arguments that have a pipeline call back after each of its steps."""
+def _has_guidance_by_negative_prompt(known: Signature) -> bool:
+    return "negative_prompt" in known and ("true_cfg_scale" not in known or _has_true_guidance(known))
+
+
+def _run(parts: Parts, row: WholeRow) -> Image.Image:
+    parts.place(parts.components.values())
+    # Schedulers hold state, so each run has its own.
+    schedulers = {
+        name: type(part).from_config(part.config)
+        for name, part in parts.pipeline.components.items()
+        if isinstance(part, SchedulerMixin)
+    }
+    pipeline = pipeline_of(_class_for(parts, row.operation), parts.pipeline, **schedulers)
     known = signature(pipeline.__call__).parameters
+    # Weights that a pipeline converts in inference mode could never be moved again outside of it.
+    with torch.inference_mode(mode=False), _weights_unchanged(parts):
+        pixels = pipeline(**_arguments(known, row), **_callback(known, pipeline, row)).images[0]
+    if not np.isfinite(pixels).all():
+        raise GenerationFailed(BROKEN)
+    image: Image.Image = VaeImageProcessor.numpy_to_pil(pixels)[0]
+    if image.size != row.size:
+        width, height = image.size
+        raise GenerationFailed(f"This model made a picture of {width}×{height}, whatever it was asked for.")
+    return image
 
-    def after_step(running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        row.on_step(step + 1, running.num_timesteps)
+
+def _arguments(known: Signature, row: WholeRow) -> dict[str, Any]:
+    """What a pipeline is called with, as far as it has arguments for it."""
+    operation, (width, height) = row.operation, row.size
+    guidance = "true_cfg_scale" if _has_true_guidance(known) else "guidance_scale"
+    arguments: dict[str, Any] = {
+        "prompt": operation.prompt,
+        "num_inference_steps": operation.steps,
+        guidance: operation.guidance,
+        "eta": operation.eta,
+        "width": width,
+        "height": height,
+        # Without these, some pipelines choose a size of their own.
+        "use_resolution_binning": False,
+        "_auto_resize": False,
+        "max_area": width * height,
+        "generator": torch.Generator("cpu").manual_seed(row.seed),
+        "output_type": "np",
+    }
+    if _has_guidance_by_negative_prompt(known):
+        arguments["negative_prompt"] = operation.negative_prompt
+    if isinstance(operation, FromImage):
+        arguments["image"] = pad(operation.image.pixels, row.size)
+    if isinstance(operation, ImageToImage):
+        arguments["strength"] = operation.strength
+    if isinstance(operation, Inpaint):
+        arguments["mask_image"] = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
+    return {name: value for name, value in arguments.items() if name in known}
+
+
+def _callback(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]:
+    """The arguments that have a pipeline call back after each of its steps."""
+
+    def report(step: int) -> None:
+        # Some schedulers make two calls of the network for one step.
+        row.on_step(min(row.steps * (step + 1) // _count(pipeline, row), row.steps), row.steps)
+
+    def after_step(_running: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+        report(step)
         return {}
-
-    def after_step_of_older_pipelines(step: int, _timestep: Any, _latents: torch.Tensor) -> None:
-        row.on_step(step + 1, len(pipeline.scheduler.timesteps))
 
     if "callback_on_step_end" in known:
         return {"callback_on_step_end": after_step}
     if "callback" in known:
-        return {"callback": after_step_of_older_pipelines, "callback_steps": 1}
+        return {"callback": lambda step, _timestep, _latents: report(step), "callback_steps": 1}
     return {}
+
+
+def _count(pipeline: Any, row: WholeRow) -> int:
+    count: int = getattr(pipeline, "num_timesteps", None) or row.steps
+    return count
+
+
+@contextmanager
+def _weights_unchanged(parts: Parts) -> Iterator[None]:
+    """Take back what some pipelines leave in the shared modules where they break off: precision, attention."""
+    modules = [part.module for part in parts.components.values()]
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    contents = [tensor.data for tensor in tensors]
+    processors = [dict(module.attn_processors) if hasattr(module, "attn_processors") else None for module in modules]
+    try:
+        yield
+    finally:
+        for tensor, content in zip(tensors, contents, strict=True):
+            if tensor.dtype != content.dtype:
+                tensor.data = content
+        for module, before in zip(modules, processors, strict=True):
+            if before is not None and module.attn_processors != before:
+                module.set_attn_processor(before)

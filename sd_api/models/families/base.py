@@ -13,6 +13,10 @@ from sd_api.generation.operations import Operation
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 
+BROKEN = (
+    "The model's arithmetic broke down (its latents are not numbers). Try another seed, fewer steps, a lower "
+    'guidance_scale or another scheduler; if it happens with every picture, set "dtype": "fp32" in the configuration.'
+)
 
 @dataclass(eq=False, kw_only=True)
 class Row:

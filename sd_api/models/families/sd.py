@@ -7,6 +7,7 @@ from diffusers import StableDiffusionPipeline
 from sd_api.models.components import Parts
 from sd_api.models.families.unet import UNetFamily
 from sd_api.models.pipeline_files import SD_PIPELINES
+from sd_api.models.sharing import pipeline_of
 
 
 class StableDiffusion(UNetFamily):
@@ -34,6 +35,4 @@ class StableDiffusion(UNetFamily):
         if hasattr(parts.pipeline, "encode_prompt"):
             return parts.pipeline
         # instruct-pix2pix has the same text encoder and no such method.
-        return StableDiffusionPipeline.from_pipe(
-            parts.pipeline, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-        )
+        return pipeline_of(StableDiffusionPipeline, parts.pipeline, safety_checker=None, feature_extractor=None)

@@ -1,6 +1,7 @@
 """The task server's endpoints for OpenAPI."""
 
 from openapi_pydantic import PathItem, Response, Schema
+from pydantic import BaseModel
 
 from sd_api.tasks.parameters import PARAMETERS
 from sd_api.web.description import (
@@ -35,7 +36,7 @@ from sd_api.web.tasks.schemas import (
 ACCOUNTS, TASKS, BLOBS = "accounts", "tasks", "blobs"
 
 # What no path refers to by itself: kinds of parameters and events, which stand in unions.
-SCHEMAS = (
+SCHEMAS: tuple[type[BaseModel], ...] = (
     *PARAMETERS.values(),
     PendingEvent,
     StartedEvent,

@@ -1,0 +1,106 @@
+"""The parts of ``docs/`` that follow from the code; ``python -m sd_api.web.docs`` writes them anew."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
+
+from sd_api.generation.fields import Field
+from sd_api.generation.images import ImageRef
+from sd_api.generation.operations import OPERATIONS
+from sd_api.generation.projection import Dialect
+from sd_api.settings import Limits
+from sd_api.tasks.parameters import KINDS, TASKS
+from sd_api.web.openapi import as_yaml
+from sd_api.web.plugin.forms import PLUGIN
+
+BEGIN = "<!-- The fields, written by python -m sd_api.web.docs -->"
+END = "<!-- End of the fields -->"
+
+_TYPES = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}
+
+
+def documents(folder: Path) -> dict[Path, str]:
+    """What each file should hold that is written by this module, wholly or in part.
+
+    Args:
+        folder: The folder ``docs``.
+    """
+    plugin = _table(PLUGIN, {name: f"`/{name}`" for name in OPERATIONS})
+    tasks = _table(TASKS, {operation.name: f"`{kind}`" for kind, operation in KINDS.items()})
+    return {
+        folder / "openapi.yml": as_yaml(),
+        folder / "api.md": _with_part(folder / "api.md", plugin),
+        folder / "tasks.md": _with_part(folder / "tasks.md", tasks),
+    }
+
+
+def _with_part(path: Path, part: str) -> str:
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{part}\n{END}{after}"
+
+
+def _table(dialect: Dialect, kinds: Mapping[str, str]) -> str:
+    """A table of every field of a dialect.
+
+    Args:
+        dialect: The dialect.
+        kinds: What it calls each operation.
+    """
+    used: dict[Field, list[str]] = {}
+    for name, operation in OPERATIONS.items():
+        for declared in dialect.fields(operation):
+            used.setdefault(declared, []).append(kinds[name])
+    rows = [("field", "used by", "type and default", "valid", "what it does"), ("---",) * 5]
+    for declared, by in used.items():
+        users = "all" if len(by) == len(kinds) else ", ".join(by)
+        own = f"`{dialect.name(declared.name)}`"
+        kind = f"{_type(dialect, declared)}, {_default(dialect, declared)}"
+        rows.append((own, users, kind, _valid(declared), _meaning(declared)))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _type(dialect: Dialect, declared: Field) -> str:
+    (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
+    return dialect.image_form if plain is ImageRef else _TYPES[plain]
+
+
+def _default(dialect: Dialect, declared: Field) -> str:
+    default: Any = dialect.default(declared)
+    if default is MISSING:
+        return "required"
+    if declared.name in dialect.stands_for_none:
+        return f"{default}, which says that none is given"
+    if default in (None, ""):
+        return "none"
+    return f"`{str(default).lower()}`" if isinstance(default, bool | str) else f"{default:g}"
+
+
+def _valid(declared: Field) -> str:
+    return "; ".join(_ranges(declared))
+
+
+def _ranges(declared: Field) -> Iterator[str]:
+    param, limits = declared.param, Limits()
+    if param.choices is not None:
+        yield ", ".join(f"`{choice}`" for choice in param.choices)
+    if param.longest is not None:
+        yield f"{param.shortest} to {getattr(limits, param.longest)} characters"
+    if (highest := param.highest(limits)) is not None and param.low is not None:
+        # Every digit of a whole number, and no ".0" of another.
+        high = str(highest) if isinstance(highest, int) else f"{highest:g}"
+        yield f"{param.low:g} to {high}{'' if param.unit is None else f' {param.unit}'}"
+    if declared.type is ImageRef:
+        yield f"at most {limits.max_image_pixels:,} pixels"
+
+
+def _meaning(declared: Field) -> str:
+    needs = "" if declared.param.requires is None else f" Needs a model with `{declared.param.requires}`."
+    return declared.param.description + needs
+
+
+if __name__ == "__main__":
+    for path, text in documents(Path("docs")).items():
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,246 @@
+"""Tiny random models of architectures that have no family here, saved to directories as published ones are."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from diffusers.models import UNet2DConditionModel
+from tiny_families import tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+from tools.builtin_model.text import text_config
+
+WIDTH = 32
+CLASS_TOKENS = 77
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """Every printable character is a token, with T5's special tokens."""
+    vocabulary = {token: number for number, token in enumerate(("<pad>", "</s>", "<unk>"))}
+    vocabulary |= {chr(code): code - 32 + len(vocabulary) for code in range(32, 127)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - a token of text
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=CLASS_TOKENS
+    )
+
+
+def clip(projection: bool = False) -> Any:
+    config = text_config(tokenizer(), WIDTH)
+    config.hidden_act = "gelu"
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
+
+
+def t5() -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(vocab_size=128, d_model=WIDTH, d_ff=37, d_kv=8, num_layers=2, num_heads=4, is_encoder_decoder=False)
+    )
+
+
+def vae(channels: int, **config: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=4,
+        **config,
+    )
+
+
+def stable_diffusion_3() -> StableDiffusion3Pipeline:
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=32,
+            patch_size=2,
+            in_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            caption_projection_dim=32,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=2 * WIDTH,
+            out_channels=4,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip(projection=True),
+        tokenizer=tokenizer(),
+        text_encoder_2=clip(projection=True),
+        tokenizer_2=tokenizer(),
+        text_encoder_3=t5(),
+        tokenizer_3=word_tokenizer(),
+    )
+
+
+def flux() -> FluxPipeline:
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae(1, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip(),
+        tokenizer=tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=word_tokenizer(),
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=WIDTH,
+            axes_dims_rope=[4, 4, 8],
+            guidance_embeds=True,
+        ),
+    )
+
+
+def pixart_sigma() -> PixArtSigmaPipeline:
+    return PixArtSigmaPipeline(
+        tokenizer=word_tokenizer(),
+        text_encoder=t5(),
+        vae=vae(4),
+        transformer=PixArtTransformer2DModel(
+            sample_size=8,
+            num_layers=2,
+            patch_size=2,
+            attention_head_dim=8,
+            num_attention_heads=3,
+            caption_channels=WIDTH,
+            in_channels=4,
+            cross_attention_dim=24,
+            out_channels=8,
+            norm_type="ada_norm_single",
+        ),
+        scheduler=DPMSolverMultistepScheduler(),
+    )
+
+
+def sana() -> SanaPipeline:
+    return SanaPipeline(
+        tokenizer=word_tokenizer(),
+        text_encoder=Gemma2Model(
+            Gemma2Config(
+                vocab_size=128,
+                hidden_size=8,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                head_dim=8,
+                max_position_embeddings=4096,
+            )
+        ),
+        vae=AutoencoderDC(
+            in_channels=3,
+            latent_channels=4,
+            attention_head_dim=2,
+            encoder_block_types=("ResBlock", "EfficientViTBlock"),
+            decoder_block_types=("ResBlock", "EfficientViTBlock"),
+            encoder_block_out_channels=(8, 8),
+            decoder_block_out_channels=(8, 8),
+            encoder_qkv_multiscales=((), (5,)),
+            decoder_qkv_multiscales=((), (5,)),
+            encoder_layers_per_block=(1, 1),
+            decoder_layers_per_block=[1, 1],
+            downsample_block_type="conv",
+            upsample_block_type="interpolate",
+            decoder_norm_types="rms_norm",
+            decoder_act_fns="silu",
+            scaling_factor=0.41407,
+        ),
+        transformer=SanaTransformer2DModel(
+            patch_size=1,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            num_attention_heads=2,
+            attention_head_dim=4,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=4,
+            cross_attention_dim=8,
+            caption_channels=8,
+            sample_size=32,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )
+
+
+def latent_consistency() -> LatentConsistencyModelPipeline:
+    return LatentConsistencyModelPipeline(
+        vae=vae(4),
+        text_encoder=clip(),
+        tokenizer=tokenizer(),
+        unet=UNet2DConditionModel(
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            sample_size=32,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=WIDTH,
+            norm_num_groups=2,
+            time_cond_proj_dim=32,
+            attention_head_dim=2,
+        ),
+        scheduler=LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+PIPELINES: dict[str, Callable[[], Any]] = {
+    "stable diffusion 3": stable_diffusion_3,
+    "flux": flux,
+    "pixart sigma": pixart_sigma,
+    "sana": sana,
+    "latent consistency": latent_consistency,
+}
+
+
+@cache
+def weights(name: str) -> Any:
+    """The pipeline of a name, in memory, always with the same weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        pipeline = PIPELINES[name]()
+    pipeline.set_progress_bar_config(disable=True)
+    for module in pipeline.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.eval()
+    return pipeline
+
+
+def write_pipeline(name: str, directory: Path) -> Path:
+    """Save it with ``model_index.json``."""
+    weights(name).save_pretrained(directory)
+    return directory
