@@ -33,7 +33,7 @@ def main() -> None:
     rows = []
     print(f"{'threads wait':24}  {'alone':>8}  {'one core busy':>14}   median of {pictures}")
     for name, environment in POLICIES.items():
-        with server_of(REPOSITORY, environment) as url:
+        with server_of(REPOSITORY, environment) as (url, _):
             _median_seconds(url, 2)
             alone = _median_seconds(url, pictures)
             with _burner():

@@ -10,11 +10,13 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
-from server_of import REPOSITORY, server_of
+from server_of import REPOSITORY, Server, server_of
 from specs import PROMPT
 
 ALLOWED = 1.03
@@ -33,26 +35,46 @@ def main() -> None:
     form |= {"width": arguments.size, "height": arguments.size}
     rows: list[dict[str, Any]] = []
     print(f"{arguments.size}x{arguments.size}, {arguments.steps} steps, median of {arguments.pairs} pairs")
-    print(f"{'dtype':8}{'other':>10}{'this':>10}{'ratio':>8}{'smallest':>10}{'largest':>9}  allowed")
+    print(f"{'dtype':8}{'measured':18}{'other':>9}{'this':>10}{'ratio':>8}{'smallest':>10}{'largest':>9}  allowed")
     for dtype in arguments.dtypes:
-        with server_of(arguments.other, dtype=dtype) as other, server_of(REPOSITORY, dtype=dtype) as this:
-            pairs = [(_seconds(other, form), _seconds(this, form)) for _ in range(arguments.pairs + 1)][1:]
-        before, now = (statistics.median(times) for times in zip(*pairs, strict=True))
-        ratios = [new / old for old, new in pairs]
-        ratio = statistics.median(ratios)
-        rows.append({"dtype": dtype, "other": before, "this": now, "ratio": ratio, "pairs": pairs})
-        print(
-            f"{dtype:8}{before:>8.3f} s{now:>8.3f} s{ratio:>8.3f}{min(ratios):>10.3f}{max(ratios):>9.3f}  {ALLOWED}",
-            flush=True,
-        )
+        pairs = list(_pairs(arguments.other, dtype, form, arguments.pairs))
+        for number, measured in enumerate(("request", "processor time")):
+            others, these = ([times[number] for times in side] for side in zip(*pairs, strict=True))
+            ratios = [this / other for other, this in zip(others, these, strict=True)]
+            other, this, ratio = (statistics.median(values) for values in (others, these, ratios))
+            rows.append({"dtype": dtype, "measured": measured, "other": other, "this": this, "ratio": ratio})
+            print(
+                f"{dtype:8}{measured:14}{other:>11.3f} s{this:>8.3f} s{ratio:>8.3f}{min(ratios):>10.3f}"
+                f"{max(ratios):>9.3f}  {ALLOWED}",
+                flush=True,
+            )
     print(json.dumps({"size": arguments.size, "steps": arguments.steps, "rows": rows}))
 
 
-def _seconds(url: str, form: dict[str, Any]) -> float:
-    started = time.perf_counter()
-    answer = requests.post(f"{url}/txt2img", data=form, timeout=600)
+# Seconds of one request, and of its server's processor time, which other programs affect less.
+Times = tuple[float, float]
+
+
+def _pairs(other: Path, dtype: str, form: dict[str, Any], count: int) -> Iterator[tuple[Times, Times]]:
+    """The other checkout's times, and this one's."""
+    with server_of(other, dtype=dtype) as one, server_of(REPOSITORY, dtype=dtype) as two:
+        for server in (one, two, two, one):
+            _measure(server, form)
+        for number in range(count):
+            # Each is first in turn, or what one leaves behind would always burden the same one.
+            if number % 2:
+                this, before = _measure(two, form), _measure(one, form)
+            else:
+                before, this = _measure(one, form), _measure(two, form)
+            yield before, this
+
+
+def _measure(server: Server, form: dict[str, Any]) -> Times:
+    process = psutil.Process(server.process)
+    started, worked = time.perf_counter(), sum(process.cpu_times()[:2])
+    answer = requests.post(f"{server.url}/txt2img", data=form, timeout=600)
     assert answer.ok, answer.text
-    return time.perf_counter() - started
+    return time.perf_counter() - started, sum(process.cpu_times()[:2]) - worked
 
 
 if __name__ == "__main__":

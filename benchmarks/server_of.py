@@ -9,14 +9,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+class Server(NamedTuple):
+    """A server that answers at a URL, and the id of its process."""
+
+    url: str
+    process: int
+
+
 @contextmanager
-def server_of(checkout: Path, environment: Mapping[str, str] | None = None, **settings: Any) -> Iterator[str]:
-    """The URL of a checkout's server; it is killed when the block ends.
+def server_of(checkout: Path, environment: Mapping[str, str] | None = None, **settings: Any) -> Iterator[Server]:
+    """A checkout's server; it is killed when the block ends.
 
     Args:
         checkout: The folder with ``server.py``; its packages are imported, whichever is installed.
@@ -36,7 +43,8 @@ def server_of(checkout: Path, environment: Mapping[str, str] | None = None, **se
         )
         try:
             assert process.stdout is not None
-            yield next(filter(None, (re.search(r"http://\S+", line) for line in process.stdout))).group()
+            found = next(filter(None, (re.search(r"http://\S+", line) for line in process.stdout)))
+            yield Server(found.group(), process.pid)
         finally:
             process.kill()
             process.communicate()
