@@ -171,13 +171,15 @@ class UNetFamily:
             for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
             for _, _, channels in several
         ]
-        timesteps = torch.stack([row.timesteps[row.step].float() for row in rows])
-        repeats = torch.tensor(counts, device=timesteps.device)
+        # Not by repeat_interleave, which makes a GPU's host wait for the device at each step.
+        timesteps = [
+            row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
+        ]
         output = parts.denoiser(
             torch.cat(samples),
-            timesteps.repeat_interleave(repeats),
+            torch.stack(timesteps),
             encoder_hidden_states=torch.cat([words for several in variants for words, _, _ in several]),
-            timestep_cond=_guidance_embedding(parts, rows, repeats),
+            timestep_cond=_guidance_embedding(parts, rows),
             added_cond_kwargs=_added(rows, variants),
             return_dict=False,
         )[0]
@@ -243,13 +245,16 @@ def _guide(row: UNetRow, output: torch.Tensor) -> torch.Tensor:
     return without + row.guidance * (with_prompt - with_image) + row.image_guidance * (with_image - without)
 
 
-def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow], repeats: torch.Tensor) -> torch.Tensor | None:
-    """(n, width): the guidance as an input, for a UNet that was distilled with it (arXiv:2310.04378)."""
+def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow]) -> torch.Tensor | None:
+    """(n, width): the guidance as an input, for a UNet that was distilled with it (arXiv:2310.04378).
+
+    Rows of such a UNet have one variant each.
+    """
     width = parts.denoiser.config.time_cond_proj_dim
     if width is None:
         return None
     embedding: torch.Tensor = get_timestep_embedding(torch.tensor([1000 * (row.guidance - 1) for row in rows]), width)
-    return embedding.to(parts.device, parts.denoiser.dtype).repeat_interleave(repeats, 0)
+    return embedding.to(parts.device, parts.denoiser.dtype)
 
 
 def _added(rows: Sequence[UNetRow], variants: Sequence[Sequence[Variant]]) -> dict[str, torch.Tensor] | None:
