@@ -8,21 +8,18 @@ by default; with the built-in model on all cores. The last line is JSON.
 
 import argparse
 import json
-import os
-import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import requests
+from server_of import REPOSITORY, server_of
+from specs import PROMPT
 
-SERVER = Path(__file__).resolve().parent.parent / "server.py"
-FORM: dict[str, object] = {"prompt": "a dog on a blue background", "num_inference_steps": 20, "seed": 5}
+FORM: dict[str, object] = {"prompt": PROMPT, "num_inference_steps": 20, "seed": 5}
 
 # How often GNU's OpenMP looks whether the wait is over before it gives the core away, where it is told nothing.
 POLICIES = {"as the server sets it": {}, "OpenMP's default": {"GOMP_SPINCOUNT": "300000"}}
@@ -36,7 +33,7 @@ def main() -> None:
     rows = []
     print(f"{'threads wait':24}  {'alone':>8}  {'one core busy':>14}   median of {pictures}")
     for name, environment in POLICIES.items():
-        with _server(environment) as url:
+        with server_of(REPOSITORY, environment) as (url, _):
             _median_seconds(url, 2)
             alone = _median_seconds(url, pictures)
             with _burner():
@@ -53,26 +50,6 @@ def _median_seconds(url: str, pictures: int) -> float:
         requests.post(f"{url}/txt2img", data=FORM, timeout=600).raise_for_status()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
-
-
-@contextmanager
-def _server(environment: dict[str, str]) -> Iterator[str]:
-    data = tempfile.TemporaryDirectory()
-    process = subprocess.Popen(
-        [sys.executable, "-u", str(SERVER), "--demo", "--port", "0", "--data", data.name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-    try:
-        assert process.stdout is not None
-        found = next(filter(None, (re.search(r"http://\S+", line) for line in process.stdout)))
-        yield found.group()
-    finally:
-        process.kill()
-        process.communicate()
-        data.cleanup()
 
 
 @contextmanager

@@ -10,14 +10,10 @@ import argparse
 import json
 import random
 import statistics
-import threading
 import time
 
 from running_server import running_queue
-
-from sd_api.generation.request import GenerationRequest
-from sd_api.jobs.job import Job
-from sd_api.settings import Limits
+from specs import StepTimes, text_to_image
 
 SEED = 20
 
@@ -30,52 +26,26 @@ def main() -> None:
     arguments = parser.parse_args()
 
     chance, waits, steps = random.Random(SEED), [], []
+    spec = text_to_image(arguments.size, steps=100)
     with running_queue("fp32") as queue:
         for _ in range(arguments.rounds):
-            running, waiting = Watched(arguments.size), Watched(arguments.size)
-            for watched in (running, waiting):
-                watched.job = queue.submit(watched.request)
-                watched.job.listen(watched)
-            running.wait_for_steps(5)
-            step = (running.times[4] - running.times[1]) / 3
+            running, ran = queue.submit(spec), StepTimes()
+            running.listen(ran)
+            waiting, waited = queue.submit(spec), StepTimes()
+            waiting.listen(waited)
+            ran.wait_for(5)
+            step = (ran.times[4] - ran.times[1]) / 3
             time.sleep(step * chance.random())
             cancelled = time.perf_counter()
-            queue.cancel(running.job.id, "Not wanted.")
-            waiting.wait_for_steps(1)
-            waits.append(waiting.times[0] - cancelled)
+            queue.cancel(running.id, "Not wanted.")
+            waited.wait_for(1)
+            waits.append(waited.times[0] - cancelled)
             steps.append(step)
-            queue.cancel(waiting.job.id, "Not wanted.")
+            queue.cancel(waiting.id, "Not wanted.")
     step, wait, longest = statistics.median(steps), statistics.median(waits), max(waits)
     print(f"{arguments.size}x{arguments.size}: a step takes {step * 1e3:.0f} ms; the next job's first step is done")
     print(f"{wait * 1e3:.0f} ms after the cancellation (median), {longest * 1e3:.0f} ms at most")
     print(json.dumps({"step_ms": step * 1e3, "steps_median": wait / step, "steps_longest": longest / step}))
-
-
-class Watched:
-    """A job and the times at which its steps were done."""
-
-    job: Job
-
-    def __init__(self, size: int) -> None:
-        self.request = GenerationRequest(
-            prompt="a dog", seeds=(7,), width=size, height=size, num_inference_steps=100, guidance_scale=7.5,
-            limits=Limits(),
-        )  # fmt: skip
-        self.times: list[float] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, job: Job) -> None:
-        """Note the time of a step."""
-        progress = job.status().progress
-        if progress is not None and progress.step > len(self.times):
-            with self._changed:
-                self.times.append(time.perf_counter())
-                self._changed.notify()
-
-    def wait_for_steps(self, count: int) -> None:
-        """Return once that many are done."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.times) >= count, timeout=60)
 
 
 if __name__ == "__main__":

@@ -8,29 +8,25 @@ chooses. The last line is JSON.
 
 import argparse
 import io
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoPipelineForText2Image
-from PIL import Image
 from sd15 import model_directory
-from sd_api.engine.batch import Member, Picture
-from sd_api.engine.prompts import prompt_arguments
-from sd_api.models.compiled import CompiledUNet, keep_compiled_code
+from specs import photograph, text_to_image
 
-from sd_api.generation.request import GenerationRequest
 from sd_api.imaging.encoding import encode_png
-from sd_api.jobs.job import Job
+from sd_api.models.backends.compiled import CompiledUNet, keep_compiled_code
 from sd_api.models.converted import copy_in_background, find_copy
 from sd_api.models.device import DeviceChoice, choose_device
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import keep_freed_memory
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import prepare_libraries
 
 SIZE = 512
@@ -77,49 +73,49 @@ def _loading(path: Path, device: DeviceChoice) -> list[Row]:
 def _model_calls(path: Path, device: DeviceChoice) -> list[Row]:
     settings = Settings.model_validate({"model": str(path), "device": "cpu", "requires_safety_checker": False})
     model = ModelLibrary(settings, device).get(None)
-    unet, tokens = model.base.unet, model.base.tokenizer.model_max_length
+    unet, tokens = model.parts.denoiser, model.parts.pipeline.tokenizer.model_max_length
 
     def step(rows: int) -> Callable[[], object]:
-        latents = torch.randn(rows, 4, SIZE // 8, SIZE // 8, dtype=unet.dtype)
+        latents = torch.randn(rows, unet.config.in_channels, SIZE // 8, SIZE // 8, dtype=unet.dtype)
         words = torch.randn(rows, tokens, unet.config.cross_attention_dim, dtype=unet.dtype)
-        return torch.inference_mode()(lambda: unet(latents, 500, words))
+        timesteps = torch.full((rows,), 500.0)
+        return torch.inference_mode()(lambda: unet(latents, timesteps, encoder_hidden_states=words))
 
-    request = GenerationRequest(
-        prompt="a dog", seeds=(7,), width=SIZE, height=SIZE, num_inference_steps=1, guidance_scale=7.5, limits=Limits()
-    )
-    pictures = [Picture(Member(Job(request)), 7)]
+    numbers = itertools.count()
 
     @torch.inference_mode()
-    def known_prompt() -> None:
-        prompt_arguments(model, pictures)
+    def encode(prompt: str) -> None:
+        model.family.encode(model.parts, text_to_image(SIZE, steps=1, prompt=prompt).operation)
 
-    def new_prompt() -> None:
-        vars(model).pop("encode_prompt", None)
-        known_prompt()
+    model.parts.place([unet])
+    one_row, two_rows = step(1), step(2)
+    two_rows()
+    plain = unet.module
+    compiled = CompiledUNet(model.parts, [f"{SIZE}x{SIZE}"])
+    compiled.compile_in_background().join()
 
-    step(2)()
-    # Of the default call, which the pipeline makes like this.
-    latents, words = torch.randn(2, 4, SIZE // 8, SIZE // 8), torch.randn(2, tokens, unet.config.cross_attention_dim)
-    call = (latents.to(unet.dtype), 500, words.to(unet.dtype))
-    plain = unet.forward
-    CompiledUNet(model.base, [f"{SIZE}x{SIZE}"]).compile_in_background().join()
+    def by(call: Callable[..., object]) -> Callable[[], object]:
+        """A step of the loop, which runs the component by this."""
+
+        def two_rows_by() -> object:
+            unet.call = call
+            return two_rows()
+
+        return two_rows_by
+
     return [
+        ("compiled, a step", by(plain), by(compiled)),
+        ("one row instead of two, a step without guidance", by(plain), one_row),
         (
-            "compiled, a step",
-            torch.inference_mode()(lambda: plain(*call, return_dict=False)),
-            torch.inference_mode()(lambda: unet(*call, return_dict=False)),
+            "prompts that are kept, encoding a known one",
+            lambda: encode(f"a dog {next(numbers)}"),
+            lambda: encode("a dog"),
         ),
-        ("one row instead of two, a step without guidance", step(2), step(1)),
-        ("prompts that are kept, encoding a known one", new_prompt, known_prompt),
     ]
 
 
 def _encoding() -> list[Row]:
-    """A photograph's likeness: smooth, with a little noise."""
-    rng = np.random.default_rng(20)
-    smooth = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((SIZE, SIZE))
-    noisy = np.asarray(smooth, int) + rng.integers(-3, 4, (SIZE, SIZE, 3))
-    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    picture = photograph(SIZE, SIZE)
 
     def pillows() -> None:
         picture.save(io.BytesIO(), "PNG")

@@ -20,16 +20,14 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 from sd15 import model_directory
+from specs import GUIDANCE, PROMPT, make, text_to_image
 
-from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.job import Job
 from sd_api.models.device import DTYPES
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
-PROMPT = "a dog on a blue background"
 SIZE = 512
-GUIDANCE_SCALE = 7.5
 
 # A whole job, and one step, in seconds.
 Times = tuple[float, float]
@@ -143,7 +141,7 @@ def _runner_of(pipeline: Any) -> Callable[[int, int], Times]:
             PROMPT,
             num_images_per_prompt=pictures,
             num_inference_steps=steps,
-            guidance_scale=GUIDANCE_SCALE,
+            guidance_scale=GUIDANCE,
             width=SIZE,
             height=SIZE,
             callback_on_step_end=note,
@@ -172,17 +170,7 @@ def _by_server(case: Case, device: str) -> Callable[[int, int], Times]:
 
     def run(pictures: int, steps: int) -> Times:
         times: list[float] = []
-        job = Job(
-            GenerationRequest(
-                prompt=PROMPT,
-                seeds=tuple(range(pictures)),
-                width=SIZE,
-                height=SIZE,
-                num_inference_steps=steps,
-                guidance_scale=GUIDANCE_SCALE,
-                limits=Limits(),
-            )
-        )
+        job = Job(text_to_image(SIZE, steps, seeds=range(pictures)))
 
         def note(job: Job) -> None:
             if (progress := job.status().progress) and progress.step and not job.ended:
@@ -190,8 +178,7 @@ def _by_server(case: Case, device: str) -> Callable[[int, int], Times]:
 
         job.listen(note)
         started = _now()
-        engine.generate([job])
-        job.result()
+        make(engine, job)
         return _now() - started, _per_step(times)
 
     return run

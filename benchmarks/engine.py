@@ -13,8 +13,9 @@ import time
 from dataclasses import asdict
 
 import torch
-from configurations import GUIDANCE_SCALE, SIZE, Case, measure_apart
+from configurations import SIZE, Case, measure_apart
 from sd15 import TFLOP_PER_STEP, model_directory
+from specs import GUIDANCE
 
 CASES = (
     Case("original", "diffusers", "fp32"),
@@ -38,7 +39,7 @@ def main() -> None:
         cases = [case for case in cases if case.runner != "openvino"]
     model_directory()
     floor = TFLOP_PER_STEP / _tflop_per_second()
-    print(f"{SIZE}x{SIZE}, {arguments.steps} steps, guidance {GUIDANCE_SCALE}, {torch.get_num_threads()} threads")
+    print(f"{SIZE}x{SIZE}, {arguments.steps} steps, guidance {GUIDANCE}, {torch.get_num_threads()} threads")
     print(f"{'':24}  {'dtype':>5}  {'prepare':>8}  {'job':>8}  {'step':>7}  {'peak':>7}  {'speed':>6}  {'to floor':>8}")
     rows = []
     for case in cases:

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from configurations import GUIDANCE_SCALE, SIZE, Case, measure_apart
+from configurations import SIZE, Case, measure_apart
 from sd15 import model_directory
+from specs import GUIDANCE
 
 CASES = (
     Case("original", "diffusers", "fp32"),
@@ -34,7 +35,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.exit(1, "There is no NVIDIA card, or torch has no CUDA.\n")
     model_directory()
-    print(f"{torch.cuda.get_device_name(0)}: {SIZE}x{SIZE}, {arguments.steps} steps, guidance {GUIDANCE_SCALE}")
+    print(f"{torch.cuda.get_device_name(0)}: {SIZE}x{SIZE}, {arguments.steps} steps, guidance {GUIDANCE}")
     print(f"{'pictures':>8}  {'':24}  {'dtype':>5}  {'prepare':>8}  {'job':>8}  {'step':>8}  {'peak':>7}  {'speed':>6}")
     rows: list[dict[str, Any]] = []
     for pictures in arguments.pictures:

@@ -17,11 +17,11 @@ import requests
 import torch
 from diffusers import StableDiffusionPipeline
 from running_server import running_server
+from specs import PROMPT
 
 from sd_api.models.device import DTYPES
 from sd_api.models.sources import BUILTIN_MODEL
 
-PROMPT = "a dog on a blue background"
 SEED = 5
 
 # The server may add this share of the pipeline's time, or this many seconds, whichever is larger.

@@ -21,7 +21,7 @@ import sd_api
 sd_api.__version__ = os.environ.get("PRETENDED_VERSION", sd_api.__version__)
 
 from sd_api.errors import JobCancelled  # noqa: E402
-from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress, Run  # noqa: E402
+from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress, Run  # noqa: E402
 from sd_api.generation.result import GeneratedImage, GenerationResult  # noqa: E402
 from sd_api.settings import load_settings  # noqa: E402
 from sd_api.starting import configure_logging  # noqa: E402
@@ -52,24 +52,31 @@ class SleepingEngine:
         """See Engine."""
         return 1
 
-    def generate(self, runs: Sequence[Run]) -> None:
+    def serve(self, feed: Feed) -> None:
         """See Engine."""
-        (run,) = runs
-        request = run.request
-        verb, _, seconds = request.prompt.partition(" ")
-        self._use(request.model)
-        steps = request.num_inference_steps
-        for step in range(steps):
-            if verb == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            try:
-                run.report(Progress("denoising", step, steps))
-            except JobCancelled:
-                return
-            time.sleep(float(seconds or 0) / steps)
-        picture = io.BytesIO()
-        Image.new("RGB", (request.width, request.height)).save(picture, "PNG")
-        run.finish(GenerationResult(tuple(GeneratedImage(picture.getvalue(), seed, False) for seed in request.seeds)))
+        while runs := feed.poll(self.at_once(), active=False) or feed.wait(self.at_once()):
+            self._make(runs, feed)
+
+    def _make(self, runs: Sequence[Run], feed: Feed) -> None:
+        """Make jobs one after another, and those that overtake one of them before its next step."""
+        for job in runs:
+            verb, _, seconds = job.spec.operation.prompt.partition(" ")
+            steps = job.spec.operation.steps
+            self._use(job.spec.model)
+            for step in range(steps):
+                self._make(feed.poll(self.at_once(), active=True), feed)
+                if verb == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                try:
+                    job.report(Progress("denoising", step, steps))
+                except JobCancelled:
+                    break
+                time.sleep(float(seconds or 0) / steps)
+            else:
+                picture = io.BytesIO()
+                Image.new("RGB", job.spec.size).save(picture, "PNG")
+                images = tuple(GeneratedImage(picture.getvalue(), seed, False) for seed in job.spec.seeds)
+                job.finish(GenerationResult(images))
 
     def _use(self, model: str | None) -> None:
         """One model at a time, as on a small card."""

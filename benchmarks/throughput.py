@@ -28,9 +28,9 @@ from cluster_model import Costs
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
 from PIL import Image
 from sleeping_worker import SleepingEngine
+from specs import text_to_image
 
 from sd_api.generation.engine import EngineStatus
-from sd_api.generation.request import GenerationRequest
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.jobs.job import Job
@@ -208,9 +208,7 @@ def _looking(sync: str) -> tuple[float, float]:
     """Seconds of Redis for each waiting job when a worker becomes free: where it is listed, where it is passed over."""
     with _cluster(sync) as cluster, cluster.redis.client() as client:
         board = JobBoard(client, cluster.redis.cluster)
-        picture = GenerationRequest(
-            prompt="", seeds=(1,), width=64, height=64, num_inference_steps=1, guidance_scale=1, limits=LIMITS
-        )
+        picture = text_to_image(64, steps=1)
 
         def claim(model: str | None) -> float:
             """What it takes to give a job to a worker that has this model, and to take it back."""

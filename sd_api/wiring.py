@@ -237,7 +237,7 @@ def prepare_libraries() -> None:
 
     set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", module="huggingface_hub")
-    # Compiled code is compared with the model itself before it is used; see sd_api/models/compiled.py.
+    # Compiled code is compared with the model itself before it is used; see sd_api/models/backends/compiled.py.
     warnings.filterwarnings("ignore", module=r"torch\._dynamo")
     # One progress bar for a download and one for each pipeline are enough; this one counts the tensors of each
     # component. Disabling it disables those of downloads, too, which the next line enables again.

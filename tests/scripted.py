@@ -41,7 +41,7 @@ class ScriptedEngine:
         return 1
 
     def serve(self, feed: Feed) -> None:
-        while runs := feed.wait(1):
+        while runs := feed.poll(1, active=False) or feed.wait(1):
             for run in runs:
                 run.report(Progress("denoising", 1, 1))
                 if "memory" in run.spec.operation.prompt:

@@ -42,7 +42,7 @@ class Driven:
         return 1
 
     def serve(self, feed: Feed) -> None:
-        while runs := feed.wait(1):
+        while runs := feed.poll(1, active=False) or feed.wait(1):
             for run in runs:
                 self._make(run)
 

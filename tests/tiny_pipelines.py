@@ -45,7 +45,7 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     """Every printable character is a token, with T5's special tokens."""
     vocabulary = {token: number for number, token in enumerate(("<pad>", "</s>", "<unk>"))}
     vocabulary |= {chr(code): code - 32 + len(vocabulary) for code in range(32, 127)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - a token of text
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=CLASS_TOKENS
@@ -81,17 +81,17 @@ def stable_diffusion_3() -> StableDiffusion3Pipeline:
         transformer=SD3Transformer2DModel(
             sample_size=32,
             patch_size=2,
-            in_channels=4,
+            in_channels=16,
             num_layers=1,
             attention_head_dim=8,
             num_attention_heads=4,
             caption_projection_dim=32,
             joint_attention_dim=WIDTH,
             pooled_projection_dim=2 * WIDTH,
-            out_channels=4,
+            out_channels=16,
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        vae=vae(16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
         text_encoder=clip(projection=True),
         tokenizer=tokenizer(),
         text_encoder_2=clip(projection=True),

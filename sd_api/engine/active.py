@@ -23,6 +23,7 @@ class ActiveJob:
         safety: What filters them; None where nothing does.
         alone: Whether its rows go through the model one by one, because a shared forward has failed.
         previews: Whether previews are made; a preview that fails ends them.
+        previewed: When its last preview was made, by the monotonic clock.
         begun: When it began, by the monotonic clock.
     """
 
@@ -32,6 +33,7 @@ class ActiveJob:
         self.safety = safety
         self.alone = False
         self.previews = True
+        self.previewed = 0.0
         self.begun = time.monotonic()
         self._lock = threading.RLock()
         self._going = True
@@ -73,6 +75,10 @@ class ActiveJob:
         del self._rows[number]
         self._decoded += 1
         return number
+
+    def release(self) -> None:
+        """Let all rows go; each refers to its job, so the memory of both would wait for the garbage collector."""
+        self._rows.clear()
 
     def report_step(self) -> None:
         """Report the steps of all its rows."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from sd_api.engine import previews
 from sd_api.engine.active import ActiveJob
 from sd_api.engine.diffusion import step
 from sd_api.engine.finishing import Finisher
-from sd_api.engine.previews import Previews
 from sd_api.engine.safety import filtered
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
@@ -44,7 +44,6 @@ class DiffusersEngine:
         self._device = device
         self._status = EngineStatus("loading", model, str(device.device), device.dtype)
         self._finisher = Finisher()
-        self._previews = Previews()
 
     def load(self) -> None:
         """See Engine."""
@@ -83,13 +82,18 @@ class DiffusersEngine:
                 self._finisher.drain()
                 if not (runs := feed.wait(self.at_once())):
                     return
-            active += [job for run in runs if (job := self._begin(run)) is not None]
+            active += self._begin_all(runs)
             if active:
                 limit = self._turn(self._share(active[-1], active), limit)
-            active = [job for job in active if job.has_steps]
+            active = _going_on(active)
             if not active:
                 # What was too much for those jobs need not be for the next ones.
                 limit = self.at_once()
+
+    def _begin_all(self, runs: Sequence[Run]) -> list[ActiveJob]:
+        # Not where it is called: that frame lasts, and would keep the last job in memory.
+        begun = [self._begin(run) for run in runs]
+        return [job for job in begun if job is not None]
 
     def _begin(self, run: Run) -> ActiveJob | None:
         """Get a job's model; a job that cannot begin has ended."""
@@ -136,11 +140,11 @@ class DiffusersEngine:
         rows = self._rows(jobs, 1 if jobs[0].alone else min(at_once, family.max_rows))
         if not rows:
             return at_once
-        due = self._previews.due({id(job): job for job in rows.values()}.values())
+        due = previews.due(dict.fromkeys(rows.values()))
 
         def look(row: Row, prediction: Any) -> None:
             if row in due:
-                self._previews.show(due[row], row, prediction)
+                previews.show(due[row], row, prediction)
 
         try:
             with out_of_memory_as_ours():
@@ -264,8 +268,6 @@ class DiffusersEngine:
             self._fail(job, error)
             return
         number = job.close(row)
-        if not job.has_steps:
-            self._previews.forget(job)
         self._finisher.finish(job, number, image, nsfw=nsfw, scheduler=row.scheduler_name)
 
     def _fail(self, job: ActiveJob, error: Exception) -> None:
@@ -273,7 +275,6 @@ class DiffusersEngine:
             free_memory()
             error = _nothing_smaller(job.run.spec)
         job.fail(generation_failure(log, error, job.run.spec.operation.name))
-        self._previews.forget(job)
 
     def _model(self, name: str | None) -> LoadedModel:
         """A model from the library; what happens to the main one is kept for ``status``."""
@@ -294,6 +295,14 @@ class DiffusersEngine:
     def _load(self, name: str | None) -> LoadedModel:
         with _explained_memory():
             return self._library.get(name)
+
+
+def _going_on(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
+    """The jobs for which the device has something to do; the others let their rows go."""
+    for job in jobs:
+        if not job.has_steps:
+            job.release()
+    return [job for job in jobs if job.has_steps]
 
 
 class _Loading:

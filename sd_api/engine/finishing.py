@@ -19,6 +19,7 @@ from sd_api.generation.result import GeneratedImage
 from sd_api.imaging.blending import composite
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.sizing import crop, resize_mask
+from sd_api.models.memory import out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ class Finisher:
 
     def _finish(self, job: ActiveJob, number: int, image: Image.Image, *, nsfw: bool, scheduler: str) -> None:
         try:
-            if job.add(number, finished(job, number, image, nsfw=nsfw, scheduler=scheduler)):
+            with out_of_memory_as_ours():
+                picture = finished(job, number, image, nsfw=nsfw, scheduler=scheduler)
+            if job.add(number, picture):
                 log.info("%s", _summary(job))
         except Exception as error:
             job.fail(generation_failure(log, error, "finishing a picture"))

@@ -32,7 +32,7 @@ class Failure:
 
 
 class RecentFailures:
-    """A listener of jobs that remembers the last failed ones; the jobs of tasks are left out, as others may not see them."""
+    """A listener of jobs that remembers the last failed ones, without those of tasks, which only their owners see."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
+from diffusers.models.attention_processor import AttnProcessor
 from pictures import from_png, half_mask, photograph, png
 from PIL import Image
 from running import after_call, generate, serve
@@ -43,9 +45,7 @@ PAIRS = [(name, mode) for name in PIPELINES for mode in auto_classes(type(weight
 
 
 @pytest.fixture(scope="module")
-def engine_of(
-    make_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Any]:
+def engine_of(make_settings: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     engines: dict[Any, Any] = {}
 
     def get(name: str, dtype: str = "fp32") -> Any:
@@ -72,7 +72,7 @@ def spec(mode: str = "txt2img", seeds: tuple[int, ...] = (SEED,), **changes: Any
     return JobSpec(operation=asked(mode, **changes), seeds=seeds, limits=LIMITS)
 
 
-def by_hand(name: str, mode: str, negative_prompt: str) -> Image.Image:
+def by_hand(name: str, mode: Any, negative_prompt: str) -> Image.Image:
     """What diffusers draws at the padded size."""
     loaded = weights(name)
     schedulers = {"scheduler": type(loaded.scheduler).from_config(loaded.scheduler.config)}
@@ -133,9 +133,9 @@ def test_each_step_is_reported(engine_of: Any, name: str) -> None:
     job = Noted(spec(seeds=(1, 2)))
     serve(engine_of(name), [job])
     assert len(job.result().images) == 2
-    assert sorted(set(job.steps)) == [(step, 2 * STEPS) for step in range(2 * STEPS + 1) if (step, 2 * STEPS) in job.steps]
-    assert {(step, 2 * STEPS) for step in (1, 2, 3, 5, 6, 7)} <= set(job.steps)
-    assert [step for step, _ in job.steps] == sorted(step for step, _ in job.steps)
+    assert job.steps == sorted(job.steps)
+    assert {step for step, _ in job.steps} >= {1, 2, 3, 4, 5, 6, 7, 8}
+    assert {steps for _, steps in job.steps} == {2 * STEPS}
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -165,7 +165,9 @@ def test_two_jobs_share_no_call(engine_of: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     rows: list[int] = []
     denoiser = engine._library.get(None).parts.denoiser.module
-    hook = denoiser.register_forward_pre_hook(lambda _, __, given: rows.append(len(given["hidden_states"])), with_kwargs=True)
+    hook = denoiser.register_forward_pre_hook(
+        lambda _, __, given: rows.append(len(given["hidden_states"])), with_kwargs=True
+    )
     try:
         jobs = [Job(spec(seeds=(seed, seed + 10))) for seed in (1, 2)]
         serve(engine, jobs)
@@ -176,7 +178,7 @@ def test_two_jobs_share_no_call(engine_of: Any, monkeypatch: pytest.MonkeyPatch)
         assert job.result() == generate(engine, spec(seeds=(seed, seed + 10)))
 
 
-def full(output: Any) -> Any:
+def full(output: Any = None) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
@@ -192,6 +194,8 @@ def state_of(engine: Any) -> dict[str, Any]:
     }
 
 
+# Sana's pipeline makes a warning of a lack of memory in its autoencoder.
+@pytest.mark.filterwarnings("ignore:CUDA out of memory")
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", PIPELINES)
 def test_whatever_breaks_off_the_next_picture_is_as_before(engine_of: Any, name: str, dtype: str) -> None:
@@ -199,15 +203,39 @@ def test_whatever_breaks_off_the_next_picture_is_as_before(engine_of: Any, name:
     expected = generate(engine, spec())
     before = state_of(engine)
     parts = engine._library.get(None).parts
-    stages = [(part.module, 1) for part in parts.text_encoders]
-    stages += [(parts.denoiser.module, call) for call in (1, 2, STEPS)]
-    stages += [(parts.autoencoder.module.decoder, 1)]
-    for module, call in stages:
-        for spoil, error in ((full, OutOfMemory), (broken, ServerError)):
-            with after_call(module, call, spoil), pytest.raises(error) as failure:
-                generate(engine, spec())
-            assert "secret" not in failure.value.message
-            assert state_of(engine) == before
+    stages = [(parts.text_encoders[-1].module, 1, broken)]
+    stages += [(parts.denoiser.module, call, spoil) for call, spoil in ((1, full), (2, broken), (STEPS, full))]
+    stages += [(parts.autoencoder.module.decoder, 1, full)]
+    for module, call, spoil in stages:
+        error = OutOfMemory if spoil is full else ServerError
+        with after_call(module, call, spoil), pytest.raises(error) as failure:
+            generate(engine, spec())
+        assert "secret" not in failure.value.message
+        assert state_of(engine) == before
+    assert generate(engine, spec()) == expected
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_what_a_pipeline_does_to_shared_modules_is_taken_back(engine_of: Any, dtype: str) -> None:
+    """Some convert their autoencoder, or exchange the attention, and break off before they undo it."""
+    engine = engine_of("latent consistency", dtype)
+    expected = generate(engine, spec())
+    before = state_of(engine)
+    parts = engine._library.get(None).parts
+    unet, vae = parts.denoiser.module, parts.autoencoder.module
+    attention = unet.attn_processors
+
+    def tamper(_: Any) -> Any:
+        # Half of it, as where memory runs out on the way.
+        vae.decoder.to(torch.float64)
+        unet.set_attn_processor(AttnProcessor())
+        full()
+
+    with after_call(unet, 2, tamper), pytest.raises(OutOfMemory):
+        generate(engine, spec())
+    assert state_of(engine) == before
+    assert unet.attn_processors == attention
+    assert not any(tensor.is_inference() for tensor in vae.parameters())
     assert generate(engine, spec()) == expected
 
 
@@ -240,7 +268,7 @@ def test_a_failed_job_keeps_no_tensors(engine_of: Any) -> None:
     def note(module: Any, arguments: Any, output: Any) -> Any:
         seen.append(weakref.ref(output[0]))
         if len(seen) == 2:
-            broken(output)
+            full(output)
 
     hook = engine._library.get(None).parts.denoiser.module.register_forward_hook(note)
     job = Job(spec())
@@ -264,7 +292,7 @@ IN_VAIN = {
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_fields_without_effect_are_named(engine_of: Any, name: str) -> None:
-    everything = {
+    everything: dict[str, Any] = {
         "scheduler": "euler-a",
         "negative_prompt": "blue",
         "eta": 0.5,
@@ -281,8 +309,6 @@ def test_fields_without_effect_are_named(engine_of: Any, name: str) -> None:
 def test_a_model_that_requires_a_filter_gets_the_published_one(
     make_settings: Callable[..., Settings], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from diffusers import StableDiffusionPipeline
-
     made = StableDiffusionPipeline.from_pretrained(tiny_model())
     made.safety_checker.concept_embeds_weights.data.fill_(-2.0)
     extractor = CLIPImageProcessor.from_pretrained(tiny_model() / "feature_extractor")

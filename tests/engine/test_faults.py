@@ -11,12 +11,12 @@ from requested import request
 from running import after_call, generate, parts, serve
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sd_api.engine import engine as engine_module
 from sd_api.engine import previews
 from sd_api.errors import GenerationFailed, ServerError
 from sd_api.jobs.job import Job
 from sd_api.models import decoding
 from sd_api.models.families import latent_previews, unet
+from sd_api.models.families.base import BROKEN
 from sd_api.models.families.unet import BROKEN_WORDS
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
@@ -49,7 +49,7 @@ def out_of_memory(output: Any) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (not_a_number, engine_module.BROKEN),
+        (not_a_number, BROKEN),
         (too_wide, "Something unexpected went wrong."),
         (broken, "Something unexpected went wrong."),
         (out_of_memory, "There is not enough memory for a picture of 64×64"),

@@ -131,6 +131,18 @@ def test_either_form_of_the_vocabulary_is_enough(model: Path) -> None:
     assert faults(model) == []
 
 
+@pytest.mark.parametrize("name", ["spiece.model", "tokenizer.model", "vocab.txt"])
+def test_other_tokenizers_have_vocabularies_of_other_names(model: Path, name: str) -> None:
+    for file in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (model / "tokenizer" / file).unlink()
+    vocabulary = model / "tokenizer" / name
+    vocabulary.write_bytes(b"words")
+    assert faults(model) == []
+    vocabulary.write_bytes(LFS_POINTER)
+    (fault,) = faults(model)
+    assert fault.startswith(f"tokenizer/{name}: a Git LFS pointer")
+
+
 @pytest.mark.parametrize("missing", [1, 1000, 2_000_000])
 def test_a_safetensors_file_cut_short(model: Path, missing: int) -> None:
     cut(model / UNET, (model / UNET).stat().st_size - missing)

@@ -7,7 +7,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,14 @@ from fake_hub import MEMBER, FakeHub, Repository
 from hub_app import FORM, TINY, UNET, App, changed
 from huggingface_hub import constants
 from requested import request
-from running import generate
+from running import generate, serve
 from server_process import ServerProcess
 
 from sd_api.errors import JobCancelled
 from sd_api.jobs.job import Job
 from sd_api.models.hub import cached
 from sd_api.models.safety import CHECKER_REPO
-from sd_api.settings import Limits, Settings
+from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 StartApp = Callable[..., App]
@@ -60,11 +59,12 @@ def test_a_model_is_not_downloaded_on_once_nobody_waits_for_it(
     monkeypatch.setattr("sd_api.models.hub.REPORT_INTERVAL", 0.0)
     engine = build_engine(make_settings(model="demo/tiny"))
     engine.load()
-    wanted = replace(request(), model="huggingface:demo/no-checker", limits=Limits())
+    wanted = request(model="huggingface:demo/no-checker")
     job = Job(wanted)
     job.listen(cancel)
-    with pytest.raises(JobCancelled, match="Nobody waits"):
-        engine.generate([job])
+    serve(engine, [job])
+    with pytest.raises(JobCancelled, match="Not wanted"):
+        job.result()
     assert cached("demo/no-checker", half=False) is None
     assert engine.status().state == "ready"
     assert generate(engine, wanted).images

@@ -8,7 +8,6 @@ from fake_hub import FakeHub
 from hub_app import App
 
 from sd_api.storage.protocols import Event
-from sd_api.tasks.parameters import parse_parameters
 
 StartApp = Callable[..., App]
 OWNER = "user:a"
@@ -18,7 +17,7 @@ def run(app: App, **parameters: Any) -> Event:
     """The last event of a task."""
     tasks = app.services.tasks
     fields = {"prompt": "a dog", "steps": 1, "width": 64, "height": 64, **parameters}
-    task_id = tasks.create(OWNER, parse_parameters(fields))
+    task_id = tasks.create(OWNER, fields)
     deadline = time.monotonic() + 60
     while (event := tasks.last_event(OWNER, task_id)).content["event_type"] not in ("finished", "cancelled"):
         assert time.monotonic() < deadline

@@ -79,6 +79,11 @@ def test_pipelines_that_make_pictures_are_accepted() -> None:
         "StableDiffusionXLPipeline",
         "StableDiffusionInpaintPipeline",
         "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInstructPix2PixPipeline",
+        "StableDiffusion3Pipeline",
+        "FluxPipeline",
+        "PixArtSigmaPipeline",
+        "LatentConsistencyModelPipeline",
     ):
         assert why_unfit(INDEX | {"_class_name": name}, CONFIGS) is None
 
@@ -86,8 +91,7 @@ def test_pipelines_that_make_pictures_are_accepted() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "FluxPipeline",
-        "PixArtAlphaPipeline",
+        "StableDiffusionControlNetPipeline",
         "StableVideoDiffusionPipeline",
         "AudioLDM2Pipeline",
         "PipelineOfTomorrow",
@@ -97,6 +101,51 @@ def test_pipelines_that_make_pictures_are_accepted() -> None:
 def test_pipelines_for_something_else_are_refused(name: str | None) -> None:
     reason = why_unfit(INDEX | {"_class_name": name}, CONFIGS)
     assert str(reason).startswith(f"is a model for {name}, which this server does not run")
+
+
+THREE_ENCODERS = {
+    "_class_name": "StableDiffusion3Pipeline",
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+    "text_encoder_3": ["transformers", "T5EncoderModel"],
+    "tokenizer_3": ["transformers", "T5TokenizerFast"],
+    "transformer": ["diffusers", "SD3Transformer2DModel"],
+}
+ENCODERS_CONFIGS = [
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder_3/config.json",
+    "tokenizer_3/special_tokens_map.json",
+    "tokenizer_3/spiece.model",
+    "tokenizer_3/tokenizer.json",
+    "tokenizer_3/tokenizer_config.json",
+    "transformer/config.json",
+]
+T5 = [f"text_encoder_3/model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+HALF_T5 = [f"text_encoder_3/model.fp16-0000{number}-of-00002.safetensors" for number in (1, 2)]
+TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
+
+
+def test_each_part_of_a_larger_model_has_its_own_kind_of_weights() -> None:
+    """As Stable Diffusion 3 is published: text encoders in both precisions, the transformer in one."""
+    clip, half_clip = "text_encoder/model.safetensors", "text_encoder/model.fp16.safetensors"
+    t5 = [*T5, "text_encoder_3/model.safetensors.index.json"]
+    half_t5 = [*HALF_T5, "text_encoder_3/model.safetensors.index.fp16.json"]
+    names = [
+        *ENCODERS_CONFIGS,
+        clip,
+        half_clip,
+        *t5,
+        *half_t5,
+        TRANSFORMER,
+        "sd3_medium.safetensors",
+        "text_encoders/t5xxl.safetensors",
+    ]
+    assert sorted(needed_files(THREE_ENCODERS, names, half=False)) == sorted(
+        [*ENCODERS_CONFIGS, clip, *t5, TRANSFORMER]
+    )
+    wanted_in_half = [*ENCODERS_CONFIGS, half_clip, *half_t5, TRANSFORMER]
+    assert sorted(needed_files(THREE_ENCODERS, names, half=True)) == sorted(wanted_in_half)
 
 
 @pytest.mark.parametrize(

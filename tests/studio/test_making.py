@@ -80,12 +80,13 @@ def test_several_pictures_and_same_seed_change_one_thing(studio: Studio) -> None
 
 
 def test_a_long_job_shows_how_far_it_is_and_cancel_ends_it_and_no_other(studio: Studio) -> None:
-    studio.quick(num_inference_steps=500, width=256, height=256)
+    studio.quick(num_inference_steps=500, width=128, height=128)
     studio.generate()
     expect(studio.job().locator(".words")).to_contain_text("Step")
     expect(studio.page.locator("#result-view .preview")).to_be_visible()
     expect(studio.job().locator("progress")).to_have_attribute("value", re.compile(r"0\.\d+"))
-    studio.quick(prompt="a second one")
+    # Too long to overtake the first one, and of another size, so that it cannot join it.
+    studio.quick(prompt="a second one", num_inference_steps=300, width=128, height=120)
     studio.generate()
     second = studio.job().filter(has_text="a second one")
     expect(second.locator(".words")).to_contain_text("number 1 in the queue")

@@ -37,7 +37,7 @@ class Recording:
         return 1
 
     def serve(self, feed: Feed) -> None:
-        while runs := feed.wait(1):
+        while runs := feed.poll(1, active=False) or feed.wait(1):
             for run in runs:
                 self.specs.append(run.spec)
                 images = [GeneratedImage(b"", each.seed, False, each.variation) for each in run.spec.pictures]

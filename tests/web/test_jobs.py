@@ -103,7 +103,9 @@ def test_an_id_that_is_no_good_in_a_path_is_refused(client: FlaskClient, job_id:
 
 
 def test_a_running_job_is_shown_and_cancelled_by_its_id(client: FlaskClient, long_job: Any) -> None:
-    waiting = Posted(client, **FORM, job_id=f"waiting-{time.monotonic_ns()}")
+    # Too long to overtake, and of another size, so that it cannot join.
+    slow = FORM | {"num_inference_steps": 300, "width": 72}
+    waiting = Posted(client, **slow, job_id=f"waiting-{time.monotonic_ns()}")
     time.sleep(0.1)
     running, queued = client.get("/jobs").get_json()["jobs"]
     assert (running["id"], running["state"], running["position"]) == (long_job.job_id, "running", None)
@@ -145,7 +147,7 @@ def test_a_cancelled_job_does_not_stay_in_memory(client: FlaskClient, services: 
         job_id = f"gone-{time.monotonic_ns()}"
         posted = Posted(client, **LONG, job_id=job_id)
         wait_for(client, job_id, lambda job: job["state"] == "running")
-        (running,) = services.queue._running  # type: ignore[attr-defined]
+        (running,) = services.queue._dispatcher.running.jobs  # type: ignore[attr-defined]
         gone = weakref.ref(running)
         del running
         client.post(f"/jobs/{job_id}/cancel")

@@ -132,6 +132,30 @@ def test_eta_acts_with_ddim(client: FlaskClient) -> None:
     assert plain != images(client, "/txt2img", **SMALL, scheduler="ddim", eta="1")
 
 
+def test_a_reported_variation_gives_the_same_picture_alone(client: FlaskClient) -> None:
+    form = {**QUICK, **SMALL, "variation_strength": "0.3"}
+    made = client.post("/txt2img", data=form | {"num_outputs": "3", "seed": "0"}).get_json()["images"]
+    assert len({image["seed"] for image in made}) == 1
+    assert len({image["base64"] for image in made}) == 3
+    for image in made:
+        seeds = {name: image[name] for name in ("seed", "variation_seed")}
+        (again,) = client.post("/txt2img", data=form | seeds).get_json()["images"]
+        assert again == image
+
+
+def test_clip_skip_acts(client: FlaskClient) -> None:
+    assert images(client, "/txt2img", **SMALL) == images(client, "/txt2img", **SMALL, clip_skip=1)
+    assert images(client, "/txt2img", **SMALL) != images(client, "/txt2img", **SMALL, clip_skip=2)
+
+
+def test_a_model_that_cannot_edit_refuses_and_goes_on(client: FlaskClient) -> None:
+    before = images(client, "/txt2img", **SMALL)
+    answer = client.post("/edit", data=QUICK | {"init_image": to_base64(photograph(64, 64))})
+    assert answer.status_code in (400, 422)
+    assert answer.get_json()["status"] == "failure"
+    assert images(client, "/txt2img", **SMALL) == before
+
+
 def test_strength_acts_the_more_the_higher(client: FlaskClient) -> None:
     init = photograph(64, 64)
     form = {"init_image": to_base64(init), "num_inference_steps": 10}

@@ -139,7 +139,11 @@ def _run(parts: Parts, row: WholeRow) -> Image.Image:
     known = signature(pipeline.__call__).parameters
     # Weights that a pipeline converts in inference mode could never be moved again outside of it.
     with torch.inference_mode(mode=False), _weights_unchanged(parts):
-        pixels = pipeline(**_arguments(known, row), **_callback(known, pipeline, row)).images[0]
+        try:
+            pixels = pipeline(**_arguments(known, row), **_callback(known, pipeline, row)).images[0]
+        except UnboundLocalError:
+            # Sana's pipelines make a warning of it if memory runs out in their autoencoder; then they lack a picture.
+            raise torch.OutOfMemoryError("Out of memory.") from None
     if not np.isfinite(pixels).all():
         raise GenerationFailed(BROKEN)
     image: Image.Image = VaeImageProcessor.numpy_to_pil(pixels)[0]
@@ -204,7 +208,7 @@ def _count(pipeline: Any, row: WholeRow) -> int:
 @contextmanager
 def _weights_unchanged(parts: Parts) -> Iterator[None]:
     """Take back what some pipelines leave in the shared modules where they break off: precision, attention."""
-    modules = [part.module for part in parts.components.values()]
+    modules: list[Any] = [part.module for part in parts.components.values()]
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     contents = [tensor.data for tensor in tensors]
     processors = [dict(module.attn_processors) if hasattr(module, "attn_processors") else None for module in modules]

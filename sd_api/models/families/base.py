@@ -18,6 +18,7 @@ BROKEN = (
     'guidance_scale or another scheduler; if it happens with every picture, set "dtype": "fp32" in the configuration.'
 )
 
+
 @dataclass(eq=False, kw_only=True)
 class Row:
     """One picture on its way through the denoising loop.

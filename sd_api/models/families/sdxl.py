@@ -18,7 +18,7 @@ class StableDiffusionXL(UNetFamily):
 
     def image_encoder(self, parts: Parts) -> Any:
         """See UNetFamily: in fp32 where the autoencoder overflows in fp16, as diffusers does it."""
-        vae = parts.autoencoder.module
+        vae: Any = parts.autoencoder.module
         return in_full_precision(vae) if vae.config.force_upcast else vae
 
     def size_ids(self, parts: Parts, size: tuple[int, int]) -> torch.Tensor:

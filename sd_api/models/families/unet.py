@@ -1,11 +1,9 @@
-"""What the families with a UNet share: their rows, how a row starts, one forward for several rows, one step of each.
+"""What the families with a UNet share: reading prompts, one forward for several rows, one step of each.
 
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import Any
 
@@ -16,17 +14,15 @@ from PIL import Image
 
 from sd_api.errors import GenerationFailed, OutOfLimits
 from sd_api.generation.engine import ModelAbilities
-from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, OperationName
+from sd_api.generation.operations import Edit, ImageToImage, Operation, OperationName
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
-from sd_api.imaging.sizing import pad, resize_mask
-from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
 from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
-from sd_api.models.families.base import Row
 from sd_api.models.families.latent_previews import latent_preview, predicted_original
-from sd_api.models.families.noise import draw, slerp
+from sd_api.models.families.unet_rows import Conditioning, UNetRow
+from sd_api.models.families.unet_start import Start
 from sd_api.models.schedulers import make_scheduler, scheduler_name
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
@@ -39,68 +35,6 @@ BROKEN_WORDS = (
 
 # Characters of a prompt in a warning.
 QUOTED = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditioning:
-    """What the text encoders make of the prompts of one picture.
-
-    Attributes:
-        prompt: (1, tokens, width).
-        negative: The same of the negative prompt; None where there is no classifier-free guidance.
-        pooled: (1, width) for SDXL, else None.
-        negative_pooled: The same of the negative prompt.
-    """
-
-    prompt: torch.Tensor
-    negative: torch.Tensor | None
-    pooled: torch.Tensor | None = None
-    negative_pooled: torch.Tensor | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What stays of an image while the rest is replaced.
-
-    Attributes:
-        latents: (1, 4, height, width) of the image.
-        noise: The row's own noise, to bring them to the noise level of a step.
-        mask: (1, 1, height, width), 1 where latents are replaced.
-    """
-
-    latents: torch.Tensor
-    noise: torch.Tensor
-    mask: torch.Tensor
-
-
-@dataclass(eq=False, kw_only=True)
-class UNetRow(Row):
-    """See Row.
-
-    Attributes:
-        latents: (1, 4, height, width).
-        scheduler: Its own, in the state after ``step`` steps.
-        timesteps: (steps,).
-        conditioning: Of its prompts.
-        guidance: The factor of classifier-free guidance.
-        image_guidance: The second factor of instruct-pix2pix; None for other operations.
-        options: Further arguments of the scheduler's step.
-        channels: (1, more, height, width), what the UNet gets beside the latents; None for most.
-        kept: What is blended in after each step; None where everything is drawn anew.
-        size_ids: (1, 6) for SDXL, else None.
-    """
-
-    latents: torch.Tensor
-    scheduler: Any
-    timesteps: torch.Tensor
-    conditioning: Conditioning
-    guidance: float
-    image_guidance: float | None
-    options: dict[str, Any]
-    channels: torch.Tensor | None
-    kept: Kept | None
-    size_ids: torch.Tensor | None
-
 
 Variant = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 """One pass of a row through the UNet: embeddings of the words, pooled embeddings, additional channels."""
@@ -206,7 +140,7 @@ class UNetFamily:
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        latents, channels, kept = _Start(self.image_encoder, parts, operation, seeds, size, generator).begin(
+        latents, channels, kept = Start(self.image_encoder, parts, operation, seeds, size, generator).begin(
             scheduler, timesteps
         )
         return UNetRow(
@@ -237,13 +171,15 @@ class UNetFamily:
             for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
             for _, _, channels in several
         ]
-        timesteps = torch.stack([row.timesteps[row.step].float() for row in rows])
-        repeats = torch.tensor(counts, device=timesteps.device)
+        # Not by repeat_interleave, which makes a GPU's host wait for the device at each step.
+        timesteps = [
+            row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
+        ]
         output = parts.denoiser(
             torch.cat(samples),
-            timesteps.repeat_interleave(repeats),
+            torch.stack(timesteps),
             encoder_hidden_states=torch.cat([words for several in variants for words, _, _ in several]),
-            timestep_cond=_guidance_embedding(parts, rows, repeats),
+            timestep_cond=_guidance_embedding(parts, rows),
             added_cond_kwargs=_added(rows, variants),
             return_dict=False,
         )[0]
@@ -282,78 +218,6 @@ class UNetFamily:
         return images
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What a row begins with; the order in which the generator is used is diffusers'."""
-
-    make_encoder: Callable[[Parts], Any]
-    parts: Parts
-    operation: Operation
-    seeds: PictureSeeds
-    size: tuple[int, int]
-    generator: torch.Generator
-
-    def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        """The first latents, additional channels, and what is kept."""
-        operation = self.operation
-        if isinstance(operation, Inpaint):
-            return self._inpaint(operation, scheduler, timesteps)
-        if isinstance(operation, ImageToImage):
-            image = self._encode(self._pixels(operation.image.pixels))
-            return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
-        channels = None
-        if isinstance(operation, Edit):
-            channels = encode_unscaled(self._encoder, self._pixels(operation.image.pixels))
-        return self._noise() * scheduler.init_noise_sigma, channels, None
-
-    def _inpaint(
-        self, operation: Inpaint, scheduler: Any, timesteps: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        trained = self.parts.denoiser.config.in_channels == 9
-        whole = operation.strength == 1
-        pixels = self._pixels(operation.image.pixels)
-        # As diffusers has it; another order in memory would change the last bit of the convolutions.
-        image = None if trained and whole else self._encode(pixels).contiguous()
-        noise = self._noise()
-        latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
-        stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
-        mask = _masks().preprocess(stretched)
-        small = torch.nn.functional.interpolate(mask, size=latents.shape[2:]).to(latents)
-        if trained:
-            masked = self._encode(pixels * (mask < 0.5).to(pixels))
-            return latents, torch.cat([small, masked], 1), None
-        if is_random(self.parts.autoencoder.module):
-            # diffusers encodes the masked image here also where the UNet does not take it.
-            draw(latents.shape, self.generator)
-        assert image is not None  # noqa: S101 - it is always encoded for such a UNet
-        return latents, None, Kept(latents=image, noise=noise, mask=small)
-
-    def _noise(self) -> torch.Tensor:
-        factor = self.parts.pipeline.vae_scale_factor
-        shape = (1, self.parts.autoencoder.config.latent_channels, self.size[1] // factor, self.size[0] // factor)
-        noise = draw(shape, self.generator)
-        if self.seeds.variation is not None:
-            variation = draw(shape, torch.Generator("cpu").manual_seed(self.seeds.variation))
-            noise = slerp(noise, variation, self.operation.variation_strength)
-        return noise.to(self.parts.device, self.parts.denoiser.dtype)
-
-    def _pixels(self, image: Image.Image) -> torch.Tensor:
-        pixels: torch.Tensor = VaeImageProcessor().preprocess(pad(image, self.size))
-        return pixels.to(self.parts.device, self.parts.denoiser.dtype)
-
-    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        return encode_pixels(self._encoder, pixels, self.generator)
-
-    @cached_property
-    def _encoder(self) -> Any:
-        self.parts.place([self.parts.autoencoder])
-        return self.make_encoder(self.parts)
-
-
-def _masks() -> VaeImageProcessor:
-    return VaeImageProcessor(do_normalize=False, do_binarize=True, do_convert_grayscale=True)
-
-
 def _variants(row: UNetRow) -> list[Variant]:
     words = row.conditioning
     with_prompt = words.prompt, words.pooled, row.channels
@@ -381,13 +245,16 @@ def _guide(row: UNetRow, output: torch.Tensor) -> torch.Tensor:
     return without + row.guidance * (with_prompt - with_image) + row.image_guidance * (with_image - without)
 
 
-def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow], repeats: torch.Tensor) -> torch.Tensor | None:
-    """(n, width): the guidance as an input, for a UNet that was distilled with it (arXiv:2310.04378)."""
+def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow]) -> torch.Tensor | None:
+    """(n, width): the guidance as an input, for a UNet that was distilled with it (arXiv:2310.04378).
+
+    Rows of such a UNet have one variant each.
+    """
     width = parts.denoiser.config.time_cond_proj_dim
     if width is None:
         return None
     embedding: torch.Tensor = get_timestep_embedding(torch.tensor([1000 * (row.guidance - 1) for row in rows]), width)
-    return embedding.to(parts.device, parts.denoiser.dtype).repeat_interleave(repeats, 0)
+    return embedding.to(parts.device, parts.denoiser.dtype)
 
 
 def _added(rows: Sequence[UNetRow], variants: Sequence[Sequence[Variant]]) -> dict[str, torch.Tensor] | None:

@@ -239,7 +239,7 @@ class Listener:
         while True:
             try:
                 event = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_INTERVAL if heartbeat else None)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 assert heartbeat is not None  # noqa: S101 - nothing else sets a time
                 await heartbeat()
                 continue

@@ -1,0 +1,69 @@
+"""The rows of the families with a UNet."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sd_api.models.families.base import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """What the text encoders make of the prompts of one picture.
+
+    Attributes:
+        prompt: (1, tokens, width).
+        negative: The same of the negative prompt; None where there is no classifier-free guidance.
+        pooled: (1, width) for SDXL, else None.
+        negative_pooled: The same of the negative prompt.
+    """
+
+    prompt: torch.Tensor
+    negative: torch.Tensor | None
+    pooled: torch.Tensor | None = None
+    negative_pooled: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What stays of an image while the rest is replaced.
+
+    Attributes:
+        latents: (1, 4, height, width) of the image.
+        noise: The row's own noise, to bring them to the noise level of a step.
+        mask: (1, 1, height, width), 1 where latents are replaced.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    mask: torch.Tensor
+
+
+@dataclass(eq=False, kw_only=True)
+class UNetRow(Row):
+    """See Row.
+
+    Attributes:
+        latents: (1, 4, height, width).
+        scheduler: Its own, in the state after ``step`` steps.
+        timesteps: (steps,).
+        conditioning: Of its prompts.
+        guidance: The factor of classifier-free guidance.
+        image_guidance: The second factor of instruct-pix2pix; None for other operations.
+        options: Further arguments of the scheduler's step.
+        channels: (1, more, height, width), what the UNet gets beside the latents; None for most.
+        kept: What is blended in after each step; None where everything is drawn anew.
+        size_ids: (1, 6) for SDXL, else None.
+    """
+
+    latents: torch.Tensor
+    scheduler: Any
+    timesteps: torch.Tensor
+    conditioning: Conditioning
+    guidance: float
+    image_guidance: float | None
+    options: dict[str, Any]
+    channels: torch.Tensor | None
+    kept: Kept | None
+    size_ids: torch.Tensor | None

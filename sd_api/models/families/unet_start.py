@@ -1,0 +1,90 @@
+"""How a row of a UNet begins: noise alone, an image with noise, or what a mask keeps of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation
+from sd_api.generation.spec import PictureSeeds
+from sd_api.imaging.sizing import pad, resize_mask
+from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
+from sd_api.models.components import Parts
+from sd_api.models.families.noise import draw, slerp
+from sd_api.models.families.unet_rows import Kept
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a row begins with; the order in which the generator is used is diffusers'."""
+
+    make_encoder: Callable[[Parts], Any]
+    parts: Parts
+    operation: Operation
+    seeds: PictureSeeds
+    size: tuple[int, int]
+    generator: torch.Generator
+
+    def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
+        """The first latents, additional channels, and what is kept."""
+        operation = self.operation
+        if isinstance(operation, Inpaint):
+            return self._inpaint(operation, scheduler, timesteps)
+        if isinstance(operation, ImageToImage):
+            image = self._encode(self._pixels(operation.image.pixels))
+            return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
+        channels = None
+        if isinstance(operation, Edit):
+            channels = encode_unscaled(self._encoder, self._pixels(operation.image.pixels))
+        return self._noise() * scheduler.init_noise_sigma, channels, None
+
+    def _inpaint(
+        self, operation: Inpaint, scheduler: Any, timesteps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
+        trained = self.parts.denoiser.config.in_channels == 9
+        whole = operation.strength == 1
+        pixels = self._pixels(operation.image.pixels)
+        # As diffusers has it; another order in memory would change the last bit of the convolutions.
+        image = None if trained and whole else self._encode(pixels).contiguous()
+        noise = self._noise()
+        latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
+        stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
+        mask = _masks().preprocess(stretched)
+        small = torch.nn.functional.interpolate(mask, size=latents.shape[2:]).to(latents)
+        if trained:
+            masked = self._encode(pixels * (mask < 0.5).to(pixels))
+            return latents, torch.cat([small, masked], 1), None
+        if is_random(self.parts.autoencoder.module):
+            # diffusers encodes the masked image here also where the UNet does not take it.
+            draw(latents.shape, self.generator)
+        assert image is not None  # noqa: S101 - it is always encoded for such a UNet
+        return latents, None, Kept(latents=image, noise=noise, mask=small)
+
+    def _noise(self) -> torch.Tensor:
+        factor = self.parts.pipeline.vae_scale_factor
+        shape = (1, self.parts.autoencoder.config.latent_channels, self.size[1] // factor, self.size[0] // factor)
+        noise = draw(shape, self.generator)
+        if self.seeds.variation is not None:
+            variation = draw(shape, torch.Generator("cpu").manual_seed(self.seeds.variation))
+            noise = slerp(noise, variation, self.operation.variation_strength)
+        return noise.to(self.parts.device, self.parts.denoiser.dtype)
+
+    def _pixels(self, image: Image.Image) -> torch.Tensor:
+        pixels: torch.Tensor = VaeImageProcessor().preprocess(pad(image, self.size))
+        return pixels.to(self.parts.device, self.parts.denoiser.dtype)
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return encode_pixels(self._encoder, pixels, self.generator)
+
+    @cached_property
+    def _encoder(self) -> Any:
+        self.parts.place([self.parts.autoencoder])
+        return self.make_encoder(self.parts)
+
+
+def _masks() -> VaeImageProcessor:
+    return VaeImageProcessor(do_normalize=False, do_binarize=True, do_convert_grayscale=True)

@@ -1,0 +1,265 @@
+"""Components make room for each other on a device whose memory is counted."""
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers.hooks import apply_group_offloading
+from tiny_families import sd
+
+from sd_api.models import placement
+from sd_api.models.components import Component, Parts
+from sd_api.models.placement import Placement
+
+GB = 2**30
+
+
+class Card:
+    """A device's memory: what is on it, what is cached of what was, and how much it holds."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.on: dict[str, int] = {}
+        self.cached = 0
+        self.host_is_full_for: str | None = None
+
+    def free(self) -> int:
+        return self.capacity - sum(self.on.values()) - self.cached
+
+    def let_go(self) -> None:
+        self.cached = 0
+
+
+class Module(torch.nn.Module):
+    """A module that says how large it is, and fills a card instead of moving."""
+
+    def __init__(self, card: Card, name: str, size: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(size, dtype=torch.int8, device="meta"), requires_grad=False)
+        self._card, self._name = card, name
+
+    def to(self, device: Any, *_: Any, **__: Any) -> "Module":  # type: ignore[override]
+        if str(device) == "cpu" and self._name == self._card.host_is_full_for:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        self._card.on.pop(self._name, None)
+        if str(device) != "cpu":
+            if self._card.free() < self.weight.nbytes:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            self._card.on[self._name] = self.weight.nbytes
+        return self
+
+
+@pytest.fixture
+def card() -> Card:
+    return Card(9 * GB)
+
+
+@pytest.fixture
+def device(card: Card) -> Placement:
+    return Placement(torch.device("cuda"), card.free)
+
+
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
+    """The modules that were given to diffusers to be moved layer by layer."""
+    given: list[torch.nn.Module] = []
+    monkeypatch.setattr(placement, "apply_group_offloading", lambda module, **_: given.append(module))
+    return given
+
+
+def component(card: Card, name: str, size: float) -> Component:
+    return Component(name, Module(card, name, int(size * GB)))
+
+
+def test_components_stay_while_there_is_room(card: Card, device: Placement) -> None:
+    components = [component(card, name, 3) for name in "ab"]
+    for used in components:
+        device.use([used])
+    assert all(device.has(used) for used in components)
+    assert components[0].size == 3 * GB
+
+
+def test_the_least_recently_used_makes_room(card: Card, device: Placement) -> None:
+    first, second, third = (component(card, name, 3) for name in "abc")
+    for used in (first, second, first, third):
+        device.use([used])
+    assert set(card.on) == {"a", "c"}
+    device.use([second])
+    assert set(card.on) == {"b", "c"}
+    assert [device.has(used) for used in (first, second, third)] == [False, True, True]
+
+
+def test_components_of_one_call_are_there_together(card: Card, device: Placement) -> None:
+    one, other, third = component(card, "a", 3), component(card, "b", 3), component(card, "c", 4)
+    device.use([third])
+    device.use([one, other])
+    assert set(card.on) == {"a", "b"}
+    # None of them makes room for another one, though memory gets short.
+    device.use([other, one])
+    device.use([third])
+    assert set(card.on) == {"a", "c"}, "the one that was used last stays"
+
+
+def test_those_that_leave_no_room_to_work_in_still_stay_together(
+    card: Card, device: Placement, streamed: list[torch.nn.Module]
+) -> None:
+    one, other = component(card, "a", 4.5), component(card, "b", 4)
+    device.use([one, other])
+    assert set(card.on) == {"a", "b"}
+    assert not streamed
+
+
+def test_a_model_that_is_larger_than_the_card_runs_by_moving_its_parts(
+    card: Card, device: Placement, streamed: list[torch.nn.Module]
+) -> None:
+    words = [component(card, "text_encoder", 1), component(card, "text_encoder_2", 5)]
+    denoiser, autoencoder = component(card, "transformer", 7), component(card, "vae", 0.3)
+    assert sum(part.size for part in (*words, denoiser, autoencoder)) > card.capacity
+    for _ in range(2):
+        device.use(words)
+        assert {"text_encoder", "text_encoder_2"} <= set(card.on)
+        for _ in range(3):
+            device.use([denoiser])
+            assert set(card.on) & {"text_encoder", "text_encoder_2"} == set()
+        device.use([autoencoder])
+        assert "vae" in card.on
+    assert not streamed
+
+
+def test_the_checker_of_pictures_is_placed_like_others(card: Card, device: Placement) -> None:
+    checker, denoiser = component(card, "safety_checker", 1.2), component(card, "unet", 6)
+    device.use([denoiser])
+    device.use([checker])
+    assert device.has(checker)
+    device.use([denoiser])
+    assert device.has(denoiser)
+    assert not device.has(checker), "what is left has to be enough to work in"
+
+
+def test_what_does_not_fit_beside_others_is_tried_alone(
+    card: Card, device: Placement, monkeypatch: pytest.MonkeyPatch, streamed: list[torch.nn.Module]
+) -> None:
+    first, large = component(card, "a", 3), component(card, "b", 8)
+    device.use([first])
+    # Other programs' memory is freed and taken at any time, so what is said to be free may not be.
+    monkeypatch.setattr(placement, "WORKING_MEMORY", -20 * GB)
+    device.use([large])
+    assert device.has(large)
+    assert not device.has(first)
+    assert not streamed
+
+
+def test_a_component_that_is_larger_than_the_card_is_streamed(
+    card: Card, device: Placement, streamed: list[torch.nn.Module], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, huge = component(card, "a", 3), component(card, "b", 20)
+    device.use([first])
+    for _ in range(3):
+        device.use([huge])
+    assert streamed == [huge.module], "once"
+    assert "b (21.5 GB) does not fit" in caplog.text
+    assert not device.has(huge)
+    assert "b" not in card.on
+    device.use([first, huge])
+    assert set(card.on) == {"a"}
+    # Once it has been forgotten, nothing of it is remembered.
+    device.forget([huge])
+    device.use([huge])
+    assert streamed == [huge.module] * 2
+
+
+def test_of_a_call_that_is_larger_than_the_card_one_part_is_streamed(
+    card: Card, device: Placement, streamed: list[torch.nn.Module]
+) -> None:
+    """A pipeline that runs whole has all its parts in one call."""
+    words, denoiser, autoencoder = component(card, "t5", 5), component(card, "unet", 6), component(card, "vae", 0.3)
+    device.use([words, denoiser, autoencoder])
+    assert streamed == [denoiser.module]
+    assert set(card.on) == {"t5", "vae"}
+
+
+def test_an_error_that_is_no_lack_of_memory_leaves_nothing_half_way(
+    card: Card, device: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = component(card, "a", 3)
+    moved: list[str] = []
+
+    def to(where: Any) -> None:
+        moved.append(str(where))
+        if str(where) != "cpu":
+            raise RuntimeError("the card is gone")
+
+    monkeypatch.setattr(used.module, "to", to)
+    with pytest.raises(RuntimeError, match="the card is gone"):
+        device.use([used])
+    assert moved == ["cuda", "cpu"]
+    assert not device.has(used)
+
+
+def test_what_torch_caches_is_let_go_before_any_component_is(
+    card: Card, device: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "free_memory", card.let_go)
+    first, second = component(card, "a", 3), component(card, "b", 3)
+    device.use([first])
+    card.cached = 4 * GB
+    device.use([second])
+    assert set(card.on) == {"a", "b"}
+
+
+def test_a_component_that_the_host_has_no_room_for_is_brought_back_whole(card: Card, device: Placement) -> None:
+    first, second = component(card, "a", 3), component(card, "b", 3)
+    device.use([first])
+    device.use([second])
+    card.host_is_full_for = "a"
+    assert not device.keep_only([second])
+    assert not device.has(first), "whatever of it is still there, it has to be moved before it is used"
+    card.host_is_full_for = None
+    device.use([first])
+    assert "a" in card.on
+
+
+def test_all_others_go_where_some_need_the_memory(card: Card, device: Placement) -> None:
+    components = [component(card, name, 2) for name in "abc"]
+    for used in components:
+        device.use([used])
+    assert device.keep_only(components[1:])
+    assert set(card.on) == {"b", "c"}
+    assert not device.keep_only(components[1:])
+
+
+def test_nothing_moves_where_host_and_device_share_memory(card: Card) -> None:
+    card.capacity = 100 * GB
+    device = Placement(torch.device("mps"), None)
+    components = [component(card, name, 20) for name in "ab"]
+    for used in components:
+        device.use([used])
+    assert all(device.has(used) for used in components)
+    assert not device.keep_only(components[:1])
+
+
+def test_weights_that_were_moved_in_inference_mode_can_be_moved_outside_of_it() -> None:
+    used = Component("linear", torch.nn.Linear(2, 2))
+    with torch.inference_mode():
+        Placement(torch.device("cpu"), None).use([used])
+    assert not any(tensor.is_inference() for tensor in used.module.parameters())
+    used.module.to(torch.bfloat16)
+
+
+def test_a_streamed_denoiser_predicts_the_same() -> None:
+    parts = Parts(sd(), torch.device("cpu"), lambda _: None)
+    unet = parts.denoiser
+    generator = torch.Generator("cpu").manual_seed(0)
+    sample = torch.randn(2, 4, 8, 8, generator=generator)
+    words = torch.randn(2, 77, unet.config.cross_attention_dim, generator=generator)
+    with torch.inference_mode():
+        expected = unet(sample, 500, encoder_hidden_states=words).sample
+    # As ``Placement`` does, with the processor in the place of a card.
+    apply_group_offloading(
+        unet.module,
+        onload_device=torch.device("cpu"),
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+    )
+    with torch.inference_mode():
+        assert torch.equal(unet(sample, 500, encoder_hidden_states=words).sample, expected)
