@@ -37,8 +37,7 @@ def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | N
     latents = encode_unscaled(vae, pixels, generator).to(dtype)
     if _has_statistics(config):
         mean, std = _per_channel(config.latents_mean, latents), _per_channel(config.latents_std, latents)
-        latents = (latents - mean) * config.scaling_factor / std
-        return latents
+        return (latents - mean) * config.scaling_factor / std  # type: ignore[no-any-return]
     return config.scaling_factor * latents  # type: ignore[no-any-return]
 
 
