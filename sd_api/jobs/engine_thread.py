@@ -1,4 +1,4 @@
-"""The thread of an engine: it makes the engine, loads its model, and lets it serve a queue."""
+"""The work of an engine's thread: make the engine, load its model, and run it over a feed of jobs."""
 
 import contextlib
 import logging
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class EngineThread:
-    """What one thread does with one engine; ``status`` and ``at_once`` are for all threads.
+    """An engine and the calls that its thread makes; only ``status`` and ``at_once`` may be called on any thread.
 
     Args:
-        make_engine: Called on that thread, so that others can work while torch is imported; called again for the next
-            jobs where it has failed.
-        loading: What ``status`` returns until the engine is there.
+        make_engine: Called on that thread, so that other threads can work while torch is imported. If it fails, it is
+            called again for the next jobs.
+        loading: The status until the engine has been made.
     """
 
     def __init__(self, make_engine: Callable[[], Engine], loading: EngineStatus) -> None:
@@ -43,7 +43,7 @@ class EngineThread:
         return 1 if self._engine is None else self._engine.at_once()
 
     def start(self) -> None:
-        """Make the engine and load its model; ``status`` tells a failure."""
+        """Make the engine and load its model; after a failure, ``status`` has the reason."""
         try:
             engine = self._make_engine()
         except Exception as error:
@@ -57,13 +57,13 @@ class EngineThread:
         engine.load()
 
     def serve(self, feed: "JobFeed") -> None:
-        """Let the engine make what a feed brings; every job that the feed gave has ended afterwards.
+        """Run the engine over a feed; afterwards every job that the feed has returned has ended.
 
-        Without an engine, the next jobs of the feed fail with the reason.
+        If there is no engine, the next jobs of the feed fail with the reason.
         """
         started = _Started(feed)
         if self._engine is None:
-            # The first jobs after a failure try again; there may be a network now.
+            # The first jobs after a failure try once more; the network may be back.
             first = started.poll(1, active=False) or started.wait(1)
             if first and self._engine is None:
                 self.start()
@@ -90,7 +90,7 @@ class JobFeed(Protocol):
 
 
 class _Started:
-    """A feed whose jobs are marked as started, and kept in mind until they have ended."""
+    """A feed that marks its jobs as started and tracks them until they have ended."""
 
     def __init__(self, feed: JobFeed) -> None:
         self._feed = feed
@@ -104,16 +104,16 @@ class _Started:
 
     def wait(self, at_once: int) -> Sequence[Job]:
         """See Feed."""
-        # Changes nothing for jobs that have ended, as they should have.
+        # A correct engine has ended all its jobs by now; ended jobs are not changed.
         self.fail(GenerationFailed("The engine left this job without a result."))
         return self._start(self._feed.wait(at_once))
 
     def again(self, jobs: Sequence[Job]) -> None:
-        """Give jobs once more with the next call."""
+        """Return these jobs once more from the next call."""
         self._first = jobs
 
     def fail(self, error: ServerError) -> None:
-        """End what has not ended."""
+        """Fail the jobs that have not ended."""
         for job in self._jobs:
             job.fail(error)
         self._jobs = []
@@ -121,7 +121,7 @@ class _Started:
     def _start(self, jobs: Sequence[Job]) -> Sequence[Job]:
         self._jobs = [job for job in (*self._jobs, *jobs) if not job.ended]
         for job in jobs:
-            # One that was cancelled just now is left to the engine, whose first report of it is refused.
+            # The engine drops a job that was cancelled just now, because its first report raises JobCancelled.
             with contextlib.suppress(JobCancelled):
                 job.start()
         return jobs

@@ -1,4 +1,4 @@
-"""The queue of the one-process server: one thread owns the engine and asks here at each step what to begin."""
+"""The job queue of one process: a thread owns the engine, which asks this queue for jobs at each step boundary."""
 
 import itertools
 import math
@@ -14,23 +14,23 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.pace import Pace
+from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 
-# So many jobs are still known after their end.
+# Jobs whose status is remembered after their end.
 REMEMBERED = 256
 
 
 class LocalQueue:
-    """Runs jobs on its own thread; see JobQueue. For that thread it is the Feed.
+    """See JobQueue. Runs the jobs on its own thread, to whose engine it is the Feed.
 
     Args:
         make_engine: Called once on that thread, so that the port can be open while torch is imported.
-        loading: What ``status`` returns until the engine is there.
-        limits: How many jobs may wait, and how long one may take.
-        listeners: Are called with each job after each of its changes.
+        loading: The engine's status until the engine has been made.
+        limits: The limits of waiting jobs and of a job's time.
+        listeners: Called with a job after each of its changes.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class LocalQueue:
         self._listeners = listeners
         self._dispatcher: Dispatcher[Job] = Dispatcher()
         self._ended: OrderedDict[str, JobStatus] = OrderedDict()
-        self._pace = Pace()
+        self._rates = WorkRates()
         self._changed = threading.Condition()
         self._stopping = False
         # A daemon, so that a step that takes minutes does not keep a stopped process alive.
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Start the thread: make the engine, load its model, then work."""
+        """Start the thread: it makes the engine, loads its model, then runs jobs."""
         self._thread.start()
 
     def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
@@ -141,7 +141,7 @@ class LocalQueue:
     def wait(self, at_once: int) -> list[Job]:
         """See Feed."""
         with self._changed:
-            # Or the pictures of the last jobs would stay in memory until the next ones.
+            # Otherwise the pictures of the last jobs would stay in memory until the next job.
             self._reap()
             self._changed.wait_for(lambda: self._stopping or len(self._dispatcher.waiting))
         return self.poll(at_once, active=False)
@@ -159,10 +159,10 @@ class LocalQueue:
         return next((job for job in jobs if job.id == job_id), None)
 
     def _live(self) -> list[JobStatus]:
-        """Everything that runs or waits, with its place and what is left for it."""
+        """All running and waiting jobs, with their positions and the estimated seconds until they end."""
         statuses: list[JobStatus] = []
         left: float | None = 0.0
-        # The latest is worked on; those before it go on when it is done.
+        # The engine works on the latest; the jobs before it go on when it is done.
         for job in reversed(self._dispatcher.running.jobs):
             own = self._seconds_left(job)
             if job in self._dispatcher.running.front():
@@ -171,23 +171,23 @@ class LocalQueue:
                 left = None if left is None or own is None else left + own
             statuses.insert(0, replace(job.status(), seconds_left=left))
         for position, job in enumerate(self._dispatcher.waiting, start=1):
-            own = self._pace.seconds(job.spec.model, job.spec.work)
+            own = self._rates.seconds(job.spec.model, job.spec.work)
             left = None if left is None or own is None else left + own
             statuses.append(replace(job.status(), position=position, seconds_left=left))
         return statuses
 
     def _seconds_left(self, job: Job) -> float | None:
-        return self._pace.seconds_left(job.spec.model, job.spec.work, job.progress, job.working_seconds())
+        return self._rates.seconds_left(job.spec.model, job.spec.work, job.progress, job.working_seconds())
 
     def _reap(self) -> None:
-        """Put away what has ended, wherever that happened."""
+        """Move the jobs that have ended, for whatever reason, to the remembered ones."""
         for job in [*self._dispatcher.running.jobs, *self._dispatcher.waiting]:
             if not job.ended:
                 continue
             status = job.status()
             if status.state == "finished":
                 batch = sum(other.spec.batch_key == job.spec.batch_key for other in self._dispatcher.running.jobs)
-                self._pace.learn(job.spec.model, job.spec.work, job.working_seconds() / batch)
+                self._rates.learn(job.spec.model, job.spec.work, job.working_seconds() / batch)
             self._dispatcher.remove(job)
             self._ended[job.id] = status
             while len(self._ended) > REMEMBERED:

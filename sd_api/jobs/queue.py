@@ -1,4 +1,4 @@
-"""What the dialects need of a queue, whether it works in this process or on other machines."""
+"""The protocol of a job queue, which runs its jobs in this process or on other machines."""
 
 from typing import Protocol
 
@@ -14,13 +14,13 @@ FIRST_GUESS_SECONDS = 10
 
 
 class JobQueue(Protocol):
-    """Takes requests in, and has them made: clients in turn, each client's in order."""
+    """Accepts jobs and runs them: clients are served fairly, the jobs of one client in order."""
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the queue's threads."""
 
     def stop(self, timeout: float) -> bool:
-        """End what clients of this process wait for with ServerStopping, at once.
+        """End the jobs for which clients of this process wait with ServerStopping, at once.
 
         Args:
             timeout: seconds to wait for the queue's threads.
@@ -30,18 +30,18 @@ class JobQueue(Protocol):
         """
 
     def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
-        """Accept a request.
+        """Accept a job.
 
         Args:
-            spec: what to make.
-            job_id: what the client calls the job; None chooses.
-            client: who asks; nobody waits behind more than one job of each other client.
-            rejoin: whether a job of that client with that id, which runs or waits already, is the one that is meant.
-                Where many machines keep their jobs together, one that has ended is, too, while its result is kept.
+            spec: the job's spec.
+            job_id: the id that the client has chosen; None chooses one.
+            client: the fair-queue key; a client waits behind at most one job of each other client.
+            rejoin: whether to return the client's running or waiting job with that id, instead of raising JobIdTaken.
+                In a cluster this includes jobs that have ended, while their results are cached.
 
         Raises:
-            JobIdTaken: there is another job with that id.
-            QueueFull: as many wait as the configuration allows, altogether or of this client.
+            JobIdTaken: another job has that id.
+            QueueFull: the limit of waiting jobs is reached, in all or for this client.
             ServerStopping: the server is shutting down.
         """
 
@@ -49,45 +49,45 @@ class JobQueue(Protocol):
         """End a job now: a waiting one leaves the queue, a running one stops at its next step.
 
         Returns:
-            Its status afterwards; one that had ended before stays as it was.
+            The job's status afterwards; a job that had ended before is unchanged.
 
         Raises:
-            UnknownJob: there is none, or none any more.
+            UnknownJob: no job has that id, or it is no longer remembered.
         """
 
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
-        """Tell about one job; of those that have ended, only the latest are known.
+        """The status of one job; of the jobs that have ended, only the latest are remembered.
 
         Args:
-            job_id: its id.
-            preview: whether previews shall be made from now on, for some seconds.
+            job_id: the job's id.
+            preview: whether to make previews of it for the next seconds.
 
         Raises:
-            UnknownJob: there is none, or none any more.
+            UnknownJob: no job has that id, or it is no longer remembered.
         """
 
     def jobs(self) -> list[JobStatus]:
-        """Tell about all jobs that have not ended: what runs, and what waits, in the order of their turns."""
+        """The status of all jobs that have not ended: first the running ones, then the waiting ones in queue order."""
 
     def status(self) -> EngineStatus:
-        """Tell how the engine behind the queue is; of several, how the readiest is."""
+        """The status of the engine; of several engines, that of the one closest to ready."""
 
     def workers(self) -> list[WorkerStatus]:
-        """Tell about all that have an engine, those that began first before the others."""
+        """The status of all workers, the oldest first."""
 
 
 def taken(job_id: str) -> JobIdTaken:
-    """The refusal of an id that is another job's."""
+    """The error for an id that another job has."""
     return JobIdTaken(f"job_id {job_id!r} is taken by another job; choose a new one for each request.")
 
 
 def why_full(total: int, own: int, limits: Limits) -> str:
-    """Which limit keeps a request out.
+    """The message of QueueFull, which names the limit that is reached.
 
     Args:
-        total: how many requests wait.
-        own: how many of them are of the same client.
-        limits: of which at least one is reached.
+        total: the number of waiting jobs.
+        own: the number of waiting jobs of the same client.
+        limits: the limits, at least one of which is reached.
     """
     if total >= limits.max_queued_requests:
         reached = f"{total} requests are waiting already, as many as limits.max_queued_requests allows."

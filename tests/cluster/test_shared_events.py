@@ -4,7 +4,7 @@ import queue
 from collections.abc import Callable
 
 import pytest
-from kept_tasks import make_task, said
+from sample_tasks import make_task, sample_event
 from redis_server import RedisServer
 
 from sd_api.storage.protocols import Event
@@ -31,7 +31,7 @@ class Ear:
 def test_what_happens_in_one_process_is_heard_in_all(open_stores: OpenStores) -> None:
     first, second = open_stores(), open_stores()
     ears, other = [Ear(first), Ear(second)], Ear(second, "user:b")
-    told = [first.tasks.add(make_task("1"), said("pending")), second.tasks.record(make_task("1"), "started", {"a": 1})]
+    told = [first.tasks.add(make_task("1"), sample_event("pending")), second.tasks.record(make_task("1"), "started", {"a": 1})]
     for ear in ears:
         assert [ear.next(), ear.next()] == told
     assert other.silent()
@@ -41,7 +41,7 @@ def test_all_hear_one_order_whoever_tells(open_stores: OpenStores) -> None:
     processes = [open_stores() for _ in range(3)]
     ears = [Ear(stores) for stores in processes]
     for number in range(60):
-        processes[number % 3].tasks.add(make_task(str(number)), said("pending"))
+        processes[number % 3].tasks.add(make_task(str(number)), sample_event("pending"))
     kept = processes[0].tasks.events_since("user:a", 0, limit=100)
     assert len(kept) == 60
     for ear in ears:
@@ -65,13 +65,13 @@ def test_progress_crosses_processes_while_somebody_listens(open_stores: OpenStor
 def test_a_restart_of_redis_costs_no_event(open_stores: OpenStores, redis_server: RedisServer) -> None:
     here, there = open_stores(), open_stores()
     ear = Ear(here)
-    told = [there.tasks.add(make_task("0"), said("pending"))]
+    told = [there.tasks.add(make_task("0"), sample_event("pending"))]
     assert ear.next() == told[0]
     for restart in range(2):
         redis_server.kill()
         redis_server.start()
         # Some of these are kept before the one who listens is connected again.
-        told += [there.tasks.add(make_task(f"{restart}-{number}"), said("pending")) for number in range(20)]
+        told += [there.tasks.add(make_task(f"{restart}-{number}"), sample_event("pending")) for number in range(20)]
     assert [ear.next() for _ in told[1:]] == told[1:]
     assert ear.silent()
 
@@ -87,5 +87,5 @@ def test_a_connection_without_a_sign_of_life_is_made_anew(
         before = {row["id"] for row in client.client_list(_type="pubsub")}
         while {row["id"] for row in client.client_list(_type="pubsub")} <= before:
             pass
-    event = stores.tasks.add(make_task(), said("pending"))
+    event = stores.tasks.add(make_task(), sample_event("pending"))
     assert ear.next() == event

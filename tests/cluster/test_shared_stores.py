@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from kept_tasks import make_task, said
+from sample_tasks import make_task, sample_event
 from redis_server import RedisServer
 
 from sd_api.accounts.attempts import PER_USER, Attempts
@@ -32,11 +32,11 @@ def test_what_one_process_keeps_all_see(open_stores: OpenStores) -> None:
     with pytest.raises(NameTaken):
         second.users.add(User("2", "Ann", "hash"))
     task = make_task()
-    first.tasks.add(task, said("pending"))
+    first.tasks.add(task, sample_event("pending"))
     assert second.tasks.task("user:a", "1") == task
     blob = first.blobs.make("user:a", b"picture", "image/png")
-    assert first.tasks.record(task, "finished", said("finished"), [blob])
-    assert second.tasks.record(task, "cancelled", said("cancelled")) is None
+    assert first.tasks.record(task, "finished", sample_event("finished"), [blob])
+    assert second.tasks.record(task, "cancelled", sample_event("cancelled")) is None
     assert second.blobs.read(second.blobs.blob("user:a", blob.id)) == b"picture"
 
 
@@ -63,15 +63,15 @@ def test_everything_is_there_after_redis_was_killed(open_stores: OpenStores, red
     stores = open_stores()
     stores.users.add(User("1", "Ann", "hash"))
     task = make_task()
-    stores.tasks.add(task, said("pending"))
+    stores.tasks.add(task, sample_event("pending"))
     blob = stores.blobs.make("user:a", b"picture", "image/png")
-    last = stores.tasks.record(task, "finished", said("finished"), [blob])
+    last = stores.tasks.record(task, "finished", sample_event("finished"), [blob])
     redis_server.kill()
     redis_server.start()
     assert stores.users.find("Ann") == User("1", "Ann", "hash")
     assert stores.tasks.last_event(task) == last
     assert stores.blobs.read(stores.blobs.blob("user:a", blob.id)) == b"picture"
-    later = stores.tasks.add(make_task("2"), said("pending"))
+    later = stores.tasks.add(make_task("2"), sample_event("pending"))
     assert last is not None
     assert last.id is not None
     assert later.id == last.id + 1
@@ -102,8 +102,8 @@ def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStor
 def test_a_start_that_two_processes_tell_of_is_told_once(open_stores: OpenStores) -> None:
     slow, heir = open_stores(), open_stores()
     task = make_task()
-    slow.tasks.add(task, said("pending"))
-    told = [stores.tasks.record(task, "started", said("started")) for stores in (heir, slow)]
+    slow.tasks.add(task, sample_event("pending"))
+    told = [stores.tasks.record(task, "started", sample_event("started")) for stores in (heir, slow)]
     assert told[0] == told[1]
     assert slow.tasks.count_starts(task) == 1
     assert [event.content["event_type"] for event in slow.tasks.events_since("user:a", 0, limit=9)] == [
@@ -116,9 +116,9 @@ def test_nothing_is_left_of_what_is_deleted(open_stores: OpenStores, redis_serve
     stores = open_stores()
     for number in range(250):
         task = make_task(str(number), f"user:{number % 3}")
-        stores.tasks.add(task, said("pending"))
+        stores.tasks.add(task, sample_event("pending"))
         blob = stores.blobs.make(task.owner, b"picture", "image/png")
-        stores.tasks.record(task, "finished", said("finished"), [blob])
+        stores.tasks.record(task, "finished", sample_event("finished"), [blob])
         stores.blobs.remove(blob)
     assert stores.tasks.delete_ended(4e9) == 250
     with redis_server.client() as client:
@@ -183,7 +183,7 @@ def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
         client.config_set("maxmemory", 1)
         try:
             with pytest.raises(StoreUnavailable, match="is full"):
-                stores.tasks.add(make_task(), said("pending"))
+                stores.tasks.add(make_task(), sample_event("pending"))
             assert all(renewed.acquire(timeout=20) for _ in range(5))
         finally:
             client.config_set("maxmemory", 0)

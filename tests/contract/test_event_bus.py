@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kept_tasks import make_task
+from sample_tasks import make_task
 
 from sd_api.storage.protocols import Event
 from sd_api.stores import Stores

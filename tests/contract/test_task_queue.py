@@ -4,7 +4,7 @@ import queue
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from kept_tasks import make_task, said
+from sample_tasks import make_task, sample_event
 from stores import OpenAgain
 
 from sd_api.storage.protocols import Task
@@ -29,7 +29,7 @@ class Dispatcher:
 
     def add(self, *tasks: Task) -> None:
         for task in tasks:
-            self.stores.tasks.add(task, said("pending"))
+            self.stores.tasks.add(task, sample_event("pending"))
             self.task_queue.add(task)
 
     def take(self, in_queue: int = 0) -> str | None:
@@ -42,7 +42,7 @@ class Dispatcher:
     def end(self, task_id: str) -> None:
         """Have a task begin and end, so that another one may be taken."""
         for state in ("started", "finished"):
-            self.stores.tasks.record(make_task(task_id), state, said(state))
+            self.stores.tasks.record(make_task(task_id), state, sample_event(state))
 
     def take_all(self) -> list[str | None]:
         """All pending tasks, one after the other."""
@@ -108,8 +108,8 @@ def test_what_is_put_back_comes_again(dispatcher: Dispatcher) -> None:
     task = make_task()
     dispatcher.add(task)
     assert dispatcher.take() == "1"
-    dispatcher.stores.tasks.record(task, "started", said("started"))
-    assert dispatcher.stores.tasks.record(task, "pending", said("pending"))
+    dispatcher.stores.tasks.record(task, "started", sample_event("started"))
+    assert dispatcher.stores.tasks.record(task, "pending", sample_event("pending"))
     dispatcher.task_queue.add(task)
     assert dispatcher.take_all() == ["1"]
 
@@ -120,7 +120,7 @@ def test_the_next_process_has_what_the_one_before_left(start: Start) -> None:
     assert first.take() == "0"
     first.end("0")
     assert [first.take(), first.take()] == ["1", "2"]
-    first.stores.tasks.record(make_task("1"), "started", said("started"))
+    first.stores.tasks.record(make_task("1"), "started", sample_event("started"))
     first.task_queue.stop()
     second = start()
     left = second.left.get(timeout=10)

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kept_tasks import make_task, said
+from sample_tasks import make_task, sample_event
 
 from sd_api.errors import UnknownBlob, UnknownTask
 from sd_api.storage.protocols import TaskStore
@@ -13,7 +13,7 @@ from sd_api.stores import Stores
 
 def test_a_task_is_its_owners_alone(tasks: TaskStore) -> None:
     task = make_task()
-    tasks.add(task, said("pending"))
+    tasks.add(task, sample_event("pending"))
     assert tasks.task("user:a", "1") == task
     with pytest.raises(UnknownTask):
         tasks.task("user:b", "1")
@@ -26,7 +26,7 @@ def test_a_task_is_its_owners_alone(tasks: TaskStore) -> None:
 def test_parameters_and_contents_are_kept_as_they_are(tasks: TaskStore) -> None:
     parameters = {"prompt": 'Zoë\'s 🎨 \n\x00 "dog"', "seed": 2**53 - 1, "guidance": 7.25, "model_id": None, "x": {}}
     task = make_task(parameters=parameters)
-    event = tasks.add(task, said("pending") | {"parameters": parameters})
+    event = tasks.add(task, sample_event("pending") | {"parameters": parameters})
     assert tasks.task("user:a", "1") == task
     assert tasks.last_event(task) == event
     assert tasks.events_since("user:a", 0, limit=10) == [event]
@@ -34,13 +34,13 @@ def test_parameters_and_contents_are_kept_as_they_are(tasks: TaskStore) -> None:
 
 def test_a_task_ends_once_and_nothing_is_left_of_a_second_end(stores: Stores) -> None:
     task = make_task()
-    stores.tasks.add(task, said("pending"))
-    assert stores.tasks.record(task, "started", said("started"))
+    stores.tasks.add(task, sample_event("pending"))
+    assert stores.tasks.record(task, "started", sample_event("started"))
     first, second = (stores.blobs.make("user:a", content, "image/png") for content in (b"1", b"2"))
-    assert stores.tasks.record(task, "finished", said("finished"), [first])
-    assert stores.tasks.record(task, "finished", said("finished"), [second]) is None
-    assert stores.tasks.record(task, "cancelled", said("cancelled")) is None
-    assert stores.tasks.record(task, "started", said("started")) is None
+    assert stores.tasks.record(task, "finished", sample_event("finished"), [first])
+    assert stores.tasks.record(task, "finished", sample_event("finished"), [second]) is None
+    assert stores.tasks.record(task, "cancelled", sample_event("cancelled")) is None
+    assert stores.tasks.record(task, "started", sample_event("started")) is None
     kinds = [event.content["event_type"] for event in stores.tasks.events_since("user:a", 0, limit=10)]
     assert kinds == ["pending", "started", "finished"]
     assert stores.blobs.read(stores.blobs.blob("user:a", first.id)) == b"1"
@@ -49,13 +49,13 @@ def test_a_task_ends_once_and_nothing_is_left_of_a_second_end(stores: Stores) ->
 
 
 def test_a_task_that_never_was_cannot_end(tasks: TaskStore) -> None:
-    assert tasks.record(make_task(), "finished", said("finished")) is None
+    assert tasks.record(make_task(), "finished", sample_event("finished")) is None
     assert tasks.events_since("user:a", 0, limit=10) == []
 
 
 def test_of_many_ends_at_once_one_counts(tasks: TaskStore) -> None:
     task = make_task()
-    tasks.add(task, said("pending"))
+    tasks.add(task, sample_event("pending"))
     with ThreadPoolExecutor(8) as threads:
         ends = list(threads.map(lambda number: tasks.record(task, "cancelled", {"number": number}), range(8)))
     (event,) = (event for event in ends if event is not None)
@@ -64,8 +64,8 @@ def test_of_many_ends_at_once_one_counts(tasks: TaskStore) -> None:
 
 def test_tasks_come_newest_first_with_their_last_event(tasks: TaskStore) -> None:
     for number in range(5):
-        tasks.add(make_task(str(number)), said("pending"))
-    tasks.record(make_task("3"), "started", said("started"))
+        tasks.add(make_task(str(number)), sample_event("pending"))
+    tasks.record(make_task("3"), "started", sample_event("started"))
     page = tasks.tasks("user:a", limit=2, offset=1)
     assert [(task.id, task.state, event.content["event_type"]) for task, event in page] == [
         ("3", "started", "started"),
@@ -75,14 +75,14 @@ def test_tasks_come_newest_first_with_their_last_event(tasks: TaskStore) -> None
     assert tasks.tasks("user:a", limit=10, offset=5) == []
     assert tasks.count_pending("user:a") == 4
     assert tasks.count_starts(make_task("3")) == 1
-    tasks.record(make_task("3"), "pending", said("pending"))
+    tasks.record(make_task("3"), "pending", sample_event("pending"))
     assert tasks.count_pending("user:a") == 5
     assert tasks.count_starts(make_task("3")) == 1
 
 
 def test_events_after_one_that_is_known(tasks: TaskStore) -> None:
-    events = [tasks.add(make_task(str(number)), said("pending")) for number in range(4)]
-    tasks.add(make_task("of another", "user:b"), said("pending"))
+    events = [tasks.add(make_task(str(number)), sample_event("pending")) for number in range(4)]
+    tasks.add(make_task("of another", "user:b"), sample_event("pending"))
     known = events[1].id
     assert known is not None
     assert tasks.events_since("user:a", known, limit=10) == events[2:]
@@ -93,7 +93,7 @@ def test_events_after_one_that_is_known(tasks: TaskStore) -> None:
 
 def test_ids_grow_across_owners_and_threads(tasks: TaskStore) -> None:
     def add(number: int) -> int:
-        event = tasks.add(make_task(str(number), f"user:{number % 3}"), said("pending"))
+        event = tasks.add(make_task(str(number), f"user:{number % 3}"), sample_event("pending"))
         assert event.id is not None
         return event.id
 
@@ -107,15 +107,15 @@ def test_ids_grow_across_owners_and_threads(tasks: TaskStore) -> None:
 
 def test_ended_tasks_are_forgotten_and_their_ids_not_given_again(tasks: TaskStore) -> None:
     for number in ("1", "2"):
-        tasks.add(make_task(number), said("pending"))
-    last = tasks.record(make_task("2"), "cancelled", said("cancelled"))
+        tasks.add(make_task(number), sample_event("pending"))
+    last = tasks.record(make_task("2"), "cancelled", sample_event("cancelled"))
     assert tasks.delete_ended(time.time() - 10) == 0
     assert tasks.delete_ended(time.time() + 1) == 1
     assert [task.id for task, _ in tasks.tasks("user:a", limit=10, offset=0)] == ["1"]
     assert [event.task_id for event in tasks.events_since("user:a", 0, limit=10)] == ["1"]
     with pytest.raises(UnknownTask):
         tasks.task("user:a", "2")
-    later = tasks.add(make_task("3"), said("pending"))
+    later = tasks.add(make_task("3"), sample_event("pending"))
     assert last is not None
     assert last.id is not None
     assert later.id == last.id + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from kept_tasks import make_task, said
+from sample_tasks import make_task, sample_event
 from sqlalchemy import text
 
 from sd_api.errors import ConfigurationError, StoreUnavailable
@@ -90,7 +90,7 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
 def test_what_has_not_ended_is_told_in_the_order_in_which_it_came(database: Database) -> None:
     tasks = SqlTasks(database)
     for number in ("2", "1", "3"):
-        tasks.add(make_task(number), said("pending"))
-    tasks.record(make_task("2"), "started", said("started"))
-    tasks.record(make_task("1"), "cancelled", said("cancelled"))
+        tasks.add(make_task(number), sample_event("pending"))
+    tasks.record(make_task("2"), "started", sample_event("started"))
+    tasks.record(make_task("1"), "cancelled", sample_event("cancelled"))
     assert [(task.id, task.state) for task in tasks.unfinished()] == [("2", "started"), ("3", "pending")]

@@ -19,7 +19,7 @@ from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.dispatch import RunningJobs
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
-from sd_api.jobs.pace import Pace
+from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.queue import taken, why_full
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -311,8 +311,8 @@ class JobBoard:
             pipeline.zcard("sd:workers")
             *found, (seconds, microseconds), rates, workers = pipeline.execute()
         fields = [dict(zip(STATUS_FIELDS, values, strict=True)) for values in found]
-        pace = Pace({name.decode() or None: float(rate) for name, rate in rates.items()})
-        overview = Overview(pace, now=seconds + microseconds / 1e6, workers=max(1, workers))
+        work_rates = WorkRates({name.decode() or None: float(rate) for name, rate in rates.items()})
+        overview = Overview(work_rates, now=seconds + microseconds / 1e6, workers=max(1, workers))
         statuses = overview.running(dict(zip(running, fields, strict=False)))
         statuses += overview.queued(dict(zip(queued, fields[len(running) :], strict=True)))
         # A job may have ended between the two calls.

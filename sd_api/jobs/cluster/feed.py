@@ -1,4 +1,4 @@
-"""The jobs of one worker while it works: those that it has claimed, and those that join them or overtake."""
+"""The feed of a worker's engine: the jobs that a token has claimed, and those that join or overtake them."""
 
 import contextlib
 import logging
@@ -20,10 +20,10 @@ class ClaimFeed:
     Args:
         claimed: The jobs that the worker has claimed with its token.
         worker: The worker's id.
-        board: Where others are claimed; its connection fails at once if Redis is away.
-        open_job: Makes the job of a claim; None where its request cannot be read, and has failed.
+        board: Claims further jobs; its connection fails at once if Redis is away.
+        open_job: Makes the job of a claim; None if its spec cannot be decoded, in which case the job has failed.
         status: Returns the state of the engine.
-        begun: Is called with all jobs that have not ended after others have begun.
+        begun: Called with all running jobs each time that further ones have begun.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ClaimFeed:
         return jobs
 
     def wait(self, at_once: int) -> list[ClaimedJob]:  # noqa: ARG002 - a protocol's argument
-        """See JobFeed: nothing comes without another token."""
+        """See JobFeed. Returns no jobs, because further ones need another work token."""
         return []
 
     def _join(self) -> list[ClaimedJob]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.job import JobStatus
-from sd_api.jobs.pace import Pace
+from sd_api.jobs.work_rates import WorkRates
 
 STATUS_FIELDS = (
     *("client", "mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
@@ -43,13 +43,13 @@ class Overview:
     """Estimates for all jobs that have not ended.
 
     Args:
-        pace: how long jobs take.
+        rates: the seconds per unit of work of each model.
         now: Redis's time, in seconds since 1970.
         workers: the number of workers, at least 1.
     """
 
-    def __init__(self, pace: Pace, *, now: float, workers: int) -> None:
-        self._pace = pace
+    def __init__(self, rates: WorkRates, *, now: float, workers: int) -> None:
+        self._rates = rates
         self._now = now
         self._workers = workers
         # Seconds until all jobs seen so far are done; None once that is unknown.
@@ -61,7 +61,7 @@ class Overview:
         for job_id, fields in jobs.items():
             status = read_status(job_id, fields)
             worked = self._now - _seconds(fields["working"]) if fields["working"] else 0.0
-            left = self._pace.seconds_left(status.model, _work(fields), status.progress, worked)
+            left = self._rates.seconds_left(status.model, _work(fields), status.progress, worked)
             self._add(left)
             statuses.append(replace(status, seconds_left=left))
         return sorted(statuses, key=lambda status: status.started or 0)
@@ -71,7 +71,7 @@ class Overview:
         statuses = []
         for position, (job_id, fields) in enumerate(jobs.items(), start=1):
             status = read_status(job_id, fields)
-            own = self._pace.seconds(status.model, _work(fields))
+            own = self._rates.seconds(status.model, _work(fields))
             left = None if self._left is None or own is None else self._left + own
             self._add(own)
             statuses.append(replace(status, position=position, seconds_left=left))

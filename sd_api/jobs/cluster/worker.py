@@ -1,4 +1,4 @@
-"""A worker: one engine on one device, which makes what its turns bring."""
+"""A worker: one engine on one device. Each work token that it receives lets it claim jobs."""
 
 import contextlib
 import logging
@@ -25,28 +25,28 @@ from sd_api.settings import Cluster, Limits
 
 log = logging.getLogger(__name__)
 
-# So many signs of life are given in the time that a worker may be silent.
-BEATS = 6
+# Heartbeats within one worker_timeout.
+HEARTBEATS_PER_TIMEOUT = 6
 
-# Milliseconds in which Dramatiq's thread notices that it shall stop.
+# Milliseconds within which Dramatiq's threads notice a stop.
 DRAMATIQ_TIMEOUT = 100
 
-# Seconds that a job may go on beyond its limit before it is given up: its engine does not come back.
+# Seconds beyond a job's time limit after which its lease is no longer renewed, because the engine is stuck.
 STUCK_SECONDS = 60.0
 
-# Seconds for which a worker whose engine does not start keeps away from a turn that others can take.
+# Seconds for which a worker without a working engine holds back a token that another worker could redeem.
 UNABLE_PAUSE = 1.0
 
 
 class ClusterWorker:
-    """Makes jobs until it is stopped.
+    """Claims jobs from Redis and runs them until it is stopped.
 
     Args:
-        cluster: where the others are.
+        cluster: the settings of the cluster: the Redis and the timeouts.
         make_engine: makes the engine, on the thread that will use it.
-        loading: what is told of the engine until it is there.
-        limits: the most that a job may ask for, and how long it may take.
-        listeners: are told of every change of its jobs.
+        loading: the engine's status until the engine has been made.
+        limits: the limits of a job's fields and of its time.
+        listeners: called with a job of this worker after each of its changes.
     """
 
     def __init__(
@@ -59,50 +59,50 @@ class ClusterWorker:
     ) -> None:
         self.id = uuid4().hex
         self._started = time.time()
-        self._interval = min(1.0, cluster.worker_timeout / BEATS)
+        self._interval = min(1.0, cluster.worker_timeout / HEARTBEATS_PER_TIMEOUT)
         self._limits = limits
         self._listeners = listeners
         self._engine = EngineThread(make_engine, loading)
         self._client = connect(cluster)
-        self._hasty_client = connect(cluster, attempts=0)
+        self._client_without_retries = connect(cluster, attempts=0)
         self._board = JobBoard(self._client, cluster)
-        self._reports = JobBoard(self._hasty_client, cluster)
+        self._reports = JobBoard(self._client_without_retries, cluster)
         self._jobs: tuple[ClaimedJob, ...] = ()
         self._busy = True
         self._stopping = threading.Event()
-        self._broker = TokenBroker(self._client, cluster, self.id, before_waiting=self._beat)
+        self._broker = TokenBroker(self._client, cluster, self.id, before_waiting=self._send_heartbeat)
         self._broker.add_middleware(_OnWorkerThread(self._start_engine))
         self._dramatiq = dramatiq.Worker(self._broker, worker_threads=1, worker_timeout=DRAMATIQ_TIMEOUT)
-        # A second turn is not taken before the first is over, so that an idle worker can have it.
+        # A second token is not fetched before the first is redeemed, so that an idle worker can have it.
         self._dramatiq.queue_prefetch = 1
-        self._heart = threading.Thread(target=self._beat_on, name="heart", daemon=True)
+        self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Make the engine, load its model, and take turns from then on."""
-        self._heart.start()
+        """Start the threads: they make the engine, load its model, and then redeem work tokens."""
+        self._heartbeat_thread.start()
         self._dramatiq.start()
 
     def stop(self, timeout: float) -> bool:
-        """Give back what is not done, for others to make, and end.
+        """Release the unfinished jobs to other workers, and stop.
 
         Args:
             timeout: seconds to wait for each thread.
 
         Returns:
-            Whether the engine's thread has ended, which it does after its step.
+            Whether all threads have ended; the engine's ends after its current step.
         """
         if not self._stopping.is_set():
             self._stopping.set()
-            self._give_back()
+            self._release_jobs()
         self._dramatiq.stop(int(timeout * 1000))
-        self._heart.join(timeout)
-        ended = not any(thread.is_alive() for thread in (*self._dramatiq.workers, self._heart))
+        self._heartbeat_thread.join(timeout)
+        ended = not any(thread.is_alive() for thread in (*self._dramatiq.workers, self._heartbeat_thread))
         if ended:
             self._client.close()
-            self._hasty_client.close()
+            self._client_without_retries.close()
         return ended
 
-    def _give_back(self) -> None:
+    def _release_jobs(self) -> None:
         try:
             for job in self._jobs:
                 job.lose()
@@ -111,16 +111,16 @@ class ClusterWorker:
             self._reports.remove_worker(self.id)
             self._broker.stop_waiting()
         except redis.RedisError as error:
-            log.warning("The others find out by themselves that this worker has stopped: %s", error)
+            log.warning("This worker could not sign off in Redis; its leases will expire: %s", error)
 
     def _start_engine(self) -> None:
         self._engine.start()
         self._busy = False
         if not self._stopping.is_set():
-            # Its queue is declared by that, and from then on turns are taken.
-            dramatiq.actor(actor_name=ACTOR, queue_name=QUEUE, broker=self._broker)(self._take_turn)
+            # This declares the queue; Dramatiq fetches tokens from then on.
+            dramatiq.actor(actor_name=ACTOR, queue_name=QUEUE, broker=self._broker)(self._redeem_token)
 
-    def _take_turn(self) -> None:
+    def _redeem_token(self) -> None:
         self._busy = True
         try:
             if self._stopping.is_set():
@@ -147,8 +147,8 @@ class ClusterWorker:
         jobs = [job for claim in claims if (job := self._open_job(claim)) is not None]
         self._jobs = tuple(jobs)
         if self._stopping.is_set():
-            # It was told to stop after it had looked for a job.
-            self._give_back()
+            # stop() was called while the jobs were being claimed.
+            self._release_jobs()
         elif jobs:
             feed = ClaimFeed(
                 jobs,
@@ -161,16 +161,16 @@ class ClusterWorker:
             self._engine.serve(feed)
 
     def _note_jobs(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Take the jobs that have begun into the heartbeats."""
+        """Include the jobs that have begun in the heartbeats."""
         self._jobs = tuple(jobs)
         if self._stopping.is_set():
-            self._give_back()
+            self._release_jobs()
         with contextlib.suppress(redis.RedisError):
-            # So that it is seen at once; the heart says it again.
-            self._beat()
+            # Reports the jobs at once; if Redis is away, the next heartbeat reports them.
+            self._send_heartbeat()
 
     def _open_job(self, claim: Claim) -> ClaimedJob | None:
-        """The job with its request; where that cannot be read here, it has failed."""
+        """The job of a claim; None if its spec cannot be decoded, in which case the job has failed."""
         try:
             request, client = self._board.request(claim, self._limits)
         except redis.RedisError:
@@ -191,25 +191,25 @@ class ClusterWorker:
             job.listen(listener)
         return job
 
-    def _beat_on(self) -> None:
+    def _send_heartbeats(self) -> None:
         was_idle = False
         while not self._stopping.wait(self._interval):
             try:
-                self._beat()
+                self._send_heartbeat()
                 waiting = self._reports.expire_leases()
                 idle = not self._busy
                 if waiting and idle and was_idle:
-                    # Whose turn that was, is lost: with a worker, or with somebody who died between two words.
+                    # The token of a queued job is lost: its worker or its server died between two commands.
                     self._broker.issue_token()
                 was_idle = idle
             except redis.RedisError as error:
                 log.warning("Redis cannot be used: %s", error)
             except Exception:
-                # A heart that stands still would make this worker a dead one.
-                log.exception("A sign of life failed")
+                # If this thread ended, the other machines would take this worker for dead.
+                log.exception("A heartbeat failed")
 
-    def _beat(self) -> None:
-        """Tell that this worker lives, and what it does."""
+    def _send_heartbeat(self) -> None:
+        """Report this worker's status and renew the leases of its jobs."""
         jobs, status = self._jobs, self._engine.status()
         if self._stopping.is_set():
             return
@@ -224,13 +224,13 @@ class ClusterWorker:
                 job.lose()
 
     def _renewed(self, jobs: Sequence[ClaimedJob]) -> list[Claim]:
-        """The claims of those jobs that go on."""
+        """The claims whose leases are renewed: those of jobs whose engine is not stuck."""
         longest = self._limits.max_job_seconds + STUCK_SECONDS
         return [job.claim for job in jobs if job.working_seconds() < longest]
 
 
 class _OnWorkerThread(Middleware):
-    """Calls something on Dramatiq's thread, before its first message."""
+    """Calls a function on Dramatiq's worker thread before its first message."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call

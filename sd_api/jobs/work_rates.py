@@ -1,44 +1,44 @@
-"""How long jobs take, as learned from those that were done."""
+"""Estimates of how long jobs take, learned from finished jobs."""
 
 from collections.abc import Mapping
 
 from sd_api.generation.engine import Progress
 
-# How much the latest job counts beside all before it: much, because what else the machine does changes.
-WEIGHT_OF_THE_LATEST = 0.5
+# The latest job's weight in the moving average: high, because the load of the machine changes.
+LATEST_WEIGHT = 0.5
 
 
-class Pace:
-    """Seconds for a picture's step and pixel, for each model.
+class WorkRates:
+    """The rate of each model: seconds per unit of work, as ``JobSpec.work`` counts it.
 
     Args:
-        rates: what was learned before.
+        rates: the rates so far, by the model's name; None is the main model.
     """
 
     def __init__(self, rates: Mapping[str | None, float] | None = None) -> None:
         self._rates: dict[str | None, float] = dict(rates or {})
 
     def learn(self, model: str | None, work: float, seconds: float) -> None:
-        """Take note of how long a request took, without loading its model.
+        """Update a model's rate with a finished job.
 
         Args:
-            model: the request's, as the next.
-            work: see ``GenerationRequest.work``.
-            seconds: how long.
+            model: the name of the job's model; None is the main model.
+            work: the job's ``JobSpec.work``.
+            seconds: how long the job took, without loading its model.
         """
         rate = seconds / work
         before = self._rates.get(model, rate)
-        self._rates[model] = before + WEIGHT_OF_THE_LATEST * (rate - before)
+        self._rates[model] = before + LATEST_WEIGHT * (rate - before)
 
     def seconds(self, model: str | None, work: float) -> float | None:
-        """How long a request will take; None before the first of its model."""
+        """The estimated seconds of a job; None if no job of its model has finished yet."""
         rate = self._rates.get(model)
         return None if rate is None else rate * work
 
     def seconds_left(
         self, model: str | None, work: float, progress: Progress | None, worked_seconds: float
     ) -> float | None:
-        """How long a running request will still take: by its own steps, once there are some."""
+        """The estimated seconds left of a running job, from its own steps as soon as one is done."""
         if progress is not None and progress.step:
             return worked_seconds / progress.step * (progress.steps - progress.step)
         expected = self.seconds(model, work)

@@ -1,4 +1,4 @@
-"""Tasks and events as stores are given them."""
+"""Sample tasks and events for the tests of stores, queues and event buses."""
 
 import time
 from collections.abc import Mapping
@@ -13,5 +13,5 @@ def make_task(task_id: str = "1", owner: str = "user:a", parameters: Mapping[str
     return Task(task_id, owner, parameters, "pending", time.time())
 
 
-def said(kind: str) -> dict[str, Any]:
+def sample_event(kind: str) -> dict[str, Any]:
     return {"event_type": kind}
