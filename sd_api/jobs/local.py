@@ -14,8 +14,8 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
+from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 

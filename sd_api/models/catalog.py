@@ -22,7 +22,7 @@ class CatalogModel:
     """A model that a request may use.
 
     Attributes:
-        name: what ``GenerationRequest.model`` says: None for the main model, the ``url_path`` of a custom one,
+        name: the value of ``JobSpec.model``: None for the main model, the ``url_path`` of a custom one,
             ``provider:id`` for others; no ``url_path`` has a colon.
         provider: the provider's name, as in tasks.
         model_id: the model's id at its provider.
@@ -103,7 +103,7 @@ class ModelCatalog:
         return self._providers[provider].find(model_id)
 
     def named(self, name: str | None) -> CatalogModel:
-        """The model of a ``GenerationRequest``.
+        """The model with the name in ``JobSpec.model``.
 
         Raises:
             UnknownModel: there is no such model, or it is not allowed any more.

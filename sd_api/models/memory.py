@@ -49,7 +49,7 @@ def memory_of(device: torch.device) -> DeviceMemory | None:
     try:
         free, total = torch.cuda.mem_get_info(device)
     except RuntimeError:
-        # What broke it has been told to the job that was running.
+        # The running job has already failed with the cause.
         return None
     return DeviceMemory(total=total, free=free)
 

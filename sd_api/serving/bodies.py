@@ -1,4 +1,4 @@
-"""The bodies of requests while they arrive and are worked on, and the memory for all of them together."""
+"""The bodies of requests in memory, and the limit of memory for all of them together."""
 
 import asyncio
 import io
@@ -15,16 +15,16 @@ from sd_api.web.admission import Admission
 
 Receive = Callable[[], Awaitable[Any]]
 
-# Seconds in which something of a body must arrive.
+# Seconds within which the next bytes of a body must arrive.
 LONGEST_PAUSE = 30.0
 
-# Bytes in a second, on average after the first pause: a picture of 10 MB may take ten minutes.
+# Bytes per second, on average after the first LONGEST_PAUSE: a picture of 10 MB may take ten minutes.
 LOWEST_RATE = 16 * 1024
 
-# Once nothing is left of bodies that were longer than this together, the system gets their memory back.
+# Memory is trimmed once no bodies are left, if those since the last trim had more bytes than this in all.
 WORTH_TRIMMING = 32 << 20
 
-# Seconds after which a client that found no room may try again.
+# The Retry-After of NoRoom, in seconds.
 RETRY_AFTER = 5
 
 
@@ -35,7 +35,7 @@ class TooSlow(RequestError):
 
 
 class NoRoom(Unavailable):
-    """The bodies of all clients take all the memory that there is for them."""
+    """The bodies of all clients have used up the memory for bodies."""
 
     def __init__(self) -> None:
         super().__init__("The server receives too many large requests at once. Try again.", RETRY_AFTER)
@@ -48,8 +48,8 @@ class ClientGone(Exception):
 class Bodies:
     """All bodies that are in memory.
 
-    Where there is no room for more, the body gives way that has had the longest pause: so a client that holds
-    unfinished requests takes nothing from one that sends.
+    If there is no room for more bytes, the incomplete body that has received nothing for the longest time is refused,
+    so a client with stalled requests takes no memory from one that sends.
 
     Args:
         capacity: bytes for all of them.
@@ -61,11 +61,11 @@ class Bodies:
         self._since_trim = 0
         self._trim = find_trim()
         self._stopping = False
-        # The one that has received something last is last.
+        # Incomplete bodies, the most recently active last.
         self._arriving: dict[Body, None] = {}
 
     def open(self) -> "Body":
-        """A new, empty body; to be closed once nothing of it is needed any more."""
+        """A new, empty body; the caller closes it when its content is no longer needed."""
         body = Body(self)
         self._arriving[body] = None
         if self._stopping:
@@ -82,7 +82,7 @@ class Bodies:
         """Make room for ``size`` more bytes of a body that is arriving.
 
         Raises:
-            NoRoom: there is none, not even by refusing another.
+            NoRoom: there is no room, and no staler body to refuse.
         """
         del self._arriving[body]
         self._arriving[body] = None
@@ -96,7 +96,7 @@ class Bodies:
         self._since_trim += size
 
     def complete(self, body: "Body") -> None:
-        """A body has arrived as a whole; it is not refused any more."""
+        """Mark a body as complete; it is no longer refused to make room."""
         self._arriving.pop(body, None)
 
     def release(self, body: "Body") -> None:
@@ -115,7 +115,7 @@ class Body:
     """One body.
 
     Attributes:
-        content: what has arrived.
+        content: the bytes that have arrived.
         size: bytes of memory that are reserved for it.
     """
 
@@ -134,13 +134,13 @@ class Body:
         """Read the body to its end.
 
         Args:
-            receive: the connection's, as ASGI 3 has it.
-            admission: how long the body may be, and what must be true of each piece.
+            receive: the ASGI 3 callable of the connection.
+            admission: the limit of the body's length, and the check of each piece.
 
         Raises:
-            ServerError: it is not taken.
-            RequestEntityTooLarge: it is too long.
-            ClientGone: there will be no more of it.
+            ServerError: the body is refused.
+            RequestEntityTooLarge: the body is too long.
+            ClientGone: the client closed its connection.
         """
         started = time.monotonic()
         more = True
@@ -158,7 +158,7 @@ class Body:
             if more and self.size < LOWEST_RATE * (time.monotonic() - started - LONGEST_PAUSE):
                 raise _too_slow()
         self._bodies.complete(self)
-        # Gives back what was allocated in advance; nothing is copied.
+        # Shrinks the buffer to the content; nothing is copied.
         self.content.getvalue()
         self.content.seek(0)
 

@@ -1,4 +1,4 @@
-"""What a task may ask for: the task server's names for the fields, its defaults, and what it alone has."""
+"""The parameters of a task: the task dialect's names and defaults for the fields, and its own fields."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class TaskReading(Reading):
     """See Reading.
 
     Attributes:
-        find_model: Finds a model from its provider and its name; raises InvalidField where there is none.
-        model: The one that was found.
+        find_model: Finds a model by its provider and its name; raises InvalidField if there is none.
+        model: The model that ``find_model`` has returned.
     """
 
     find_model: Callable[[str, str | None], CatalogModel]
@@ -44,7 +44,7 @@ class TaskReading(Reading):
 
 
 class TaskParams(BaseModel):
-    """What every kind of task has beside the fields of its operation. What is not listed is ignored."""
+    """The parameters that every kind of task has besides the fields of its operation. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -102,7 +102,7 @@ KINDS: Mapping[str, type[Operation]] = {
     "inpaint": Inpaint,
     "edit": Edit,
 }
-"""What each task_type does."""
+"""The operation of each task_type."""
 
 _MODELS = {"txt2img": "Txt2ImgParams", "img2img": "Img2ImgParams", "inpaint": "InpaintParams", "edit": "EditParams"}
 
@@ -112,23 +112,23 @@ PARAMETERS: Mapping[str, type[TaskParams]] = {
 }
 """The parameters of each task_type."""
 
-# The task_type of fields that do not name it: that of the first of these that is there, else text to image.
-_TOLD_BY = {"mask": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
+# Parameters without task_type select it by the first of these fields that they have; without any, txt2img.
+_KIND_BY_FIELD = {"mask": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
 
 
 def parse_parameters(fields: Mapping[str, Any], reading: TaskReading) -> TaskParams:
     """Validate a task's parameters; their kind follows from the fields where ``task_type`` does not name it.
 
     Args:
-        fields: What a client sent, or what is kept of it.
-        reading: What they are validated with; afterwards it holds the images and the model.
+        fields: The fields that a client sent, or the stored parameters of a task.
+        reading: The context of the validation; afterwards it has the images and the model.
 
     Raises:
-        pydantic.ValidationError: Naming every field that is not what it should be.
+        pydantic.ValidationError: Fields are missing or malformed; names all of them.
     """
     kind = fields.get("task_type")
     if "task_type" not in fields:
-        kind = next((kind for field, kind in _TOLD_BY.items() if field in fields), "txt2img")
+        kind = next((kind for field, kind in _KIND_BY_FIELD.items() if field in fields), "txt2img")
     if not isinstance(kind, str) or kind not in PARAMETERS:
         expected = {"expected": ", ".join(map(repr, PARAMETERS))}
         fault = InitErrorDetails(type="literal_error", loc=("task_type",), input=kind, ctx=expected)

@@ -1,4 +1,4 @@
-"""From a task's parameters to the job that a queue takes."""
+"""Turns a task's parameters into the spec of a job."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +16,12 @@ from sd_api.tasks.parameters import KINDS, TASKS, TaskParams, TaskReading, parse
 
 
 class RequestMaker:
-    """Knows which models there are, and where images are.
+    """Validates parameters and makes job specs, with the models and images that tasks may name.
 
     Args:
         catalog: The models that a task may name.
         blobs: The images that it may name.
-        limits: What may be asked for.
+        limits: The limits of the fields.
     """
 
     def __init__(self, catalog: ModelCatalog, blobs: BlobStore, limits: Limits) -> None:
@@ -30,17 +30,17 @@ class RequestMaker:
         self._limits = limits
 
     def complete(self, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Validate what a client sent, and choose what it left open: the model, and the seeds.
+        """Validate a client's parameters, and choose the model and the seeds that they leave open.
 
         Args:
-            owner: Whose images may be named.
-            fields: The parameters as they came.
+            owner: The owner of the images that the parameters may name.
+            fields: The raw parameters.
 
         Returns:
             Every parameter, as plain JSON.
 
         Raises:
-            pydantic.ValidationError: Naming every field that is not what it should be.
+            pydantic.ValidationError: Fields are missing or malformed; names all of them.
             InvalidFields: Fields do not fit each other.
         """
         reading = self._reading(owner)
@@ -51,16 +51,16 @@ class RequestMaker:
             if used and _value(parameters, name) is None:
                 chosen[name] = choose_seed()
         complete = parameters.model_copy(update=chosen)
-        # Made once more when its turn comes; here it shows that it can be.
+        # Only checks that the spec can be made; it is made again when the task is sent to the job queue.
         _spec(complete, reading)
         return complete.model_dump(mode="json")
 
     def make(self, owner: str, parameters: Mapping[str, Any]) -> JobSpec:
-        """The job for complete parameters.
+        """The spec of the job for complete parameters.
 
         Raises:
-            InvalidFields: Something is outside the limits by now, an image is not there any more, or the model may not
-                be used any more; named as the task names it.
+            InvalidFields: By now a field is outside the limits, an image is missing, or the model is not allowed; the
+                error has the task dialect's names.
         """
         reading = self._reading(owner)
         try:

@@ -1,4 +1,4 @@
-"""What is decided about a request before its body is read, and about one whose body could not be read.
+"""Admits requests by their headers before their bodies are read, and answers those whose bodies could not be read.
 
 The network edge asks the application twice: first with the headers alone, whether the request would be served and how
 long its body may be; then with the body. Both times the application runs all its checks, so the edge needs
@@ -15,24 +15,24 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from sd_api.settings import Limits
 from sd_api.web.reading import BoundedJson, BoundedRequest, FormGuard
 
-# Where the edge puts an Admission, if it asks with the headers alone.
+# The key in the ASGI scope of an Admission, if the edge asks with the headers alone.
 ADMISSION = "sd_api.admission"
 
-# Where it puts the exception that ended the reading of the body.
+# The key in the ASGI scope of the exception that ended the reading of the body.
 REFUSAL = "sd_api.refusal"
 
-# Bytes of a body besides a task's two prompts, and of a character of them, written as \ud83d\ude00 at the longest.
+# Bytes of a body without a task's two prompts. A character of these has at most 12, such as \ud83d\ude00.
 SMALL_BODY = 32 * 1024
 PROMPTS, BYTES_OF_CHARACTER = 2, 12
 
 
 class Admission:
-    """What the application says of a request before its body is read.
+    """The application's decision on a request before its body is read.
 
     Attributes:
         granted: whether the body may be read; if not, the answer says why.
-        max_bytes: how long the body may be.
-        check: to be called with each piece of it; raises a ServerError for a body that is not worth reading.
+        max_bytes: the most bytes that the body may have.
+        check: called with each piece of the body; raises a ServerError if the body need not be read to its end.
     """
 
     def __init__(self) -> None:
@@ -41,10 +41,10 @@ class Admission:
         self.check: Callable[[bytes], object] = len
 
     def grant(self, asked: Request) -> None:
-        """Say how the body is read.
+        """Admit a request, and set how its body is read.
 
         Raises:
-            RequestEntityTooLarge: the request says itself that it is too long.
+            RequestEntityTooLarge: the Content-Length exceeds the limit.
         """
         self.max_bytes = asked.max_content_length or 0
         if (asked.content_length or 0) > self.max_bytes:
@@ -55,13 +55,13 @@ class Admission:
 
 
 class Application(Flask):
-    """Flask, with the answers to what the edge asks; every check has been made before."""
+    """Flask, which also answers the edge's questions about admission, after all checks of a request."""
 
     request_class = BoundedRequest
     json_provider_class = BoundedJson
 
     def dispatch_request(self) -> ResponseReturnValue:
-        """Call the view, unless the edge asks something else."""
+        """Call the view, unless the edge asks for admission or reports a refused body."""
         scope: dict[str, Any] = request.environ.get("asgi.scope", {})
         if REFUSAL in scope:
             raise scope[REFUSAL]
@@ -79,7 +79,7 @@ def small_body(limits: Limits) -> int:
 
 
 def take_pictures(blueprint: Blueprint, limits: Limits) -> None:
-    """Let what is posted to a blueprint be as long as pictures make it."""
+    """Raise the limit of the bodies posted to a blueprint to that of pictures."""
 
     def allow() -> None:
         if request.method == "POST":

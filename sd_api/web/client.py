@@ -1,4 +1,4 @@
-"""Who asks, and whether that client is still there to get the answer."""
+"""The client of a request: its fair-queue key, and whether it is still connected."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,32 +7,32 @@ from contextlib import contextmanager
 
 from flask import request
 
-# Where the network edge puts a Future that is done once the client has closed its connection.
+# The key in the ASGI scope of a Future that is done once the client has closed its connection.
 CLIENT_GONE = "sd_api.client_gone"
 
 
 def client_name() -> str:
-    """Who takes turns with whom: a program on a machine, as far as a request tells them apart."""
-    # The plugin, a browser and a script on one machine have one address.
+    """The client's fair-queue key: its address and its User-Agent, which stand for one program on one machine."""
+    # The address alone would not do: the plugin, a browser and a script on one machine share it.
     return f"{request.remote_addr} {request.headers.get('User-Agent', '')[:200]}"
 
 
 @contextmanager
 def when_client_goes(call: Callable[[], object]) -> Iterator[None]:
-    """Call ``call``, on a thread of its own, if the client goes while the block runs.
+    """Call ``call`` on a thread of its own if the client disconnects while the block runs.
 
-    Where nothing watches the connection, as in Flask's test client, it is never called.
+    If nothing watches the connection, as in Flask's test client, ``call`` is never called.
     """
     gone: Future[None] | None = request.environ.get("asgi.scope", {}).get(CLIENT_GONE)
     inside = True
 
-    def tell() -> None:
+    def call_inside() -> None:
         if inside:
             call()
 
     if gone is not None:
-        # The news comes on the event loop, which must not wait for a queue on other machines.
-        gone.add_done_callback(lambda _: threading.Thread(target=tell).start())
+        # The callback runs on the event loop, which must not wait for a queue on other machines.
+        gone.add_done_callback(lambda _: threading.Thread(target=call_inside).start())
     try:
         yield
     finally:

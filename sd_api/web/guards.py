@@ -1,4 +1,4 @@
-"""Who may talk to this server: people and programs of this machine, not web pages in a browser.
+"""Refuses requests of foreign web pages: only trusted pages and programs may use this server.
 
 A page on any web site can make the visitor's browser post a form to ``localhost``, without
 asking first, and a name in the page's own domain can be made to point here (DNS rebinding).
@@ -24,12 +24,12 @@ LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True)
 class Fetch:
-    """What a browser says of a request that it makes for a page (Fetch Metadata).
+    """The headers that a browser adds to a page's request (Fetch Metadata).
 
     Attributes:
-        method: of HTTP.
+        method: the HTTP method.
         site: ``Sec-Fetch-Site``: cross-site, same-site, same-origin or none; None for other programs.
-        destination: ``Sec-Fetch-Dest``: document where somebody follows a link.
+        destination: ``Sec-Fetch-Dest``: document for a navigation, such as a link.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Fetch:
 
     @property
     def comes_from_elsewhere(self) -> bool:
-        """Whether a page of another site asks for something that a link to this server does not give."""
+        """Whether a page of another site sent the request, other than by a link to this server."""
         reads = self.method in ("GET", "HEAD", "OPTIONS")
         if self.site == "cross-site":
             return not (reads and self.destination == "document")
@@ -46,7 +46,7 @@ class Fetch:
 
 
 class Callers:
-    """Tells who may call from who may not.
+    """Decides by its headers whether a request is allowed.
 
     Args:
         settings: the names of this server, and the pages that are trusted.
@@ -65,10 +65,10 @@ class Callers:
         Args:
             host: the ``Host`` header.
             origin: the ``Origin`` header, which only browsers send.
-            fetch: what else a browser says of the request; None where that is not known.
+            fetch: the browser's Fetch Metadata; None if unknown.
 
         Raises:
-            RefusedCaller: one of them is not allowed; the message says how to allow it.
+            RefusedCaller: a header is not allowed; the message says how to allow it.
         """
         name = _name_of(host)
         if name not in self._hosts and not (self._beyond_loopback and is_address(name)):
@@ -97,14 +97,14 @@ def install_guards(app: Flask, settings: Settings) -> None:
     callers = Callers(settings)
 
     def check() -> None:
-        # As it came: what werkzeug makes of it drops names with an underscore, which Windows allows.
+        # The raw header, because werkzeug's ``host`` drops names with an underscore, which Windows allows.
         headers = request.headers
         fetch = Fetch(request.method, headers.get("Sec-Fetch-Site"), headers.get("Sec-Fetch-Dest"))
         callers.check(request.environ.get("HTTP_HOST", ""), headers.get("Origin"), fetch)
 
     app.before_request(check)
     if settings.allowed_origins:
-        # As patterns, because what looks like one, such as an IPv6 address, would be taken for one.
+        # As patterns, because flask-cors takes text that looks like one, such as an IPv6 address, for a pattern.
         CORS(
             app,
             origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(settings.allowed_origins)],
@@ -113,10 +113,10 @@ def install_guards(app: Flask, settings: Settings) -> None:
 
 
 def _name_of(host_header: str) -> str:
-    """The name or address without its port, in the one form that is compared."""
+    """The name or address without its port, normalized for comparison; empty if the header is malformed."""
     try:
         parts = urlsplit(f"//{host_header}")
-        # Nothing but a name and a port: "evil.example@localhost" is for neither of the two.
+        # The header may have only a name and a port, so "evil.example@localhost" is malformed.
         return (parts.hostname or "").rstrip(".") if parts.netloc == host_header and "@" not in host_header else ""
     except ValueError:
         return ""

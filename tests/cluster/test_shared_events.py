@@ -4,8 +4,8 @@ import queue
 from collections.abc import Callable
 
 import pytest
-from sample_tasks import make_task, sample_event
 from redis_server import RedisServer
+from sample_tasks import make_task, sample_event
 
 from sd_api.storage.protocols import Event
 from sd_api.stores import Stores
@@ -31,7 +31,8 @@ class Ear:
 def test_what_happens_in_one_process_is_heard_in_all(open_stores: OpenStores) -> None:
     first, second = open_stores(), open_stores()
     ears, other = [Ear(first), Ear(second)], Ear(second, "user:b")
-    told = [first.tasks.add(make_task("1"), sample_event("pending")), second.tasks.record(make_task("1"), "started", {"a": 1})]
+    stored = first.tasks.add(make_task("1"), sample_event("pending"))
+    told = [stored, second.tasks.record(make_task("1"), "started", {"a": 1})]
     for ear in ears:
         assert [ear.next(), ear.next()] == told
     assert other.silent()

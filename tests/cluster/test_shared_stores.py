@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from sample_tasks import make_task, sample_event
 from redis_server import RedisServer
+from sample_tasks import make_task, sample_event
 
 from sd_api.accounts.attempts import PER_USER, Attempts
 from sd_api.cluster.connection import check_redis, connect

@@ -19,8 +19,8 @@ from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.dispatch import RunningJobs
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
-from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.queue import taken, why_full
+from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 

@@ -1,4 +1,4 @@
-"""What the plugin reads: pictures as base64 text, and one shape for every failure."""
+"""The answers of the plugin's endpoints: pictures as base64 text, jobs, and one shape for every failure."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sd_api.jobs.job import JobStatus
 
 
 def success(result: GenerationResult) -> dict[str, Any]:
-    """The answer to a generation; the type is under both spellings that clients know."""
+    """The answer to a generation; the media type has both spellings, because clients read either."""
     return {
         "status": "success",
         **({"warnings": result.warnings} if result.warnings else {}),
@@ -29,10 +29,10 @@ def success(result: GenerationResult) -> dict[str, Any]:
     }
 
 
-def described(status: JobStatus) -> dict[str, Any]:
-    """One job, as all answers about jobs show it."""
+def job_entry(status: JobStatus) -> dict[str, Any]:
+    """The JSON object of one job, see ``JobEntry`` in the schemas."""
     fields = asdict(status)
-    # Whose it is concerns nobody else.
+    # The client's name is private.
     del fields["client"]
     fields["progress"] = None if status.progress is None else status.progress.as_json()
     if status.preview is not None:
@@ -41,7 +41,7 @@ def described(status: JobStatus) -> dict[str, Any]:
 
 
 def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
-    """The answer to everything that went wrong; see Render."""
+    """The answer for an error; see Render."""
     answer: dict[str, Any] = {"status": "failure", "message": error.message}
     if error.errors:
         answer["errors"] = [{"field": fault.field, "message": fault.message} for fault in error.errors]

@@ -30,15 +30,15 @@ JOBS = "jobs"
 
 def _failures(*statuses: int) -> dict[int, Response]:
     texts = {
-        400: "a field is missing, malformed or repeated, an image is damaged, or the body is no form",
-        401: "the configuration wants a token, and there is no valid one",
-        403: "the Host or the Origin is not an allowed one",
-        404: "there is none of that name",
+        400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
+        401: "the configuration requires a token, and the request has no valid one",
+        403: "the Host or the Origin is not allowed",
+        404: "no model or job has that name",
         409: "the job was cancelled or has no result yet, or its job_id is another job's",
         413: "more bytes or more fields than the limit",
         422: "a well-formed value outside the limits",
         500: "a fault of the server; its log explains the id in the message",
-        503: "busy, the model cannot be had, out of memory, or shutting down",
+        503: "the queue is full, the model is unavailable, memory is exhausted, or the server is shutting down",
     }
     return {status: answer(texts[status], Failure) for status in statuses}
 
@@ -51,8 +51,8 @@ def _made() -> dict[int, Response]:
     }
 
 
-def _told(name: str, text: str, answers: dict[int, Response], *, tag: str = TAG) -> PathItem:
-    """What is only read, and takes nothing."""
+def _read_only(name: str, text: str, answers: dict[int, Response], *, tag: str = TAG) -> PathItem:
+    """The path of a GET endpoint without parameters."""
     return PathItem(get=operation(name, tag, text, answers, security=SECURITY))
 
 
@@ -70,7 +70,7 @@ def describe() -> dict[str, PathItem]:
             {"prompt": "make it winter", "init_image": "iVBORw0KGgo…", "image_guidance_scale": 1.5},
         ),
     }
-    job = in_path("job_id", "which job")
+    job = in_path("job_id", "the job's id")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
     not_ready = Schema.model_validate(
         {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Health", "Failure")]}
@@ -78,37 +78,41 @@ def describe() -> dict[str, PathItem]:
     one, several = answer("the job", OneJob), answer("the jobs", Jobs)
     return {
         "/ping": PathItem(
-            get=operation("ping", TAG, "Whether the server is there", {200: answer("it is", Success), **read})
+            get=operation("ping", TAG, "Check that the server answers", {200: answer("it answers", Success), **read})
         ),
-        "/health": _told(
+        "/health": _read_only(
             "health",
-            "Whether pictures can be made now, and with what",
-            {200: answer("loading or ready", Health), **read, 503: answer("failed, or shutting down", not_ready)},
+            "The state of the engine, its device and models, and the last failures",
+            {
+                200: answer("loading or ready", Health),
+                **read,
+                503: answer("failed, or the server is shutting down", not_ready),
+            },
         ),
-        "/metrics": _told(
+        "/metrics": _read_only(
             "metrics",
-            "The figures of the server, for Prometheus",
-            {200: answer("its text format, version 0.0.4", TEXT, kind=PLAIN), **read},
+            "The metrics of the server, for Prometheus",
+            {200: answer("the text format of Prometheus, version 0.0.4", TEXT, kind=PLAIN), **read},
         ),
-        "/workers": _told(
+        "/workers": _read_only(
             "workers",
-            "Who makes the pictures, on which machine and with what",
-            {200: answer("all that live", Workers), **read},
+            "The workers with their machines, devices, loaded models and jobs",
+            {200: answer("the live workers", Workers), **read},
         ),
-        "/custom_models": _told(
+        "/custom_models": _read_only(
             "custom_models", "The custom models of the configuration", {200: answer("the models", models), **read}
         ),
-        "/models": _told(
+        "/models": _read_only(
             "models",
-            "The models, what each can do, and the fields of the forms",
-            {200: answer("what there is", Offer), **read},
+            "The models with their capabilities, and the fields of the forms",
+            {200: answer("the models, schedulers, fields and limits", Offer), **read},
         ),
         "/access": PathItem(
             get=operation(
                 "access",
                 TAG,
-                "Who may call, how to come to a token, and whether a given address or page would be let in",
-                {200: answer("who may", Access), **_failures(400, 403, 500, 503)},
+                "The access rules of this server, and whether a given address or web page is allowed",
+                {200: answer("the access rules", Access), **_failures(400, 403, 500, 503)},
                 parameters=in_query(AccessQuery),
             )
         ),
@@ -122,7 +126,7 @@ def describe() -> dict[str, PathItem]:
             post=operation(
                 "custom",
                 TAG,
-                "Any of these with a custom model: masking with mask_image, an edit with image_guidance_scale, "
+                "Any operation with a custom model: masking with mask_image, an edit with image_guidance_scale, "
                 "image to image with init_image alone",
                 {**_made(), **_failures(404)},
                 sent=body(FORM, FORMS["txt2img"], text),
@@ -130,7 +134,7 @@ def describe() -> dict[str, PathItem]:
                 security=SECURITY,
             )
         ),
-        "/jobs": _told("jobs", "The jobs that run or wait", {200: several, **read}, tag=JOBS),
+        "/jobs": _read_only("jobs", "The running and waiting jobs", {200: several, **read}, tag=JOBS),
         "/jobs/{job_id}": PathItem(
             get=operation(
                 "job", JOBS, "One job", {200: one, **read, **_failures(404)}, parameters=[job], security=SECURITY
@@ -150,11 +154,11 @@ def describe() -> dict[str, PathItem]:
             post=operation(
                 "cancel_job",
                 JOBS,
-                "End one job",
+                "Cancel one job",
                 {200: one, **read, **_failures(404, 413)},
                 parameters=[job],
                 security=SECURITY,
             )
         ),
-        "/progress": _told("progress", "The job that runs now", {200: one, **read}, tag=JOBS),
+        "/progress": _read_only("progress", "The first running job", {200: one, **read}, tag=JOBS),
     }

@@ -1,4 +1,4 @@
-"""The plugin's forms: its names for the fields, its defaults, and what its clients expect beside that."""
+"""The plugin's forms: its names and defaults for the fields, and its own fields."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ PLUGIN = Dialect(
     image_form="base64 text",
 )
 
-# What pydantic says of text that is no number, in words for a designer.
+# Pydantic's error types in words for a designer.
 PROBLEMS = {
     "missing": "is missing",
     "string_too_short": "is empty",
@@ -50,12 +50,12 @@ PROBLEMS = {
     "string_pattern_mismatch": "must be 1 to 64 letters from A to Z, digits, hyphens or underscores",
 }
 
-# What is safe in a path and in a header.
+# These characters are safe in a path and in a header.
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 def _without_null(schema: dict[str, Any]) -> None:
-    """Say of fields that may be left out what they hold otherwise: a form cannot hold null."""
+    """Describe optional fields without null, because a form cannot hold null."""
     for field in schema["properties"].values():
         if "anyOf" in field:
             del field["default"]
@@ -63,12 +63,12 @@ def _without_null(schema: dict[str, Any]) -> None:
 
 
 class JobForm(BaseModel):
-    """What a generation's form says of the job rather than of the pictures.
+    """The fields of a form that concern the job, not its pictures.
 
     Fields that are not listed are ignored, as they always were.
 
     Attributes:
-        job_id: what the client calls the job, so that it can ask about it before the answer comes.
+        job_id: the client's id for the job, with which it can ask about the job before the answer comes.
         wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
     """
 
@@ -98,12 +98,12 @@ def decode_form(
 
     Args:
         fields: the form as it came.
-        mode: which form it is.
-        limits: what may be asked for.
+        mode: the operation of the form.
+        limits: the limits of the fields.
         model: the ``url_path`` of a custom model; None is the main model.
 
     Returns:
-        What to make, and what the form says of the job itself.
+        The spec of the job, and the form.
 
     Raises:
         InvalidFields: naming every field that is malformed or out of limits.

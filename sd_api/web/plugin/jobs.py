@@ -1,6 +1,6 @@
 """The endpoints that watch and stop jobs, in the shape of the plugin's answers.
 
-Jobs of tasks are not shown here: they belong to who has the right token.
+Jobs of tasks are not shown here: they are visible only with their owner's token.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from sd_api.errors import JobNotEnded, ServerError, UnknownJob
 from sd_api.jobs.job import ENDED, JobStatus
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
-from sd_api.web.plugin.answers import described, success
+from sd_api.web.plugin.answers import job_entry, success
 
 
 def make_blueprint(queue: JobQueue, results: ResultsCache) -> Blueprint:
@@ -35,35 +35,35 @@ class JobEndpoints:
         self._results = results
 
     def jobs(self) -> dict[str, Any]:
-        """The job that runs, and those that wait in the order of their turns."""
-        return {"status": "success", "jobs": [described(job) for job in self._shown()]}
+        """The running jobs, then the waiting ones in queue order."""
+        return {"status": "success", "jobs": [job_entry(job) for job in self._shown()]}
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """One job, also for a while after its end; with ``?preview=true`` also how it looks now."""
+        """One job, also for a while after its end; ``?preview=true`` adds a preview of its first picture."""
         wanted = request.args.get("preview", "").lower() in ("true", "1")
         self._refuse_tasks(job_id)
-        return {"status": "success", "job": described(self._queue.job(job_id, preview=wanted))}
+        return {"status": "success", "job": job_entry(self._queue.job(job_id, preview=wanted))}
 
     def result(self, job_id: str) -> dict[str, Any]:
-        """What the answer of a job that was sent with ``wait=false`` would have been."""
+        """The result of a job that was sent with ``wait=false``."""
         outcome = self._results.cached_result(job_id)
         if outcome is None:
-            raise self._why_not(job_id)
+            raise self._no_result_error(job_id)
         if isinstance(outcome, ServerError):
             raise outcome
         return success(outcome)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """End a job; what the answer shows is its final state."""
+        """Cancel a job; the answer has its final state."""
         self._refuse_tasks(job_id)
-        return {"status": "success", "job": described(self._queue.cancel(job_id, "This job was cancelled."))}
+        return {"status": "success", "job": job_entry(self._queue.cancel(job_id, "This job was cancelled."))}
 
     def progress(self) -> dict[str, Any]:
-        """The job that runs now; null where none does."""
+        """The first running job; null if no job is running."""
         running = next((job for job in self._shown() if job.state == "running"), None)
-        return {"status": "success", "job": None if running is None else described(running)}
+        return {"status": "success", "job": None if running is None else job_entry(running)}
 
-    def _why_not(self, job_id: str) -> ServerError:
+    def _no_result_error(self, job_id: str) -> ServerError:
         self._refuse_tasks(job_id)
         if self._queue.job(job_id).state not in ENDED:
             return JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")

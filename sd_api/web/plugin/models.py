@@ -1,4 +1,4 @@
-"""``GET /models``: which models there are, what each can do, and what a form for them may hold."""
+"""``GET /models``: the models, their capabilities, and the fields of the forms."""
 
 from dataclasses import asdict, fields
 from typing import Any
@@ -12,23 +12,23 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Settings
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
 
-# What a model can do is known once it is loaded.
-NOT_KNOWN_YET = dict.fromkeys(field.name for field in fields(ModelAbilities))
+# A model's abilities are known only after it has been loaded.
+UNKNOWN_ABILITIES = dict.fromkeys(field.name for field in fields(ModelAbilities))
 
 
 def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
-    """The description of everything that can be asked for."""
+    """The endpoint that lists models, schedulers, fields and limits."""
     blueprint = Blueprint("models", __name__)
-    of_the_job = {
+    job_fields = {
         name: {"modes": list(FORMS), "default": field.default} for name, field in JobForm.model_fields.items()
     }
-    described = describe_fields(PLUGIN, settings.limits) | of_the_job
+    described_fields = describe_fields(PLUGIN, settings.limits) | job_fields
 
     def models() -> dict[str, Any]:
         status = queue.status()
-        main = _described(status.model, None, settings.requires_safety_checker, status.abilities.get(None))
+        main = _model_entry(status.model, None, settings.requires_safety_checker, status.abilities.get(None))
         custom = [
-            _described(
+            _model_entry(
                 model.ui_label, model.url_path, model.requires_safety_checker, status.abilities.get(model.url_path)
             )
             for model in settings.custom_models
@@ -37,7 +37,7 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
             "status": "success",
             "models": [main, *custom],
             "schedulers": list(SCHEDULERS),
-            "fields": described,
+            "fields": described_fields,
             "limits": settings.limits.model_dump(),
         }
 
@@ -45,15 +45,15 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
     return blueprint
 
 
-def _described(
+def _model_entry(
     label: str, url_path: str | None, requires_safety_checker: bool, abilities: ModelAbilities | None
 ) -> dict[str, Any]:
-    known = NOT_KNOWN_YET if abilities is None else asdict(abilities)
+    known = UNKNOWN_ABILITIES if abilities is None else asdict(abilities)
     return {
         "label": label,
         "url_path": url_path,
         "requires_safety_checker": requires_safety_checker,
-        # A custom model has one address for all; what the form holds says which is meant.
+        # A custom model has one path; the fields of the form select the operation.
         "paths": {mode: f"/{mode}" if url_path is None else f"/custom/{url_path}" for mode in FORMS},
         **known,
     }

@@ -12,13 +12,13 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.client import client_name, when_client_goes
-from sd_api.web.plugin.answers import described, success
+from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
-# What a form for a custom model asks for: the operation of the first of these fields that it has, else text to image.
-_TOLD_BY: Mapping[str, OperationName] = {
+# A form for a custom model selects its operation by the first of these fields that it has; without any, text to image.
+_OPERATION_BY_FIELD: Mapping[str, OperationName] = {
     "mask_image": "masking",
     "image_guidance_scale": "edit",
     "init_image": "img2img",
@@ -46,21 +46,21 @@ class PluginEndpoints:
         self._results = results
 
     def ping(self) -> dict[str, Any]:
-        """Tell that the server is there, whatever it is doing."""
+        """Answer at once, whatever the server is doing."""
         return {"status": "success"}
 
     def custom_models(self) -> list[dict[str, Any]]:
-        """The custom models of the configuration, as the configuration names them."""
-        return [_described(model) for model in self._settings.custom_models]
+        """The custom models of the configuration, with the configuration's names for their fields."""
+        return [_custom_model_entry(model) for model in self._settings.custom_models]
 
     def custom(self, url_path: str) -> Answer:
-        """What the form's fields ask for, with a custom model."""
+        """Run the operation that the form's fields select, with a custom model."""
         self._settings.custom_model(url_path)
-        told = (operation for field, operation in _TOLD_BY.items() if field in request.form)
-        return self.generate(next(told, "txt2img"), url_path)
+        operations = (operation for field, operation in _OPERATION_BY_FIELD.items() if field in request.form)
+        return self.generate(next(operations, "txt2img"), url_path)
 
     def generate(self, operation: OperationName, model: str | None = None) -> Answer:
-        """One operation with one model, the main one where none is named."""
+        """Run one operation with one model; None is the main model."""
         if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
             raise RequestError(
                 f"The request's content type is {request.mimetype or 'missing'}; send a form "
@@ -78,7 +78,7 @@ class PluginEndpoints:
 
         if not form.wait:
             self._results.cache_result(job)
-            return {"status": "success", "job": described(self._queue.job(job.id))}, 202
+            return {"status": "success", "job": job_entry(self._queue.job(job.id))}, 202
 
         def cancel() -> None:
             if self._settings.cancel_when_client_goes:
@@ -88,7 +88,7 @@ class PluginEndpoints:
             return success(job.result())
 
 
-def _described(model: CustomModel) -> dict[str, Any]:
+def _custom_model_entry(model: CustomModel) -> dict[str, Any]:
     return {
         "model_path": str(model.model_path),
         "ui_label": model.ui_label,

@@ -1,4 +1,4 @@
-"""What the plugin's endpoints take and answer, as OpenAPI describes it."""
+"""The queries and answers of the plugin's endpoints, for OpenAPI."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from sd_api.settings import Limits
 
 
 class FaultyField(BaseModel):
-    """What is wrong with one field."""
+    """The fault of one field."""
 
     field: str = Field(description="its name in the form")
     message: str
@@ -29,7 +29,7 @@ class Failure(BaseModel):
 
 
 class Success(BaseModel):
-    """Whatever went well."""
+    """A successful answer."""
 
     status: Literal["success"]
 
@@ -38,8 +38,8 @@ class PluginImage(BaseModel):
     """One picture."""
 
     base64: str = Field(description="a PNG file, on one line")
-    seed: int = Field(description="that makes this picture again")
-    variation_seed: int | None = Field(default=None, description="that does so together with it, with variations")
+    seed: int = Field(description="the seed that reproduces this picture")
+    variation_seed: int | None = Field(default=None, description="reproduces the variation, together with seed")
     mimetype: Literal["image/png"]
     mime_type: Literal["image/png"]
     nsfw: bool = Field(description="whether the safety filter flagged it; then it is black")
@@ -62,25 +62,27 @@ class CustomModelEntry(BaseModel):
 
 
 class OfferedModel(BaseModel):
-    """A model, and what a form for it may ask."""
+    """A model, with its paths and capabilities."""
 
     label: str
-    url_path: str | None = Field(description="null for the main one")
-    paths: dict[OperationName, str] = Field(description="where to post each kind of form")
-    modes: list[OperationName] | None = Field(description="the kinds that it was made for; null until it is loaded")
-    size_multiple: int | None = Field(description="what other sizes are padded up to; null until it is loaded")
+    url_path: str | None = Field(description="null for the main model")
+    paths: dict[OperationName, str] = Field(description="the path to which to post each kind of form")
+    modes: list[OperationName] | None = Field(description="the operations that it supports; null until it is loaded")
+    size_multiple: int | None = Field(description="other sizes are padded to its multiples; null until it is loaded")
     native_size: int | None = Field(
         description="the side of the squares that it was trained with; null until it is loaded, or if it does not say"
     )
-    capabilities: list[str] | None = Field(description="which fields with requires act; null until it is loaded")
+    capabilities: list[str] | None = Field(
+        description="the values of requires whose fields have an effect; null until the model is loaded"
+    )
     schedulers: list[str] | None = Field(
-        description="those that work with it, empty where none may be named; null until it is loaded"
+        description="the schedulers that work with the model, empty if none may be named; null until it is loaded"
     )
     requires_safety_checker: bool
 
 
 class OfferedField(BaseModel):
-    """A field of the forms; what it does not have is left out."""
+    """A field of the forms; properties that it does not have are absent."""
 
     modes: list[OperationName] = Field(description="the forms that it belongs to")
     default: str | int | float | bool | None = None
@@ -102,44 +104,44 @@ class OfferedField(BaseModel):
 
 
 class Offer(Success):
-    """Everything that can be asked for."""
+    """The models, schedulers, fields and limits."""
 
-    models: list[OfferedModel] = Field(description="the main one first")
+    models: list[OfferedModel] = Field(description="the main model first")
     schedulers: list[str]
     fields: dict[str, OfferedField]
-    limits: Limits = Field(description="those of the configuration")
+    limits: Limits = Field(description="the limits of the configuration")
 
 
 class AccessQuery(BaseModel):
-    """Whom to judge."""
+    """The address and the web page to check."""
 
     address: str = Field(min_length=1, description="as a client would write it, like http://my-pc:1337")
-    origin: str = Field(description="of a web page, like https://studio.example")
+    origin: str = Field(description="the origin of a web page, like https://studio.example")
 
 
 class Access(Success):
-    """Who may call."""
+    """The access rules."""
 
     listens_on: str
     port: int
     allowed_hosts: list[str]
     allowed_origins: list[str]
     require_token: bool = Field(description="whether the plugin's endpoints need a token; this one never does")
-    enable_signup: bool = Field(description="whether anybody may become a user")
-    enable_public_token: bool = Field(description="whether anybody may have a token without being a user")
+    enable_signup: bool = Field(description="whether signing up is open to every caller")
+    enable_public_token: bool = Field(description="whether every caller may have a token without signing up")
     refusal: str | None = Field(
-        default=None, description="what a caller of that address would be answered; null where it would be let in"
+        default=None, description="the error message for a request with that address and origin; null if it is allowed"
     )
 
 
 class JobProgress(BaseModel):
-    """Where a job stands."""
+    """The progress of a job."""
 
     phase: Phase
     step: int
-    steps: int = Field(description="of all its pictures; 0 while that is not known")
-    bytes: int | None = Field(default=None, description="while downloading: what has arrived of the model")
-    total_bytes: int | None = Field(default=None, description="while downloading: what there is of it")
+    steps: int = Field(description="the steps of all its pictures; 0 while unknown")
+    bytes: int | None = Field(default=None, description="while downloading: the bytes of the model that have arrived")
+    total_bytes: int | None = Field(default=None, description="while downloading: the bytes of the model in all")
 
 
 class JobEntry(BaseModel):
@@ -147,7 +149,7 @@ class JobEntry(BaseModel):
 
     id: str
     mode: OperationName
-    model: str | None = Field(description="the url_path of a custom model; null for the main one")
+    model: str | None = Field(description="the url_path of a custom model; null for the main model")
     state: State
     created: float
     started: float | None
@@ -155,18 +157,18 @@ class JobEntry(BaseModel):
     progress: JobProgress | None
     message: str | None = Field(description="why it failed or was cancelled")
     preview: str | None = Field(description="a small PNG in base64, if it was asked for")
-    position: int | None = Field(description="its place in the queue, 1 being the next")
+    position: int | None = Field(description="its position in the queue, from 1")
     seconds_left: float | None
 
 
 class OneJob(Success):
-    """A job, or none."""
+    """A job, or null."""
 
     job: JobEntry | None
 
 
 class Jobs(Success):
-    """Jobs in the order of their turns."""
+    """The running jobs, then the waiting ones in queue order."""
 
     jobs: list[JobEntry]
 
@@ -192,20 +194,20 @@ class WorkerEntry(BaseModel):
 
     id: str
     host: str = Field(description="the name of its machine")
-    version: str = Field(description="of its program; it takes jobs of servers of the same version")
-    started: float = Field(description="in seconds since 1970")
+    version: str = Field(description="its version; a worker takes only jobs of servers of the same version")
+    started: float = Field(description="seconds since 1970")
     state: Literal["loading", "ready", "failed"]
     message: str | None = Field(description="why it failed, and what to do")
     device: str | None
     dtype: str | None
-    memory: MemoryEntry | None = Field(description="null where the device shares the machine's")
+    memory: MemoryEntry | None = Field(description="null if the device shares the host's memory")
     models: list[LoadedModelEntry]
     busy: bool = Field(description="whether it works on jobs, those of tasks included")
     jobs: list[str] = Field(description="the jobs that it works on, without those of tasks")
 
 
 class Workers(Success):
-    """All that make pictures, those that began first before the others."""
+    """The workers, the oldest first."""
 
     workers: list[WorkerEntry]
 
@@ -216,12 +218,12 @@ class FailedJob(BaseModel):
     time: float
     job_id: str
     mode: OperationName
-    model: str | None = Field(description="the url_path of a custom model; null for the main one")
+    model: str | None = Field(description="the url_path of a custom model; null for the main model")
     message: str
 
 
 class Health(BaseModel):
-    """Whether pictures can be made now, and with what."""
+    """The state of the engine, its device and models, and the last failures."""
 
     status: Literal["loading", "ready", "failed"]
     model: str

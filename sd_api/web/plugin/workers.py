@@ -1,4 +1,4 @@
-"""``GET /workers``: who makes the pictures, on which machine and with what."""
+"""``GET /workers``: the workers with their machines, devices, loaded models and jobs."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,19 +11,19 @@ from sd_api.jobs.workers import WorkerStatus
 
 
 def make_blueprint(queue: JobQueue) -> Blueprint:
-    """The endpoint over the workers behind ``queue``; of one process, that is the server itself."""
+    """The endpoint over the workers of ``queue``; a server without a cluster is its own only worker."""
     blueprint = Blueprint("workers", __name__)
 
     def workers() -> dict[str, Any]:
-        # Tasks belong to who has the right token.
+        # The jobs of tasks are visible only with their owner's token.
         shown = {job.id for job in queue.jobs() if not is_owner(job.client)}
-        return {"status": "success", "workers": [_described(worker, shown) for worker in queue.workers()]}
+        return {"status": "success", "workers": [_worker_entry(worker, shown) for worker in queue.workers()]}
 
     blueprint.add_url_rule("/workers", view_func=workers)
     return blueprint
 
 
-def _described(worker: WorkerStatus, shown: set[str]) -> dict[str, Any]:
+def _worker_entry(worker: WorkerStatus, shown: set[str]) -> dict[str, Any]:
     engine = worker.engine
     return {
         "id": worker.id,

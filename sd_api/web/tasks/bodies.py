@@ -1,4 +1,4 @@
-"""What comes with a request of this dialect, from bytes to types."""
+"""Reads and validates the bodies and queries of this dialect."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,7 @@ class Unprocessable(RequestError):
     """Fields are missing or malformed.
 
     Args:
-        details: one for each: ``loc``, ``msg`` and ``type``.
+        details: one mapping for each fault, with ``loc``, ``msg`` and ``type``.
     """
 
     status = 422
@@ -38,7 +38,7 @@ def _not_reserved(name: str) -> str:
 
 USERNAME = r"^[A-Za-z0-9_.@+-]{1,64}$"
 
-# What pydantic would say by showing the pattern.
+# Messages for patterns, which pydantic's own messages would show raw.
 _PATTERNS = {
     USERNAME: "A user name has 1 to 64 characters, which are letters from A to Z, digits or any of _.@+-",
     BLOB_ID: "This is no blob's id, which has 32 of the letters 0123456789abcdef",
@@ -48,7 +48,7 @@ Username = Annotated[str, StringConstraints(pattern=USERNAME), AfterValidator(_n
 
 
 class Password(BaseModel):
-    """A password, where the name stands elsewhere."""
+    """A password; the path has the user name."""
 
     model_config = ConfigDict(strict=True)
 
@@ -56,23 +56,23 @@ class Password(BaseModel):
 
 
 class Credentials(Password):
-    """A name and a password; what else comes, such as OAuth2's ``grant_type``, is ignored."""
+    """A name and a password; other fields, such as OAuth2's ``grant_type``, are ignored."""
 
     username: Username = Field(description="1 to 64 letters from A to Z, digits and any of _.@+-", examples=["ann"])
 
 
 class Page(BaseModel):
-    """Which part of a list is wanted."""
+    """The requested part of a list."""
 
-    limit: int = Field(default=20, ge=1, le=100, description="how many")
-    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="how many to pass over")
+    limit: int = Field(default=20, ge=1, le=100, description="the most entries to return")
+    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="the number of entries to skip")
 
 
 def read_credentials(username: str | None = None) -> Credentials:
     """The name and the password in the form, the JSON body or the query.
 
     Args:
-        username: the one in the path; None where it comes with the others.
+        username: the name in the path; None if it is among the fields.
     """
     fields = {**request.args.to_dict(), **(read_object() if request.is_json else request.form.to_dict())}
     if username is not None:
@@ -101,30 +101,30 @@ def read_page() -> Page:
 
 
 def validated(validate: Callable[[Mapping[str, Any]], Body], fields: Mapping[str, Any], where: str = "body") -> Body:
-    """What a model makes of fields.
+    """Validate fields with a model.
 
     Args:
-        validate: the model's, or one that chooses a model.
-        fields: as they came.
-        where: they came from.
+        validate: the model's ``model_validate``, or a function that chooses a model.
+        fields: the raw fields.
+        where: the part of the request with the fields, for ``loc``.
 
     Raises:
-        Unprocessable: naming every one that is not what it should be.
+        Unprocessable: fields are missing or malformed; names all of them.
     """
     try:
         return validate(fields)
     except ValidationError as error:
         raise Unprocessable(
             [
-                {"loc": [where, *fault["loc"]], **_told(fault)}
+                {"loc": [where, *fault["loc"]], **_message(fault)}
                 for fault in error.errors(include_url=False, include_input=False)
             ]
         ) from None
 
 
-def _told(fault: ErrorDetails) -> dict[str, str]:
+def _message(fault: ErrorDetails) -> dict[str, str]:
     if is_refusal(fault):
-        # Only the end of a sentence.
+        # The message is only the predicate of a sentence.
         return {"msg": f"{fault['loc'][-1]} {fault['msg']}", "type": "value_error"}
     return {"msg": _PATTERNS.get(fault.get("ctx", {}).get("pattern", ""), fault["msg"]), "type": fault["type"]}
 

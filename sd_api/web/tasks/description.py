@@ -35,7 +35,7 @@ from sd_api.web.tasks.schemas import (
 
 ACCOUNTS, TASKS, BLOBS = "accounts", "tasks", "blobs"
 
-# What no path refers to by itself: kinds of parameters and events, which stand in unions.
+# Schemas that no path refers to directly: the parameters and events are members of unions.
 SCHEMAS: tuple[type[BaseModel], ...] = (
     *PARAMETERS.values(),
     PendingEvent,
@@ -51,15 +51,15 @@ _ID = Schema.model_validate({"type": "string", "examples": ["8c1f0c5e4b0c4c1c9a4
 def _failures(*statuses: int) -> dict[int, Response]:
     texts = {
         400: "the body cannot be read",
-        401: "there is no valid token, or the username or the password is wrong",
-        403: "the configuration does not let anybody do this, or the Host or the Origin is not an allowed one",
-        404: "there is none of yours",
+        401: "the request has no valid token, or the username or the password is wrong",
+        403: "the configuration does not allow this, or the Host or the Origin is not allowed",
+        404: "you have none with that id",
         409: "the username is taken",
-        413: "more bytes or more fields than the limit, or no room for more images of yours",
-        415: "no image of a kind that is known here",
-        429: "too often, or too many at once; Retry-After says when to come back",
+        413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
+        415: "the body is not an image in a supported format",
+        429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
-        503: "shutting down, the disk is full, or the model cannot be had",
+        503: "the server is shutting down, the disk is full, or the model is unavailable",
     }
     return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
 
@@ -128,7 +128,7 @@ def _accounts() -> dict[str, PathItem]:
             post=operation(
                 "public_token",
                 ACCOUNTS,
-                "A token for anybody (ENABLE_PUBLIC_TOKEN); what is made with it is seen with it alone",
+                "A token without an account (ENABLE_PUBLIC_TOKEN); its tasks and images are visible only with it",
                 {200: answer("a token", Token), **_failures(413)},
             )
         ),

@@ -15,9 +15,9 @@ class Detail(BaseModel):
 
 
 class FieldFault(BaseModel):
-    """What is wrong with one field."""
+    """The fault of one field."""
 
-    loc: list[str | int] = Field(description="where it stands, such as body, prompt")
+    loc: list[str | int] = Field(description="the path of the field, such as body, prompt")
     msg: str
     type: str
 
@@ -35,25 +35,25 @@ class NewUser(BaseModel):
 
 
 class Token(BaseModel):
-    """What to send as ``Authorization: Bearer <access_token>``."""
+    """An access token, to be sent as ``Authorization: Bearer <access_token>``."""
 
     access_token: str
     token_type: Literal["bearer"]
 
 
-class _Told(BaseModel):
+class _StoredEvent(BaseModel):
     task_id: str
-    event_id: int = Field(description="larger for what happened later; for since=<event_id>")
+    event_id: int = Field(description="larger for later events; to be sent as since=<event_id>")
 
 
-class PendingEvent(_Told):
-    """The task waits for its turn."""
+class PendingEvent(_StoredEvent):
+    """The task is queued."""
 
     event_type: Literal["pending"]
 
 
-class StartedEvent(_Told):
-    """The task runs."""
+class StartedEvent(_StoredEvent):
+    """The task has been started."""
 
     event_type: Literal["started"]
 
@@ -63,7 +63,7 @@ class GeneratedBlob(BaseModel):
 
     blob_id: str
     parameters_used: Any = Field(
-        description="every parameter, with what the server chose",
+        description="every parameter, those included that the server has chosen",
         json_schema_extra={
             "anyOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in PARAMETERS.values()]
         },
@@ -71,8 +71,8 @@ class GeneratedBlob(BaseModel):
     nsfw: bool = Field(description="whether the safety filter flagged it; then it is black")
 
 
-class FinishedEvent(_Told):
-    """The pictures are there."""
+class FinishedEvent(_StoredEvent):
+    """The task has finished; its pictures are stored."""
 
     event_type: Literal["finished"]
     image: GeneratedBlob = Field(description="the first picture")
@@ -80,26 +80,26 @@ class FinishedEvent(_Told):
     warnings: list[str] = Field(description="what had to be done in a lesser way")
 
 
-class CancelledEvent(_Told):
-    """The task ended without pictures: somebody wanted it so, or it failed."""
+class CancelledEvent(_StoredEvent):
+    """The task ended without pictures, because it was cancelled or failed."""
 
     event_type: Literal["cancelled"]
     reason: str
 
 
 class ProgressEvent(BaseModel):
-    """How far a running task is; only told to listeners who ask for it, and not kept."""
+    """The progress of a running task; sent only to listeners that ask for it, and not stored."""
 
     event_type: Literal["progress"]
     task_id: str
     phase: Phase
     step: int
-    steps: int = Field(description="of all its pictures; 0 while that is not known")
-    bytes: int | None = Field(default=None, description="while downloading: what has arrived of the model")
-    total_bytes: int | None = Field(default=None, description="while downloading: what there is of it")
+    steps: int = Field(description="the steps of all its pictures; 0 while unknown")
+    bytes: int | None = Field(default=None, description="while downloading: the bytes of the model that have arrived")
+    total_bytes: int | None = Field(default=None, description="while downloading: the bytes of the model in all")
     seconds_left: float | None
     preview_blob_id: str | None = Field(
-        default=None, description="with preview=1: the blob of how the first picture looks now, while the task runs"
+        default=None, description="with preview=1: the blob with a preview of the first picture, while the task runs"
     )
 
 
@@ -110,8 +110,8 @@ class TaskEntry(BaseModel):
     """A task in a list."""
 
     task_id: str
-    created: float = Field(description="in seconds since 1970")
-    parameters: dict[str, Any] = Field(description="every parameter, with what the server chose")
+    created: float = Field(description="seconds since 1970")
+    parameters: dict[str, Any] = Field(description="every parameter, those included that the server has chosen")
     last_event: LastEvent
 
 
