@@ -1,6 +1,6 @@
 """Unlike jobs share forwards; they join and leave at step boundaries, and none notices the others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -15,8 +15,6 @@ from sd_api.errors import JobCancelled
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
-from sd_api.settings import Settings
-from sd_api.wiring import build_engine
 
 IMAGE, MASK = photograph(64, 64), half_mask(64, 64)
 UNLIKE = (
@@ -26,19 +24,6 @@ UNLIKE = (
     request("a tree", steps=6, seeds=(4,), image=IMAGE, strength=0.8),
     request("a house", steps=6, seeds=(5,), image=IMAGE, mask=MASK, strength=0.9, scheduler="dpm++"),
 )
-
-
-@pytest.fixture(scope="module")
-def engine(make_settings: Callable[..., Settings]) -> Any:
-    engine = build_engine(make_settings())
-    engine.load()
-    return engine
-
-
-@pytest.fixture
-def at_once(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU."""
-    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
 
 
 class Timed:

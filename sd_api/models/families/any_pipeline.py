@@ -104,7 +104,8 @@ class AnyPipeline:
 
     def advance(self, row: WholeRow, prediction: Image.Image) -> None:
         """See Family."""
-        row.image, row.step = prediction, row.steps
+        row.image = prediction
+        row.step = row.steps
 
     def preview(self, parts: Parts, row: WholeRow, prediction: Image.Image) -> None:
         """See Family; there are none."""
