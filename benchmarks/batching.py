@@ -222,7 +222,7 @@ def _calls(parts: Parts) -> Iterator[list[tuple[str, float, float]]]:
     """What runs on the device, when it began and when it ended."""
     calls: list[tuple[str, float, float]] = []
     begun: dict[str, float] = {}
-    vae = parts.autoencoder.module
+    vae: Any = parts.autoencoder.module
     modules = {"denoiser": parts.denoiser.module, "decoder": vae.decoder, "encoder": vae.encoder}
     modules |= {part.name: part.module for part in parts.text_encoders}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def services(settings: Settings) -> Iterator[Services]:
     """Running services: a queue whose engine has the built-in model loaded."""
     services = build_services(settings)
     services.start()
+    # The engine's thread imports libraries, and with them their loggers, over which pytest iterates.
+    while services.queue.status().state == "loading":
+        time.sleep(0.05)
     yield services
     assert services.stop(timeout=60)
 

@@ -1,8 +1,7 @@
 """The engine: jobs in, finished pictures out, one step at a time. Knows nothing of HTTP or of queues."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,16 +11,16 @@ from sd_api.engine import previews
 from sd_api.engine.active import ActiveJob
 from sd_api.engine.diffusion import step
 from sd_api.engine.finishing import Finisher
+from sd_api.engine.loading import Loading
 from sd_api.engine.safety import filtered
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
-from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
+from sd_api.generation.engine import EngineStatus, Feed, Run
 from sd_api.generation.operations import MIN_SIDE
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.sizing import padded_size
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import BROKEN, Row
-from sd_api.models.hub import watched_downloads
-from sd_api.models.library import LoadedModel, ModelLibrary
+from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import free_memory, is_out_of_memory, memory_of, out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
@@ -42,13 +41,13 @@ class DiffusersEngine:
     def __init__(self, library: ModelLibrary, device: DeviceChoice, model: str) -> None:
         self._library = library
         self._device = device
-        self._status = EngineStatus("loading", model, str(device.device), device.dtype)
+        self._loading = Loading(library, EngineStatus("loading", model, str(device.device), device.dtype))
         self._finisher = Finisher()
 
     def load(self) -> None:
         """See Engine."""
         try:
-            self._model(None)
+            self._loading.load(None)
         except ServerError as error:
             log.error("The model is not available: %s", error.message)
         except Exception:
@@ -59,7 +58,7 @@ class DiffusersEngine:
     def status(self) -> EngineStatus:
         """See Engine."""
         return replace(
-            self._status,
+            self._loading.status,
             models=self._library.memory(),
             memory=memory_of(self._device.device),
             abilities=self._library.abilities(),
@@ -97,11 +96,8 @@ class DiffusersEngine:
 
     def _begin(self, run: Run) -> ActiveJob | None:
         """Get a job's model; a job that cannot begin has ended."""
-        loading = _Loading(run)
         try:
-            run.report(Progress("loading"))
-            with watched_downloads(loading.report):
-                model = self._model(run.spec.model)
+            model = self._loading.load_for(run)
             operation = run.spec.operation
             if operation.name not in model.abilities.modes:
                 able = " and ".join(model.abilities.modes)
@@ -276,26 +272,6 @@ class DiffusersEngine:
             error = _nothing_smaller(job.run.spec)
         job.fail(generation_failure(log, error, job.run.spec.operation.name))
 
-    def _model(self, name: str | None) -> LoadedModel:
-        """A model from the library; what happens to the main one is kept for ``status``."""
-        if name is not None:
-            return self._load(name)
-        if self._status.state == "failed":
-            self._status = replace(self._status, state="loading", message=None)
-        try:
-            model = self._load(None)
-        except Exception as error:
-            unforeseen = "The model could not be loaded; the server's log tells why."
-            message = error.message if isinstance(error, ServerError) else unforeseen
-            self._status = replace(self._status, state="failed", message=message)
-            raise
-        self._status = replace(self._status, state="ready")
-        return model
-
-    def _load(self, name: str | None) -> LoadedModel:
-        with _explained_memory():
-            return self._library.get(name)
-
 
 def _going_on(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
     """The jobs for which the device has something to do; the others let their rows go."""
@@ -303,39 +279,6 @@ def _going_on(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
         if not job.has_steps:
             job.release()
     return [job for job in jobs if job.has_steps]
-
-
-class _Loading:
-    """Reports the download of a job's model; a download that nobody waits for ends."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def report(self, arrived: int, total: int) -> None:
-        """Report how many bytes have arrived.
-
-        Raises:
-            JobCancelled: The job is not wanted any more. The main model is loaded all the same, for the others.
-        """
-        try:
-            self._run.report(Progress("downloading", bytes=arrived, total_bytes=total))
-        except JobCancelled:
-            if self._run.spec.model is not None:
-                raise
-
-
-@contextmanager
-def _explained_memory() -> Iterator[None]:
-    """Say what to do about a lack of memory before the first step."""
-    try:
-        with out_of_memory_as_ours():
-            yield
-    except OutOfMemory as error:
-        free_memory()
-        raise OutOfMemory(
-            f"There is not enough memory to load the model. {error.message} Close other programs that use the "
-            'GPU, configure fewer models, or set "device": "cpu".'
-        ) from None
 
 
 def _nothing_smaller(spec: JobSpec) -> OutOfMemory:

@@ -17,7 +17,7 @@ class Param:
 
     Attributes:
         label: Its name on a form, at most three words.
-        description: One sentence for documentation and OpenAPI.
+        description: For documentation and OpenAPI; its first sentence is also the placeholder of a text on a form.
         example: A value for documentation, or None.
         low: The smallest number, or None.
         high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None.

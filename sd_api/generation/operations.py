@@ -53,7 +53,7 @@ class Operation:
         str,
         Param(
             label="Negative prompt",
-            description="What to stay away from; it acts while the guidance is above 1.",
+            description="What to stay away from. It acts while the guidance is above 1.",
             example="monocle",
             longest="max_prompt_length",
             per_image=True,

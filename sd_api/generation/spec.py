@@ -10,6 +10,12 @@ from sd_api.generation.operations import Operation
 from sd_api.generation.seeds import MAX_SEED, seeds_from
 from sd_api.settings import Limits
 
+# Encoding, decoding and finishing a picture take about as long as so many steps.
+AUTOENCODER_STEPS = 2
+
+# Pixels; a step on fewer takes hardly less.
+SMALLEST_WORK = 256 * 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -125,9 +131,10 @@ class JobSpec:
 
     @property
     def work(self) -> float:
-        """How much there is to do: pictures times denoising steps times pixels."""
+        """How much there is to do: pictures times steps, those of the autoencoder included, times pixels."""
         width, height = self.size
-        return len(self.seeds) * max(1.0, self.operation.steps * self.operation.share) * width * height
+        steps = max(1.0, self.operation.steps * self.operation.share) + AUTOENCODER_STEPS
+        return len(self.seeds) * steps * max(width * height, SMALLEST_WORK)
 
     @property
     def batch_key(self) -> Hashable:

@@ -153,8 +153,7 @@ class ModelLibrary:
         own_filter = take_safety_filter(pipeline)
         parts = Parts(pipeline, self._device.device, self._placement.use)
         family = family_of(pipeline)
-        if self._device.device.type != "cpu":
-            self._placement.use([parts.denoiser])
+        self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started
         return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds)
 

@@ -12,12 +12,11 @@ from diffusers import AutoencoderTiny, DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
-from sd_api.models.auto_classes import auto_classes
 from sd_api.models.checkpoint_file import load_checkpoint_file
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
+from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
-from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
 
 log = logging.getLogger(__name__)
@@ -102,11 +101,10 @@ def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) 
 
 
 def _loading_class(path: Path) -> Any:
-    """The class of the index for the families that the denoising loop knows; for others, the one for text."""
     name = DiffusionPipeline.load_config(path)["_class_name"]
-    if name in SD_PIPELINES | SDXL_PIPELINES:
-        return DiffusionPipeline
-    return auto_classes(name)["txt2img"]
+    family = family_named(name)
+    assert family is not None, name  # noqa: S101 - faults of the index have been refused
+    return family.loading_class(name)
 
 
 def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:

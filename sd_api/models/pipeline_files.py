@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-# The pipelines of the families that the denoising loop knows, as model_index.json names them.
+# The pipelines that most models are for, as model_index.json names them; these are known without importing torch.
 SD_PIPELINES = frozenset(
     f"StableDiffusion{operation}Pipeline" for operation in ("", "Img2Img", "Inpaint", "InstructPix2Pix")
 )
@@ -40,7 +40,7 @@ def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
             "is a refiner: it only improves what Stable Diffusion XL has begun, and cannot draw from a prompt alone. "
             "Choose the base model instead; it makes whole pictures."
         )
-    if class_name not in SD_PIPELINES | SDXL_PIPELINES and not _draws_from_text(str(class_name)):
+    if class_name not in SD_PIPELINES | SDXL_PIPELINES and not _has_family(str(class_name)):
         return (
             f"is a model for {class_name}, which this server does not run. It runs Stable Diffusion 1, 2 and XL, "
             "and every other pipeline that diffusers knows for drawing from text."
@@ -48,11 +48,11 @@ def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
     return None
 
 
-def _draws_from_text(class_name: str) -> bool:
-    # Imported only for pipelines without a family here, because it takes seconds.
-    from sd_api.models.auto_classes import auto_classes
+def _has_family(class_name: str) -> bool:
+    # Imported only where it must be, because it takes seconds.
+    from sd_api.models.families.registry import family_named
 
-    return bool(auto_classes(class_name))
+    return family_named(class_name) is not None
 
 
 def needed_files(index: Mapping[str, Any], names: Collection[str], *, half: bool) -> list[str]:

@@ -1,6 +1,5 @@
 """Several jobs in one batch: each gets the picture that it would get alone, and its own end."""
 
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -17,21 +16,6 @@ from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
-from sd_api.settings import Settings
-from sd_api.wiring import build_engine
-
-
-@pytest.fixture(scope="module")
-def engine(make_settings: Callable[..., Settings]) -> Any:
-    engine = build_engine(make_settings())
-    engine.load()
-    return engine
-
-
-@pytest.fixture
-def at_once(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU."""
-    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
 
 
 def asked(prompt: str, *seeds: int, **fields: Any) -> JobSpec:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import SchedulerMixin
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
@@ -53,9 +53,9 @@ class AnyPipeline:
     name = "any pipeline of diffusers"
     max_rows = 1
 
-    def matches(self, pipeline: DiffusionPipeline) -> bool:
-        """See Family."""
-        return bool(auto_classes(type(pipeline).__name__))
+    def loading_class(self, class_name: str) -> Any:
+        """See Family: the one for text, whichever operation the index names."""
+        return auto_classes(class_name).get("txt2img")
 
     def abilities(self, parts: Parts) -> ModelAbilities:
         """See Family."""
@@ -104,7 +104,8 @@ class AnyPipeline:
 
     def advance(self, row: WholeRow, prediction: Image.Image) -> None:
         """See Family."""
-        row.image, row.step = prediction, row.steps
+        row.image = prediction
+        row.step = row.steps
 
     def preview(self, parts: Parts, row: WholeRow, prediction: Image.Image) -> None:
         """See Family; there are none."""

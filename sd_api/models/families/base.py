@@ -57,8 +57,12 @@ class Family(Protocol):
     name: str
     max_rows: int
 
-    def matches(self, pipeline: DiffusionPipeline) -> bool:
-        """Whether a loaded pipeline is of this family."""
+    def loading_class(self, class_name: str) -> type[DiffusionPipeline] | None:
+        """The class that loads a model of this family; None for models of others.
+
+        Args:
+            class_name: The pipeline that ``model_index.json`` names.
+        """
 
     def abilities(self, parts: Parts) -> ModelAbilities:
         """What a model of this family can do."""

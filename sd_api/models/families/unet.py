@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
@@ -47,9 +48,9 @@ class UNetFamily:
     max_rows = 16
     pipelines: frozenset[str]
 
-    def matches(self, pipeline: Any) -> bool:
-        """See Family."""
-        return type(pipeline).__name__ in self.pipelines
+    def loading_class(self, class_name: str) -> Any:
+        """See Family: whatever the index names."""
+        return DiffusionPipeline if class_name in self.pipelines else None
 
     def abilities(self, parts: Parts) -> ModelAbilities:
         """See Family."""

@@ -82,7 +82,7 @@ function put(name, field, place) {
   place.prepend(words);
   if (field.control === "text") {
     input.rows = place.dataset.rows ?? 1;
-    input.placeholder = place.dataset.placeholder ?? field.description;
+    input.placeholder = place.dataset.placeholder ?? field.description.split(". ")[0];
   }
   if (field.control === "slider") {
     place.classList.add("slider");
