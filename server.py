@@ -38,7 +38,7 @@ log = logging.getLogger("sd_api")
 def main(
     config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
 ) -> None:
-    """Serve Stable Diffusion to the Photoshop plugin, and to whoever speaks its API."""
+    """Serve Stable Diffusion to the Photoshop plugin, and to every client of its API."""
     write_last_lines = configure_logging()
     given = {"host": host, "port": port, "device": device, "data": data}
     with exit_at_faults():

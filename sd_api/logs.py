@@ -1,7 +1,7 @@
-"""Lines for the terminal, which nobody who works ever waits for.
+"""Lines for the terminal, written by a thread of their own.
 
-A pipe that nobody reads, or a terminal that is held, stops whoever writes to it. So lines go through a queue to a
-thread that has nothing else to do.
+A pipe without a reader, or a terminal that is held, blocks every thread that writes to it. So lines go through a
+bounded queue to a thread that has nothing else to do.
 """
 
 import logging

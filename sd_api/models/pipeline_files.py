@@ -19,7 +19,7 @@ _PICKLED = rf"{_STEM}{_SHARD}\.bin(\.index\.json)?"
 
 
 def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
-    """Why this server does not run a model, told before any of it is loaded.
+    """Why this server does not run a model; no weights are loaded to find out.
 
     Args:
         index: the content of its ``model_index.json``.

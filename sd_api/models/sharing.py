@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 def pipeline_of(pipeline_class: type[DiffusionPipeline], loaded: Any, **changes: Any) -> Any:
     """A pipeline whose modules are those of another one.
 
-    Not diffusers' ``from_pipe``: it converts the shared weights in place, to single precision unless it is told
+    Not diffusers' ``from_pipe``: it converts the shared weights in place, to single precision unless it is given
     another one, and then also those that a model keeps in single precision for good reason.
 
     Args:

@@ -29,7 +29,7 @@ STRETCH = 16 * 1024
 FREE_PIECES, BYTES_OF_PIECE = 1024, 512
 
 # So many answers may lie in memory because their clients do not read.
-MOST_UNREAD = 64
+MAX_WRITE_PAUSED = 64
 
 BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
@@ -41,7 +41,7 @@ BUSY = (
 ).encode()
 
 
-class Crowd:
+class ConnectionTable:
     """All connections that wait for their client, to send something or to take its answer; the longest wait is first.
 
     Where there are too many of either, the first is closed: so a client that opens many and does nothing
@@ -54,23 +54,23 @@ class Crowd:
     def __init__(self, most: int) -> None:
         self.most = most
         self._waiting: dict[Connection, None] = {}
-        self._unread: dict[Connection, None] = {}
+        self._write_paused: dict[Connection, None] = {}
 
-    def put(self, connection: "Connection", waits: bool) -> None:
+    def set_waiting(self, connection: "Connection", waits: bool) -> None:
         """Take note that a connection waits from now on, or that it does not."""
         self._waiting.pop(connection, None)
         if waits:
             self._waiting[connection] = None
 
-    def put_unread(self, connection: "Connection", unread: bool) -> None:
+    def set_write_paused(self, connection: "Connection", paused: bool) -> None:
         """Take note that a client does not take its answer as fast as it comes, or that it does again."""
-        self._unread.pop(connection, None)
-        if unread:
-            self._unread[connection] = None
-            if len(self._unread) > MOST_UNREAD:
-                next(iter(self._unread)).drop()
+        self._write_paused.pop(connection, None)
+        if paused:
+            self._write_paused[connection] = None
+            if len(self._write_paused) > MAX_WRITE_PAUSED:
+                next(iter(self._write_paused)).drop()
 
-    def dismiss_one(self) -> bool:
+    def drop_longest_waiting(self) -> bool:
         """Close the connection that waits longest; whether there was one."""
         for connection in self._waiting:
             connection.drop()
@@ -79,7 +79,7 @@ class Crowd:
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with limits: of time, of pieces, and of what is left unread."""
+    """uvicorn's connection with limits: of time, of pieces, and of answers that their clients do not take."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        assert isinstance(config, CrowdConfig)  # noqa: S101 - what make_config makes
-        self._crowd = config.crowd
+        assert isinstance(config, ConnectionConfig)  # noqa: S101 - what make_config makes
+        self._table = config.table
         self.conn: _Parser = _Parser(h11.SERVER, LONGEST_HEAD)
         # When it began to wait for headers, and when something came or was taken for the last time.
         self._since = self._heard = self._taken = self.loop.time()
@@ -102,12 +102,12 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for this connection, or close it. See asyncio."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(1, self._look)
-        if len(self.connections) > self._crowd.most and not self._crowd.dismiss_one():
+        self._timer = self.loop.call_later(1, self._check_deadlines)
+        if len(self.connections) > self._table.most and not self._table.drop_longest_waiting():
             transport.write(BUSY)
             transport.close()
         else:
-            self._crowd.put(self, True)
+            self._table.set_waiting(self, True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
@@ -127,14 +127,14 @@ class Connection(H11Protocol):
             super().data_received(data[start : start + STRETCH])
             if self.conn.is_cut_too_finely and not self.transport.is_closing():
                 self.send_400_response("The body comes in too many pieces that are too small.")
-        self._crowd.put(self, self._waits_for_client)
+        self._table.set_waiting(self, self._waits_for_client)
 
     def on_response_complete(self) -> None:
         """See uvicorn; called when an answer has been handed to the socket."""
         self._since = self._heard = self.loop.time()
         self._drained = 0
         super().on_response_complete()
-        self._crowd.put(self, self._waits_for_client)
+        self._table.set_waiting(self, self._waits_for_client)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, and let nobody answer it a second time. See uvicorn.
@@ -155,17 +155,17 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """See asyncio."""
         super().pause_writing()
-        self._crowd.put_unread(self, True)
+        self._table.set_write_paused(self, True)
 
     def resume_writing(self) -> None:
         """See asyncio."""
         super().resume_writing()
-        self._crowd.put_unread(self, False)
+        self._table.set_write_paused(self, False)
 
     def drop(self) -> None:
         """Close the connection at once, whatever is not sent yet."""
-        self._crowd.put(self, False)
-        self._crowd.put_unread(self, False)
+        self._table.set_waiting(self, False)
+        self._table.set_write_paused(self, False)
         self.transport.abort()
 
     @property
@@ -179,7 +179,7 @@ class Connection(H11Protocol):
         """Whether the answer was given before the body had come."""
         return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
 
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         """Once a second: close the connection if its client has taken too long."""
         self._timer = None
         now = self.loop.time()
@@ -203,27 +203,27 @@ class Connection(H11Protocol):
         if overdue:
             self.drop()
         else:
-            self._timer = self.loop.call_later(1, self._look)
+            self._timer = self.loop.call_later(1, self._check_deadlines)
 
     def _forget(self) -> None:
-        self._crowd.put(self, False)
-        self._crowd.put_unread(self, False)
+        self._table.set_waiting(self, False)
+        self._table.set_write_paused(self, False)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
 
-class CrowdConfig(Config):
+class ConnectionConfig(Config):
     """uvicorn's configuration, and what its connections share.
 
     Args:
-        crowd: of one server.
+        table: of one server.
         settings: uvicorn's.
     """
 
-    def __init__(self, crowd: Crowd, **settings: Any) -> None:
+    def __init__(self, table: ConnectionTable, **settings: Any) -> None:
         super().__init__(**settings, http=Connection)
-        self.crowd = crowd
+        self.table = table
 
 
 class _Parser(h11.Connection):

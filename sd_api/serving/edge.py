@@ -145,7 +145,7 @@ def _in_one_piece(app: Any) -> Any:
 
 
 async def _read(body: Body, receive: Any, admission: Admission) -> dict[str, Any]:
-    """Read a body; what the application is told of it, or of why it could not be read.
+    """Read a body; the scope that the application gets with it, or the refusal of the body.
 
     Raises:
         ClientGone: nobody waits for an answer.

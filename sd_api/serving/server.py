@@ -1,4 +1,4 @@
-"""The server, from its start until the process is told to stop."""
+"""The server, from its start until the process gets a signal to stop."""
 
 import logging
 import signal
@@ -9,7 +9,7 @@ import uvicorn
 from flask import Flask
 from uvicorn.server import HANDLED_SIGNALS
 
-from sd_api.serving.connection import Crowd, CrowdConfig
+from sd_api.serving.connection import ConnectionConfig, ConnectionTable
 from sd_api.serving.descriptors import raise_limit, share
 from sd_api.serving.edge import SPARE_THREADS, Edge
 from sd_api.serving.listener import where
@@ -56,8 +56,8 @@ def make_config(edge: Edge, trusted_proxies: Sequence[str]) -> uvicorn.Config:
         trusted_proxies: addresses and networks; only their word is taken for who a client is (X-Forwarded-For).
     """
     most, at_once = share(raise_limit())
-    return CrowdConfig(
-        Crowd(most),
+    return ConnectionConfig(
+        ConnectionTable(most),
         app=edge,
         interface="asgi3",
         lifespan="off",

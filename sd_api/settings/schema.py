@@ -156,9 +156,9 @@ class Settings(_Section):
     secret_key: Secret = Field(
         default=None, description="the key that signs tokens; without one, the server makes its own and stores it"
     )
-    enable_signup: Switch = Field(default=False, description="whether anybody may become a user")
+    enable_signup: Switch = Field(default=False, description="whether every caller may become a user")
     enable_public_token: Switch = Field(
-        default=False, description="whether anybody may have a token without being a user"
+        default=False, description="whether every caller may have a token without being a user"
     )
     require_token: bool = Field(default=False, description="whether the plugin's endpoints need a token, too")
     any_model: bool | None = Field(

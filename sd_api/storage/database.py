@@ -92,8 +92,8 @@ def _make_engine(path: Path) -> Engine:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         connection.execute("PRAGMA journal_mode = WAL")
-        # NORMAL survives a crash of the process, but a power failure could lose tasks that clients were told are
-        # accepted. There are a few commits for each picture, so the cost is small.
+        # NORMAL survives a crash of the process, but a power failure could lose tasks whose ids
+        # clients have. There are a few commits for each picture, so the cost is small.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 

@@ -94,7 +94,7 @@ class Family(Protocol):
         """One forward for rows with the same key, guidance included; changes no row."""
 
     def advance(self, row: Row, prediction: Any) -> None:
-        """One step of the row's scheduler, and blending with what is kept."""
+        """One step of the row's scheduler, and blending with the latents that a mask keeps."""
 
     def preview(self, parts: Parts, row: Row, prediction: Any) -> Image.Image | None:
         """A small picture of a row, before ``advance``; None where the family has none."""

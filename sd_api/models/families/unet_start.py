@@ -30,7 +30,7 @@ class Start:
     generator: torch.Generator
 
     def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        """The first latents, additional channels, and what is kept."""
+        """The first latents, additional channels, and the latents that a mask keeps."""
         operation = self.operation
         if isinstance(operation, Inpaint):
             return self._inpaint(operation, scheduler, timesteps)
