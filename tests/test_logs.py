@@ -31,7 +31,7 @@ def test_lines_come_whole_and_in_order(log: logging.Logger, capsys: pytest.Captu
 
 def test_nobody_waits_for_a_pipe_that_is_not_read(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
-    pipe = os.fdopen(writing, "w", buffering=1)
+    pipe = os.fdopen(writing, "w", buffering=1, closefd=False)
     monkeypatch.setattr(sys, "stderr", pipe)
     with os.fdopen(reading) as reader:
         started = time.monotonic()
@@ -45,6 +45,7 @@ def test_nobody_waits_for_a_pipe_that_is_not_read(log: logging.Logger, monkeypat
     log.handlers[0].stop()  # type: ignore[attr-defined]
     with contextlib.suppress(BrokenPipeError):
         pipe.close()
+    os.close(writing)
 
 
 def test_a_warning_that_repeats_is_written_once_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
