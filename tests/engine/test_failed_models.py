@@ -141,3 +141,18 @@ def test_a_model_saved_in_half_precision_only_is_loaded(make_settings: Callable[
         weights.rename(weights.with_suffix(".fp16.safetensors"))
     settings = make_settings(model=str(copy))
     assert generate(build_engine(settings), request()).images
+
+
+def test_a_model_that_cannot_be_had_stays_nowhere(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise ModelUnavailable("The hub is away.")
+
+    monkeypatch.setattr(library, "take_safety_filter", lambda _pipeline: None)
+    monkeypatch.setattr(library, "fetch_safety_filter", away)
+    models = library.ModelLibrary(make_settings(), DeviceChoice(torch.device("cpu"), "", "fp32", ""))
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="away"):
+            models.get(None)
+    assert models._placement._resident == []
