@@ -84,6 +84,8 @@ class ModelLibrary:
             model = self._load(self._catalog.named(name))
             # A model without the filter that it requires is of no use: better known now than by every request.
             try:
+                # Every thread asks for these once the model is listed.
+                model.abilities  # noqa: B018
                 self.safety_filter(model, None)
             except BaseException:
                 self._placement.forget(model.parts.components.values())

@@ -14,6 +14,7 @@ from tiny_model import tiny_model
 from sd_api.errors import ModelUnavailable
 from sd_api.models import library
 from sd_api.models.device import DeviceChoice
+from sd_api.models.families import unet
 from sd_api.models.placement import Placement
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
@@ -156,3 +157,16 @@ def test_a_model_that_cannot_be_had_stays_nowhere(
         with pytest.raises(ModelUnavailable, match="away"):
             models.get(None)
     assert models._placement._resident == []
+
+
+def test_a_model_of_another_input_is_refused_and_the_others_go_on(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = {"model_path": str(tiny_model()), "ui_label": "Mine", "url_path": "mine"}
+    engine = build_engine(make_settings(custom_models=[custom]))
+    engine.load()
+    monkeypatch.setattr(unet, "MODES", {9: ("masking",)})
+    with pytest.raises(ModelUnavailable, match="takes 4 channels, and this server runs those that take 9"):
+        generate(engine, request(model="mine"))
+    assert list(engine.status().abilities) == [None]
+    assert generate(engine, request()).images

@@ -13,7 +13,7 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
 
-from sd_api.errors import GenerationFailed, OutOfLimits
+from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
 from sd_api.generation.engine import ModelAbilities
 from sd_api.generation.operations import Edit, ImageToImage, Operation, OperationName
 from sd_api.generation.schedulers import SCHEDULERS
@@ -56,6 +56,12 @@ class UNetFamily:
         """See Family."""
         unet, multiple = parts.denoiser.config, int(parts.pipeline.vae_scale_factor)
         side = unet.sample_size
+        if unet.in_channels not in MODES:
+            known = ", ".join(map(str, sorted(MODES)))
+            raise ModelUnavailable(
+                f"The model's UNet takes {unet.in_channels} channels, and this server runs those that take {known}. "
+                "Choose another model."
+            )
         return ModelAbilities(
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
