@@ -75,13 +75,14 @@ class DiffusersEngine:
         active: list[ActiveJob] = []
         limit = self.at_once()
         while True:
-            runs = feed.poll(self.at_once(), active=bool(active))
+            runs = feed.poll(_room(active, limit), active=bool(active))
             if not runs and not active:
                 # Nothing is left for the device, so nothing is lost by waiting for the last pictures.
                 self._finisher.drain()
                 if not (runs := feed.wait(self.at_once())):
                     return
-            active += self._begin_all(runs)
+            # The first of them was chosen first; the others join it.
+            active += reversed(self._begin_all(runs))
             if active:
                 limit = self._turn(self._share(active[-1], active), limit)
             active = _going_on(active)
@@ -271,6 +272,13 @@ class DiffusersEngine:
             free_memory()
             error = _nothing_smaller(job.run.spec)
         job.fail(generation_failure(log, error, job.run.spec.operation.name))
+
+
+def _room(active: Sequence[ActiveJob], at_once: int) -> int:
+    """How many rows go through the model at once: a job that joined in vain would take the turn of those before it."""
+    if any(job.alone for job in active):
+        return 1
+    return min([at_once, *(job.model.family.max_rows for job in active)])
 
 
 def _going_on(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:

@@ -64,8 +64,10 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
 
     # What would end the text chunk early cannot be part of it.
     lines = [operation.prompt.replace("\0", " ")]
-    if negative is not None:
-        lines.append(f"{_NEGATIVE}: {negative}".replace("\0", " "))
+    mark = f"\n{_NEGATIVE}: "
+    # The last line that begins so is read as the negative prompt, even where one of the prompt does.
+    if negative is not None or mark in operation.prompt:
+        lines.append(f"{_NEGATIVE}: {negative or ''}".replace("\0", " ").replace(mark, " " + mark[1:]))
     lines.append(", ".join(f"{key}: {_quoted(pairs[key])}" for key in order))
     return "\n".join(lines)
 

@@ -186,8 +186,10 @@ class LocalQueue:
                 continue
             status = job.status()
             if status.state == "finished":
-                batch = sum(other.spec.batch_key == job.spec.batch_key for other in self._dispatcher.running.jobs)
-                self._rates.learn(job.spec.model, job.spec.work, job.working_seconds() / batch)
+                front = self._dispatcher.running.front()
+                # What shares no forwards has had the device for itself while its clock went.
+                shared = len(front) if job in front else 1
+                self._rates.learn(job.spec.model, job.spec.work, job.working_seconds() / shared)
             self._dispatcher.remove(job)
             self._ended[job.id] = status
             while len(self._ended) > REMEMBERED:

@@ -83,7 +83,13 @@ class ModelLibrary:
             self._unload_unlisted()
             model = self._load(self._catalog.named(name))
             # A model without the filter that it requires is of no use: better known now than by every request.
-            self.safety_filter(model, None)
+            try:
+                # Every thread asks for these once the model is listed.
+                model.abilities  # noqa: B018
+                self.safety_filter(model, None)
+            except BaseException:
+                self._placement.forget(model.parts.components.values())
+                raise
             self._loaded[name] = model
             if self._settings.compile and isinstance(model.family, UNetFamily):
                 CompiledUNet(model.parts, self._settings.compile_sizes).compile_in_background()

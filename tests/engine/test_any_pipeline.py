@@ -178,6 +178,17 @@ def test_two_jobs_share_no_call(engine_of: Any, monkeypatch: pytest.MonkeyPatch)
         assert job.result() == generate(engine, spec(seeds=(seed, seed + 10)))
 
 
+def test_jobs_that_come_together_are_made_in_their_order(engine_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of("stable diffusion 3")
+    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
+    order: list[int] = []
+    jobs = [Job(spec(seeds=(seed,))) for seed in (1, 2, 3)]
+    for job in jobs:
+        job.listen(lambda changed: order.append(changed.spec.seeds[0]) if changed.ended else None)
+    serve(engine, jobs)
+    assert order == [1, 2, 3]
+
+
 def full(output: Any = None) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 

@@ -14,6 +14,7 @@ from tiny_model import tiny_model
 from sd_api.errors import ModelUnavailable
 from sd_api.models import library
 from sd_api.models.device import DeviceChoice
+from sd_api.models.families import unet
 from sd_api.models.placement import Placement
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
@@ -141,3 +142,31 @@ def test_a_model_saved_in_half_precision_only_is_loaded(make_settings: Callable[
         weights.rename(weights.with_suffix(".fp16.safetensors"))
     settings = make_settings(model=str(copy))
     assert generate(build_engine(settings), request()).images
+
+
+def test_a_model_that_cannot_be_had_stays_nowhere(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise ModelUnavailable("The hub is away.")
+
+    monkeypatch.setattr(library, "take_safety_filter", lambda _pipeline: None)
+    monkeypatch.setattr(library, "fetch_safety_filter", away)
+    models = library.ModelLibrary(make_settings(), DeviceChoice(torch.device("cpu"), "", "fp32", ""))
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="away"):
+            models.get(None)
+    assert models._placement._resident == []
+
+
+def test_a_model_of_another_input_is_refused_and_the_others_go_on(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom = {"model_path": str(tiny_model()), "ui_label": "Mine", "url_path": "mine"}
+    engine = build_engine(make_settings(custom_models=[custom]))
+    engine.load()
+    monkeypatch.setattr(unet, "MODES", {9: ("masking",)})
+    with pytest.raises(ModelUnavailable, match="takes 4 channels, and this server runs those that take 9"):
+        generate(engine, request(model="mine"))
+    assert list(engine.status().abilities) == [None]
+    assert generate(engine, request()).images

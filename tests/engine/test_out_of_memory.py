@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from requested import request as asked
-from running import generate
+from running import Batch, generate
 
 from sd_api.errors import OutOfMemory
 from sd_api.generation.spec import JobSpec
+from sd_api.jobs.job import Job
 from sd_api.models.decoding import IN_TILES
 from sd_api.models.memory import out_of_memory_as_ours
 from sd_api.settings import Settings
@@ -141,3 +142,18 @@ def test_other_errors_are_left_alone() -> None:
 def test_a_real_allocation_beyond_all_memory_is_understood() -> None:
     with pytest.raises(OutOfMemory), out_of_memory_as_ours():
         torch.empty(2**60)
+
+
+def test_after_it_no_more_jobs_join_than_fit(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those would take the turns of the jobs before them."""
+    monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
+    rooms: list[int] = []
+
+    class Asked(Batch):
+        def poll(self, at_once: int, *, active: bool) -> list[Job]:
+            rooms.append(at_once)
+            return super().poll(at_once, active=active)
+
+    with memory_for(engine, lambda latents: latents.shape[0] <= 4):
+        engine.serve(Asked([Job(request(4))]))
+    assert (rooms[0], set(rooms[1:-1]), rooms[-1]) == (16, {2}, 16)

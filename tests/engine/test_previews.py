@@ -14,13 +14,16 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from PIL import Image
 from requested import request
 from running import serve
+from tiny_families import sd
 from tiny_model import make_vae
 
 from sd_api.engine import previews
 from sd_api.jobs.job import Job
 from sd_api.models.autoencoder import encode_pixels
+from sd_api.models.components import Parts
 from sd_api.models.families import unet
 from sd_api.models.families.latent_previews import latent_preview, predicted_original
+from sd_api.models.families.sd import StableDiffusion
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
@@ -111,3 +114,17 @@ def test_the_map_keeps_no_autoencoder_in_memory() -> None:
     del vae
     gc.collect()
     assert gone() is None
+
+
+def test_the_autoencoder_is_on_the_device_for_the_first_preview_only() -> None:
+    placed: list[str] = []
+    pipeline = sd()
+    parts = Parts(pipeline, torch.device("cpu"), lambda components: placed.extend(part.name for part in components))
+    family, spec = StableDiffusion(), request(steps=2)
+    with torch.inference_mode():
+        row = family.start(parts, spec.operation, spec.pictures[0], (64, 64), family.encode(parts, spec.operation))
+        (prediction,) = family.predict(parts, [row])
+        placed.clear()
+        for _ in range(2):
+            family.preview(parts, row, prediction)
+    assert placed == ["vae"]

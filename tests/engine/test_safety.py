@@ -62,3 +62,11 @@ def test_a_model_that_needs_no_filter_is_not_filtered(strict: FlaskClient, form:
     (image,) = strict.post("/custom/b", data=FORM | form).get_json()["images"]
     assert image["nsfw"] is False
     assert np.asarray(from_base64(image["base64"])).any()
+
+
+def test_a_filter_that_may_not_be_off_is_named_as_the_form_names_it(strict: FlaskClient) -> None:
+    answer = strict.post("/txt2img", data=FORM | {"safety_checker": "false"})
+    assert answer.status_code == 422
+    (fault,) = answer.get_json()["errors"]
+    assert fault["field"] == "safety_checker"
+    assert answer.get_json()["message"].startswith("safety_checker cannot be switched off")

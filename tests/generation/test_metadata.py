@@ -7,6 +7,7 @@ import pytest
 from asked import LIMITS, asked
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from requested import request
 
 from sd_api.generation.fields import fields_of
 from sd_api.generation.metadata import Parameters, parameters_text, read_parameters
@@ -107,7 +108,6 @@ def test_every_field_with_a_key_is_read_back(operation: type[Operation]) -> None
 )
 def test_any_text_and_any_number_is_read_back(operation: TextToImage) -> None:
     # The format has no way to tell such a line of a prompt from the negative prompt.
-    assume(not any(line.startswith("Negative prompt: ") for line in operation.prompt.split("\n")))
     assume(not any(line.startswith("Negative prompt: ") for line in operation.negative_prompt.split("\n")))
     found = read(text_of(operation)).fields
     for name in ("prompt", "negative_prompt", "steps", "guidance", "width", "height"):
@@ -135,3 +135,13 @@ def test_what_is_no_number_is_left_out() -> None:
     found = read("a dog\nSteps: many, CFG scale: x, Seed: 5, Size: 64x, Sampler: Euler a, Foreign: 7")
     assert found.fields == {"prompt": "a dog", "negative_prompt": "", "seed": 5, "scheduler": "Euler a"}
     assert found.model is None
+
+
+@pytest.mark.parametrize("prompt", ["a dog\nNegative prompt: cat", "a dog\nSteps: 20, Seed: 1", "Negative prompt: cat"])
+@pytest.mark.parametrize("negative", ["", "mouse", "mouse\nNegative prompt: rat"])
+def test_a_prompt_with_lines_of_the_format_is_read_back(prompt: str, negative: str) -> None:
+    spec = request(prompt, negative_prompt=negative)
+    read = read_parameters(parameters_text(spec, spec.pictures[0], scheduler="ddim", model="a model"))
+    assert read is not None
+    # A line of the negative prompt that begins as the format's own is joined to the one before it.
+    assert (read.fields["prompt"], read.fields["negative_prompt"]) == (prompt, negative.replace("\n", " "))

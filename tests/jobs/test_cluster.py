@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from asked import LIMITS as WIDE
 from asked import asked
 from redis_server import RedisServer
@@ -19,8 +21,10 @@ from sd_api.generation.operations import OPERATIONS, Operation
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import board, codec
+from sd_api.jobs.cluster.feed import ClaimFeed
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
+from sd_api.jobs.job import Job
 from sd_api.settings import Cluster, Limits
 
 LOADING = EngineStatus("loading", "a model")
@@ -374,3 +378,41 @@ def test_every_error_arrives_as_it_was_sent(kind: type[ServerError]) -> None:
     assert [(type(fault), fault.message) for fault in arrived.errors] == [
         (type(fault), fault.message) for fault in sent.errors
     ]
+
+
+def test_no_lease_is_renewed_where_the_engine_is_stuck(start_worker: StartWorker) -> None:
+    """Also not those of the jobs that were overtaken, whose clocks stand still."""
+
+    def job(name: str, seconds: float, *, ended: bool = False) -> Any:
+        return SimpleNamespace(claim=name, ended=ended, working_seconds=lambda: seconds)
+
+    worker: Any = start_worker(OneModel())
+    assert worker._renewed([job("overtaken", 0.5), job("running", 1.0), job("done", 1e6, ended=True)]) != []
+    assert worker._renewed([job("overtaken", 0.5), job("stuck", 1e6)]) == []
+
+
+def test_a_job_that_joins_begins_where_the_next_one_cannot_be_read() -> None:
+    running, first = Job(request("running", steps=9)), Job(request("first"))
+
+    def open_job(claim: board.Claim) -> Any:
+        if claim.job_id == "first":
+            return first
+        raise redis.ConnectionError
+
+    feed: Any = ClaimFeed(
+        [running],  # type: ignore[list-item]
+        worker="",
+        board=Joining(),  # type: ignore[arg-type]
+        open_job=open_job,
+        status=lambda: LOADING,
+        begun=lambda _: None,
+    )
+    assert feed.poll(16, active=False) == [running]
+    assert feed.poll(16, active=True) == [first]
+
+
+class Joining:
+    """A board on which two jobs may join, and Redis goes after it has said so."""
+
+    def join(self, *_: Any, **__: Any) -> list[tuple[board.Claim, bool]]:
+        return [(board.Claim("first", 1), False), (board.Claim("second", 1), False)]

@@ -159,3 +159,10 @@ def test_each_part_of_a_larger_model_has_its_own_kind_of_weights() -> None:
 )
 def test_models_with_code_of_their_own_are_refused(index: dict[str, object], module: str) -> None:
     assert str(why_unfit(INDEX | index, [*CONFIGS, module])).startswith("needs Python code of its own")
+
+
+def test_a_refiner_is_refused_with_the_model_to_take_instead() -> None:
+    index = INDEX | {"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": True}
+    reason = str(why_unfit(index, CONFIGS))
+    assert reason.startswith("is a refiner")
+    assert "Choose the base model instead" in reason

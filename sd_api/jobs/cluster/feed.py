@@ -69,7 +69,13 @@ class ClaimFeed:
         jobs: list[ClaimedJob] = []
         models = self._status().abilities
         for claim, overtakes in self._board.join(self._worker, self._running, models=models):
-            if (job := self._open_job(claim)) is not None:
+            try:
+                job = self._open_job(claim)
+            except redis.RedisError as error:
+                # Its lease expires, and then it is made; those that were opened before it begin now.
+                log.warning("A job that joins could not be read: %s", error)
+                continue
+            if job is not None:
                 self._running.begin(job, overtakes=overtakes)
                 jobs.append(job)
         return jobs

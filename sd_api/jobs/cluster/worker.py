@@ -224,9 +224,11 @@ class ClusterWorker:
                 job.lose()
 
     def _renewed(self, jobs: Sequence[ClaimedJob]) -> list[Claim]:
-        """The claims whose leases are renewed: those of jobs whose engine is not stuck."""
+        """The claims whose leases are renewed; none where the engine is stuck in one of the jobs."""
         longest = self._limits.max_job_seconds + STUCK_SECONDS
-        return [job.claim for job in jobs if job.working_seconds() < longest]
+        # The clocks of the jobs that were overtaken stand still, so they would be kept for ever.
+        stuck = any(job.working_seconds() >= longest for job in jobs if not job.ended)
+        return [] if stuck else [job.claim for job in jobs]
 
 
 class _OnWorkerThread(Middleware):

@@ -43,6 +43,11 @@ def predicted_original(scheduler: Any, prediction: torch.Tensor, timestep: Any, 
     return torch.div(torch.sub(sample, prediction, alpha=sigma), alpha)
 
 
+def is_fitted(vae: Any) -> bool:
+    """Whether ``latent_preview`` needs the autoencoder no more than to know which one it is."""
+    return vae in _FITS
+
+
 def latent_preview(vae: Any, factor: int, latents: torch.Tensor) -> Image.Image:
     """A picture of (4, height, width) latents, one pixel for each cell.
 

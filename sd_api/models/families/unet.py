@@ -13,7 +13,7 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
 
-from sd_api.errors import GenerationFailed, OutOfLimits
+from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
 from sd_api.generation.engine import ModelAbilities
 from sd_api.generation.operations import Edit, ImageToImage, Operation, OperationName
 from sd_api.generation.schedulers import SCHEDULERS
@@ -21,7 +21,7 @@ from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
-from sd_api.models.families.latent_previews import latent_preview, predicted_original
+from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
 from sd_api.models.families.unet_rows import Conditioning, UNetRow
 from sd_api.models.families.unet_start import Start
 from sd_api.models.schedulers import make_scheduler, scheduler_name
@@ -56,6 +56,12 @@ class UNetFamily:
         """See Family."""
         unet, multiple = parts.denoiser.config, int(parts.pipeline.vae_scale_factor)
         side = unet.sample_size
+        if unet.in_channels not in MODES:
+            known = ", ".join(map(str, sorted(MODES)))
+            raise ModelUnavailable(
+                f"The model's UNet takes {unet.in_channels} channels, and this server runs those that take {known}. "
+                "Choose another model."
+            )
         return ModelAbilities(
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
@@ -206,7 +212,9 @@ class UNetFamily:
     @staticmethod
     def preview(parts: Parts, row: UNetRow, prediction: torch.Tensor) -> Image.Image:
         """See Family; one pixel for each cell of the latents."""
-        parts.place([parts.autoencoder])
+        # Where memory is short, it would drive the denoiser out of it each time.
+        if not is_fitted(parts.autoencoder.module):
+            parts.place([parts.autoencoder])
         original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
         return latent_preview(parts.autoencoder.module, parts.pipeline.vae_scale_factor, original[0])
 

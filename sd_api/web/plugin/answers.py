@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sd_api.errors import ServerError
+from sd_api.errors import InvalidField, ServerError
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import JobStatus
+from sd_api.web.plugin.forms import PLUGIN
 
 
 def success(result: GenerationResult) -> dict[str, Any]:
@@ -42,6 +43,9 @@ def job_entry(status: JobStatus) -> dict[str, Any]:
 
 def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
     """The answer for an error; see Render."""
+    if isinstance(error, InvalidField):
+        # What only the model could refuse has the field's canonical name.
+        error = type(error)(PLUGIN.name(error.field), error.problem)
     answer: dict[str, Any] = {"status": "failure", "message": error.message}
     if error.errors:
         answer["errors"] = [{"field": fault.field, "message": fault.message} for fault in error.errors]

@@ -27,7 +27,9 @@ for _, id in ipairs(in_fair_order()) do
   local joins = free and its_batch == batch and tonumber(pictures) <= room
   local overtakes = free and not joins and not overtaken and its_version == version and loaded[model]
     and work <= longest
-  if (joins or overtakes) and may_pass(work) and not cancel_if_abandoned(id) then
+  if cancel_if_abandoned(id) then
+    -- The next job is looked at.
+  elseif (joins or overtakes) and may_pass(work) then
     for _, passed_job in ipairs(passed_over) do
       passed_job.patience = passed_job.patience - work
       redis.call('HINCRBYFLOAT', job_key(passed_job.id), 'passed_work', work)
