@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
@@ -57,3 +58,18 @@ def after_call(module: torch.nn.Module, number: int, spoil: Callable[[Any], Any]
         yield
     finally:
         handle.remove()
+
+
+class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Memory that is full at one operation, counted from 1, wherever in the engine that is."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+        self._number = number
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        if self.count == self._number:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return func(*args, **(kwargs or {}))

@@ -136,7 +136,9 @@ class LocalQueue:
             self._reap()
             if self._stopping:
                 return []
-            return self._dispatcher.begin(at_once, self.status().abilities, active=active)
+            # At each step: the engine's status asks the device for its memory, which only a waiting job is worth.
+            loaded = self.status().abilities if len(self._dispatcher.waiting) else ()
+            return self._dispatcher.begin(at_once, loaded, active=active)
 
     def wait(self, at_once: int) -> list[Job]:
         """See Feed."""

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 from requested import request
-from running import after_call, generate, parts, serve
-from torch.utils._python_dispatch import TorchDispatchMode
+from running import FullAt, after_call, generate, parts, serve
 
 from sd_api.engine import previews
 from sd_api.errors import GenerationFailed, ServerError
@@ -102,21 +101,6 @@ class Watched(Job):
     @property
     def preview_wanted(self) -> bool:
         return True
-
-
-class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Memory that is full at one operation, counted from 1, wherever in the engine that is."""
-
-    def __init__(self, number: int = 0) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
-        self._number = number
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        if self.count == self._number:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        return func(*args, **(kwargs or {}))
 
 
 def run_watched(engine: Any, memory: FullAt, prompt: str) -> Job:

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import torch
 from pictures import half_mask, photograph, png
-from running import generate, serve
+from running import FullAt, generate, serve
 from tiny_families import sd, sdxl, tokenizer
 from tiny_model import make_feature_extractor, make_safety_checker, seed_weights
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sd_api.engine import engine as engine_module
 from sd_api.engine import finishing
@@ -266,21 +265,6 @@ def test_tiles_leave_no_flag(engine_of: Any, name: str) -> None:
     assert result.images == expected.images, "it is smaller than a tile"
     assert state_of(engine) == before
     assert generate(engine, spec("txt2img")) == expected
-
-
-class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Memory that is full at one operation, counted from 1, wherever in the engine that is."""
-
-    def __init__(self, number: int = 0) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
-        self._number = number
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        if self.count == self._number:
-            full()
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", ["instruct-pix2pix", "sdxl", "sdxl inpainting"])

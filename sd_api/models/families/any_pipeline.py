@@ -105,7 +105,7 @@ class AnyPipeline:
     def advance(self, row: WholeRow, prediction: Image.Image) -> None:
         """See Family."""
         row.image = prediction
-        row.step = row.steps
+        row.step += row.steps
 
     def preview(self, parts: Parts, row: WholeRow, prediction: Image.Image) -> None:
         """See Family; there are none."""
