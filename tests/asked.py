@@ -18,12 +18,16 @@ def unusual(field: Field) -> Any:
     param = field.param
     if field.type is ImageRef:
         kind: Any = "mask" if param.control == "mask" else "image"
-        return ImageRef(content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=2048 * 2048)
+        return ImageRef(content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=LIMITS.max_image_pixels)
     if param.choices is not None:
         return param.choices[-1]
+    if param.check is not None:
+        # Only an example can say what a text with a form of its own looks like.
+        assert param.example is not None
+        return param.example
     kind = next(iter(get_args(field.type) or (field.type,)))
     if kind is bool:
-        return False
+        return field.default is False
     if kind is str:
         return f"a {field.name}, „odd“: 7\nof two lines"
     high = param.highest(LIMITS)

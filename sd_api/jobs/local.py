@@ -14,7 +14,7 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, planned, taken, why_full
 from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
@@ -58,6 +58,7 @@ class LocalQueue:
 
     def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """See JobQueue."""
+        spec = planned(spec, lambda: self.status().abilities)
         job = Job(spec, job_id=job_id, client=client, max_seconds=self._limits.max_job_seconds)
         for listener in self._listeners:
             job.listen(listener)

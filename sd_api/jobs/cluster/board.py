@@ -106,6 +106,7 @@ class JobBoard:
             "mode": spec.operation.name,
             "work": spec.work,
             "pictures": len(spec.seeds),
+            "rows": spec.rows,
             "batch": _batch(spec),
             "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }

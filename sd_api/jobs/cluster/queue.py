@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
 
@@ -14,7 +15,8 @@ import redis
 from sd_api import __version__
 from sd_api.accounts.tokens import is_owner
 from sd_api.cluster.connection import connect, translate_redis_errors
-from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, Unavailable, UnknownJob
+from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, StoreUnavailable, Unavailable, UnknownJob
+from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus, Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
@@ -22,7 +24,7 @@ from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.work_tokens import TokenBroker
 from sd_api.jobs.job import ENDED, Job, JobStatus, Listener, State
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, planned, taken
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -99,7 +101,7 @@ class ClusterQueue:
     @translate_redis_errors()
     def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
         """See JobQueue."""
-        job = Job(spec, job_id=job_id, client=client)
+        job = Job(planned(spec, self._abilities), job_id=job_id, client=client)
         for listener in self._listeners:
             job.listen(listener)
         with self._lock:
@@ -197,6 +199,12 @@ class ClusterQueue:
         with self._lock:
             if job.id in self._followed:
                 jobs.add(job.id)
+
+    def _abilities(self) -> Mapping[str | None, ModelAbilities]:
+        """What the workers' models can do; without Redis, which ``submit`` waits for, nothing is known of them."""
+        with contextlib.suppress(StoreUnavailable):
+            return self.status().abilities
+        return {}
 
     def _forget(self, job: Job) -> None:
         with self._lock:
