@@ -18,7 +18,9 @@ def unusual(field: Field) -> Any:
     param = field.param
     if field.type is ImageRef:
         kind: Any = "mask" if param.control == "mask" else "image"
-        return ImageRef(content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=LIMITS.max_image_pixels)
+        return ImageRef(
+            content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=LIMITS.max_image_pixels
+        )
     if param.choices is not None:
         return param.choices[-1]
     if param.check is not None:
