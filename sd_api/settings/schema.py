@@ -56,7 +56,7 @@ class CustomModel(_Section):
 class Limits(_Section):
     """The most that one request may ask for, and how many may wait."""
 
-    max_request_bytes: Count = Field(default=64 * 1024 * 1024, description="the size of one request's body, in bytes")
+    max_request_bytes: Count = Field(default=128 * 1024 * 1024, description="the size of one request's body, in bytes")
     max_image_pixels: Count = Field(
         default=200_000_000, description="width times height of an image that is sent, in pixels"
     )

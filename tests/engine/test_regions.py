@@ -156,7 +156,7 @@ def test_a_large_region_is_refined_in_tiles_and_its_steps_are_reported(engine: A
     shapes, hook = forwards(engine)
     serve(engine, [job])
     hook.remove()
-    first, second = job.spec.for_model(engine.status().abilities[None]).plan.regions[0].passes
+    _first, second = job.spec.for_model(engine.status().abilities[None]).plan.regions[0].passes
     # Six steps at the model's own scale, and the last two of six in tiles.
     assert shapes == [(2, 4, 8, 8)] * (6 + 2 * len(second.tiles))
     assert len(second.tiles) > 4

@@ -1,5 +1,6 @@
 """Properties of every plan: what is masked is drawn, at sizes that a model draws well, and the same each time."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_tiles_cover_everything_and_overlap(columns: int, rows: int) -> None:
     assert covered.all()
     lefts = sorted({tile[0] for tile in tiles})
     # Starts lie on cells, so an overlap may lack one.
-    assert all(right - left <= 64 * (1 - OVERLAP) + 8 for left, right in zip(lefts, lefts[1:], strict=False))
+    assert all(right - left <= 64 * (1 - OVERLAP) + 8 for left, right in pairwise(lefts))
     masked = Image.new("L", size)
     masked.paste(255, (0, 0, 1, 1))
     assert list(tiles_of(size, 64, 8, masked)) == tiles[:1]
