@@ -82,12 +82,9 @@ def _table(url: str, pipeline: Any, judge: Judge, arguments: argparse.Namespace)
         for number, share in enumerate(arguments.shares):
             row = _row(url, pipeline, judge, image, share / 100, PROMPTS[number % len(PROMPTS)], arguments)
             rows.append({"canvas": name, "share": share, **row})
-            print(
-                f"{name:>6}  {share:>4g} %  {row['server']:>6.2f} s  {row['whole']:>6.2f} s  {row['crop']:>6.2f} s"
-                f"  {row['drawn']}{'' if row['named'] else f' for {row["asked"]}'}"
-                f"{f', {row["differ"]} DIFFER' if row['differ'] else ''}",
-                flush=True,
-            )
+            times = "  ".join(f"{row[way]:>6.2f} s" for way in ("server", "whole", "crop"))
+            wrong = "" if row["named"] else f" for {row['asked']}"
+            print(f"{name:>6}  {share:>4g} %  {times}  {row['drawn']}{wrong}, {row['differ']} differ", flush=True)
     return rows
 
 
