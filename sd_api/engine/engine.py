@@ -12,7 +12,7 @@ from sd_api.engine.active import ActiveJob
 from sd_api.engine.diffusion import forwards, step
 from sd_api.engine.finishing import Finisher
 from sd_api.engine.loading import Loading
-from sd_api.engine.passes import operation_of
+from sd_api.engine.passes import enlarged, operation_of
 from sd_api.engine.safety import filtered
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Feed, Run
@@ -104,7 +104,7 @@ class DiffusersEngine:
                 able = " and ".join(model.abilities.modes)
                 raise OutOfLimits("model", f"{model.label} was made for {able} only; it cannot do {operation.name}")
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
-            for warning in model.family.warnings(model.parts, operation):
+            for warning in (*model.family.warnings(model.parts, operation), *enlarged(job.spec.plan)):
                 job.warn(warning)
         except JobCancelled:
             return None

@@ -37,6 +37,18 @@ def cut(tensor: torch.Tensor, box: Box) -> torch.Tensor:
     return tensor[..., upper:lower, left:right]
 
 
+def in_cells(box: Box, factor: int) -> Box:
+    """A box of pixels in cells of ``factor`` pixels, of which its edges are multiples."""
+    left, upper, right, lower = box
+    return left // factor, upper // factor, right // factor, lower // factor
+
+
+def in_pixels(box: Box, factor: int) -> Box:
+    """A box of cells of ``factor`` pixels in pixels."""
+    left, upper, right, lower = box
+    return left * factor, upper * factor, right * factor, lower * factor
+
+
 def _pyramid(tile: torch.Tensor) -> torch.Tensor:
     """(1, 1, height, width): from 1 in the middle down to almost 0 at the edges, linear along each side."""
     height, width = tile.shape[-2:]

@@ -3,7 +3,7 @@
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -24,10 +24,10 @@ from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
-from sd_api.models.families.unet_rows import Conditioning, UNetRow
+from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import Start
 from sd_api.models.schedulers import make_scheduler, scheduler_name
-from sd_api.models.tiling import cut, pasted
+from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
 MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
@@ -151,12 +151,12 @@ class UNetFamily:
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        cells = tuple(_cells(tile, parts.pipeline.vae_scale_factor) for tile in tiles)
+        cells = tuple(in_cells(tile, parts.pipeline.vae_scale_factor) for tile in tiles)
         latents, channels, kept = Start(self.image_encoder, parts, operation, seeds, size, generator, cells).begin(
             scheduler, timesteps
         )
         return UNetRow(
-            key=_key(latents, conditioning, channels, cells),
+            key=key_of(latents, conditioning, channels, cells),
             scheduler_name=scheduler_name(scheduler),
             steps=len(timesteps),
             latents=latents,
@@ -250,27 +250,8 @@ def _decode_tiles(parts: Parts, row: UNetRow, warnings: list[str]) -> Image.Imag
     """Decode tile by tile; where there is none, the picture is black, and nothing of it is used."""
     factor = parts.pipeline.vae_scale_factor
     height, width = row.latents.shape[2:]
-    tiles = ((_decode(parts, cut(row.latents, tile), warnings)[0], _scaled(tile, factor)) for tile in row.tiles)
+    tiles = ((_decode(parts, cut(row.latents, tile), warnings)[0], in_pixels(tile, factor)) for tile in row.tiles)
     return pasted(tiles, (width * factor, height * factor))
-
-
-def _key(
-    latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
-) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape."""
-    if tiles:
-        latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape
-
-
-def _cells(box: Box, factor: int) -> Box:
-    left, upper, right, lower = box
-    return left // factor, upper // factor, right // factor, lower // factor
-
-
-def _scaled(box: Box, factor: int) -> Box:
-    left, upper, right, lower = box
-    return left * factor, upper * factor, right * factor, lower * factor
 
 
 def _variants(row: UNetRow) -> list[Variant]:

@@ -17,7 +17,7 @@ from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
 from sd_api.models.components import Parts
 from sd_api.models.families.noise import draw, slerp
 from sd_api.models.families.unet_rows import Kept
-from sd_api.models.tiling import merged
+from sd_api.models.tiling import in_pixels, merged
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Start:
         cells = (self.size[0] // factor, self.size[1] // factor)
         latents = []
         for tile in self.tiles or [(0, 0, *cells)]:
-            left, upper, right, lower = box = tuple(edge * factor for edge in tile)
+            left, upper, right, lower = box = in_pixels(tile, factor)
             pixels = self._pixels(image.crop(box))
             if without is not None:
                 pixels = pixels * (without[..., upper:lower, left:right] < 0.5).to(pixels)
