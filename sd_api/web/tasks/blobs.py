@@ -10,6 +10,7 @@ from sd_api.imaging.decoding import FORMATS, media_type_of, read_image
 from sd_api.imaging.encoding import encode_png
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob, BlobStore
+from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.bodies import Unprocessable
@@ -58,7 +59,7 @@ class BlobEndpoints:
 
     def download(self, blob_id: str) -> Response:
         """An image as PNG, whole or the part that a ``Range`` header asks for."""
-        owner = self._owner()
+        owner, blob_id = self._owner(), stored_id(blob_id)
         preview = self._previews.read(owner, blob_id)
         if preview is not None:
             response = _picture(preview)
@@ -76,7 +77,7 @@ class BlobEndpoints:
 
     def remove(self, blob_id: str) -> tuple[str, int]:
         """Delete an image."""
-        self._blobs.remove(self._blobs.blob(self._owner(), blob_id))
+        self._blobs.remove(self._blobs.blob(self._owner(), stored_id(blob_id)))
         return "", 204
 
     def _png(self, blob: Blob) -> bytes:

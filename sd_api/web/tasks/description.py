@@ -19,7 +19,7 @@ from sd_api.web.description import (
     media,
     operation,
 )
-from sd_api.web.tasks.bodies import USERNAME, Credentials, Page, Password
+from sd_api.web.tasks.bodies import MAX_USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
     Detail,
@@ -88,7 +88,7 @@ def _accounts() -> dict[str, PathItem]:
     credentials = {"username": "ann", "password": "correct horse battery staple"}
     whole = body(FORM, Credentials, credentials)
     password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", USERNAME)
+    name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
     user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
     return {
