@@ -49,7 +49,7 @@ def _readable(name: str) -> str:
     name = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in name).strip(" ")
     if not 0 < len(name) <= MAX_USERNAME or not name.isprintable() or any(sign in name for sign in _NOT_IN_NAMES):
         problem = f"A user name has 1 to {MAX_USERNAME} characters: letters, digits, blanks and signs other than /"
-        raise PydanticCustomError("value_error", problem)  # type: ignore[arg-type]
+        raise PydanticCustomError("value_error", problem)
     return name
 
 

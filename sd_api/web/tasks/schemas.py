@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, RootModel
 from sd_api.generation.engine import Phase
 from sd_api.tasks.parameters import PARAMETERS
 
-_REFS = {kind: f"#/components/schemas/{model.__name__}" for kind, model in PARAMETERS.items()}
+_REFS: dict[str, Any] = {kind: f"#/components/schemas/{model.__name__}" for kind, model in PARAMETERS.items()}
 
 
 class Detail(BaseModel):
