@@ -170,8 +170,10 @@ class EditedArea:
     @property
     def rectangle(self) -> Box | None:
         """``region`` as a box; it may reach beyond the canvas."""
-        numbers = _whole_numbers(self.region or "")
-        return None if numbers is None else (*numbers[:2], numbers[0] + numbers[2], numbers[1] + numbers[3])
+        if (numbers := _whole_numbers(self.region or "")) is None:
+            return None
+        left, upper, width, height = numbers
+        return left, upper, left + width, upper + height
 
     @property
     def margins(self) -> Box:

@@ -132,6 +132,8 @@ class _Planner:
                 continue
             del left[one], left[other]
             joined = self._draft(edit)
+            # A third part may have the same box.
+            left.pop(edit, None)
             for region in left.values():
                 for join in self._join(joined, region):
                     heapq.heappush(joins, join)
@@ -205,7 +207,7 @@ class _Planner:
         return list(working_sizes(self.native, self.multiple, SCALES[:1]))
 
     def _scaled_to_native(self, size: Size) -> Size:
-        scale = self.native / math.sqrt(area(size))
+        scale = min(1.0, self.native / math.sqrt(area(size)))
         width, height = (max(MIN_SIDE, round(side * scale / self.multiple) * self.multiple) for side in size)
         return width, height
 

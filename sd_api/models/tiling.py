@@ -88,4 +88,5 @@ def _rise(length: int, overlap: int) -> np.ndarray:
     """(length,) levels: rising to 255 within the overlap, and 255 from there on."""
     if overlap <= 0:
         return np.full(length, 255, np.uint8)
-    return np.rint(255 * ((np.arange(length) + 0.5) / overlap).clip(0, 1)).astype(np.uint8)
+    rise: np.ndarray = np.rint(255 * ((np.arange(length) + 0.5) / overlap).clip(0, 1)).astype(np.uint8)
+    return rise

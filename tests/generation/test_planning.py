@@ -13,7 +13,7 @@ from requested import request
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.operations import ImageToImage, Inpaint, Operation, TextToImage
 from sd_api.generation.plan import Box, Plan, area, intersection, size_of
 from sd_api.generation.planning import plan
 from sd_api.generation.working_sizes import OVERLAP, tiles_of, working_sizes
@@ -129,6 +129,9 @@ def test_parts_are_joined_where_that_is_cheaper() -> None:
     assert [region.edit for region in near.regions] == [(100, 100, 170, 130)]
     far = planned((1000, 1000), (100, 100, 130, 130), (600, 600, 630, 630))
     assert [region.edit for region in far.regions] == [(100, 100, 130, 130), (600, 600, 630, 630)]
+    # A frame with something inside has one box with it.
+    frame = ((0, 0, 400, 10), (0, 390, 400, 400), (0, 0, 10, 400), (390, 0, 400, 400), (100, 100, 120, 120))
+    assert [region.edit for region in planned((400, 400), *frame).regions] == [(0, 0, 400, 400)]
     # The dust of a scan.
     dots = [(x, y, x + 5, y + 5) for x in range(0, 1000, 50) for y in range(0, 1000, 50)]
     assert len(planned((1000, 1000), *dots).regions) < len(dots) / 2
@@ -156,7 +159,8 @@ def test_where_nothing_is_masked_hardly_anything_is_drawn() -> None:
 def test_pictures_beyond_the_models_reach_are_refined_in_tiles_unless_asked_otherwise() -> None:
     drawn = request(size=(512, 256), steps=20).operation
     redrawn = request(image=Image.new("RGB", (512, 256)), strength=0.8, steps=20).operation
-    for operation, kind in ((drawn, TextToImage), (redrawn, ImageToImage)):
+    kinds: list[tuple[Operation, type[Operation]]] = [(drawn, TextToImage), (redrawn, ImageToImage)]
+    for operation, kind in kinds:
         first, second = plan(operation, MODEL).regions[0].passes
         assert area(first.size) <= 1.1 * 128**2
         assert second.forward == (128, 128)
