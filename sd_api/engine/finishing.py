@@ -16,7 +16,7 @@ from sd_api.engine.passes import Drawn, own_mask, relative
 from sd_api.errors import generation_failure
 from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operations import FromImage, Inpaint
-from sd_api.generation.plan import Plan
+from sd_api.generation.plan import Plan, Region, size_of
 from sd_api.generation.result import GeneratedImage
 from sd_api.imaging.blending import composite
 from sd_api.imaging.encoding import encode_png
@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 # Pictures that may wait to be finished; beyond that the device waits, or they would fill the memory.
 BACKLOG = 32
+
+# Pixels in which a region fades into the canvas where no request says it: wide enough to hide a step of colour, and
+# narrow enough not to show what was there before.
+WIDEST_SEAM = 16
 
 
 class Finisher:
@@ -88,7 +92,7 @@ def _composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image:
     result = None
     for region, image in zip(plan.regions, drawn.regions, strict=True):
         box = region.passes[-1].box
-        mask = with_seam(own_mask(operation.replaced, region, box), operation.seam)
+        mask = with_seam(own_mask(operation.replaced, region, box), _seam(operation, plan, region))
         blended = composite(canvas.crop(box), image, mask)
         if box == (0, 0, *plan.size) and len(plan.regions) == 1:
             return blended
@@ -96,6 +100,12 @@ def _composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image:
         result.paste(blended.crop(relative(region.edit, box)), region.edit[:2])
     assert result is not None  # noqa: S101 - a plan has regions
     return result
+
+
+def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
+    if operation.seam is not None:
+        return operation.seam
+    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 8)
 
 
 def _summary(job: ActiveJob) -> str:

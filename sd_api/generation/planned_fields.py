@@ -154,10 +154,11 @@ class EditedArea:
         ),
     ] = False
     seam: Annotated[
-        int,
+        int | None,
         Param(
             label="Seam",
-            description="The width of the border within the mask in which the drawing fades into the image.",
+            description="The width of the border within the mask in which the drawing fades into the image; where none "
+            "is given, 0 if the whole image is drawn at once, else an eighth of the part, and at most 16.",
             low=0,
             high=MAX_BORDER,
             unit="pixels",
@@ -165,7 +166,7 @@ class EditedArea:
             step=1,
             png_key="Seam",
         ),
-    ] = 0
+    ] = None
 
     @property
     def rectangle(self) -> Box | None:

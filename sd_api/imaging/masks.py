@@ -49,7 +49,7 @@ def within(mask: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
 
 
 def with_seam(mask: Image.Image, width: int) -> Image.Image:
-    """Let a mask rise from 0 to its value within a border.
+    """Let a mask rise smoothly from 0 to its value within a border.
 
     Args:
         mask: The mask; the edges of the image are no border of it.
@@ -59,7 +59,7 @@ def with_seam(mask: Image.Image, width: int) -> Image.Image:
     if width == 0 or levels.all():
         return mask
     rise = (ndimage.distance_transform_edt(levels > 0) / (width + 1)).clip(0, 1)
-    return Image.fromarray(np.rint(levels * rise).astype(np.uint8))
+    return Image.fromarray(np.rint(levels * rise**2 * (3 - 2 * rise)).astype(np.uint8))
 
 
 def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:
