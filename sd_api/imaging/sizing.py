@@ -3,7 +3,7 @@
 from math import ceil
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def padded_size(size: tuple[int, int], *, multiple: int, minimum: int) -> tuple[int, int]:
@@ -43,6 +43,19 @@ def pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Cut out the top left region of that size; the inverse of ``pad``."""
     return image.crop((0, 0, *size))
+
+
+def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale a picture or a mask so that it fills a size, and cut off on both sides what exceeds it.
+
+    Args:
+        image: An image of mode RGB or L.
+        size: New width and height.
+    """
+    method = Image.Resampling.BILINEAR if image.mode == "L" else Image.Resampling.LANCZOS
+    covered = ImageOps.fit(image, size, method)
+    covered.info = dict(image.info)
+    return covered
 
 
 def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
