@@ -19,6 +19,9 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_
 # OpenAI's library repeats requests that ended with 409 by itself, and would so make a cancelled job again.
 CANCELLED_STATUS = 400
 
+# Both come from one field of a request.
+_SIZE = {"width": "size", "height": "size"}
+
 Link = Callable[[int], str]
 """The address of a picture by its number, counted from 0."""
 
@@ -112,7 +115,7 @@ def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
         "error": {
             "message": _message(error),
             "type": _TYPES.get(status, usual),
-            "param": None if fault is None else OPENAI.name(fault.field),
+            "param": None if fault is None else _SIZE.get(fault.field, OPENAI.name(fault.field)),
             "code": _code(error),
         }
     }, status
@@ -125,8 +128,10 @@ def _message(error: ServerError) -> str:
     return error.message
 
 
-def _code(error: ServerError) -> str:
+def _code(error: ServerError) -> str | None:
     """The error's class in the form of OpenAI's codes; flagged pictures have the code that programs know."""
+    if type(error) is ServerError:
+        return None
     if isinstance(error, PictureFlagged):
         return "content_policy_violation"
     name = type(error).__name__

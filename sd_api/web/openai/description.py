@@ -20,7 +20,7 @@ class Fault(BaseModel):
     message: str = Field(description="what happened and what to do, for the person who reads it")
     type: str = Field(description="the kind of the error")
     param: str | None = Field(description="the first faulty field")
-    code: str = Field(description="the reason, for programs")
+    code: str | None = Field(description="the reason, for programs")
 
 
 class OpenAIFailure(BaseModel):
