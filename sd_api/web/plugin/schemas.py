@@ -222,8 +222,20 @@ class FailedJob(BaseModel):
     message: str
 
 
+class RefusedCallerEntry(BaseModel):
+    """A caller that was refused by its Host or Origin; the time is in seconds since 1970."""
+
+    header: Literal["Host", "Origin"]
+    value: str
+    count: int
+    time: float = Field(description="when it was refused last")
+    setting: str | None = Field(
+        description="the line of the configuration that would let it in; null if no line can, because it is no name"
+    )
+
+
 class Health(BaseModel):
-    """The state of the engine, its device and models, and the last failures."""
+    """The state of the engine, its device and models, the last failures, and who was refused."""
 
     status: Literal["loading", "ready", "failed"]
     model: str
@@ -232,4 +244,7 @@ class Health(BaseModel):
     models: list[LoadedModelEntry]
     versions: dict[str, str]
     failures: list[FailedJob] = Field(description="the last jobs that failed, the latest first")
+    refused_callers: list[RefusedCallerEntry] = Field(
+        description="whom this process refused in the last hour, the latest first"
+    )
     message: str | None = Field(default=None, description="why it failed, and what to do")
