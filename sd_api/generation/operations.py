@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from sd_api.errors import InvalidFields, OutOfLimits
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
-from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.settings import Limits
 
@@ -41,9 +41,8 @@ class Operation:
         str,
         Param(
             label="Prompt",
-            description="What to draw.",
+            description="What to draw; it may be empty.",
             example="corgi with a top hat",
-            shortest=1,
             longest="max_prompt_length",
             per_image=True,
             control="text",
@@ -79,8 +78,11 @@ class Operation:
         str | None,
         Param(
             label="Scheduler",
-            description="How the steps are made; the model's own where none is named.",
+            description="How the steps are made; the model's own where none is named. Other programs' names, such as "
+            "DPM++ 2M Karras or k_euler_a, are understood as well.",
             choices=tuple(SCHEDULERS),
+            labels=tuple(choice.label for choice in SCHEDULERS.values()),
+            find=find_scheduler,
             per_image=True,
             control="choice",
             png_key="Sampler",

@@ -25,6 +25,7 @@ TASKS = Dialect(
         "height": 512,
         "safety_filter": True,
     },
+    stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     image=Annotated[str, StringConstraints(pattern=BLOB_ID)],
     image_form="the id of a blob",
 )

@@ -97,6 +97,43 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
     assert (spec.model, spec.seeds, spec.variation_seeds) == (None, (5, 6), ())
 
 
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**63, 2**64 - 1])
+def test_large_seeds_are_used_and_reported_to_the_last_digit(client: FlaskClient, engine: Recording, seed: int) -> None:
+    spec, (image,) = posted(client, engine, "/txt2img", seed=str(seed))
+    assert (spec.seeds, image["seed"]) == ((seed,), seed)
+    used = used_by(client, seed=seed, variation_seed=seed, variation_strength=0.5)
+    assert (engine.specs[-1].seeds, engine.specs[-1].variation_seeds) == ((seed,), (seed,))
+    assert (used["seed"], used["variation_seed"]) == (seed, seed)
+
+
+def test_seeds_below_zero_are_chosen(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(
+        client, engine, "/txt2img", seed="-1", num_outputs="3", variation_seed="-1", variation_strength="1"
+    )
+    assert len(set(spec.variation_seeds)) == 3
+    assert all(0 < seed < 2**53 for seed in (*spec.seeds, *spec.variation_seeds))
+    used = used_by(client, seed=-1, variation_seed=-1)
+    assert used["seed"] > 0
+    assert used["variation_seed"] is None
+
+
+@pytest.mark.parametrize("prompt", ["", " \n"])
+def test_a_prompt_may_be_empty(client: FlaskClient, engine: Recording, prompt: str) -> None:
+    assert posted(client, engine, "/txt2img", prompt=prompt)[0].operation.prompt == ""
+    assert used_by(client, prompt=prompt)["prompt"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [("DPM++ 2M Karras", "dpm++-karras"), ("k_euler_a", "euler-a"), (" lms ", "k-lms"), ("DPM++ SDE", "dpm++-sde")],
+)
+def test_schedulers_have_the_names_of_other_programs(
+    client: FlaskClient, engine: Recording, name: str, scheduler: str
+) -> None:
+    assert posted(client, engine, "/txt2img", scheduler=name)[0].operation.scheduler == scheduler
+    assert used_by(client, scheduler=name)["scheduler"] == scheduler
+
+
 def test_what_is_left_out_has_the_plugins_defaults(client: FlaskClient, engine: Recording) -> None:
     spec, _ = posted(client, engine, "/txt2img")
     made = spec.operation
@@ -216,3 +253,10 @@ def finished(ann: TaskClient, task_id: str) -> list[dict[str, Any]]:
         time.sleep(0.01)
     images: list[dict[str, Any]] = event["images"]
     return images
+
+
+def used_by(client: FlaskClient, **parameters: Any) -> dict[str, Any]:
+    """The parameters_used of a task."""
+    ann = TaskClient(client)
+    used: dict[str, Any] = finished(ann, ann.create(**{"prompt": "a dog", **parameters}))[0]["parameters_used"]
+    return used

@@ -181,7 +181,7 @@ def test_a_picture_tells_how_it_was_made(client: FlaskClient) -> None:
     made = picture(client, "/txt2img", prompt="ein Hund, „grün“", negative_prompt="blurry", width=64, height=72)
     assert made.info["parameters"].splitlines()[:2] == ["ein Hund, „grün“", "Negative prompt: blurry"]
     last = made.info["parameters"].splitlines()[2]
-    assert last.startswith("Steps: 2, Sampler: plms, CFG scale: 7.5, Seed: 5, Size: 64x72, Model: ")
+    assert last.startswith("Steps: 2, Sampler: PLMS, CFG scale: 7.5, Seed: 5, Size: 64x72, Model: ")
 
 
 def test_the_safety_checker_can_be_switched_off_only_where_the_configuration_says_so(

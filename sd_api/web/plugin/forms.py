@@ -33,7 +33,7 @@ PLUGIN = Dialect(
         "variation_seed": 0,
     },
     # A form cannot hold null.
-    stands_for_none={"seed": 0, "variation_seed": 0},
+    stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text",
 )

@@ -96,6 +96,7 @@ class OfferedField(BaseModel):
     slider_maximum: float | None = Field(default=None, description="the upper end of a slider, below maximum")
     unit: str | None = None
     choices: list[str] | None = Field(default=None, description="the valid texts")
+    choice_labels: dict[str, str] | None = Field(default=None, description="what a form calls each of them")
     requires: str | None = Field(default=None, description="the capability that a model needs for it")
     acts_with: dict[str, str] | None = Field(
         default=None, description="the value that another field must have for it to act"
