@@ -35,6 +35,7 @@ class Param:
         step: The increment of a form's control, or None.
         slider_high: The upper end of a slider, where one up to ``high`` could not be set finely; or None.
         png_key: The key in the parameters text of a PNG file, or None where the text does not hold it.
+        aliases: Its names in other programs; a request that uses one is answered with the right name.
     """
 
     label: str
@@ -55,6 +56,7 @@ class Param:
     step: float | None = None
     slider_high: float | None = None
     png_key: str | None = None
+    aliases: tuple[str, ...] = ()
 
     def highest(self, limits: Limits) -> float | None:
         """The largest number that a configuration allows."""

@@ -45,11 +45,13 @@ class Reading:
         content: Gives the bytes of an image, from its field's name in the dialect and its value there; raises
             InvalidField where it cannot.
         images: The images that have been read and decoded, by their canonical names.
+        warnings: What the answer has to say of the request, as sentences.
     """
 
     limits: Limits
     content: Callable[[str, str], bytes]
     images: dict[str, ImageRef] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,9 @@ class Dialect:
         values = {declared.name: self._value(declared, request, reading) for declared in self.fields(operation)}
         outputs = Outputs(**{each.name: values.pop(each.name) for each in fields_of(Outputs) if each.name in values})
         try:
-            return JobSpec.choose(operation, values, outputs, model=model, limits=reading.limits)
+            return JobSpec.choose(
+                operation, values, outputs, model=model, limits=reading.limits, warnings=reading.warnings
+            )
         except InvalidFields as error:
             raise InvalidFields([type(each)(self.name(each.field), each.problem) for each in error.faults]) from None
 

@@ -134,6 +134,44 @@ def test_schedulers_have_the_names_of_other_programs(
     assert used_by(client, scheduler=name)["scheduler"] == scheduler
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "words"),
+    [
+        ("/txt2img", "steps", "steps is not known here and was ignored; use num_inference_steps."),
+        ("/txt2img", "cfg", "cfg is not known here and was ignored; use guidance_scale."),
+        ("/txt2img", "cfgScale", "cfgScale is not known here and was ignored; use guidance_scale."),
+        ("/txt2img", "negative", "negative is not known here and was ignored; use negative_prompt."),
+        ("/txt2img", "sampler_name", "sampler_name is not known here and was ignored; use scheduler."),
+        ("/txt2img", "Seed", "Seed is not known here and was ignored; use seed."),
+        ("/txt2img", "hieght", "hieght is not known here and was ignored; perhaps height is meant."),
+        ("/txt2img", "strength", "strength has no effect on txt2img and was ignored; it is for img2img and masking."),
+        ("/txt2img", "denoise", "denoise is not known here and was ignored; use strength with img2img or masking."),
+        ("/txt2img", "zzz", "zzz is not known here and was ignored."),
+        ("/txt2img", "<b>", "'<b>' is not known here and was ignored."),
+        ("/txt2img", "n" * 99, f"'{'n' * 40}' is not known here and was ignored."),
+        ("/img2img", "denoising_strength", "denoising_strength is not known here and was ignored; use strength."),
+        ("/img2img", "width", "width has no effect on img2img and was ignored; it is for txt2img."),
+    ],
+)
+def test_fields_that_are_ignored_are_named(
+    client: FlaskClient, engine: Recording, path: str, field: str, words: str
+) -> None:
+    form = {field: "20"} | ({"init_image": IMAGE} if path == "/img2img" else {})
+    spec, _ = posted(client, engine, path, **form)
+    assert spec.warnings == (words,)
+    assert spec.operation.steps == 100
+
+
+def test_of_a_great_many_fields_some_are_named(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(client, engine, "/txt2img", **{f"x{number}": "" for number in range(900)})
+    assert len(spec.warnings) == 21
+    assert spec.warnings[-1] == "880 more fields are not known here and were ignored."
+
+
+def test_known_fields_are_no_warning(client: FlaskClient, engine: Recording) -> None:
+    assert posted(client, engine, "/txt2img", job_id="a-name", wait="true", eta="0", width="64")[0].warnings == ()
+
+
 def test_what_is_left_out_has_the_plugins_defaults(client: FlaskClient, engine: Recording) -> None:
     spec, _ = posted(client, engine, "/txt2img")
     made = spec.operation

@@ -1,6 +1,7 @@
 """The plugin's four generating endpoints, with the real engine and the built-in model."""
 
 import base64
+import time
 from io import BytesIO
 from typing import Any
 
@@ -167,6 +168,16 @@ def test_strength_acts_the_more_the_higher(client: FlaskClient) -> None:
         for strength in (0.1, 0.5, 0.9)
     ]
     assert distances == sorted(distances, reverse=True)
+
+
+def test_an_answer_names_what_was_ignored_also_that_of_a_job(client: FlaskClient) -> None:
+    words = ["steps is not known here and was ignored; use num_inference_steps."]
+    form = QUICK | SMALL | {"steps": "20"}
+    assert client.post("/txt2img", data=form).get_json()["warnings"] == words
+    job = client.post("/txt2img", data=form | {"wait": "false"}).get_json()["job"]
+    while client.get(f"/jobs/{job['id']}").get_json()["job"]["state"] != "finished":
+        time.sleep(0.01)
+    assert client.get(f"/jobs/{job['id']}/result").get_json()["warnings"] == words
 
 
 def test_fields_may_come_as_multipart(client: FlaskClient) -> None:

@@ -74,6 +74,19 @@ def test_every_malformed_field_is_named_at_once(client: FlaskClient) -> None:
     assert all(name in message for name in ("prompt", "seed", "width"))
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("text=a+dog", "prompt is missing; text is not known here and was ignored; use prompt"),
+        ('{"prompt": "a dog"}', """prompt is missing; '{"prompt": "a dog"}' is not known here and was ignored"""),
+        ("", "prompt is missing; the form has no fields"),
+    ],
+)
+def test_a_missing_prompt_is_told_with_what_came_instead(client: FlaskClient, body: str, words: str) -> None:
+    response = client.post("/txt2img", data=body, content_type="application/x-www-form-urlencoded")
+    assert refused(response, 400) == words
+
+
 def test_every_faulty_field_is_named_at_once_images_included(client: FlaskClient) -> None:
     form = {"num_inference_steps": "0", "strength": "x", "seed": "-2", "init_image": IMAGE[:200], "mask_image": "§"}
     response = client.post("/masking", data=form)
