@@ -186,13 +186,12 @@ class BoundedRequest(Request):
         unpacker = find_unpacker(self.headers.get("Content-Encoding"))
         return super().stream if unpacker is None else read_unpacked(super().stream, unpacker, self.max_content_length)
 
-    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:  # type: ignore[override]
+    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
         """The body, that of JSON in UTF-8 whatever its declared charset; see the base class."""
-        if not self.is_json:
-            return super().get_data(cache, as_text, parse_form_data)
         data = super().get_data(cache, parse_form_data=parse_form_data)
-        refuse_unannounced_gzip(data[:2])
-        data = recode_json(data, self.mimetype_params.get("charset"))
+        if self.is_json:
+            refuse_unannounced_gzip(data[:2])
+            data = recode_json(data, self.mimetype_params.get("charset"))
         return data.decode(errors="replace") if as_text else data
 
     def on_json_loading_failed(self, e: ValueError | None) -> Any:

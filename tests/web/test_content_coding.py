@@ -3,6 +3,7 @@
 import gzip
 import io
 import zlib
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
@@ -22,7 +23,12 @@ def without_header(content: bytes) -> bytes:
     return packer.compress(content) + packer.flush()
 
 
-PACK = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "Deflate, identity": without_header}
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "Deflate, identity": without_header,
+}
 
 
 def unpacked(coding: str | None, packed: bytes, pieces: int = 1000, max_bytes: int | None = None) -> bytes:
