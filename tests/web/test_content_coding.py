@@ -103,7 +103,7 @@ def packed_post(client: FlaskClient, body: bytes, coding: str = "gzip") -> TestR
     return client.post("/txt2img", data=body, headers=headers)
 
 
-def test_a_form_that_is_packed_without_saying_so_is_told(client: FlaskClient) -> None:
+def test_a_form_that_is_packed_without_saying_so_is_refused_in_words(client: FlaskClient) -> None:
     answer = packed_post(client, gzip.compress(b"prompt=a dog"), "identity")
     assert answer.status_code == 400
     assert answer.get_json()["message"].endswith("say so, with the header Content-Encoding: gzip.")

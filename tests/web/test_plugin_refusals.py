@@ -82,7 +82,7 @@ def test_every_malformed_field_is_named_at_once(client: FlaskClient) -> None:
         ("", "prompt is missing; the form has no fields"),
     ],
 )
-def test_a_missing_prompt_is_told_with_what_came_instead(client: FlaskClient, body: str, words: str) -> None:
+def test_a_missing_prompt_is_refused_with_what_came_instead(client: FlaskClient, body: str, words: str) -> None:
     response = client.post("/txt2img", data=body, content_type="application/x-www-form-urlencoded")
     assert refused(response, 400) == words
 
