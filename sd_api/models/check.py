@@ -8,7 +8,7 @@ from sd_api.models.sources import HubModel, parse_source
 from sd_api.settings import Settings
 
 
-def find_remote_faults(settings: Settings) -> list[str]:
+def find_further_faults(settings: Settings) -> list[str]:
     """Find what would keep the server from making pictures, without loading any model.
 
     Args:
@@ -26,7 +26,7 @@ def find_remote_faults(settings: Settings) -> list[str]:
     try:
         if isinstance(source, HubModel):
             if hub.cached(source.repo_id, half=True) is None:
-                hub.check_access(source.repo_id, token)
+                hub.check_access(source.repo_id, token, settings.limits)
         elif settings.requires_safety_checker and not (source.path / "safety_checker").is_dir():
             check_safety_filter(token)
     except ModelUnavailable as error:

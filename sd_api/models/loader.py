@@ -18,17 +18,21 @@ from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
+from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
 
 
-def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, **components: Any) -> Any:
+def load_pipeline(
+    source: ModelSource, device: DeviceChoice, token: str | None, limits: Limits, **components: Any
+) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
 
     Args:
         source: where the model is.
         device: where it will run, and in which precision.
         token: for the hub.
+        limits: for a model that is downloaded or converted.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
     Raises:
@@ -40,7 +44,7 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
         _refuse_faults(source)
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
     else:
-        pipeline = _load_directory(local_directory(source, token, half=half), device.torch_dtype, components)
+        pipeline = _load_directory(local_directory(source, token, limits, half=half), device.torch_dtype, components)
     if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
         _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
     if half:
@@ -53,17 +57,18 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
     return pipeline
 
 
-def local_directory(source: HubModel | ModelDirectory, token: str | None, *, half: bool) -> Path:
+def local_directory(source: HubModel | ModelDirectory, token: str | None, limits: Limits, *, half: bool) -> Path:
     """The folder on this machine that holds the model; a hub model is downloaded if it is not here yet.
 
     Args:
         source: which model.
         token: for the hub.
+        limits: for a model that is downloaded.
         half: whether weights in half precision will do.
     """
     if isinstance(source, ModelDirectory):
         return source.path
-    return hub.cached(source.repo_id, half=half) or hub.download(source.repo_id, token, half=half)
+    return hub.cached(source.repo_id, half=half) or hub.download(source.repo_id, token, limits, half=half)
 
 
 @contextmanager
