@@ -63,10 +63,10 @@ def why_refused(library: str, class_name: str) -> str | None:
     return None
 
 
-def shown(text: object) -> str:
-    """A name from a model's file as a message shows it: short, in one line."""
+def shown(text: object, length: int = 80) -> str:
+    """A text from a model's file as a message shows it: short, in one line."""
     name = str(text)
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name[:80])
+    printable = "".join(letter if letter.isprintable() else "?" for letter in name[:length])
     return printable + "…" * (len(name) > len(printable))
 
 

@@ -17,7 +17,7 @@ from sd_api.models.bounded_files import (
     head,
     read_object,
 )
-from sd_api.models.pipeline_files import CODE_KEYS, missing_parts, parts, why_unfit
+from sd_api.models.pipeline_files import CODE_KEYS, is_pickled_weights, missing_parts, parts, why_unfit
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile, ModelSource, parse_source
 
 log = logging.getLogger(__name__)
@@ -98,8 +98,9 @@ def _component_faults(folder: Path, library: str, class_name: str) -> Iterator[s
     for other in ("adapter_config.json", "adapter_model.safetensors"):
         if (folder / other).exists():
             yield f"{folder / other}: additions to a part are not loaded with it; remove this file"
-    # The configurations of parts that diffusers has code for may name the code that was the original of it.
-    yield from _faults(lambda path: _check_config(path, names_code=library != "transformers"), config)
+    # Where a pipeline of diffusers has a class of its own for a part, the configuration may name the original of it.
+    names_code = library not in ("diffusers", "transformers")
+    yield from _faults(lambda path: _check_config(path, names_code=names_code), config)
     if "Tokenizer" in class_name:
         yield from _vocabulary_faults(folder)
     elif config.name == _MODEL_CONFIG:
@@ -162,7 +163,7 @@ def _read_vocabulary(path: Path) -> None:
 def _model_faults(folder: Path) -> Iterator[str]:
     """The faults of the safetensors files, or of the pickled ones if there are no others."""
     for suffix in (".safetensors", ".bin"):
-        files = sorted(folder.glob(f"*{suffix}"))
+        files = sorted(file for file in folder.glob(f"*{suffix}") if suffix != ".bin" or is_pickled_weights(file.name))
         indexes = sorted(folder.glob(f"*{suffix}.index*.json"))
         for index in indexes:
             yield from _shard_faults(index, suffix)

@@ -17,6 +17,7 @@ from sd_api.models.converted import copy_in_background, find_copy, is_worth_copy
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
+from sd_api.models.pickled import without_pickles
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
 from sd_api.settings import Limits
 
@@ -91,14 +92,20 @@ def explained_loading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
-    _refuse_faults(ModelDirectory(path))
+def _load_directory(published: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
+    _refuse_faults(ModelDirectory(published))
+    path = without_pickles(ModelDirectory(published)).path
     # Single precision is what models come in: there is nothing to convert.
     with explained_loading(path):
         copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
     with explained_loading(copy or path):
         pipeline = _loading_class(path).from_pretrained(
-            copy or path, dtype=dtype, variant=_variant(copy or path, dtype), local_files_only=True, **components
+            copy or path,
+            dtype=dtype,
+            variant=_variant(copy or path, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            **components,
         )
         if copy is None and is_worth_copying(path, dtype):
             copy_in_background(path, dtype)

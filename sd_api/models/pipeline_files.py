@@ -128,6 +128,11 @@ def needed_files(index: Mapping[str, Any], names: Collection[str], *, half: bool
     return chosen
 
 
+def is_pickled_weights(name: str) -> bool:
+    """Whether a file of a part holds its weights in the format that was in use before safetensors."""
+    return re.fullmatch(_PICKLED, name) is not None
+
+
 def parts(index: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
     """The names of the pipeline's parts with their library and class; those that it does without are left out."""
     for name, value in index.items():
