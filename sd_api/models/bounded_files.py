@@ -58,11 +58,12 @@ def read_object(path: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]
     head(path)
     if (size := path.stat().st_size) > max_bytes:
         raise FileFaultError(path, f"it has {size:,} bytes, and such a file has at most {max_bytes:,}")
-    text = path.read_bytes()
-    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+    content = path.read_bytes()
+    if sum(content.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         raise FileFaultError(path, f"it holds more than {MAX_VALUES:,} values")
     try:
-        content = json.loads(text)
+        # Of the encodings that json would find by itself, the libraries that load the file know only this.
+        values = json.loads(content.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise FileFaultError(path, f"not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
     except UnicodeDecodeError:
@@ -71,10 +72,10 @@ def read_object(path: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]
         raise FileFaultError(path, "not valid JSON: a number has too many digits") from None
     except RecursionError:
         raise FileFaultError(path, f"it is nested more than {MAX_DEPTH} levels deep") from None
-    if not isinstance(content, dict):
+    if not isinstance(values, dict):
         raise FileFaultError(path, "it should hold a JSON object: { … }")
-    _check_depth(path, content)
-    return content
+    _check_depth(path, values)
+    return values
 
 
 def check_safetensors(path: Path) -> None:
@@ -94,8 +95,9 @@ def check_safetensors(path: Path) -> None:
         raise FileFaultError(path, f"its header names more than {MAX_TENSORS:,} tensors")
     try:
         # This compares the length of the file with its header, and the tensors' places with their types and shapes.
-        with safe_open(path, framework="numpy"):
-            pass
+        with safe_open(path, framework="numpy") as weights:
+            if not weights.keys():
+                raise FileFaultError(path, "it holds no weights")
     except SafetensorError as error:
         reason = str(error).rpartition(": ")[2]
         raise FileFaultError(path, f"cut short or damaged ({reason[:200]}); download it again") from None

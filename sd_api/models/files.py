@@ -1,10 +1,9 @@
 """Checks the files of a model on this machine, without loading its weights and without torch."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from os import SEEK_END
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
 from zipfile import is_zipfile
 
 from sd_api.errors import ModelUnavailable
@@ -17,7 +16,8 @@ from sd_api.models.bounded_files import (
     head,
     read_object,
 )
-from sd_api.models.pipeline_files import CODE_KEYS, is_pickled_weights, missing_parts, parts, why_unfit
+from sd_api.models.part_configs import check_config, has_folders
+from sd_api.models.pipeline_files import is_pickled_weights, missing_parts, parts, why_unfit
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile, ModelSource, parse_source
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,6 @@ _CONFIGS = {
     "FeatureExtractor": "preprocessor_config.json",
 }
 _MODEL_CONFIG = "config.json"
-
-# Schedulers make tables of this length; all that are published have 1,000 steps.
-_MAX_TRAINING_STEPS = 1_000_000
 
 _ZIP_MAGIC = b"PK\x03\x04"
 # The table of contents at the end of a zip archive has about 80 bytes for each tensor.
@@ -100,45 +97,12 @@ def _component_faults(folder: Path, library: str, class_name: str) -> Iterator[s
             yield f"{folder / other}: additions to a part are not loaded with it; remove this file"
     # Where a pipeline of diffusers has a class of its own for a part, the configuration may name the original of it.
     names_code = library not in ("diffusers", "transformers")
-    yield from _faults(lambda path: _check_config(path, names_code=names_code), config)
+    for file in sorted({config, *folder.glob("*config.json")}):
+        yield from _faults(lambda path: check_config(path, names_code=names_code), file)
     if "Tokenizer" in class_name:
         yield from _vocabulary_faults(folder)
     elif config.name == _MODEL_CONFIG:
         yield from _model_faults(folder)
-
-
-def _check_config(path: Path, *, names_code: bool) -> None:
-    """Refuse a configuration that would lead the libraries to code, to other files or to endless tables."""
-    config = read_object(path)
-    for name, value in _settings(config):
-        if name in CODE_KEYS and value and not names_code:
-            raise FileFaultError(path, f"its {name} names Python code of the model, which this server does not run")
-        if name.endswith("attn_implementation") and any("/" in text for text in _texts(value)):
-            raise FileFaultError(path, f"its {name} names code to download, which this server does not run")
-        if name == "transformers_weights" or (name.endswith("_file") and any(map(_has_folders, _texts(value)))):
-            raise FileFaultError(path, f"its {name} names another file, which is not read")
-    steps = config.get("num_train_timesteps")
-    if isinstance(steps, int) and steps > _MAX_TRAINING_STEPS:
-        raise FileFaultError(path, f"its num_train_timesteps is {steps}, and {_MAX_TRAINING_STEPS} are the most")
-
-
-def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings of a configuration, and of those inside it."""
-    for name, value in config.items():
-        yield name, value
-        if isinstance(value, dict):
-            yield from _settings(value)
-
-
-def _texts(value: object) -> list[str]:
-    values = value.values() if isinstance(value, dict) else [value]
-    return [text for text in values if isinstance(text, str)]
-
-
-def _has_folders(name: str) -> bool:
-    # Some tools write the file beside the configuration in this way.
-    plain = name.removeprefix("./")
-    return PurePosixPath(plain).name != plain or PureWindowsPath(plain).name != plain
 
 
 def _vocabulary_faults(folder: Path) -> Iterator[str]:
@@ -185,7 +149,7 @@ def _shard_faults(index: Path, suffix: str) -> Iterator[str]:
         yield f"{index}: it lists no files, which weight_map and metadata should do"
         return
     for name in sorted({str(name) for name in weight_map.values()}):
-        if _has_folders(name) or name.startswith(".") or not name.isprintable() or not name.endswith(suffix):
+        if has_folders(name) or name.startswith(".") or not name.isprintable() or not name.endswith(suffix):
             yield f"{index}: it lists {shown(name)!r}, which is no name of a {suffix} file in its folder"
         elif not (index.parent / name).exists():
             yield f"{index.parent / name}: this file is missing, and {index.name} lists it"

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 # The name of the progress bar in which the library counts the bytes that it has written.
 WRITTEN_BYTES = "huggingface_hub.snapshot_download"
 
+# On a small disk, one part in so many is kept free, rather than limits.min_free_disk_bytes.
+SMALLEST_SHARE = 20
+
 # Seconds between two reports of a download.
 REPORT_INTERVAL = 0.2
 
@@ -222,12 +225,13 @@ def _check_size(repo_id: str, size: int, limits: Limits) -> None:
 def _check_disk(repo_id: str, needed: int, limits: Limits) -> None:
     cache = Path(constants.HF_HUB_CACHE)
     # The folder is made by the first download.
-    free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir())).free
-    if free - needed < limits.min_free_disk_bytes:
+    disk = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir()))
+    kept = min(limits.min_free_disk_bytes, disk.total // SMALLEST_SHARE)
+    if disk.free - needed < kept:
         raise ModelUnavailable(
-            f"{repo_id} needs {_gigabytes(needed)} more on the disk of {cache}, which has {_gigabytes(free)} free, and "
-            f"{_gigabytes(limits.min_free_disk_bytes)} of it are not for downloads (limits.min_free_disk_bytes). Free "
-            "some space, or set the environment variable HF_HOME to a folder on another disk."
+            f"The disk is full, so {repo_id} could not be downloaded to {cache}: {_gigabytes(needed)} are to come, "
+            f"{_gigabytes(disk.free)} are free, and {_gigabytes(kept)} stay free (limits.min_free_disk_bytes). "
+            "Free some space and try again, or set the environment variable HF_HOME to a folder on another disk."
         )
 
 

@@ -85,6 +85,8 @@ def _tensors(content: object, file_bytes: int) -> dict[str, torch.Tensor]:
     found = {str(name): value.detach() for name, value in content.items() if isinstance(value, torch.Tensor)}
     if any(tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized for tensor in found.values()):
         raise _UnfitError("it holds tensors that are no plain weights")
+    if not found:
+        raise _UnfitError("it holds no weights")
     # A tensor may repeat one number of the file a billion times.
     if sum(tensor.nbytes for tensor in found.values()) > 2 * file_bytes:
         raise MemoryError

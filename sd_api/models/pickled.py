@@ -30,7 +30,18 @@ _PACKAGES = Path(__file__).parents[2]
 _SINGLE_FILE = "model.safetensors"
 _LONGEST_ANSWER = 10_000
 # What Python, torch and the loader of libraries need; no secret is among them.
-_VARIABLES = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+_VARIABLES = (
+    "PATH",
+    "HOME",
+    "USERPROFILE",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "TMPDIR",
+)
 
 
 def without_pickles(source: ModelDirectory | ModelFile) -> ModelDirectory | ModelFile:

@@ -84,7 +84,7 @@ class Limits(_Section):
     )
     min_free_disk_bytes: ByteCount = Field(
         default=4 * 1024 * 1024 * 1024,
-        description="the bytes that a download or a converted model leaves free on its disk",
+        description="the bytes that a download leaves free on its disk, or a twentieth of the disk if that is less",
     )
     max_days_kept: Count = Field(
         default=30, description="how long images and ended tasks are kept, and how long a token is valid, in days"

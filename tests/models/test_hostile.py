@@ -123,7 +123,19 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         "its vocab_file names a",
     ),
     "an addition": (written("text_encoder/adapter_config.json", b"{}"), "additions to a part are not loaded"),
-    "endless steps": (changed("scheduler/scheduler_config.json", num_train_timesteps=10**12), "1000000 are the most"),
+    "endless steps": (changed("scheduler/scheduler_config.json", num_train_timesteps=10**12), "1,000,000 is the most"),
+    "endless positions": (
+        changed("text_encoder/config.json", max_position_embeddings=10**10),
+        "20,000,000 is the",
+    ),
+    "endless layers": (
+        changed("safety_checker/config.json", vision_config={"num_hidden_layers": 10**6}),
+        "1,000 is the",
+    ),
+    "endless blocks": (changed("unet/config.json", down_block_types=["DownBlock2D"] * 10**5), "1,000 are the most"),
+    "code of a processor": (written("tokenizer/processor_config.json", b'{"auto_map": {"a": "b.C"}}'), "its auto_map"),
+    "another encoding": (written("unet/config.json", '{"a": 1}'.encode("utf-16")), "it is not UTF-8 text"),
+    "a mark of an encoding": (written("unet/config.json", b'\xef\xbb\xbf{"a": 1}'), "not valid JSON"),
     # Bounds of JSON
     "deep": (written("unet/config.json", b'{"a":' * 30_000 + b"1" + b"}" * 30_000), "more than 32 levels deep"),
     "rather deep": (written("unet/config.json", b'{"a":' * 40 + b"1" + b"}" * 40), "more than 32 levels deep"),
@@ -153,6 +165,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "of no type": (described(a=tensor(0, 16, [4], "X7")), "cut short or damaged"),
     "a deep header": (written(UNET, safetensors(b'{"a":' * 100_000)), "cut short or damaged"),
     "a long header": (written(UNET, safetensors(b" " * (16 * 1024**2 + 1))), "its header has 16,777,217 bytes"),
+    "no tensor": (written(UNET, safetensors(b"{}")), "it holds no weights"),
     "many tensors": (written(UNET, safetensors(b'{"a":{},' * 200_000)), "more than 100,000 tensors"),
 }
 

@@ -48,23 +48,13 @@ def test_the_removed_model_leads_to_its_successor(start: StartApp, hub: FakeHub)
     assert not any("runwayml" in request for request in hub.requests)
 
 
-@pytest.mark.parametrize(
-    ("limits", "reason"),
-    [
-        (
-            {"max_model_bytes": 3_000_000},
-            r"demo/tiny has at least 3\.7 MB, and 3\.0 MB are allowed\. limits\.max_",
-        ),
-        ({"min_free_disk_bytes": 2**53 - 1}, r"demo/tiny needs 3\.7 MB more on the disk of .* which has .* free, and "),
-    ],
-)
-def test_a_model_that_is_too_large_is_not_downloaded(
-    start: StartApp, hub: FakeHub, cache: Path, limits: dict[str, int], reason: str
-) -> None:
-    assert re.match(reason, start(limits=limits).fail_to_load())
+def test_a_model_that_is_too_large_is_not_downloaded(start: StartApp, hub: FakeHub) -> None:
+    limits = {"max_model_bytes": 3_000_000}
+    reason = "demo/tiny has at least 3.7 MB, and 3.0 MB are allowed. limits.max_model_bytes in the configuration"
+    assert start(limits=limits).fail_to_load().startswith(reason)
     assert hub.downloads(UNET) == 0
     (fault,) = find_further_faults(Settings.model_validate({"model": "demo/tiny", "limits": limits, "device": "cpu"}))
-    assert re.match(f"model: {reason}", fault)
+    assert fault.startswith(f"model: {reason}")
 
 
 def test_a_download_ends_at_the_limit_where_the_hub_states_no_sizes(
