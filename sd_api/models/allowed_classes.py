@@ -4,6 +4,7 @@ A model's index names a library and a class for each part, and may come from any
 the two libraries export; no other module is imported for it.
 """
 
+from importlib import import_module
 from inspect import isclass, ismodule
 from types import ModuleType
 
@@ -71,22 +72,12 @@ def shown(text: object, length: int = 80) -> str:
 
 
 def _module(library: str) -> ModuleType | None:
-    if library == "transformers":
-        import transformers
-
-        return transformers
-    import diffusers
-    from diffusers import pipelines
-
-    if library == "diffusers":
-        return diffusers
+    if library in _KINDS:
+        return import_module(library)
+    pipelines = import_module("diffusers.pipelines")
     module = getattr(pipelines, library, None)
     return module if ismodule(module) and module.__name__ == f"{pipelines.__name__}.{library}" else None
 
 
 def _kinds() -> tuple[type, ...]:
-    import diffusers
-    import transformers
-
-    modules = {"diffusers": diffusers, "transformers": transformers}
-    return tuple(getattr(modules[library], name) for library, names in _KINDS.items() for name in names)
+    return tuple(getattr(import_module(library), name) for library, names in _KINDS.items() for name in names)

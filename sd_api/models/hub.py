@@ -1,6 +1,5 @@
 """Downloads models from the Hugging Face hub into its cache on this machine."""
 
-import json
 import logging
 import shutil
 import time
@@ -29,7 +28,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # httpx is wh
 from huggingface_hub.utils._http import default_client_factory
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models.bounded_files import MAX_CONFIG_BYTES
+from sd_api.models.bounded_files import MAX_CONFIG_BYTES, FileFaultError, read_object
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
 from sd_api.models.pipeline_files import missing_parts, needed_files, why_unfit
@@ -292,8 +291,10 @@ def _bars(check: Callable[[int], None]) -> Iterator[type[tqdm]]:
 
 
 def _read(index: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(index).read_bytes())
-    return content
+    try:
+        return read_object(Path(index))
+    except FileFaultError as fault:
+        raise ModelUnavailable(f"{fault}.") from None
 
 
 def _remove_leftovers(repo_id: str) -> None:

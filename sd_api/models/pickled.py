@@ -59,16 +59,16 @@ def without_pickles(source: ModelDirectory | ModelFile) -> ModelDirectory | Mode
     files = _files(source)
     if not any(_is_pickled(file) for file in files.values()):
         return source
-    place = place_of(source.path, "safetensors")
-    copy = ModelDirectory(place) if isinstance(source, ModelDirectory) else ModelFile(place / _SINGLE_FILE)
-    with FileLock(lock_of(place)):
-        if not place.is_dir() or find_faults(copy):
-            size = sum(file.stat().st_size for file in files.values())
-            try:
+    try:
+        place = place_of(source.path, "safetensors")
+        copy = ModelDirectory(place) if isinstance(source, ModelDirectory) else ModelFile(place / _SINGLE_FILE)
+        with FileLock(lock_of(place)):
+            if not place.is_dir() or find_faults(copy):
+                size = sum(file.stat().st_size for file in files.values())
                 make_copy(place, size, lambda folder: _fill(folder, files))
-            except (NoRoomError, OSError) as error:
-                raise ModelUnavailable(f"{source.path} cannot be converted to safetensors: {error}.") from None
-        mark_used(place)
+            mark_used(place)
+    except (NoRoomError, OSError) as error:
+        raise ModelUnavailable(f"{source.path} cannot be converted to safetensors: {error}.") from None
     return copy
 
 
@@ -150,7 +150,10 @@ def _ask_reader(file: Path, target: Path) -> dict[str, Any]:
             )
             output.seek(0)
             answer: dict[str, Any] = json.loads(output.read(_LONGEST_ANSWER))
-        except (subprocess.SubprocessError, ValueError):
+        except (subprocess.SubprocessError, ValueError) as error:
+            status = getattr(error, "returncode", None)
+            if status is not None and status > 0:
+                raise unreadable(file, f"the process that reads it failed with status {status}") from None
             # It was ended by the system, or by us.
             raise unreadable(file, "reading it takes more memory or time than a file of its size should need") from None
     return answer
