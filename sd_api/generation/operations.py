@@ -303,7 +303,8 @@ class Inpaint(ImageToImage):
         ImageRef,
         Param(
             label="Mask",
-            description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
+            description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
+            "It is stretched to the size of the image.",
             per_image=True,
             control="mask",
         ),

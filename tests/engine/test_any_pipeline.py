@@ -89,7 +89,10 @@ def by_hand(name: str, mode: Any, negative_prompt: str) -> Image.Image:
         # They have the size of the image.
         del arguments["width"], arguments["height"]
     if mode == "masking":
-        arguments["mask_image"] = pad(MASK, PADDED)
+        # Its border, at 36, is in the middle of a latent, which is drawn anew.
+        factor = pipeline.vae_scale_factor
+        arguments["mask_image"] = half_mask(*PADDED)
+        arguments["mask_image"].paste(255, (36 // factor * factor, 0, *PADDED))
     image: Image.Image = pipeline(
         "a dog",
         num_inference_steps=STEPS,

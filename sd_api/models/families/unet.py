@@ -206,7 +206,7 @@ class UNetFamily:
             kept = row.kept.latents
             if not row.done:
                 kept = row.scheduler.add_noise(kept, row.kept.noise, row.timesteps[row.step][None])
-            latents = (1 - row.kept.mask) * kept + row.kept.mask * latents
+            latents = torch.where(row.kept.replaced(row.step, row.steps), latents, kept)
         row.latents = latents
 
     @staticmethod
