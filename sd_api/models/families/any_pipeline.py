@@ -1,5 +1,6 @@
 """Every other text-to-image pipeline that diffusers' auto classes know, run whole and alone."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class AnyPipeline:
         return WholeRow(
             key=object(),
             scheduler_name=scheduler_name(parts.pipeline.scheduler),
-            steps=max(int(operation.steps * operation.share), 1),
+            steps=operation.steps_run,
             operation=operation,
             seed=seeds.seed,
             size=size,
@@ -180,12 +181,28 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
     if isinstance(operation, FromImage):
         arguments["image"] = pad(operation.image.pixels, row.size)
     if isinstance(operation, ImageToImage):
-        arguments["strength"] = operation.strength
+        arguments |= _part_of_schedule(known, pipeline, operation)
     if isinstance(operation, Inpaint):
         mask = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
         # The pipelines take black and white only; grey acts when the picture is finished.
         arguments["mask_image"] = whole_cells(mask, getattr(pipeline, "vae_scale_factor", COMMON_FACTOR))
     return {name: value for name, value in arguments.items() if name in known}
+
+
+def _part_of_schedule(known: Signature, pipeline: Any, operation: ImageToImage) -> dict[str, Any]:
+    """The steps and the strength that leave a step to make, where the pipelines would fail without one."""
+    if "original_inference_steps" not in known:
+        return {"strength": max(operation.strength, _share_of_one(operation.steps))}
+    # Latent consistency: the strength is a share of the schedule that its steps are chosen from.
+    original = pipeline.scheduler.config.original_inference_steps
+    strength = max(operation.strength, _share_of_one(original))
+    return {"strength": strength, "num_inference_steps": min(operation.steps, int(original * strength))}
+
+
+def _share_of_one(steps: int) -> float:
+    """The share of a schedule that is one step, also after rounding."""
+    share = 1 / steps
+    return share if int(steps * share) else math.nextafter(share, 1)
 
 
 def _callback(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]:

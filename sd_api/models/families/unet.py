@@ -142,7 +142,7 @@ class UNetFamily:
         scheduler.set_timesteps(operation.steps, device=parts.device)
         timesteps = scheduler.timesteps
         if isinstance(operation, ImageToImage):
-            begin = max(operation.steps - int(operation.steps * operation.strength), 0) * scheduler.order
+            begin = (operation.steps - operation.steps_run) * scheduler.order
             timesteps = timesteps[begin:]
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
