@@ -7,14 +7,13 @@ downsamplers meet such inputs in narrow pictures. In single precision the result
 """
 
 import torch
-from torch.nn import functional
 
 
 class NarrowInputConv2d(torch.nn.Conv2d):
     """A convolution that computes in single precision where its input is narrower than its kernel.
 
     Args:
-        conv: Whose weights it shares; it pads with zeros.
+        conv: Whose weights it shares.
     """
 
     def __init__(self, conv: torch.nn.Conv2d) -> None:
@@ -28,6 +27,7 @@ class NarrowInputConv2d(torch.nn.Conv2d):
             conv.dilation,  # type: ignore[arg-type]
             conv.groups,
             conv.bias is not None,
+            conv.padding_mode,
             device="meta",
         )
         self.weight, self.bias = conv.weight, conv.bias
@@ -38,8 +38,8 @@ class NarrowInputConv2d(torch.nn.Conv2d):
         if min(input.shape[-2:]) >= max(self.kernel_size):
             return super().forward(input)
         bias = None if self.bias is None else self.bias.float()
-        shape = self.stride, self.padding, self.dilation, self.groups
-        return functional.conv2d(input.float(), self.weight.float(), bias, *shape).to(input.dtype)
+        result: torch.Tensor = self._conv_forward(input.float(), self.weight.float(), bias)
+        return result.to(input.dtype)
 
 
 def guard_narrow_inputs(module: torch.nn.Module) -> None:
@@ -47,5 +47,5 @@ def guard_narrow_inputs(module: torch.nn.Module) -> None:
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             # Not those of other classes, which may compute something else.
-            if type(child) is torch.nn.Conv2d and max(child.stride) > 1 and child.padding_mode == "zeros":
+            if type(child) is torch.nn.Conv2d and max(child.stride) > 1:
                 parent.register_module(name, NarrowInputConv2d(child))

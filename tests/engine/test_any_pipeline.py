@@ -62,7 +62,8 @@ def asked(mode: str = "txt2img", **changes: Any) -> Operation:
     fields: dict[str, Any] = {"prompt": "a dog", "steps": STEPS, "guidance": 3.0, "limits": LIMITS, **changes}
     if mode == "txt2img":
         return TextToImage(width=SIZE[0], height=SIZE[1], **fields)
-    fields = {"image": ImageRef(png(IMAGE), "image", "image", max_pixels=10**6), "strength": 0.75} | fields
+    fields.setdefault("strength", 0.75)
+    fields["image"] = ImageRef(png(IMAGE), "image", "image", max_pixels=10**6)
     if mode == "img2img":
         return ImageToImage(**fields)
     return Inpaint(mask=ImageRef(png(MASK), "mask", "mask", max_pixels=10**6), **fields)
@@ -167,8 +168,9 @@ def test_a_cancelled_job_stops_at_its_step(engine_of: Any, name: str) -> None:
 def test_any_strength_above_zero_runs_a_step_and_none_gives_the_image_back(
     engine_of: Any, name: str, mode: str
 ) -> None:
-    engine, calls = engine_of(name), []
+    engine = engine_of(name)
     engine.load()
+    calls: list[None] = []
     denoiser = engine._library.get(None).parts.denoiser.module
     hook = denoiser.register_forward_hook(lambda *_: calls.append(None))
     try:

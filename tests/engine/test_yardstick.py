@@ -197,7 +197,7 @@ def test_cells_with_any_mask_are_drawn_anew(name: str) -> None:
     assert not torch.equal(ours(name, asked, 5), by_hand(name, asked, 5, mask))
 
 
-def differential_diffusion(name: str, asked: Inpaint, mask: torch.Tensor, seed: int) -> torch.Tensor:
+def differential_diffusion(name: str, asked: Any, mask: torch.Tensor, seed: int) -> torch.Tensor:
     """Algorithm 1 of arXiv:2306.00950 over diffusers' scheduler, for the strengths (0 to 1) of the cells."""
     parts = model(name)
     pipeline, scheduler = parts.pipeline, make_scheduler(asked.scheduler, parts.pipeline.scheduler)
