@@ -17,6 +17,7 @@ from sd_api.models.converted import copy_in_background, find_copy, is_worth_copy
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
+from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.pickled import without_pickles
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
 from sd_api.settings import Limits
@@ -53,6 +54,10 @@ def load_pipeline(
         for name in ("unet", "vae"):
             if (part := pipeline.components.get(name)) is not None:
                 part.to(memory_format=torch.channels_last)
+        if device.device.type == "cpu":
+            for part in pipeline.components.values():
+                if isinstance(part, torch.nn.Module):
+                    guard_narrow_inputs(part)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
     return pipeline
