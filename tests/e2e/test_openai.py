@@ -154,6 +154,8 @@ def test_models_are_listed_with_their_slashes_and_unknown_names_mean_the_main_on
     assert picture(client.images.generate(**QUICK, model=other).data[0]).info["parameters"].count("Model: Other") <= 1
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-image-2")
+    named = client.images.generate(**QUICK | {"extra_body": {"steps": 2, "cfg_scale": 3}})
+    assert "cfg_scale is not known here and was ignored; use guidance." in named.to_dict()["warnings"]
     assert client.images.generate(**QUICK, model=main).data
 
 

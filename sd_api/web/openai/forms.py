@@ -10,6 +10,7 @@ from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operations import OPERATIONS, OperationName
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
+from sd_api.generation.unknown_fields import unknown_fields
 
 # The denoising steps of each quality; OpenAI's API has no steps.
 STEPS: Mapping[str, int] = {"low": 10, "medium": 25, "high": 50, "xhigh": 75, "max": 100}
@@ -27,6 +28,7 @@ OPENAI = Dialect(
         "width": 512,
         "height": 512,
     },
+    stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     image=Annotated[bytes, Field(min_length=1)],
     image_form="a file in a form, or as base64 text or a data: URL in JSON",
 )
@@ -98,12 +100,15 @@ def decode_fields(
     Args:
         fields: Those that came, without null; images as bytes.
         operation: What to do.
-        reading: The limits, and how images are read.
+        reading: The limits, and how images are read; afterwards it has the images, and warnings of ignored fields.
         model: See JobSpec.
 
     Raises:
         InvalidFields: Naming every field that is malformed or out of limits.
     """
+    known = {*FORMS[operation].model_fields, "width", "height", "size"}
+    ignored = unknown_fields(OPENAI, OPERATIONS[operation], list(fields), known)
+    reading.warnings += [f"{sentence}." for sentence in ignored]
     quality = str(fields.get("quality", "auto"))
     steps = STEPS.get(_SAME_QUALITY.get(quality, quality), STEPS["medium"])
     try:
