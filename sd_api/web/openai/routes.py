@@ -178,7 +178,7 @@ class OpenAIEndpoints:
 def _fields() -> dict[str, Any]:
     """The fields of the request, of a form or of JSON: without null, each picture as the bytes of its file."""
     if request.mimetype == "multipart/form-data":
-        came = {name: request.form.getlist(name) for name in request.form}
+        came: dict[str, list[Any]] = {name: request.form.getlist(name) for name in request.form}
         for name in request.files:
             came[name] = [*came.get(name, []), *request.files.getlist(name)]
     else:
