@@ -49,7 +49,7 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
             if (part := pipeline.components.get(name)) is not None:
                 part.to(memory_format=torch.channels_last)
     pipeline.set_progress_bar_config(disable=True)
-    log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
+    log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
 
 
@@ -82,7 +82,7 @@ def explained_loading(path: Path) -> Iterator[None]:
         log.exception("Loading %s failed", path)
         raise ModelUnavailable(
             f"The model in {path} cannot be loaded: {type(error).__name__}: {error}. Its files may be incomplete or "
-            "of a kind that this server does not know; download it again, or check with: python server.py --check"
+            "of a kind that this server does not know; download it again, or start with --check to look for faults"
         ) from None
 
 
