@@ -10,6 +10,7 @@ from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal
 
 from sd_api.errors import InvalidFields, OutOfLimits
+from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.schedulers import SCHEDULERS
@@ -66,6 +67,7 @@ class Operation:
         Param(
             label="Steps",
             description="Denoising steps of a full schedule.",
+            example=20,
             low=1,
             high="max_num_inference_steps",
             per_image=True,
@@ -80,6 +82,7 @@ class Operation:
         Param(
             label="Scheduler",
             description="How the steps are made; the model's own where none is named.",
+            example="ddim",
             choices=tuple(SCHEDULERS),
             per_image=True,
             control="choice",
@@ -92,6 +95,7 @@ class Operation:
             label="Guidance",
             description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
             "it acts above 1.",
+            example=7.5,
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,
@@ -106,6 +110,7 @@ class Operation:
         Param(
             label="Eta",
             description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
+            example=0.0,
             low=0,
             high=1,
             per_image=True,
@@ -120,6 +125,7 @@ class Operation:
             label="CLIP skip",
             description="The layer of the text encoder that is read, counted from its end; 1 is the one that the "
             "model was trained with.",
+            example=1,
             low=1,
             high=12,
             per_image=True,
@@ -134,6 +140,7 @@ class Operation:
             label="Variation seed",
             description="The seed of the second noise, for the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
+            example=7,
             low=0,
             high=MAX_SEED,
             per_image=True,
@@ -148,6 +155,7 @@ class Operation:
             label="Variation strength",
             description="The share of the second noise, mixed in by spherical interpolation; above 0 all pictures "
             "of a request have the same seed and differ in their variation seeds.",
+            example=0.0,
             low=0,
             high=1,
             per_image=True,
@@ -162,6 +170,7 @@ class Operation:
         Param(
             label="Safety filter",
             description="Whether flagged pictures come back black; the model's own setting where it is not said.",
+            example=True,
             per_image=True,
             control="switch",
         ),
@@ -199,6 +208,7 @@ class TextToImage(Operation):
         Param(
             label="Width",
             description="The width of the picture.",
+            example=512,
             low=MIN_SIDE,
             high="max_width",
             unit="pixels",
@@ -212,6 +222,7 @@ class TextToImage(Operation):
         Param(
             label="Height",
             description="The height of the picture.",
+            example=512,
             low=MIN_SIDE,
             high="max_height",
             unit="pixels",
@@ -245,6 +256,7 @@ class FromImage(Operation):
         Param(
             label="Image",
             description="The image to start from.",
+            example=LANDSCAPE,
             check=image_too_large,
             per_image=True,
             control="image",
@@ -269,6 +281,7 @@ class ImageToImage(FromImage):
             label="Strength",
             description="The share of the schedule that is run on the image: how much it changes. "
             "At least one step remains.",
+            example=0.7,
             low=0,
             high=1,
             per_image=True,
@@ -304,6 +317,7 @@ class Inpaint(ImageToImage):
         Param(
             label="Mask",
             description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
+            example=SKY,
             per_image=True,
             control="mask",
         ),
@@ -321,6 +335,7 @@ class Edit(FromImage):
         Param(
             label="Image guidance",
             description="How closely the result stays to the image (arXiv:2211.09800); it acts above 1.",
+            example=1.5,
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,

@@ -14,6 +14,7 @@ from sd_api.web.description import (
     TOKEN,
     answer,
     body,
+    example_of,
     in_path,
     in_query,
     media,
@@ -45,7 +46,8 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     ProgressEvent,
 )
 
-_ID = Schema.model_validate({"type": "string", "examples": ["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"]})
+_EXAMPLE_ID = "8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"
+_ID = Schema.model_validate({"type": "string", "examples": [_EXAMPLE_ID]})
 
 
 def _failures(*statuses: int) -> dict[int, Response]:
@@ -85,11 +87,10 @@ def describe() -> dict[str, PathItem]:
 
 
 def _accounts() -> dict[str, PathItem]:
-    credentials = {"username": "ann", "password": "correct horse battery staple"}
-    whole = body(FORM, Credentials, credentials)
-    password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", USERNAME)
-    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
+    whole = body(FORM, Credentials, example_of(Credentials))
+    password = body(FORM, Password, example_of(Password))
+    name = in_path("username", "who", example_of(Credentials)["username"], USERNAME)
+    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 429)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
     return {
         "/user": PathItem(
@@ -136,9 +137,9 @@ def _accounts() -> dict[str, PathItem]:
 
 
 def _tasks() -> dict[str, PathItem]:
-    example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
+    example = example_of(PARAMETERS["txt2img"], "negative_prompt", "steps", "seed")
     event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
-    task = in_path("task_id", "which task")
+    task = in_path("task_id", "which task", _EXAMPLE_ID)
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
         "/task": PathItem(
@@ -183,11 +184,10 @@ def _tasks() -> dict[str, PathItem]:
 
 
 def _blobs() -> dict[str, PathItem]:
-    blob = in_path("blob_id", "which image")
+    blob = in_path("blob_id", "which image", _EXAMPLE_ID)
     names = dict.fromkeys(("download_blob", "delete_blob"), "blob_id")
-    form = Schema.model_validate(
-        {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
-    )
+    file = BINARY.model_dump(exclude_none=True) | {"description": "an image file, such as PNG or JPEG"}
+    form = Schema.model_validate({"type": "object", "required": ["blob_data"], "properties": {"blob_data": file}})
     return {
         "/blob": PathItem(
             post=operation(
