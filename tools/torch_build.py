@@ -109,6 +109,7 @@ def answers(index: str) -> bool:
 
 def is_installed() -> bool:
     """Whether the version of torch that the constraints name is there, in whichever build."""
+    wanted: str
     (wanted,) = re.findall(r"^torch==(.+?)\.\*$", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE)
     try:
         return version("torch").partition("+")[0] == wanted

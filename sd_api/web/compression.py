@@ -1,8 +1,8 @@
 """Compresses answers that are text, for clients that take gzip.
 
 Pictures as base64 stay as they are: gzip takes off a quarter, what base64 has added, and needs 18 ms of a processor
-for the 640 kB of one picture of 512×512, while the loopback and a local network carry that quarter in about 1 ms. Their answers say so
-by ``no-transform``, which proxies heed as well.
+for the 640 kB of one picture, while the loopback and a local network carry that quarter in about 1 ms. Their answers
+say so by ``no-transform``, which proxies heed as well.
 
 A compressed answer can give away a secret by its length (BREACH), if text of an attacker's choice is in it too, and
 the attacker can let a browser ask for it many times. The guards refuse requests of foreign pages, and tokens stand
