@@ -99,10 +99,10 @@ def _check(settings: Settings) -> None:
     from sd_api.models.libraries import import_libraries
 
     import_libraries()
-    from sd_api.models.check import find_remote_faults
+    from sd_api.models.check import find_further_faults
     from sd_api.wiring import require_cluster
 
-    faults = find_remote_faults(settings)
+    faults = find_further_faults(settings)
     if settings.cluster is not None:
         try:
             require_cluster(settings.cluster)

@@ -1,8 +1,9 @@
-"""Padding and cropping to the sizes that models take, and the resizing of masks."""
+"""Padding and cropping to the sizes that models take, and masks in these sizes."""
 
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 
@@ -58,3 +59,29 @@ def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
         A mask of mode L.
     """
     return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def highest_levels(mask: Image.Image, cell: int) -> npt.NDArray[np.uint8]:
+    """The highest level in each cell of a mask, so that a cell with any mask in it counts as masked.
+
+    Args:
+        mask: a mask of mode L.
+        cell: the side of a cell in pixels; width and height are multiples of it.
+
+    Returns:
+        (height / cell, width / cell), 0 to 255.
+    """
+    rows, columns = mask.height // cell, mask.width // cell
+    levels: npt.NDArray[np.uint8] = np.asarray(mask).reshape(rows, cell, columns, cell).max(axis=(1, 3))
+    return levels
+
+
+def whole_cells(mask: Image.Image, cell: int) -> Image.Image:
+    """A mask of the same size, black and white, in which every cell with any mask in it is white all over.
+
+    Args:
+        mask: a mask of mode L.
+        cell: see ``highest_levels``.
+    """
+    white = np.where(highest_levels(mask, cell) > 0, np.uint8(255), np.uint8(0))
+    return Image.fromarray(white.repeat(cell, axis=0).repeat(cell, axis=1))

@@ -84,7 +84,7 @@ class Dying:
         return task
 
     def submit(self, task: Task) -> None:
-        request = self._requests.make(task.owner, task.parameters)
+        request, _ = self._requests.make(task.owner, task.parameters)
         self.server.queue.submit(request, job_id=task.id, client=task.owner)
 
     def begin(self, task: Task) -> None:

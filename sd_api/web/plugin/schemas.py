@@ -124,6 +124,9 @@ class OfferedField(BaseModel):
     )
     unit: str | None = Field(default=None, description="the unit of a number", examples=["pixels"])
     choices: list[str] | None = Field(default=None, description="the valid texts", examples=[["plms", "ddim"]])
+    choice_labels: dict[str, str] | None = Field(
+        default=None, description="what a form calls each of them", examples=[{"ddim": "DDIM"}]
+    )
     requires: str | None = Field(
         default=None, description="the capability that a model needs for it", examples=["clip_skip"]
     )
@@ -292,8 +295,21 @@ class FailedJob(BaseModel):
     message: str = Field(description="why it failed, and what to do", examples=["The device is out of memory."])
 
 
+class RefusedCallerEntry(BaseModel):
+    """A caller that was refused by its Host or Origin; the time is in seconds since 1970."""
+
+    header: Literal["Host", "Origin"] = Field(description="the header by which it was refused")
+    value: str = Field(description="what that header said", examples=["https://studio.example"])
+    count: int = Field(description="how often it was refused", examples=[3])
+    time: float = Field(description="when it was refused last", examples=[1767225600.0])
+    setting: str | None = Field(
+        description="the line of the configuration that would let it in; null if no line can, because it is no name",
+        examples=['"allowed_origins": ["https://studio.example"]'],
+    )
+
+
 class Health(BaseModel):
-    """The state of the engine, its device and models, and the last failures."""
+    """The state of the engine, its device and models, the last failures, and who was refused."""
 
     status: Literal["loading", "ready", "failed"] = Field(description="the state of the engine")
     model: str = Field(description="the main model", examples=["stable-diffusion-v1-5/stable-diffusion-v1-5"])
@@ -305,6 +321,9 @@ class Health(BaseModel):
         examples=[{"server": "0.1.0", "python": "3.12.1"}],
     )
     failures: list[FailedJob] = Field(description="the last jobs that failed, the latest first")
+    refused_callers: list[RefusedCallerEntry] = Field(
+        description="whom this process refused in the last hour, the latest first"
+    )
     message: str | None = Field(
         default=None, description="why it failed, and what to do", examples=["The hub cannot be reached."]
     )

@@ -20,11 +20,12 @@ from sd_api.web.description import (
     media,
     operation,
 )
-from sd_api.web.tasks.bodies import USERNAME, Credentials, Page, Password
+from sd_api.web.tasks.bodies import MAX_USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
     Detail,
     FinishedEvent,
+    LastEvent,
     NewUser,
     PendingEvent,
     ProgressEvent,
@@ -58,7 +59,8 @@ def _failures(*statuses: int) -> dict[int, Response]:
         404: "you have none with that id",
         409: "the username is taken",
         413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
-        415: "the body is not an image in a supported format",
+        415: "the body is not an image in a supported format, its Content-Encoding is neither gzip nor deflate, or its "
+        "charset is unknown",
         429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
         503: "the server is shutting down, the disk is full, or the model is unavailable",
@@ -74,11 +76,8 @@ def _picture(text: str) -> Response:
     return Response(description=text, content={kind: media(BINARY) for kind in (PNG, OCTETS)})
 
 
-def _union(*names: str, discriminator: str | None = None) -> Schema:
-    choices = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-    if discriminator is None:
-        return Schema.model_validate({"anyOf": choices})
-    return Schema.model_validate({"oneOf": choices, "discriminator": {"propertyName": discriminator}})
+def _union(*names: str) -> Schema:
+    return Schema.model_validate({"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]})
 
 
 def describe() -> dict[str, PathItem]:
@@ -89,9 +88,10 @@ def describe() -> dict[str, PathItem]:
 def _accounts() -> dict[str, PathItem]:
     whole = body(FORM, Credentials, example_of(Credentials))
     password = body(FORM, Password, example_of(Password))
-    name = in_path("username", "who", example_of(Credentials)["username"], USERNAME)
-    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 429)}
-    token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
+    pattern = rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$"
+    name = in_path("username", "who", example_of(Credentials)["username"], pattern)
+    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 415, 429)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
     return {
         "/user": PathItem(
             post=operation(
@@ -138,7 +138,6 @@ def _accounts() -> dict[str, PathItem]:
 
 def _tasks() -> dict[str, PathItem]:
     example = example_of(PARAMETERS["txt2img"], "negative_prompt", "steps", "seed")
-    event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
     task = in_path("task_id", "which task", _EXAMPLE_ID)
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
@@ -147,7 +146,11 @@ def _tasks() -> dict[str, PathItem]:
                 "create_task",
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
-                {200: answer("the task's id", _ID, names=names), **_failures(401, 413, 429), **_unprocessable()},
+                {
+                    200: answer("the task's id", _ID, names=names),
+                    **_failures(400, 401, 413, 415, 429),
+                    **_unprocessable(),
+                },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
                 security=TOKEN,
             )
@@ -157,7 +160,7 @@ def _tasks() -> dict[str, PathItem]:
                 "last_event",
                 TASKS,
                 "The last event of a task",
-                {200: answer("the event", event), **_failures(401, 404)},
+                {200: answer("the event", LastEvent), **_failures(401, 404)},
                 parameters=[task],
                 security=TOKEN,
             ),

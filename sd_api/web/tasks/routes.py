@@ -6,8 +6,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from sd_api.accounts.accounts import Accounts
+from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.service import TaskService
 from sd_api.web.bearer import identify_caller
+from sd_api.web.client import is_on_this_computer
 from sd_api.web.tasks.answers import event_json, task_json
 from sd_api.web.tasks.bodies import read_object, read_page, validated
 
@@ -33,15 +35,15 @@ class TaskEndpoints:
     def create(self) -> Response:
         """Accept a task and return its id."""
         owner = self._owner()
-        return jsonify(validated(partial(self._tasks.create, owner), read_object()))
+        return jsonify(validated(partial(self._tasks.create, owner, from_here=is_on_this_computer()), read_object()))
 
     def last_event(self, task_id: str) -> Response:
         """The last stored event of a task."""
-        return _fresh(event_json(self._tasks.last_event(self._owner(), task_id)))
+        return _fresh(event_json(self._tasks.last_event(self._owner(), stored_id(task_id))))
 
     def cancel(self, task_id: str) -> tuple[str, int]:
         """Cancel a task."""
-        self._tasks.cancel(self._owner(), task_id)
+        self._tasks.cancel(self._owner(), stored_id(task_id))
         return "", 204
 
     def list(self) -> Response:
