@@ -113,7 +113,7 @@ class OfferedField(BaseModel):
         default=None, description="its value where nothing is sent", examples=[512]
     )
     minimum: float | None = Field(default=None, description="the smallest number", examples=[64])
-    maximum: float | None = Field(default=None, description="the largest number", examples=[2048])
+    maximum: int | float | None = Field(default=None, description="the largest number", examples=[2048])
     max_length: int | None = Field(default=None, description="the most characters", examples=[4000])
     label: str | None = Field(default=None, description="its name for a person", examples=["Width"])
     description: str | None = Field(default=None, description="what it means", examples=["The width of the picture."])
