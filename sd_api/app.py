@@ -3,15 +3,15 @@
 from flask import Flask, Response
 
 from sd_api.settings import Settings
-from sd_api.web import access, health, metrics, studio
+from sd_api.web import access, health, metrics, openapi, studio
 from sd_api.web.admission import Application, small_body, take_pictures
 from sd_api.web.bearer import token_check
+from sd_api.web.compression import install_compression
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, Guard, install_guards
 from sd_api.web.openai import answers as openai_answers
 from sd_api.web.openai import routes as openai
 from sd_api.web.openai.pictures import Links
-from sd_api.web.openapi import register_openapi
 from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
@@ -32,6 +32,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
     others = dict.fromkeys(answers.PATHS, answers.failure) | {"v1": openai_answers.failure}
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
+    install_compression(app)
     generations = plugin.make_blueprint(settings, services.queue, services.results)
     links = Links(services.stores.secret)
     compatible = openai.make_blueprint(settings, services.queue, services.results, links)
@@ -59,7 +60,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         blueprint.before_request(token_check(services.accounts))
         app.register_blueprint(blueprint)
     app.register_blueprint(studio.make_blueprint())
-    register_openapi(app)
+    app.register_blueprint(openapi.make_blueprint())
     return app
 
 

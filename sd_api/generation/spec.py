@@ -27,6 +27,7 @@ class Outputs:
             label="Seed",
             description="The seed of the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
+            example=42,
             low=0,
             high=MAX_SEED,
             control="seed",
@@ -40,6 +41,7 @@ class Outputs:
         Param(
             label="Pictures",
             description="How many pictures to make.",
+            example=1,
             low=1,
             high="max_num_outputs",
             step=1,

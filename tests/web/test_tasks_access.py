@@ -53,7 +53,7 @@ OPEN = {
     ("GET", "/openapi.json"): 200,
     ("GET", "/openapi.yml"): 200,
     ("GET", "/docs/"): 200,
-    ("GET", "/docs/<path:path>"): 404,
+    ("GET", "/docs/<name>"): 404,
 }
 
 # Needs a token; the status for the owner, and for somebody else.

@@ -14,6 +14,7 @@ from sd_api.web.description import (
     TOKEN,
     answer,
     body,
+    example_of,
     in_path,
     in_query,
     media,
@@ -46,7 +47,8 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     ProgressEvent,
 )
 
-_ID = Schema.model_validate({"type": "string", "examples": ["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"]})
+_EXAMPLE_ID = "8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"
+_ID = Schema.model_validate({"type": "string", "examples": [_EXAMPLE_ID]})
 
 
 def _failures(*statuses: int) -> dict[int, Response]:
@@ -84,11 +86,11 @@ def describe() -> dict[str, PathItem]:
 
 
 def _accounts() -> dict[str, PathItem]:
-    credentials = {"username": "ann", "password": "correct horse battery staple"}
-    whole = body(FORM, Credentials, credentials)
-    password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
-    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 415, 429)}
+    whole = body(FORM, Credentials, example_of(Credentials))
+    password = body(FORM, Password, example_of(Password))
+    pattern = rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$"
+    name = in_path("username", "who", example_of(Credentials)["username"], pattern)
+    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 415, 429)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
     return {
         "/user": PathItem(
@@ -135,8 +137,8 @@ def _accounts() -> dict[str, PathItem]:
 
 
 def _tasks() -> dict[str, PathItem]:
-    example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
-    task = in_path("task_id", "which task")
+    example = example_of(PARAMETERS["txt2img"], "negative_prompt", "steps", "seed")
+    task = in_path("task_id", "which task", _EXAMPLE_ID)
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
         "/task": PathItem(
@@ -185,11 +187,10 @@ def _tasks() -> dict[str, PathItem]:
 
 
 def _blobs() -> dict[str, PathItem]:
-    blob = in_path("blob_id", "which image")
+    blob = in_path("blob_id", "which image", _EXAMPLE_ID)
     names = dict.fromkeys(("download_blob", "delete_blob"), "blob_id")
-    form = Schema.model_validate(
-        {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
-    )
+    file = BINARY.model_dump(exclude_none=True) | {"description": "an image file, such as PNG or JPEG"}
+    form = Schema.model_validate({"type": "object", "required": ["blob_data"], "properties": {"blob_data": file}})
     return {
         "/blob": PathItem(
             post=operation(
