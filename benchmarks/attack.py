@@ -9,19 +9,27 @@ what was measured beside the limit, and whether all is well; the exit status say
 
 import random
 import socket
+import struct
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import click
-from attacked_server import Notice, Target, attacked, watching
+from attacked_server import Notice, Target, attacked, small_disk, watching
 
 MB = 1 << 20
 FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
+# The header of a bitmap of 512 by 512 pixels.
+BMP_SIZE = 512 * 512 * 3
+BMP = struct.pack("<2sIIIIiiHHIIiiII", b"BM", 54 + BMP_SIZE, 0, 54, 40, 512, 512, 1, 24, 0, BMP_SIZE, 0, 0, 0, 0)
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
+PICTURE_PART = (
+    b'--b\r\nContent-Disposition: form-data; name="blob_data"; filename="a.bmp"\r\nContent-Type: image/bmp\r\n\r\n'
+)
 IMAGE = b"prompt=a&init_image="
 
 
@@ -295,6 +303,42 @@ def fill_pipe(count: int, *, ready: bool = True) -> Row:
     return Row(f"{count} bad requests, nobody reads the log", notice, "", count / 50, 50 * MB, 50)
 
 
+def fill_disk(megabytes: int, *, ready: bool = True) -> Row | None:
+    """Upload until the disk is full, then delete; the folder for temporary files is full from the start.
+
+    Returns:
+        None where this user may not mount a disk.
+    """
+    with small_disk(megabytes) as disk, small_disk(1) as temporary:
+        if disk is None or temporary is None:
+            return None
+        with suppress(OSError):
+            (temporary / "all").write_bytes(bytes(2 * MB))
+        with attacked(disk / "data", ready=ready, environment={"TMPDIR": str(temporary)}) as target:
+            headers = {"Authorization": f"Bearer {sign_up(target)}", "Content-Type": PARTS}
+            upload = PICTURE_PART + BMP + bytes(BMP_SIZE) + b"\r\n--b--\r\n"
+            stored = []
+            with watching(target) as notice:
+                while (sent := target.ask("POST", "/blob", upload, headers))[0] == 200:
+                    stored.append(sent[1])
+                full = Counter(target.ask("POST", "/blob", upload, headers)[0] for _ in range(50))
+                deleted = Counter(target.ask("DELETE", f"/blob/{blob}", b"", headers)[0] for blob in stored)
+                # The database has grown, so there is room for a few less.
+                uploaded = Counter(target.ask("POST", "/blob", upload, headers)[0] for _ in stored[3:])
+            right = len(stored) > 3 and (set(full), set(deleted), set(uploaded)) == ({507}, {204}, {200})
+            printed = len(target.output)
+            outcome = f"{len(stored)} fit, {dict(full)}, {dict(deleted)}, {dict(uploaded)}, {printed} bytes printed"
+            right = right and printed < 5_000
+            return Row(f"a full disk of {megabytes} MB", notice, outcome, 10, 50 * MB, 50, right)
+
+
+def sign_up(target: Target) -> str:
+    """The token of a new user."""
+    target.ask("POST", "/user", b'{"username": "a", "password": "long enough"}', {"Content-Type": JSON})
+    answer = target.ask("POST", "/token", b"username=a&password=long+enough", {"Content-Type": FORM})[1]
+    return str(answer["access_token"])
+
+
 def run(only: str | None, size: int, many: int, patience: float, report: Callable[[Row], None]) -> None:
     """Make the attacks of a group, or all.
 
@@ -319,10 +363,14 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         report(open_silent(300))
     if only in (None, "log"):
         report(fill_pipe(1585))
+    if only in (None, "disk") and (row := fill_disk(24)) is not None:
+        report(row)
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log"]))
+@click.option(
+    "--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log", "disk"])
+)
 @click.option("--size", default=60, help="MB of each large body.", show_default=True)
 @click.option("--many", default=10_000, help="How many malformed requests.", show_default=True)
 def main(only: str | None, size: int, many: int) -> None:

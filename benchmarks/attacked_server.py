@@ -1,6 +1,7 @@
 """A server process that is attacked, and what the others notice meanwhile."""
 
 import http.client
+import json
 import os
 import re
 import resource
@@ -9,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
@@ -29,13 +31,21 @@ class Target:
         descriptors: how many files it may have open; None leaves that as it is.
         read: whether its output is read.
         ready: whether to wait until it has its model; until then it is busy with itself.
+        environment: further variables of its environment.
 
     Attributes:
         address: where it listens.
         output: what it has printed, as far as that was read.
     """
 
-    def __init__(self, data: str, descriptors: int | None = None, read: bool = True, ready: bool = True) -> None:
+    def __init__(
+        self,
+        data: str,
+        descriptors: int | None = None,
+        read: bool = True,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         def limit() -> None:
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -44,7 +54,7 @@ class Target:
             [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"} | dict(environment or {}),
             preexec_fn=limit,
         )
         assert self._process.stdout is not None
@@ -70,6 +80,17 @@ class Target:
         body = connection.getresponse().read()
         connection.close()
         return body
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """The status of an answer and its JSON, on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
+        connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, json.loads(content) if content else None
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """A connection; with a small buffer, the server cannot send all of an answer that is not read."""
@@ -104,14 +125,28 @@ class Target:
 
 
 @contextmanager
-def attacked(descriptors: int | None = None, read: bool = True, ready: bool = True) -> Iterator[Target]:
-    """A server, see Target, for the length of a block."""
-    with TemporaryDirectory() as data:
-        target = Target(data, descriptors, read, ready)
+def attacked(data: Path | None = None, **options: Any) -> Iterator[Target]:
+    """A server for the length of a block, with a new folder if ``data`` is None; for the options see Target."""
+    with TemporaryDirectory() as folder:
+        target = Target(str(data or folder), **options)
         try:
             yield target
         finally:
             target.stop()
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path | None]:
+    """A disk of its own in memory; None where this user may not mount one."""
+    with TemporaryDirectory() as folder:
+        options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"]
+        if sys.platform != "linux" or subprocess.run(["mount", *options, folder], check=False).returncode:
+            yield None
+            return
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @dataclass

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
+from sd_api.errors import DiskFull, QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
-from sd_api.storage.protocols import UNFINISHED, BlobStore, Event, Task, TaskStore
+from sd_api.storage.protocols import UNFINISHED, Blob, BlobStore, Event, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus, preview_channel
 from sd_api.tasks.journal import Journal
 from sd_api.tasks.previews import preview_id
@@ -266,14 +266,21 @@ class TaskDispatcher:
             self._finish(task, result)
 
     def _finish(self, task: Task, result: GenerationResult) -> None:
+        images: list[Blob] = []
         try:
-            images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
+            images.extend(self._blobs.make(task.owner, image.png, "image/png") for image in result.images)
             descriptions = [
                 {"blob_id": blob.id, "parameters_used": _parameters_used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
             details = {"image": descriptions[0], "images": descriptions, "warnings": list(result.warnings)}
             self._journal.record(task, "finished", details, images)
+        except DiskFull:
+            # None of them is listed. They are written anew when there is room; until then, others can use what is left.
+            for blob in images:
+                with contextlib.suppress(DiskFull):
+                    self._blobs.remove(blob)
+            raise
         except StoreUnavailable:
             raise
         except Exception as error:
