@@ -17,9 +17,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import click
-from attacked_server import Notice, Target, attacked, small_disk, watching
+from attacked_server import Notice, Target, Watched, attacked, small_disk, watching
+from cluster_processes import ClusterProcesses, url_of
 
 MB = 1 << 20
 FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
@@ -339,6 +343,41 @@ def sign_up(target: Target) -> str:
     return str(answer["access_token"])
 
 
+def halt_redis(pollers: int, seconds: float) -> Row:
+    """Ask for tasks on several threads while Redis is halted; each answer but the first few is a quick refusal."""
+    with TemporaryDirectory() as folder, ClusterProcesses(Path(folder), enable_public_token=True) as cluster:
+        server = cluster.start_server()
+        url = urlsplit(url_of(server))
+        target = Watched(str(url.hostname), int(url.port or 0), server.process.pid)
+        headers = {"Authorization": f"Bearer {target.ask('POST', '/token/all')[1]['access_token']}"}
+        statuses: Counter[int] = Counter()
+        over = threading.Event()
+
+        def poll() -> None:
+            while not over.is_set():
+                statuses[target.ask("GET", "/tasks", b"", headers)[0]] += 1
+
+        threads = [threading.Thread(target=poll) for _ in range(pollers)]
+        cluster.redis.pause()
+        try:
+            with watching(target) as notice:
+                for thread in threads:
+                    thread.start()
+                time.sleep(seconds)
+                over.set()
+                for thread in threads:
+                    thread.join()
+        finally:
+            cluster.redis.resume()
+        deadline = time.monotonic() + 10
+        while (after := target.ask("GET", "/tasks", b"", headers)[0]) != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        outcome = f"{dict(statuses)}, {len(server.output)} bytes printed, then {after}"
+        # Many, because all but the first few wait for nothing.
+        right = after == 200 and set(statuses) == {503} and statuses[503] > 20 * pollers and len(server.output) < 5_000
+        return Row(f"{pollers} pollers, Redis is halted", notice, outcome, seconds + 10, 50 * MB, 50, right)
+
+
 def run(only: str | None, size: int, many: int, patience: float, report: Callable[[Row], None]) -> None:
     """Make the attacks of a group, or all.
 
@@ -363,13 +402,15 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         report(open_silent(300))
     if only in (None, "log"):
         report(fill_pipe(1585))
+    if only in (None, "redis"):
+        report(halt_redis(6, 10))
     if only in (None, "disk") and (row := fill_disk(24)) is not None:
         report(row)
 
 
 @click.command()
 @click.option(
-    "--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log", "disk"])
+    "--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log", "disk", "redis"])
 )
 @click.option("--size", default=60, help="MB of each large body.", show_default=True)
 @click.option("--many", default=10_000, help="How many malformed requests.", show_default=True)

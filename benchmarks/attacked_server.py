@@ -23,55 +23,21 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 STARTUP_SECONDS = 60
 
 
-class Target:
-    """A server with the built-in model and users, in a process of its own.
+class Watched:
+    """A server process that is watched.
 
     Args:
-        data: the folder for what it keeps.
-        descriptors: how many files it may have open; None leaves that as it is.
-        read: whether its output is read.
-        ready: whether to wait until it has its model; until then it is busy with itself.
-        environment: further variables of its environment.
+        host: where it listens.
+        port: where it listens.
+        process: its process id.
 
     Attributes:
         address: where it listens.
-        output: what it has printed, as far as that was read.
     """
 
-    def __init__(
-        self,
-        data: str,
-        descriptors: int | None = None,
-        read: bool = True,
-        ready: bool = True,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        def limit() -> None:
-            if descriptors is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"} | dict(environment or {}),
-            preexec_fn=limit,
-        )
-        assert self._process.stdout is not None
-        self._pipe = self._process.stdout.fileno()
-        self.output = ""
-        while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
-            self.output += os.read(self._pipe, 4096).decode()
-            assert self._process.poll() is None, self.output
-        self.address = found[1], int(found[2])
-        self._seen = psutil.Process(self._process.pid)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        if read:
-            self._reader.start()
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while ready and b'"ready"' not in self.get("/health"):
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.1)
+    def __init__(self, host: str, port: int, process: int) -> None:
+        self.address = host, port
+        self._seen = psutil.Process(process)
 
     def get(self, path: str) -> bytes:
         """The body of an answer, on a connection of its own."""
@@ -108,6 +74,55 @@ class Target:
     def connections(self) -> int:
         """How many clients are connected."""
         return sum(connection.status != psutil.CONN_LISTEN for connection in self._seen.net_connections())
+
+
+class Target(Watched):
+    """A server with the built-in model and users, in a process of its own.
+
+    Args:
+        data: the folder for what it keeps.
+        descriptors: how many files it may have open; None leaves that as it is.
+        read: whether its output is read.
+        ready: whether to wait until it has its model; until then it is busy with itself.
+        environment: further variables of its environment.
+
+    Attributes:
+        output: what it has printed, as far as that was read.
+    """
+
+    def __init__(
+        self,
+        data: str,
+        descriptors: int | None = None,
+        read: bool = True,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        def limit() -> None:
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"} | dict(environment or {}),
+            preexec_fn=limit,
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout.fileno()
+        self.output = ""
+        while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
+            self.output += os.read(self._pipe, 4096).decode()
+            assert self._process.poll() is None, self.output
+        super().__init__(found[1], int(found[2]), self._process.pid)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        if read:
+            self._reader.start()
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while ready and b'"ready"' not in self.get("/health"):
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """End it."""
@@ -170,7 +185,7 @@ class Notice:
 
 
 @contextmanager
-def watching(target: Target) -> Iterator[Notice]:
+def watching(target: Watched) -> Iterator[Notice]:
     """Measure while a block runs."""
     notice = Notice()
     over = threading.Event()

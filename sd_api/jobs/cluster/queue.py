@@ -61,9 +61,9 @@ class ClusterQueue:
         self._loading = loading
         self._limits = limits
         self._listeners = listeners
-        self._client = connect(cluster)
+        self._client = connect(cluster, fails_fast=True)
         # For calls that are repeated soon anyway: it does not wait until Redis is back.
-        self._fail_fast_client = connect(cluster, attempts=1)
+        self._fail_fast_client = connect(cluster, attempts=1, fails_fast=True)
         self._board = JobBoard(self._client, cluster)
         self._fail_fast_board = JobBoard(self._fail_fast_client, cluster)
         self._broker = TokenBroker(self._client, cluster)
