@@ -39,7 +39,15 @@ class WorkRates:
         self, model: str | None, work: float, progress: Progress | None, worked_seconds: float
     ) -> float | None:
         """The estimated seconds left of a running job, from its own steps as soon as one is done."""
-        if progress is not None and progress.step:
-            return worked_seconds / progress.step * (progress.steps - progress.step)
+        own = seconds_left(progress, worked_seconds)
+        if own is not None:
+            return own
         expected = self.seconds(model, work)
         return None if expected is None else max(0.0, expected - worked_seconds)
+
+
+def seconds_left(progress: Progress | None, worked_seconds: float) -> float | None:
+    """The estimated seconds left of a running job by its own steps; None before the first."""
+    if progress is None or not progress.step:
+        return None
+    return worked_seconds / progress.step * (progress.steps - progress.step)

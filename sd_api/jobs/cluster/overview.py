@@ -1,11 +1,11 @@
 """The status of jobs from their hashes in Redis, with queue positions and estimated times."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sd_api.jobs.cluster import codec
-from sd_api.jobs.job import JobStatus
+from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.work_rates import WorkRates
 
 STATUS_FIELDS = (
@@ -46,10 +46,12 @@ class Overview:
         rates: the seconds per unit of work of each model.
         now: Redis's time, in seconds since 1970.
         workers: the number of workers, at least 1.
+        find: the job of an id, if this process hears of its steps; those in Redis may be a second old.
     """
 
-    def __init__(self, rates: WorkRates, *, now: float, workers: int) -> None:
+    def __init__(self, rates: WorkRates, *, now: float, workers: int, find: Callable[[str], Job | None]) -> None:
         self._rates = rates
+        self._find = find
         self._now = now
         self._workers = workers
         # Seconds until all jobs seen so far are done; None once that is unknown.
@@ -61,6 +63,9 @@ class Overview:
         for job_id, fields in jobs.items():
             status = read_status(job_id, fields)
             worked = self._now - _seconds(fields["working"]) if fields["working"] else 0.0
+            job = self._find(job_id)
+            if job is not None and job.progress is not None:
+                status, worked = replace(status, progress=job.progress), job.working_seconds()
             left = self._rates.seconds_left(status.model, _work(fields), status.progress, worked)
             self._add(left)
             statuses.append(replace(status, seconds_left=left))
