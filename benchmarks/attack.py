@@ -9,31 +9,18 @@ what was measured beside the limit, and whether all is well; the exit status say
 
 import random
 import socket
-import struct
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 import click
-from attacked_server import Notice, Target, Watched, attacked, small_disk, watching
-from cluster_processes import ClusterProcesses, url_of
+from attack_stores import fill_disk, halt_redis, watch_task
+from attacked_server import FORM, JSON, MB, PARTS, Row, Target, attacked, watching
 
-MB = 1 << 20
-FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
-# The header of a bitmap of 512 by 512 pixels.
-BMP_SIZE = 512 * 512 * 3
-BMP = struct.pack("<2sIIIIiiHHIIiiII", b"BM", 54 + BMP_SIZE, 0, 54, 40, 512, 512, 1, 24, 0, BMP_SIZE, 0, 0, 0, 0)
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
-PICTURE_PART = (
-    b'--b\r\nContent-Disposition: form-data; name="blob_data"; filename="a.bmp"\r\nContent-Type: image/bmp\r\n\r\n'
-)
 IMAGE = b"prompt=a&init_image="
 
 
@@ -80,35 +67,6 @@ BODIES = [
     Body("a part of almost boundaries", "/img2img", PARTS, PART + b"\r\n\r\n", b"\r\n--", 400),
     Body("an image without a token, /blob", "/blob", "image/png", b"", b"\x89PNG", 401),
 ]
-
-
-@dataclass
-class Row:
-    """One line of the table: what was measured, and the limit of each."""
-
-    name: str
-    notice: Notice
-    outcome: str
-    seconds: float
-    memory: int
-    ping: float
-    right: bool = True
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything is within its limit."""
-        notice = self.notice
-        return (
-            self.right and notice.seconds <= self.seconds and notice.memory <= self.memory and notice.p99 <= self.ping
-        )
-
-    def __str__(self) -> str:
-        notice = self.notice
-        return (
-            f"{self.name:<44}{notice.seconds:6.2f} /{self.seconds:5.0f} s "
-            f"{notice.memory // MB:6} /{self.memory // MB:5} MB"
-            f"{notice.p99:8.1f} /{self.ping:4.0f} ms  {'pass' if self.passed else 'FAIL'}  {self.outcome}"
-        )
 
 
 def send_body(target: Target, body: Body, size: int) -> Row:
@@ -307,77 +265,6 @@ def fill_pipe(count: int, *, ready: bool = True) -> Row:
     return Row(f"{count} bad requests, nobody reads the log", notice, "", count / 50, 50 * MB, 50)
 
 
-def fill_disk(megabytes: int, *, ready: bool = True) -> Row | None:
-    """Upload until the disk is full, then delete; the folder for temporary files is full from the start.
-
-    Returns:
-        None where this user may not mount a disk.
-    """
-    with small_disk(megabytes) as disk, small_disk(1) as temporary:
-        if disk is None or temporary is None:
-            return None
-        with suppress(OSError):
-            (temporary / "all").write_bytes(bytes(2 * MB))
-        with attacked(disk / "data", ready=ready, environment={"TMPDIR": str(temporary)}) as target:
-            headers = {"Authorization": f"Bearer {sign_up(target)}", "Content-Type": PARTS}
-            upload = PICTURE_PART + BMP + bytes(BMP_SIZE) + b"\r\n--b--\r\n"
-            stored = []
-            with watching(target) as notice:
-                while (sent := target.ask("POST", "/blob", upload, headers))[0] == 200:
-                    stored.append(sent[1])
-                full = Counter(target.ask("POST", "/blob", upload, headers)[0] for _ in range(50))
-                deleted = Counter(target.ask("DELETE", f"/blob/{blob}", b"", headers)[0] for blob in stored)
-                # The database has grown, so there is room for a few less.
-                uploaded = Counter(target.ask("POST", "/blob", upload, headers)[0] for _ in stored[3:])
-            right = len(stored) > 3 and (set(full), set(deleted), set(uploaded)) == ({507}, {204}, {200})
-            printed = len(target.output)
-            outcome = f"{len(stored)} fit, {dict(full)}, {dict(deleted)}, {dict(uploaded)}, {printed} bytes printed"
-            right = right and printed < 5_000
-            return Row(f"a full disk of {megabytes} MB", notice, outcome, 10, 50 * MB, 50, right)
-
-
-def sign_up(target: Target) -> str:
-    """The token of a new user."""
-    target.ask("POST", "/user", b'{"username": "a", "password": "long enough"}', {"Content-Type": JSON})
-    answer = target.ask("POST", "/token", b"username=a&password=long+enough", {"Content-Type": FORM})[1]
-    return str(answer["access_token"])
-
-
-def halt_redis(pollers: int, seconds: float) -> Row:
-    """Ask for tasks on several threads while Redis is halted; each answer but the first few is a quick refusal."""
-    with TemporaryDirectory() as folder, ClusterProcesses(Path(folder), enable_public_token=True) as cluster:
-        server = cluster.start_server()
-        url = urlsplit(url_of(server))
-        target = Watched(str(url.hostname), int(url.port or 0), server.process.pid)
-        headers = {"Authorization": f"Bearer {target.ask('POST', '/token/all')[1]['access_token']}"}
-        statuses: Counter[int] = Counter()
-        over = threading.Event()
-
-        def poll() -> None:
-            while not over.is_set():
-                statuses[target.ask("GET", "/tasks", b"", headers)[0]] += 1
-
-        threads = [threading.Thread(target=poll) for _ in range(pollers)]
-        cluster.redis.pause()
-        try:
-            with watching(target) as notice:
-                for thread in threads:
-                    thread.start()
-                time.sleep(seconds)
-                over.set()
-                for thread in threads:
-                    thread.join()
-        finally:
-            cluster.redis.resume()
-        deadline = time.monotonic() + 10
-        while (after := target.ask("GET", "/tasks", b"", headers)[0]) != 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        outcome = f"{dict(statuses)}, {len(server.output)} bytes printed, then {after}"
-        # Many, because all but the first few wait for nothing.
-        right = after == 200 and set(statuses) == {503} and statuses[503] > 20 * pollers and len(server.output) < 5_000
-        return Row(f"{pollers} pollers, Redis is halted", notice, outcome, seconds + 10, 50 * MB, 50, right)
-
-
 def run(only: str | None, size: int, many: int, patience: float, report: Callable[[Row], None]) -> None:
     """Make the attacks of a group, or all.
 
@@ -404,8 +291,14 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         report(fill_pipe(1585))
     if only in (None, "redis"):
         report(halt_redis(6, 10))
-    if only in (None, "disk") and (row := fill_disk(24)) is not None:
-        report(row)
+        for waiting in (0, 15):
+            report(watch_task(waiting, 3))
+    if only in (None, "disk"):
+        full = fill_disk(24)
+        if full is None:
+            print("The full disk is left out: this user may not mount one.")
+        else:
+            report(full)
 
 
 @click.command()

@@ -22,6 +22,9 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parent.parent
 STARTUP_SECONDS = 60
 
+MB = 1 << 20
+FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
+
 
 class Watched:
     """A server process that is watched.
@@ -217,3 +220,32 @@ def watching(target: Watched) -> Iterator[Notice]:
         over.set()
         for watcher in watchers:
             watcher.join()
+
+
+@dataclass
+class Row:
+    """One line of the table: what was measured, and the limit of each."""
+
+    name: str
+    notice: Notice
+    outcome: str
+    seconds: float
+    memory: int
+    ping: float
+    right: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is within its limit."""
+        notice = self.notice
+        return (
+            self.right and notice.seconds <= self.seconds and notice.memory <= self.memory and notice.p99 <= self.ping
+        )
+
+    def __str__(self) -> str:
+        notice = self.notice
+        return (
+            f"{self.name:<44}{notice.seconds:6.2f} /{self.seconds:5.0f} s "
+            f"{notice.memory // MB:6} /{self.memory // MB:5} MB"
+            f"{notice.p99:8.1f} /{self.ping:4.0f} ms  {'pass' if self.passed else 'FAIL'}  {self.outcome}"
+        )

@@ -41,10 +41,10 @@ class Board:
         """Requeue the jobs whose leases have expired, or fail those that have been tried too often.
 
         Returns:
-            The number of queued jobs.
+            The number of clients that have queued jobs.
         """
-        queued: int = self._call("expire_leases", self._lease, self._tries)
-        return queued
+        waiting: int = self._call("expire_leases", self._lease, self._tries)
+        return waiting
 
     def _call(self, name: str, *arguments: str | bytes | int | float) -> Any:
         return self._scripts[name](args=list(arguments))
