@@ -58,7 +58,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
 
 def create_event_streams(settings: Settings, services: Services) -> EventStreams:
     """Make the ASGI application that serves events."""
-    return EventStreams(services.accounts, services.events, Callers(settings))
+    return EventStreams(services.accounts, services.events, Callers(settings), original=settings.original_events)
 
 
 def _remove_date(response: Response) -> Response:

@@ -38,11 +38,13 @@ class _Dispatched:
     Attributes:
         task: the task.
         watch: publishes its progress.
+        warnings: what its job does other than its parameters say.
         started: whether its start has been recorded.
     """
 
     task: Task
     watch: Watch
+    warnings: list[str]
     started: bool = False
 
 
@@ -206,12 +208,11 @@ class TaskDispatcher:
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             return
-        spec = self._requests.make(task.owner, task.parameters)
+        spec, warnings = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
         job = self._jobs.submit(spec, job_id=task.id, client=task.owner, rejoin=True)
-        self._dispatched[task.id] = _Dispatched(
-            task, Watch(task, self._jobs, self._event_bus), started=task.state == "started"
-        )
+        watch = Watch(task, self._jobs, self._event_bus)
+        self._dispatched[task.id] = _Dispatched(task, watch, warnings, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # The job may have started, or even ended, before it had this listener; the owner may have cancelled the task.
         self._inbox.put(partial(self._follow, job))
@@ -241,14 +242,15 @@ class TaskDispatcher:
             del self._dispatched[job.id]
             self._may_dispatch = True
             try:
-                self._end(dispatched.task, job)
+                self._end(dispatched, job)
             except StoreUnavailable:
                 self._dispatched[job.id] = dispatched
                 raise
         else:
             dispatched.watch.publish(job)
 
-    def _end(self, task: Task, job: Job) -> None:
+    def _end(self, dispatched: _Dispatched, job: Job) -> None:
+        task = dispatched.task
         try:
             result = job.result()
         except ServerStopping:
@@ -256,9 +258,9 @@ class TaskDispatcher:
         except Exception as error:
             self._fail(task, error)
         else:
-            self._finish(task, result)
+            self._finish(task, result, [*dispatched.warnings, *result.warnings])
 
-    def _finish(self, task: Task, result: GenerationResult) -> None:
+    def _finish(self, task: Task, result: GenerationResult, warnings: list[str]) -> None:
         images: list[Blob] = []
         try:
             images.extend(self._blobs.make(task.owner, image.png, "image/png") for image in result.images)
@@ -266,7 +268,7 @@ class TaskDispatcher:
                 {"blob_id": blob.id, "parameters_used": _parameters_used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
-            details = {"image": descriptions[0], "images": descriptions, "warnings": list(result.warnings)}
+            details = {"image": descriptions[0], "images": descriptions, "warnings": warnings}
             self._journal.record(task, "finished", details, images)
         except DiskFull:
             # None of them is listed. They are written anew when there is room; until then, others can use what is left.

@@ -85,7 +85,7 @@ class Dying:
         return task
 
     def submit(self, task: Task) -> None:
-        request = self._requests.make(task.owner, task.parameters)
+        request, _ = self._requests.make(task.owner, task.parameters)
         self.server.queue.submit(request, job_id=task.id, client=task.owner)
 
     def begin(self, task: Task) -> None:
@@ -180,10 +180,15 @@ def test_what_ends_while_redis_is_away_is_kept_when_it_is_back(
 ) -> None:
     server = join()
     running, waiting = server.create("running"), server.create("waiting")
-    server.wait(running, "started")
+    deadline = time.monotonic() + 20
+    # The worker has begun with it, rather than just claimed it.
+    while not any(event.content["event_type"] == "progress" for event in server.events):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     redis_server.kill()
     engine.permissions.release(2)
     while not engine.made:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     # Long enough that it was tried in vain.
     time.sleep(0.3)

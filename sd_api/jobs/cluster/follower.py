@@ -40,8 +40,8 @@ class Follower:
 
     Args:
         server: the id of this process, to which updates are published.
-        client: the connection to Redis; it does not wait until Redis is back.
-        board: the jobs there, over the same connection.
+        client: the connection to Redis for the subscription.
+        board: the jobs there; its connection does not wait until Redis is back.
         followed: the jobs of this process.
         limits: how many jobs may be queued.
         issue_token: has a worker run one more job; see ``TokenBroker.issue_token``.

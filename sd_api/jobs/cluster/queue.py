@@ -48,12 +48,14 @@ class ClusterQueue:
         self._client = connect(cluster, fails_fast=True)
         # For calls that are repeated soon anyway: it does not wait until Redis is back.
         self._fail_fast_client = connect(cluster, attempts=1, fails_fast=True)
+        # A subscription without messages would count as answered commands.
+        self._subscriber = connect(cluster, attempts=1)
         self._followed = FollowedJobs()
         self._board = JobBoard(self._client, cluster, self._followed.find)
         self._fail_fast_board = JobBoard(self._fail_fast_client, cluster, self._followed.find)
         self._broker = TokenBroker(self._client, cluster)
         self._follower = Follower(
-            self._id, self._fail_fast_client, self._fail_fast_board, self._followed, limits, self._issue_token
+            self._id, self._subscriber, self._fail_fast_board, self._followed, limits, self._issue_token
         )
         self._stopping = False
 
@@ -72,6 +74,7 @@ class ClusterQueue:
         if ended:
             self._client.close()
             self._fail_fast_client.close()
+            self._subscriber.close()
         return ended
 
     @translate_redis_errors()

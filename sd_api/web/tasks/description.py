@@ -19,11 +19,12 @@ from sd_api.web.description import (
     media,
     operation,
 )
-from sd_api.web.tasks.bodies import USERNAME, Credentials, Page, Password
+from sd_api.web.tasks.bodies import MAX_USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
     Detail,
     FinishedEvent,
+    LastEvent,
     NewUser,
     PendingEvent,
     ProgressEvent,
@@ -73,11 +74,8 @@ def _picture(text: str) -> Response:
     return Response(description=text, content={kind: media(BINARY) for kind in (PNG, OCTETS)})
 
 
-def _union(*names: str, discriminator: str | None = None) -> Schema:
-    choices = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-    if discriminator is None:
-        return Schema.model_validate({"anyOf": choices})
-    return Schema.model_validate({"oneOf": choices, "discriminator": {"propertyName": discriminator}})
+def _union(*names: str) -> Schema:
+    return Schema.model_validate({"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]})
 
 
 def describe() -> dict[str, PathItem]:
@@ -89,7 +87,7 @@ def _accounts() -> dict[str, PathItem]:
     credentials = {"username": "ann", "password": "correct horse battery staple"}
     whole = body(FORM, Credentials, credentials)
     password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", USERNAME)
+    name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
     user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429, 507)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
     return {
@@ -138,7 +136,6 @@ def _accounts() -> dict[str, PathItem]:
 
 def _tasks() -> dict[str, PathItem]:
     example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
-    event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
     task = in_path("task_id", "which task")
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
@@ -157,7 +154,7 @@ def _tasks() -> dict[str, PathItem]:
                 "last_event",
                 TASKS,
                 "The last event of a task",
-                {200: answer("the event", event), **_failures(401, 404)},
+                {200: answer("the event", LastEvent), **_failures(401, 404)},
                 parameters=[task],
                 security=TOKEN,
             ),

@@ -47,12 +47,14 @@ class EventStreams:
         accounts: identifies the owner of a token.
         events: the source of events.
         callers: checks the Host and the Origin.
+        original: whether a message of the websocket is JSON text in a JSON string.
     """
 
-    def __init__(self, accounts: Accounts, events: EventSource, callers: Callers) -> None:
+    def __init__(self, accounts: Accounts, events: EventSource, callers: Callers, *, original: bool) -> None:
         self._accounts = accounts
         self._events = events
         self._callers = callers
+        self._original = original
         self._listeners: set[Listener] = set()
         self._stopping = False
 
@@ -91,7 +93,8 @@ class EventStreams:
             return
 
         async def send_event(event: Event) -> None:
-            await send({"type": "websocket.send", "text": _text(event)})
+            text = _text(event)
+            await send({"type": "websocket.send", "text": json.dumps(text) if self._original else text})
 
         async with self._listening(listener):
             await listener.serve(send_event, receive, "websocket.disconnect")
