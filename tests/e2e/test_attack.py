@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import attack
 import attack_stores
 import pytest
-from attacked_server import Target, attacked
+from attacked_server import Row, Target, attacked
 
 SIZE = 20
 MB = 1 << 20
@@ -21,7 +21,7 @@ def target() -> Iterator[Target]:
         yield target
 
 
-def accept(row: attack.Row) -> None:
+def accept(row: Row) -> None:
     """Within the limits, but for the time, of which a busy machine takes more."""
     assert row.right, row
     assert row.notice.memory < row.memory, row
