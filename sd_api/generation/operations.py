@@ -4,7 +4,6 @@ Dialects, the wire of the cluster, the parameters text of PNG files, the batch k
 tables of the documentation follow from these declarations; see ``projection.py``.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal
@@ -12,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from sd_api.errors import InvalidFields, OutOfLimits
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
-from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.settings import Limits
 
@@ -41,9 +40,9 @@ class Operation:
         str,
         Param(
             label="Prompt",
-            description="What to draw.",
+            aliases=("text", "positive", "positive_prompt", "caption"),
+            description="What to draw; it may be empty.",
             example="corgi with a top hat",
-            shortest=1,
             longest="max_prompt_length",
             per_image=True,
             control="text",
@@ -53,6 +52,7 @@ class Operation:
         str,
         Param(
             label="Negative prompt",
+            aliases=("negative", "neg_prompt", "uc"),
             description="What to stay away from. It acts while the guidance is above 1.",
             example="monocle",
             longest="max_prompt_length",
@@ -65,6 +65,7 @@ class Operation:
         int,
         Param(
             label="Steps",
+            aliases=("num_inference_steps", "num_steps", "sampling_steps", "ddim_steps", "sample_steps"),
             description="Denoising steps of a full schedule.",
             low=1,
             high="max_num_inference_steps",
@@ -79,8 +80,12 @@ class Operation:
         str | None,
         Param(
             label="Scheduler",
-            description="How the steps are made; the model's own where none is named.",
+            aliases=("sampler", "sampler_name", "sampler_index", "sampling_method"),
+            description="How the steps are made; the model's own where none is named. Other programs' names, such as "
+            "DPM++ 2M Karras or k_euler_a, are understood as well.",
             choices=tuple(SCHEDULERS),
+            labels=tuple(choice.label for choice in SCHEDULERS.values()),
+            find=find_scheduler,
             per_image=True,
             control="choice",
             png_key="Sampler",
@@ -90,6 +95,7 @@ class Operation:
         float,
         Param(
             label="Guidance",
+            aliases=("guidance_scale", "cfg", "cfg_scale", "scale"),
             description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
             "it acts above 1.",
             low=0,
@@ -105,6 +111,7 @@ class Operation:
         float,
         Param(
             label="Eta",
+            aliases=("ddim_eta",),
             description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
             low=0,
             high=1,
@@ -118,6 +125,7 @@ class Operation:
         int,
         Param(
             label="CLIP skip",
+            aliases=("clip_stop_at_last_layers",),
             description="The layer of the text encoder that is read, counted from its end; 1 is the one that the "
             "model was trained with.",
             low=1,
@@ -132,6 +140,7 @@ class Operation:
         int | None,
         Param(
             label="Variation seed",
+            aliases=("subseed",),
             description="The seed of the second noise, for the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
             low=0,
@@ -146,6 +155,7 @@ class Operation:
         float,
         Param(
             label="Variation strength",
+            aliases=("subseed_strength",),
             description="The share of the second noise, mixed in by spherical interpolation; above 0 all pictures "
             "of a request have the same seed and differ in their variation seeds.",
             low=0,
@@ -161,6 +171,7 @@ class Operation:
         bool | None,
         Param(
             label="Safety filter",
+            aliases=("safety_checker", "enable_safety_checker", "nsfw_filter", "nsfw"),
             description="Whether flagged pictures come back black; the model's own setting where it is not said.",
             per_image=True,
             control="switch",
@@ -183,9 +194,9 @@ class Operation:
         raise NotImplementedError
 
     @property
-    def share(self) -> float:
-        """The share of the schedule that is run, 0 to 1."""
-        return 1.0
+    def steps_run(self) -> int:
+        """The denoising steps that are made, 0 to ``steps``; without any, the result is the image that was sent."""
+        return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +209,7 @@ class TextToImage(Operation):
         int,
         Param(
             label="Width",
+            aliases=("w", "image_width"),
             description="The width of the picture.",
             low=MIN_SIDE,
             high="max_width",
@@ -211,6 +223,7 @@ class TextToImage(Operation):
         int,
         Param(
             label="Height",
+            aliases=("h", "image_height"),
             description="The height of the picture.",
             low=MIN_SIDE,
             high="max_height",
@@ -244,6 +257,7 @@ class FromImage(Operation):
         ImageRef,
         Param(
             label="Image",
+            aliases=("init_image", "init_images", "initial_image", "input_image", "source_image"),
             description="The image to start from.",
             check=image_too_large,
             per_image=True,
@@ -267,8 +281,9 @@ class ImageToImage(FromImage):
         float,
         Param(
             label="Strength",
-            description="The share of the schedule that is run on the image: how much it changes. "
-            "At least one step remains.",
+            aliases=("denoising_strength", "denoise", "prompt_strength", "image_strength"),
+            description="The share of the schedule that is run on the image, at least one step: how much it changes. "
+            "0 gives the image back.",
             low=0,
             high=1,
             per_image=True,
@@ -279,18 +294,9 @@ class ImageToImage(FromImage):
     ]
 
     @property
-    def share(self) -> float:
+    def steps_run(self) -> int:
         """See Operation."""
-        return self.strength
-
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
-        yield from super()._faults(limits)
-        if 0 <= self.strength <= 1 and self.steps >= 1 and int(self.steps * self.strength) < 1:
-            yield OutOfLimits(
-                "strength",
-                f"is {self.strength:g}: with {self.steps} steps that leaves no step to run; "
-                f"use at least {math.ceil(1000 / self.steps) / 1000:g}, or more steps",
-            )
+        return max(1, int(self.steps * self.strength)) if self.strength else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +309,9 @@ class Inpaint(ImageToImage):
         ImageRef,
         Param(
             label="Mask",
-            description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
+            aliases=("mask_image", "mask_img"),
+            description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
+            "It is stretched to the size of the image.",
             per_image=True,
             control="mask",
         ),
@@ -320,6 +328,7 @@ class Edit(FromImage):
         float,
         Param(
             label="Image guidance",
+            aliases=("image_guidance_scale", "image_cfg_scale", "image_cfg"),
             description="How closely the result stays to the image (arXiv:2211.09800); it acts above 1.",
             low=0,
             high=MAX_GUIDANCE,

@@ -147,9 +147,13 @@ class Job:
         since = self._working_since
         return self._worked + (0.0 if since is None else time.monotonic() - since)
 
-    def seconds_left(self) -> float | None:
-        """The estimated seconds until its end, from its own steps; None before the first."""
-        return seconds_left(self._progress, self.working_seconds())
+    def seconds_left(self, expected: float | None) -> float | None:
+        """The estimated seconds until its end, more and more from its own steps.
+
+        Args:
+            expected: the estimate for the whole job; None if there is none.
+        """
+        return seconds_left(self._progress, self.working_seconds(), expected)
 
     def pause(self) -> None:
         """Stop the clock of ``working_seconds``, because other jobs have overtaken it."""

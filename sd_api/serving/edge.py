@@ -1,7 +1,7 @@
 """One request, from its headers to its answer."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -113,7 +113,7 @@ class Edge:
         body = self._bodies.open()
         try:
             outcome = await _read(body, receive, admission)
-            await self._answer({**_with_length(scope, body.size), **outcome}, receive, send)
+            await self._answer({**_with_length(scope, body.length), **outcome}, receive, send)
         except ClientGone:
             pass
         finally:
@@ -136,10 +136,21 @@ class Edge:
 
 
 def _in_one_piece(app: Any) -> Any:
-    """The same application; for each piece of an answer, its thread would wait for the event loop."""
+    """The same application; for each piece of an answer, its thread would wait for the event loop.
 
-    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        pieces = app(environ, start_response)
+    Streams of events are made piece by piece.
+    """
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        kinds: list[str] = []
+
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            kinds.extend(value for name, value in headers if name.lower() == "content-type")
+            return start_response(status, headers, *failure)
+
+        pieces: Iterable[bytes] = app(environ, start)
+        if any(kind.startswith("text/event-stream") for kind in kinds):
+            return pieces
         try:
             return [b"".join(pieces)]
         finally:
@@ -193,10 +204,9 @@ def _pieces(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _with_length(scope: Any, length: int) -> dict[str, Any]:
-    """The scope with the body's true length, which a chunked request does not state."""
-    headers = [
-        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
-    ]
+    """The scope with the length of the body as it was read: whole and unpacked."""
+    framing = (b"content-length", b"transfer-encoding", b"content-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name not in framing]
     if length:
         headers.append((b"content-length", str(length).encode()))
     return {**scope, "headers": headers}

@@ -29,6 +29,8 @@ class Watch:
         # When previews are asked for again, and the last one that an event has named.
         self._ask_at = 0.0
         self._named: bytes | None = None
+        # The seconds that the whole job was expected to take before its first step.
+        self._expected: float | None = None
 
     def publish(self, job: Job) -> None:
         """Publish the last step of the task's job, if there are listeners."""
@@ -52,11 +54,12 @@ class Watch:
 
     def _seconds_left(self, job: Job, *, previews_wanted: bool) -> float | None:
         """The estimate, for which the queue is asked before the first step only; it also asks for previews."""
-        now, seconds_left = time.monotonic(), job.seconds_left()
+        now, begins = time.monotonic(), job.progress is not None and not job.progress.step
         asks = previews_wanted and now >= self._ask_at
         if asks:
             self._ask_at = now + ASK_INTERVAL
-        if not asks and seconds_left is not None:
-            return seconds_left
-        known = self._jobs.job(job.id, preview=asks).seconds_left
-        return known if seconds_left is None else seconds_left
+        if asks or begins:
+            left = self._jobs.job(job.id, preview=asks).seconds_left
+            if begins:
+                self._expected = None if left is None else left + job.working_seconds()
+        return job.seconds_left(self._expected)

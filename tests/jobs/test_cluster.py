@@ -468,6 +468,7 @@ def test_a_job_whose_outcome_waits_for_redis_answers_others() -> None:
         "client",
         (),
         10,
+        device=None,
         reports=SimpleNamespace(),  # type: ignore[arg-type]
         outcomes=SimpleNamespace(end=end),  # type: ignore[arg-type]
         stopping=threading.Event(),

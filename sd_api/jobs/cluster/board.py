@@ -172,19 +172,19 @@ class JobBoard(Board):
             for job_id in (*running, *queued):
                 pipeline.hmget(f"sd:jobs:{job_id}", STATUS_FIELDS)
             _ask_overview(pipeline)
-            *found, clock, rates, workers = pipeline.execute()
+            *found, clock, timings = pipeline.execute()
         fields = [dict(zip(STATUS_FIELDS, values, strict=True)) for values in found]
-        overview = self._overview(clock, rates, workers)
+        overview = self._overview(clock, timings)
         statuses = overview.running(dict(zip(running, fields, strict=False)))
         statuses += overview.queued(dict(zip(queued, fields[len(running) :], strict=True)))
         # A job may have ended between the two calls.
         return [status for status in statuses if status.state not in ENDED]
 
-    def _overview(self, clock: tuple[int, int], rates: Mapping[bytes, bytes], workers: int) -> Overview:
+    def _overview(self, clock: tuple[int, int], timings: Mapping[bytes, bytes]) -> Overview:
         """From the answers to ``_ask_overview``."""
         seconds, microseconds = clock
-        work_rates = WorkRates({name.decode() or None: float(rate) for name, rate in rates.items()})
-        return Overview(work_rates, now=seconds + microseconds / 1e6, workers=max(1, workers), find=self._find)
+        rates = WorkRates(codec.read_timings(timings))
+        return Overview(rates, now=seconds + microseconds / 1e6, workers=self.workers(), find=self._find)
 
     def has_workers(self) -> bool:
         """Whether there is any worker; ``expire_leases`` removes the dead ones."""
@@ -199,8 +199,7 @@ class JobBoard(Board):
 
 def _ask_overview(pipeline: Pipeline) -> None:
     pipeline.time()
-    pipeline.hgetall("sd:rates")
-    pipeline.zcard("sd:workers")
+    pipeline.hgetall("sd:timings")
 
 
 def _unknown(job_id: str) -> UnknownJob:

@@ -14,6 +14,7 @@ from sd_api.generation.engine import Progress
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import State
+from sd_api.jobs.work_rates import JobKind, Timing
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 
@@ -99,6 +100,16 @@ def read_progress(text: bytes | str | None) -> Progress | None:
 def update_text(job_id: str, state: State, progress: Progress, *, preview: bool) -> str:
     """Encode an update of a job as the scripts do; ``preview`` is whether there is a new preview."""
     return json.dumps({"id": job_id, "state": state, "progress": progress_text(progress), "preview": preview})
+
+
+def kind_text(kind: JobKind) -> str:
+    """Encode a kind of job."""
+    return json.dumps(kind)
+
+
+def read_timings(found: Mapping[bytes, bytes]) -> dict[JobKind, list[Timing]]:
+    """Decode the timings of each kind of job."""
+    return {JobKind(*json.loads(kind)): [Timing(*pair) for pair in json.loads(text)] for kind, text in found.items()}
 
 
 def worker_text(worker: WorkerStatus) -> str:

@@ -15,6 +15,7 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.scripted import Board, batch_of, flat
 from sd_api.jobs.dispatch import RunningJobs
+from sd_api.jobs.work_rates import HISTORY, JobKind, Timing
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
@@ -145,13 +146,15 @@ class WorkerBoard(Board):
         """Store a preview as PNG, if the job is still this worker's."""
         self._call("show", claim.job_id, claim.attempt, preview)
 
-    def end(self, claim: Claim, outcome: GenerationResult | ServerError, rate: float | None = None) -> bool:
+    def end(
+        self, claim: Claim, outcome: GenerationResult | ServerError, timed: tuple[JobKind, Timing] | None = None
+    ) -> bool:
         """Record how a job ended; the first end counts.
 
         Args:
             claim: the job.
             outcome: its pictures, or the error that ended it.
-            rate: seconds per unit of work; None if the job has no meaningful rate.
+            timed: its kind and its timing; None if the job has no meaningful one.
 
         Returns:
             Whether this was the first end.
@@ -161,8 +164,8 @@ class WorkerBoard(Board):
         else:
             state = "cancelled" if isinstance(outcome, JobCancelled) else "failed"
             fields = {"message": codec.error_text(outcome)}
-        rate_text = "" if rate is None else repr(rate)
-        return bool(self._call("end", claim.job_id, claim.attempt, state, rate_text, *flat(fields)))
+        kind, timing = ("", "") if timed is None else (codec.kind_text(timed[0]), json.dumps(timed[1]))
+        return bool(self._call("end", claim.job_id, claim.attempt, state, kind, timing, HISTORY, *flat(fields)))
 
     def release(self, claim: Claim) -> bool:
         """Put a running job back to the front of the queue; returns whether it was still this worker's."""

@@ -57,7 +57,8 @@ def _failures(*statuses: int) -> dict[int, Response]:
         404: "you have none with that id",
         409: "the username is taken",
         413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
-        415: "the body is not an image in a supported format",
+        415: "the body is not an image in a supported format, its Content-Encoding is neither gzip nor deflate, or its "
+        "charset is unknown",
         429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
         503: "the server is shutting down, or the model or the store is unavailable",
@@ -88,8 +89,8 @@ def _accounts() -> dict[str, PathItem]:
     whole = body(FORM, Credentials, credentials)
     password = body(FORM, Password, {"password": credentials["password"]})
     name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
-    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429, 507)}
-    token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
+    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 415, 429, 507)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
     return {
         "/user": PathItem(
             post=operation(
@@ -144,7 +145,11 @@ def _tasks() -> dict[str, PathItem]:
                 "create_task",
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
-                {200: answer("the task's id", _ID, names=names), **_failures(401, 413, 429, 507), **_unprocessable()},
+                {
+                    200: answer("the task's id", _ID, names=names),
+                    **_failures(400, 401, 413, 415, 429, 507),
+                    **_unprocessable(),
+                },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
                 security=TOKEN,
             )
