@@ -63,7 +63,8 @@ def _failures(*statuses: int) -> dict[int, Response]:
         "charset is unknown",
         429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
-        503: "the server is shutting down, the disk is full, or the model is unavailable",
+        503: "the server is shutting down, or the model or the store is unavailable",
+        507: "the disk is full or cannot be written",
     }
     return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
 
@@ -90,7 +91,7 @@ def _accounts() -> dict[str, PathItem]:
     password = body(FORM, Password, example_of(Password))
     pattern = rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$"
     name = in_path("username", "who", example_of(Credentials)["username"], pattern)
-    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 415, 429)}
+    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 415, 429, 507)}
     token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
     return {
         "/user": PathItem(
@@ -148,7 +149,7 @@ def _tasks() -> dict[str, PathItem]:
                 "Ask for pictures. Without task_type, the kind follows from the fields",
                 {
                     200: answer("the task's id", _ID, names=names),
-                    **_failures(400, 401, 413, 415, 429),
+                    **_failures(400, 401, 413, 415, 429, 507),
                     **_unprocessable(),
                 },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
@@ -168,7 +169,7 @@ def _tasks() -> dict[str, PathItem]:
                 "cancel_task",
                 TASKS,
                 "End a task, waiting or running",
-                {204: answer("it has ended"), **_failures(401, 404, 413)},
+                {204: answer("it has ended"), **_failures(401, 404, 413, 507)},
                 parameters=[task],
                 security=TOKEN,
             ),
@@ -197,7 +198,11 @@ def _blobs() -> dict[str, PathItem]:
                 "upload_blob",
                 BLOBS,
                 "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
-                {200: answer("the image's id", _ID, names=names), **_failures(400, 401, 413, 415), **_unprocessable()},
+                {
+                    200: answer("the image's id", _ID, names=names),
+                    **_failures(400, 401, 413, 415, 507),
+                    **_unprocessable(),
+                },
                 sent=body(MULTIPART, form),
                 security=TOKEN,
             )
@@ -221,7 +226,7 @@ def _blobs() -> dict[str, PathItem]:
                 "delete_blob",
                 BLOBS,
                 "Forget an image",
-                {204: answer("it is gone"), **_failures(401, 404, 413)},
+                {204: answer("it is gone"), **_failures(401, 404, 413, 507)},
                 parameters=[blob],
                 security=TOKEN,
             ),
