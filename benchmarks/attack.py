@@ -7,6 +7,7 @@ A server process gets each attack in turn, while another client asks for ``/ping
 what was measured beside the limit, and whether all is well; the exit status says so, too. All stays on this machine.
 """
 
+import gzip
 import random
 import socket
 import sys
@@ -17,10 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
-from attacked_server import Notice, Target, attacked, watching
+from attack_stores import fill_disk, halt_redis, watch_task
+from attacked_server import FORM, JSON, MB, PARTS, Row, Target, attacked, watching
 
-MB = 1 << 20
-FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
 IMAGE = b"prompt=a&init_image="
 
@@ -37,6 +37,7 @@ class Body:
         unit: what is repeated then.
         status: the answer.
         chunked: whether it is framed already.
+        packed: whether it is sent as gzip; then its size is that of what is unpacked.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Body:
     unit: bytes
     status: int
     chunked: bool = False
+    packed: bool = False
 
 
 BODIES = [
@@ -66,43 +68,21 @@ BODIES = [
     Body("a header of a part without an end", "/txt2img", PARTS, PART, b"x", 400),
     Body("a form of many parts", "/txt2img", PARTS, b"", PART + b"\r\n\r\nx\r\n", 413),
     Body("a part of almost boundaries", "/img2img", PARTS, PART + b"\r\n\r\n", b"\r\n--", 400),
+    Body("gzip of base64, a space after each letter", "/img2img", FORM, IMAGE, b"A+", 400, packed=True),
+    Body("gzip of %41, /txt2img", "/txt2img", FORM, b"a=", b"%41", 400, packed=True),
+    Body("gzip of a form of a=1&, /token", "/token", FORM, b"", b"a=1&", 413, packed=True),
     Body("an image without a token, /blob", "/blob", "image/png", b"", b"\x89PNG", 401),
 ]
-
-
-@dataclass
-class Row:
-    """One line of the table: what was measured, and the limit of each."""
-
-    name: str
-    notice: Notice
-    outcome: str
-    seconds: float
-    memory: int
-    ping: float
-    right: bool = True
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything is within its limit."""
-        notice = self.notice
-        return (
-            self.right and notice.seconds <= self.seconds and notice.memory <= self.memory and notice.p99 <= self.ping
-        )
-
-    def __str__(self) -> str:
-        notice = self.notice
-        return (
-            f"{self.name:<44}{notice.seconds:6.2f} /{self.seconds:5.0f} s "
-            f"{notice.memory // MB:6} /{self.memory // MB:5} MB"
-            f"{notice.p99:8.1f} /{self.ping:4.0f} ms  {'pass' if self.passed else 'FAIL'}  {self.outcome}"
-        )
 
 
 def send_body(target: Target, body: Body, size: int) -> Row:
     """Post one body of ``size`` MB."""
     content = memoryview(body.start + body.unit * ((size * MB - len(body.start)) // len(body.unit)))
+    if body.packed:
+        content = memoryview(gzip.compress(content, 1))
     framing = "Transfer-Encoding: chunked" if body.chunked else f"Content-Length: {len(content)}"
+    if body.packed:
+        framing += "\r\nContent-Encoding: gzip"
     with watching(target) as notice:
         status = post(target, body.path, body.kind, framing, content)
     # The body itself, and one and a half of it to read it.
@@ -319,10 +299,22 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         report(open_silent(300))
     if only in (None, "log"):
         report(fill_pipe(1585))
+    if only in (None, "redis"):
+        report(halt_redis(6, 10))
+        for waiting in (0, 15):
+            report(watch_task(waiting, 3))
+    if only in (None, "disk"):
+        full = fill_disk(24)
+        if full is None:
+            print("The full disk is left out: this user may not mount one.")
+        else:
+            report(full)
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log"]))
+@click.option(
+    "--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log", "disk", "redis"])
+)
 @click.option("--size", default=60, help="MB of each large body.", show_default=True)
 @click.option("--many", default=10_000, help="How many malformed requests.", show_default=True)
 def main(only: str | None, size: int, many: int) -> None:

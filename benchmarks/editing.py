@@ -131,13 +131,11 @@ def _seconds(url: str, size: tuple[int, int], arguments: argparse.Namespace) -> 
 def _borders(url: str, arguments: argparse.Namespace) -> dict[str, float]:
     """The largest step of colour at the border of a mask, in CIE ΔE, by content and canvas."""
     steps: dict[str, float] = {}
-    # At least one step.
-    faint = max(FAINT, math.ceil(1000 / arguments.steps) / 1000)
     for name in arguments.canvases:
         for content in CONTENTS:
             image = canvas(CANVASES[name], content)
             mask, box = square_mask(image.size, 0.02)
-            result = _edit(url, image, mask, "", arguments.steps, strength=faint)
+            result = _edit(url, image, mask, "", arguments.steps, strength=FAINT)
             steps[f"{name} {content}"] = border_step(image, result, box)
             print(f"{name:>6}  border on {content:8}  ΔE {steps[f'{name} {content}']:.2f}", flush=True)
     return steps

@@ -3,12 +3,15 @@
 from flask import Flask, Response
 
 from sd_api.settings import Settings
-from sd_api.web import access, health, metrics, studio
+from sd_api.web import access, health, metrics, openapi, studio
 from sd_api.web.admission import Application, small_body, take_pictures
 from sd_api.web.bearer import token_check
+from sd_api.web.compression import install_compression
 from sd_api.web.errors import register_error_handlers
-from sd_api.web.guards import Callers, install_guards
-from sd_api.web.openapi import register_openapi
+from sd_api.web.guards import Callers, Guard, install_guards
+from sd_api.web.openai import answers as openai_answers
+from sd_api.web.openai import routes as openai
+from sd_api.web.openai.pictures import Links
 from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
@@ -25,19 +28,23 @@ def create_app(settings: Settings, services: Services) -> Flask:
     # A path with two slashes is unknown, rather than redirected to another one.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = small_body(settings.limits)
-    install_guards(app, settings)
-    others = dict.fromkeys(answers.PATHS, answers.failure)
+    install_guards(app, settings, Guard(Callers(settings), services.refused))
+    others = dict.fromkeys(answers.PATHS, answers.failure) | {"v1": openai_answers.failure}
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
+    install_compression(app)
     generations = plugin.make_blueprint(settings, services.queue, services.results)
+    links = Links(services.stores.secret)
+    compatible = openai.make_blueprint(settings, services.queue, services.results, links)
     images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
-    for blueprint in (generations, images):
+    for blueprint in (generations, compatible, images):
         take_pictures(blueprint, settings.limits)
     plugins = [
         generations,
+        compatible,
         jobs.make_blueprint(services.queue, services.results),
         models.make_blueprint(settings, services.queue),
-        health.make_blueprint(services.queue, services.failures),
+        health.make_blueprint(services.queue, services.failures, services.refused),
         metrics.make_blueprint(services.metrics),
         workers.make_blueprint(services.queue),
         access.make_blueprint(settings),
@@ -46,19 +53,21 @@ def create_app(settings: Settings, services: Services) -> Flask:
         if settings.require_token:
             blueprint.before_request(token_check(services.accounts))
         app.register_blueprint(blueprint)
+    app.register_blueprint(openai.make_links_blueprint(services.results, links))
     app.register_blueprint(accounts.make_blueprint(services.accounts))
     for blueprint in (tasks.make_blueprint(services.accounts, services.tasks), images):
         # Their views ask who it is, too; this is before a body is read.
         blueprint.before_request(token_check(services.accounts))
         app.register_blueprint(blueprint)
     app.register_blueprint(studio.make_blueprint())
-    register_openapi(app)
+    app.register_blueprint(openapi.make_blueprint())
     return app
 
 
 def create_event_streams(settings: Settings, services: Services) -> EventStreams:
     """Make the ASGI application that serves events."""
-    return EventStreams(services.accounts, services.events, Callers(settings), original=settings.original_events)
+    guard = Guard(Callers(settings), services.refused)
+    return EventStreams(services.accounts, services.events, guard, original=settings.original_events)
 
 
 def _remove_date(response: Response) -> Response:

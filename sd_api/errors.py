@@ -31,7 +31,8 @@ for the person who reads it, names the field and says what to do. Anything that 
         ├── QueueFull            503  too many requests are waiting
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
-        ├── StoreUnavailable     503  data cannot be stored: the disk is full, or Redis is away
+        ├── StoreUnavailable     503  data cannot be stored: Redis is away or full
+        │   └── DiskFull         507  the disk is full or cannot be written
         └── ServerStopping       503  the server is shutting down
 """
 
@@ -118,9 +119,20 @@ class NotEnabled(RequestError):
 
 
 class RefusedCaller(RequestError):
-    """The Host or Origin header is not one that the configuration allows."""
+    """The Host or Origin header is not one that the configuration allows.
+
+    Args:
+        message: see ServerError.
+        header: the header that names the caller, Host or Origin; None if no header does.
+        value: the name in that header, as the configuration would have it.
+    """
 
     status = 403
+
+    def __init__(self, message: str, header: str | None = None, value: str = "") -> None:
+        super().__init__(message)
+        self.header = header
+        self.value = value
 
 
 class UnknownModel(RequestError):
@@ -239,6 +251,12 @@ class OutOfMemory(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """Data cannot be stored, because the store is full or cannot be reached."""
+
+
+class DiskFull(StoreUnavailable):
+    """Data cannot be stored, because the disk is full or cannot be written."""
+
+    status = 507
 
 
 class ServerStopping(Unavailable):

@@ -94,7 +94,7 @@ def _open_shared(settings: Settings, cluster: Cluster) -> Stores:
     from sd_api.tasks.cluster.task_queue import RedisTaskQueue
 
     with ExitStack() as opened:
-        client = opened.enter_context(connect(cluster))
+        client = opened.enter_context(connect(cluster, fails_fast=True))
         subscriber = opened.enter_context(connect(cluster, attempts=0))
         tasks = RedisTasks(client)
         event_bus = RedisEventBus(client, subscriber, tasks)

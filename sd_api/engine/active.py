@@ -57,7 +57,7 @@ class ActiveJob:
         self._steps: dict[float | None, int] = {}
         self._steps_done = 0
         self._images: dict[int, GeneratedImage] = {}
-        self._warnings: list[str] = []
+        self._warnings = list(run.spec.warnings)
 
     @property
     def going(self) -> bool:
@@ -141,9 +141,7 @@ class ActiveJob:
 
     def _expected_steps(self, one: Pass) -> int:
         """The steps of a pass, exactly as soon as one like it has a row."""
-        operation = self.spec.operation
-        share = operation.share if one.strength is None else one.strength
-        return self._steps.get(one.strength, max(1, int(operation.steps * share)))
+        return self._steps.get(one.strength, self.spec.steps_of(one))
 
     def report(self, progress: Progress) -> None:
         """Report to the run; a cancelled one has ended."""

@@ -75,6 +75,9 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     operation = spec.operation
     if drawn.nsfw:
         image = Image.new("RGB", spec.size)
+    elif not operation.steps_run:
+        assert isinstance(operation, FromImage)  # noqa: S101 - only what begins with an image may have no steps
+        image = operation.canvas
     elif isinstance(operation, Inpaint):
         image = _composed(operation, spec.plan, drawn)
     else:

@@ -4,7 +4,6 @@ Dialects, the wire of the cluster, the parameters text of PNG files, the batch k
 tables of the documentation follow from these declarations; see ``projection.py``.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
 from functools import cached_property
@@ -13,11 +12,12 @@ from typing import Annotated, ClassVar, Literal
 from PIL import Image
 
 from sd_api.errors import InvalidFields, OutOfLimits
+from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.plan import area, intersection
 from sd_api.generation.planned_fields import AnySize, EditedArea
-from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.imaging.masks import extended, prepared, within
 from sd_api.imaging.sizing import extended_image
@@ -48,9 +48,9 @@ class Operation:
         str,
         Param(
             label="Prompt",
-            description="What to draw.",
+            aliases=("text", "positive", "positive_prompt", "caption"),
+            description="What to draw; it may be empty.",
             example="corgi with a top hat",
-            shortest=1,
             longest="max_prompt_length",
             per_image=True,
             control="text",
@@ -60,6 +60,7 @@ class Operation:
         str,
         Param(
             label="Negative prompt",
+            aliases=("negative", "neg_prompt", "uc"),
             description="What to stay away from. It acts while the guidance is above 1.",
             example="monocle",
             longest="max_prompt_length",
@@ -72,7 +73,9 @@ class Operation:
         int,
         Param(
             label="Steps",
+            aliases=("num_inference_steps", "num_steps", "sampling_steps", "ddim_steps", "sample_steps"),
             description="Denoising steps of a full schedule.",
+            example=20,
             low=1,
             high="max_num_inference_steps",
             per_image=True,
@@ -86,8 +89,13 @@ class Operation:
         str | None,
         Param(
             label="Scheduler",
-            description="How the steps are made; the model's own where none is named.",
+            aliases=("sampler", "sampler_name", "sampler_index", "sampling_method"),
+            description="How the steps are made; the model's own where none is named. Other programs' names, such as "
+            "DPM++ 2M Karras or k_euler_a, are understood as well.",
+            example="ddim",
             choices=tuple(SCHEDULERS),
+            labels=tuple(choice.label for choice in SCHEDULERS.values()),
+            find=find_scheduler,
             per_image=True,
             control="choice",
             png_key="Sampler",
@@ -97,8 +105,10 @@ class Operation:
         float,
         Param(
             label="Guidance",
+            aliases=("guidance_scale", "cfg", "cfg_scale", "scale"),
             description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
             "it acts above 1.",
+            example=7.5,
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,
@@ -112,7 +122,9 @@ class Operation:
         float,
         Param(
             label="Eta",
+            aliases=("ddim_eta",),
             description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
+            example=0.0,
             low=0,
             high=1,
             per_image=True,
@@ -125,8 +137,10 @@ class Operation:
         int,
         Param(
             label="CLIP skip",
+            aliases=("clip_stop_at_last_layers",),
             description="The layer of the text encoder that is read, counted from its end; 1 is the one that the "
             "model was trained with.",
+            example=1,
             low=1,
             high=12,
             per_image=True,
@@ -139,8 +153,10 @@ class Operation:
         int | None,
         Param(
             label="Variation seed",
+            aliases=("subseed",),
             description="The seed of the second noise, for the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
+            example=7,
             low=0,
             high=MAX_SEED,
             per_image=True,
@@ -153,8 +169,10 @@ class Operation:
         float,
         Param(
             label="Variation strength",
+            aliases=("subseed_strength",),
             description="The share of the second noise, mixed in by spherical interpolation; above 0 all pictures "
             "of a request have the same seed and differ in their variation seeds.",
+            example=0.0,
             low=0,
             high=1,
             per_image=True,
@@ -168,7 +186,9 @@ class Operation:
         bool | None,
         Param(
             label="Safety filter",
+            aliases=("safety_checker", "enable_safety_checker", "nsfw_filter", "nsfw"),
             description="Whether flagged pictures come back black; the model's own setting where it is not said.",
+            example=True,
             per_image=True,
             control="switch",
         ),
@@ -190,9 +210,9 @@ class Operation:
         raise NotImplementedError
 
     @property
-    def share(self) -> float:
-        """The share of the schedule that is run, 0 to 1."""
-        return 1.0
+    def steps_run(self) -> int:
+        """The denoising steps that are made, 0 to ``steps``; without any, the result is the image that was sent."""
+        return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +225,9 @@ class TextToImage(AnySize, Operation):
         int,
         Param(
             label="Width",
+            aliases=("w", "image_width"),
             description="The width of the picture.",
+            example=512,
             low=MIN_SIDE,
             high="max_width",
             unit="pixels",
@@ -218,7 +240,9 @@ class TextToImage(AnySize, Operation):
         int,
         Param(
             label="Height",
+            aliases=("h", "image_height"),
             description="The height of the picture.",
+            example=512,
             low=MIN_SIDE,
             high="max_height",
             unit="pixels",
@@ -242,7 +266,9 @@ class FromImage(Operation):
         ImageRef,
         Param(
             label="Image",
+            aliases=("init_image", "init_images", "initial_image", "input_image", "source_image"),
             description="The image to start from.",
+            example=LANDSCAPE,
             per_image=True,
             control="image",
         ),
@@ -257,6 +283,11 @@ class FromImage(Operation):
     def at_once(self) -> bool:
         """Whether the model has to work on the whole image at once, whatever its size."""
         raise NotImplementedError
+
+    @property
+    def canvas(self) -> Image.Image:
+        """What the result replaces. Callers must not change it."""
+        return self.image.pixels
 
     def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
         yield from super()._faults(limits)
@@ -275,8 +306,10 @@ class Redrawing(FromImage):
         float,
         Param(
             label="Strength",
-            description="The share of the schedule that is run on the image: how much it changes. "
-            "At least one step remains.",
+            aliases=("denoising_strength", "denoise", "prompt_strength", "image_strength"),
+            description="The share of the schedule that is run on the image, at least one step: how much it changes. "
+            "0 gives the image back.",
+            example=0.7,
             low=0,
             high=1,
             per_image=True,
@@ -287,18 +320,9 @@ class Redrawing(FromImage):
     ]
 
     @property
-    def share(self) -> float:
+    def steps_run(self) -> int:
         """See Operation."""
-        return self.strength
-
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
-        yield from super()._faults(limits)
-        if 0 <= self.strength <= 1 and self.steps >= 1 and int(self.steps * self.strength) < 1:
-            yield OutOfLimits(
-                "strength",
-                f"is {self.strength:g}: with {self.steps} steps that leaves no step to run; "
-                f"use at least {math.ceil(1000 / self.steps) / 1000:g}, or more steps",
-            )
+        return max(1, int(self.steps * self.strength)) if self.strength else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +347,10 @@ class Inpaint(EditedArea, Redrawing):
         ImageRef,
         Param(
             label="Mask",
-            description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
+            aliases=("mask_image", "mask_img"),
+            description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
+            "It is stretched to the size of the image.",
+            example=SKY,
             per_image=True,
             control="mask",
         ),
@@ -342,7 +369,7 @@ class Inpaint(EditedArea, Redrawing):
         return self.inpaint_area == "whole"
 
     @cached_property
-    def canvas(self) -> Image.Image:
+    def canvas(self) -> Image.Image:  # type: ignore[override]
         """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
         return extended_image(self.image.pixels, self.margins)
 
@@ -385,7 +412,9 @@ class Edit(FromImage):
         float,
         Param(
             label="Image guidance",
+            aliases=("image_guidance_scale", "image_cfg_scale", "image_cfg"),
             description="How closely the result stays to the image (arXiv:2211.09800); it acts above 1.",
+            example=1.5,
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,

@@ -41,6 +41,7 @@ class AnySize:
             label="Plan",
             description="How a picture beyond the model's reach is made: auto draws it at the model's own size and "
             "refines it in tiles; whole draws all of it at once.",
+            example="auto",
             choices=("auto", "whole"),
             per_image=True,
             control="choice",
@@ -59,6 +60,7 @@ class EditedArea:
             label="Inpaint area",
             description="What the model works on: whole is the whole image, masked is each masked part with what "
             "surrounds it, auto is the whole image where the model's reach allows it and the masked parts otherwise.",
+            example="auto",
             choices=("auto", "whole", "masked"),
             per_image=True,
             control="choice",
@@ -71,6 +73,7 @@ class EditedArea:
             label="Context",
             description="What the model sees around a masked part; a quarter of the part's longer side, and at least "
             "32, where none is given.",
+            example=64,
             low=0,
             high=MAX_CONTEXT,
             unit="pixels",
@@ -111,6 +114,7 @@ class EditedArea:
             label="Fill",
             description="What a masked part begins with: the original, the original blurred, neutral grey, noise, or "
             "the colours of its border.",
+            example="original",
             choices=("original", "blur", "neutral", "noise", "border"),
             per_image=True,
             control="choice",
@@ -122,6 +126,7 @@ class EditedArea:
         Param(
             label="Mask blur",
             description="The radius by which the mask is blurred.",
+            example=4,
             low=0,
             high=MAX_BORDER,
             unit="pixels",
@@ -135,6 +140,7 @@ class EditedArea:
         Param(
             label="Mask grow",
             description="How far the mask grows on all sides; it shrinks below 0.",
+            example=8,
             low=-MAX_BORDER,
             high=MAX_BORDER,
             unit="pixels",
@@ -148,6 +154,7 @@ class EditedArea:
         Param(
             label="Invert mask",
             description="Whether black is replaced and white is kept.",
+            example=False,
             per_image=True,
             control="switch",
             png_key="Mask invert",
@@ -159,6 +166,7 @@ class EditedArea:
             label="Seam",
             description="The width of the border within the mask in which the drawing fades into the image; where none "
             "is given, 0 if the whole image is drawn at once, else an eighth of the part, and at most 16.",
+            example=8,
             low=0,
             high=MAX_BORDER,
             unit="pixels",

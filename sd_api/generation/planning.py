@@ -182,7 +182,7 @@ class _Planner:
             size = inner = self._scaled_to_native(shown)
         passes = [Pass(box=seen, size=size, inner=inner)]
         if self.tiles:
-            strength = max(REFINING, math.ceil(1000 / self.operation.steps) / 1000)
+            strength = REFINING
             if isinstance(self.operation, Redrawing) and self.operation.strength <= strength:
                 # So little changes that the image itself holds the tiles together.
                 passes, strength = [], self.operation.strength

@@ -1,6 +1,6 @@
 """One job: an operation, the model that does it, and the seed of each picture."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -31,16 +31,26 @@ class Outputs:
             label="Seed",
             description="The seed of the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
+            example=42,
             low=0,
             high=MAX_SEED,
             control="seed",
             step=1,
             png_key="Seed",
+            aliases=("noise_seed", "manual_seed", "random_seed"),
         ),
     ] = None
     num_outputs: Annotated[
         int,
-        Param(label="Pictures", description="How many pictures to make.", low=1, high="max_num_outputs", step=1),
+        Param(
+            label="Pictures",
+            description="How many pictures to make.",
+            example=1,
+            low=1,
+            high="max_num_outputs",
+            step=1,
+            aliases=("n", "n_iter", "batch_size", "num_images", "num_images_per_prompt", "num_samples", "count"),
+        ),
     ] = 1
 
 
@@ -67,6 +77,7 @@ class JobSpec:
         abilities: What is known of the model; None until it has been loaded somewhere.
         seeds: The seed of each picture, 0 to ``MAX_SEED``. Every seed is used as it is.
         variation_seeds: The seed of each picture's second noise; empty where ``variation_strength`` is 0.
+        warnings: What the answer has to say of the request, as sentences.
 
     Raises:
         InvalidFields: The number of pictures (``num_outputs``) or a seed is outside ``limits``.
@@ -76,6 +87,7 @@ class JobSpec:
     model: str | None = None
     seeds: tuple[int, ...]
     variation_seeds: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
     abilities: ModelAbilities | None = None
     limits: InitVar[Limits]
 
@@ -92,6 +104,7 @@ class JobSpec:
         *,
         model: str | None,
         limits: Limits,
+        warnings: Sequence[str] = (),
     ) -> "JobSpec":
         """Make a job of what a client asked for, and choose the seeds that it left open.
 
@@ -103,6 +116,7 @@ class JobSpec:
             outputs: How many pictures, at most ``limits.max_num_outputs``, and the seed of the first one.
             model: See JobSpec.
             limits: What may be asked for.
+            warnings: See JobSpec.
 
         Raises:
             InvalidFields: Naming every field that is outside ``limits``, by its canonical name.
@@ -120,7 +134,14 @@ class JobSpec:
             variation_seeds = seeds_from(fields.get("variation_seed"), outputs.num_outputs)
         if made is None:
             raise InvalidFields([*faults, *seed_faults(seeds, variation_seeds, limits)])
-        return cls(operation=made, model=model, seeds=seeds, variation_seeds=variation_seeds, limits=limits)
+        return cls(
+            operation=made,
+            model=model,
+            seeds=seeds,
+            variation_seeds=variation_seeds,
+            warnings=tuple(warnings),
+            limits=limits,
+        )
 
     @property
     def pictures(self) -> tuple[PictureSeeds, ...]:
@@ -155,9 +176,13 @@ class JobSpec:
         return len(self.seeds) * sum(self._work(each) for region in self.plan.regions for each in region.passes)
 
     def _work(self, one: Pass) -> float:
-        share = self.operation.share if one.strength is None else one.strength
-        steps = max(1.0, self.operation.steps * share) + AUTOENCODER_STEPS
-        return steps * max(one.pixels, SMALLEST_WORK)
+        return (self.steps_of(one) + AUTOENCODER_STEPS) * max(one.pixels, SMALLEST_WORK)
+
+    def steps_of(self, one: Pass) -> int:
+        """The denoising steps of a pass."""
+        if one.strength is None:
+            return self.operation.steps_run
+        return max(1, int(self.operation.steps * one.strength))
 
     @property
     def batch_key(self) -> Hashable:

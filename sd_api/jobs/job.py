@@ -14,6 +14,7 @@ from sd_api.generation.engine import Progress
 from sd_api.generation.operations import OperationName
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
+from sd_api.jobs.work_rates import seconds_left
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +147,14 @@ class Job:
         since = self._working_since
         return self._worked + (0.0 if since is None else time.monotonic() - since)
 
+    def seconds_left(self, expected: float | None) -> float | None:
+        """The estimated seconds until its end, more and more from its own steps.
+
+        Args:
+            expected: the estimate for the whole job; None if there is none.
+        """
+        return seconds_left(self._progress, self.working_seconds(), expected)
+
     def pause(self) -> None:
         """Stop the clock of ``working_seconds``, because other jobs have overtaken it."""
         with self._lock:
@@ -196,15 +205,15 @@ class Job:
         Raises:
             JobCancelled: the job is not wanted any more; the engine must stop.
         """
+        self._works = progress.phase not in ("downloading", "loading")
+        if self._works:
+            self.resume()
+        if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
+            self.cancel(
+                f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "
+                "allows. Use fewer steps or a smaller size, or raise that limit."
+            )
         with self._lock:
-            self._works = progress.phase not in ("downloading", "loading")
-            if self._works:
-                self.resume()
-            if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
-                self.cancel(
-                    f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "
-                    "allows. Use fewer steps or a smaller size, or raise that limit."
-                )
             self._refuse_ended()
             self._progress = progress
             self._tell()
@@ -221,10 +230,11 @@ class Job:
         """End because no client wants the job any more; an engine that works on it stops at its next step."""
         self._end("cancelled", JobCancelled(reason))
 
-    def _end(self, state: State, outcome: GenerationResult | ServerError) -> None:
+    def _end(self, state: State, outcome: GenerationResult | ServerError) -> bool:
+        """End, and return whether this was the first end."""
         with self._lock:
             if self.ended:
-                return
+                return False
             self._state, self._ended, self._preview = state, time.time(), None
             if isinstance(outcome, GenerationResult):
                 self._outcome.set_result(outcome)
@@ -232,6 +242,7 @@ class Job:
                 self._message = outcome.message
                 self._outcome.set_exception(outcome)
             self._tell()
+        return True
 
     def _refuse_ended(self) -> None:
         if self.ended:

@@ -1,7 +1,7 @@
 """One request, from its headers to its answer."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,8 +19,11 @@ from sd_api.web.tasks.events import EventStreams
 # and for those that are being read or refused.
 SPARE_THREADS = 32
 
-# Threads for what is done at once: /ping, /health and their like, and whether a body is to be read.
+# Threads for what is done at once: /health and its like, and whether a body is to be read.
 READING_THREADS = 4
+
+# What asks whether the server is there has a thread of its own, because it waits for nothing: no device, no store.
+PROBE = "/ping"
 
 # What only reads and can take its time all the same: images, which may have to be converted.
 SLOW_READS = "/blob/"
@@ -64,8 +67,9 @@ class Edge:
         self._events = events
         # Without a limit of what is queued, because a thread would wait there for a client that does not read.
         self._wsgi = WSGIMiddleware(_in_one_piece(app), workers=threads, send_queue_size=0)
-        # Of their own, so that /ping is answered while every other thread decodes pictures.
+        # Of their own, so that they are free while every other thread decodes pictures.
         self._reading = WSGIMiddleware(_in_one_piece(app), workers=READING_THREADS, send_queue_size=0)
+        self._probing = WSGIMiddleware(_in_one_piece(app), workers=1, send_queue_size=0)
         self._bodies = Bodies(LARGEST_BODIES * max_request_bytes)
         self._stopping = False
 
@@ -109,7 +113,7 @@ class Edge:
         body = self._bodies.open()
         try:
             outcome = await _read(body, receive, admission)
-            await self._answer({**_with_length(scope, body.size), **outcome}, receive, send)
+            await self._answer({**_with_length(scope, body.length), **outcome}, receive, send)
         except ClientGone:
             pass
         finally:
@@ -120,7 +124,7 @@ class Edge:
         watcher = asyncio.create_task(_watch(receive, gone))
         reads = scope["method"] in ("GET", "HEAD", "OPTIONS") and not scope["path"].startswith(SLOW_READS)
         quick = reads or scope["path"].startswith(JOBS) or REFUSAL in scope
-        application = self._reading if quick else self._wsgi
+        application = self._probing if scope["path"] == PROBE else self._reading if quick else self._wsgi
         try:
             await application({**scope, CLIENT_GONE: gone}, _no_body, send)
         except asyncio.CancelledError:
@@ -132,10 +136,21 @@ class Edge:
 
 
 def _in_one_piece(app: Any) -> Any:
-    """The same application; for each piece of an answer, its thread would wait for the event loop."""
+    """The same application; for each piece of an answer, its thread would wait for the event loop.
 
-    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        pieces = app(environ, start_response)
+    Streams of events are made piece by piece.
+    """
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        kinds: list[str] = []
+
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            kinds.extend(value for name, value in headers if name.lower() == "content-type")
+            return start_response(status, headers, *failure)
+
+        pieces: Iterable[bytes] = app(environ, start)
+        if any(kind.startswith("text/event-stream") for kind in kinds):
+            return pieces
         try:
             return [b"".join(pieces)]
         finally:
@@ -189,10 +204,9 @@ def _pieces(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _with_length(scope: Any, length: int) -> dict[str, Any]:
-    """The scope with the body's true length, which a chunked request does not state."""
-    headers = [
-        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
-    ]
+    """The scope with the length of the body as it was read: whole and unpacked."""
+    framing = (b"content-length", b"transfer-encoding", b"content-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name not in framing]
     if length:
         headers.append((b"content-length", str(length).encode()))
     return {**scope, "headers": headers}

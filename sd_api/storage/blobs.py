@@ -1,10 +1,12 @@
 """The blob store with a list of images in the database and their contents in files."""
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from sd_api.errors import ServerError
 from sd_api.settings import Limits
 from sd_api.storage.database import Database
 from sd_api.storage.files import ContentFiles
@@ -18,7 +20,7 @@ class SqlBlobs:
 
     Args:
         database: lists the images.
-        files: hold their contents, by hash.
+        files: hold their contents, by the images' ids. Earlier versions named them by their hash.
         limits: the quota of each owner, and the time to live of an image.
     """
 
@@ -30,15 +32,20 @@ class SqlBlobs:
     def make(self, owner: str, content: bytes, media_type: str) -> Blob:
         """See BlobStore."""
         blob = new_blob(owner, content, media_type, self._limits)
-        self._files.write(blob.sha256, content)
+        with self._database.reserve.adding():
+            self._files.write(blob.id, content)
         return blob
 
     def add(self, blob: Blob) -> None:
         """See BlobStore."""
-        with self._database.writing() as connection:
-            # In the same transaction, so that concurrent uploads cannot exceed the quota together.
-            self._check_quota(connection, blob.owner, blob.size)
-            insert_blob(connection, blob)
+        try:
+            with self._database.writing() as connection:
+                # In the same transaction, so that concurrent uploads cannot exceed the quota together.
+                self._check_quota(connection, blob.owner, blob.size)
+                insert_blob(connection, blob)
+        except ServerError:
+            self._files.remove(blob.id)
+            raise
 
     def blob(self, owner: str, blob_id: str) -> Blob:
         """See BlobStore."""
@@ -51,10 +58,10 @@ class SqlBlobs:
 
     def read(self, blob: Blob) -> bytes:
         """See BlobStore."""
-        try:
-            return self._files.read(blob.sha256)
-        except FileNotFoundError:
-            raise unknown_blob(blob.id) from None
+        for name in (blob.id, blob.sha256):
+            with suppress(FileNotFoundError):
+                return self._files.read(name)
+        raise unknown_blob(blob.id)
 
     def check_quota(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
@@ -63,16 +70,29 @@ class SqlBlobs:
 
     def remove(self, blob: Blob) -> None:
         """See BlobStore."""
-        with self._database.writing() as connection:
+
+        def unlist(connection: Connection) -> bool:
             connection.execute(delete(blobs).where(blobs.c.id == blob.id))
+            return connection.execute(select(blobs.c.id).where(blobs.c.sha256 == blob.sha256)).first() is None
+
+        is_last = self._database.deleting(unlist)
+        self._files.remove(blob.id)
+        if is_last:
+            self._files.remove(blob.sha256)
 
     def sweep(self) -> int:
         """See BlobStore."""
-        with self._database.writing() as connection:
-            connection.execute(delete(blobs).where(blobs.c.expires <= time.time()))
+
+        def unlist(connection: Connection) -> list[str]:
+            expired = delete(blobs).where(blobs.c.expires <= time.time()).returning(blobs.c.id)
+            return list(connection.execute(expired).scalars())
+
+        expired = self._database.deleting(unlist)
+        for name in expired:
+            self._files.remove(name)
         with self._database.reading() as connection:
-            listed = set(connection.execute(select(blobs.c.sha256).distinct()).scalars())
-        return self._files.remove_all_but(listed)
+            listed = {name for row in connection.execute(select(blobs.c.id, blobs.c.sha256)) for name in row}
+        return len(expired) + self._files.remove_all_but(listed)
 
     def _check_quota(self, connection: Connection, owner: str, more: int) -> None:
         query = select(func.coalesce(func.sum(blobs.c.size), 0)).where(

@@ -41,7 +41,8 @@ class SqlTasks:
     ) -> Event | None:
         """See TaskStore."""
         ended = None if state in UNFINISHED else time.time()
-        with self._database.writing() as connection:
+
+        def change(connection: Connection) -> Event | None:
             changed = connection.execute(
                 update(tasks)
                 .where(tasks.c.id == task.id, tasks.c.state.in_(UNFINISHED))
@@ -52,6 +53,11 @@ class SqlTasks:
             for image in images:
                 insert_blob(connection, image)
             return _insert_event(connection, task, content)
+
+        if state == "cancelled":
+            return self._database.deleting(change)
+        with self._database.writing() as connection:
+            return change(connection)
 
     def task(self, owner: str, task_id: str) -> Task:
         """See TaskStore."""
@@ -113,8 +119,8 @@ class SqlTasks:
 
     def delete_ended(self, before: float) -> int:
         """See TaskStore."""
-        with self._database.writing() as connection:
-            return int(connection.execute(delete(tasks).where(tasks.c.ended < before)).rowcount)
+        ended = delete(tasks).where(tasks.c.ended < before)
+        return self._database.deleting(lambda connection: int(connection.execute(ended).rowcount))
 
 
 def _insert_event(connection: Connection, task: Task, content: Mapping[str, Any]) -> Event:

@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails
 from sd_api.errors import InvalidField
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, TextToImage
 from sd_api.generation.projection import Dialect, Reading, refusal
+from sd_api.generation.unknown_fields import IN_EVERY_FORM, meant_field
 from sd_api.models.catalog import CatalogModel
 
 # 32 hexadecimal digits, in the groups of a UUID or without; small and capital letters are the same.
@@ -48,8 +49,11 @@ TASKS = Dialect(
         "height": 512,
         "safety_filter": True,
     },
+    stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     image=Annotated[str, StringConstraints(pattern=BLOB_ID), AfterValidator(stored_id)],
     image_form="the id of a blob",
+    # Ids are chosen by the server, so this one has to be replaced by that of an image of yours.
+    image_example=lambda _: "52ab0c1d3e4f5a6b7c8d9e0f1a2b3c4d",
 )
 
 
@@ -82,12 +86,14 @@ class TaskParams(BaseModel):
         validate_default=True,
         max_length=50,
         description="huggingface, or local for a custom model of the configuration by its url_path",
+        examples=["huggingface"],
     )
     model_id: str | None = Field(
         default=None,
         validate_default=True,
         max_length=200,
         description="the model's name at its provider; null is the server's main model",
+        examples=[None],
     )
 
     @field_validator("model_provider")
@@ -125,8 +131,13 @@ KINDS: Mapping[str, type[Operation]] = {
 
 _MODELS = {"txt2img": "Txt2ImgParams", "img2img": "Img2ImgParams", "inpaint": "InpaintParams", "edit": "EditParams"}
 
+
+def _task_type(kind: str) -> Any:
+    return Field(default=kind, description="what to do; it follows from the other fields if it is left out")
+
+
 PARAMETERS: Mapping[str, type[TaskParams]] = {
-    kind: TASKS.model(operation, _MODELS[kind], TaskParams, task_type=(Literal[kind], kind))
+    kind: TASKS.model(operation, _MODELS[kind], TaskParams, task_type=(Literal[kind], _task_type(kind)))
     for kind, operation in KINDS.items()
 }
 """The parameters of each task_type."""
@@ -134,8 +145,7 @@ PARAMETERS: Mapping[str, type[TaskParams]] = {
 # Parameters without task_type select it by the first of these fields that they have; without any, txt2img.
 _KIND_BY_FIELD = {"mask": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
 
-# Clients of the original that have one form for all kinds send these with each of them.
-_UNUSED = {"width", "height", "strength"}
+_UNUSED = {TASKS.name(name) for name in IN_EVERY_FORM}
 
 _WHOLE_NUMBERS = {
     TASKS.name(declared.name)
@@ -178,8 +188,9 @@ def unknown_parameter(name: str) -> str:
     if kinds:
         return f"{name} is a parameter of {' and '.join(kinds)} only."
     known = {each for parameters in PARAMETERS.values() for each in parameters.model_fields}
-    meant = get_close_matches(name, known, n=1) or [", ".join(sorted(known))]
-    return f"{name[:100]} is not a parameter of tasks. Did you mean {meant[0]}?"
+    meant = meant_field(TASKS, name[:100]) or next(iter(get_close_matches(name[:100], known, n=1)), None)
+    which = f"Did you mean {meant}?" if meant else f"Valid are {', '.join(sorted(known))}."
+    return f"{name[:100]} is not a parameter of tasks. {which}"
 
 
 def _whole(name: str, value: Any) -> Any:

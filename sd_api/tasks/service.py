@@ -49,12 +49,13 @@ class TaskService:
         # Held while tasks are counted and added, so that concurrent requests do not exceed the limit together.
         self._accepting = threading.Lock()
 
-    def create(self, owner: str, fields: Mapping[str, Any]) -> str:
+    def create(self, owner: str, fields: Mapping[str, Any], *, from_here: bool = True) -> str:
         """Accept a task. Once its id is returned, the task is done unless its owner cancels it or its parameters fail.
 
         Args:
             owner: the owner of the task.
             fields: the parameters as the client sent them.
+            from_here: whether the client is on this computer.
 
         Raises:
             pydantic.ValidationError: naming every parameter that is not valid.
@@ -62,7 +63,7 @@ class TaskService:
             QuotaExceeded: the owner's quota leaves no room for its pictures.
             TooManyTasks: as many tasks are pending as the configuration allows.
         """
-        parameters = self._requests.complete(owner, fields)
+        parameters = self._requests.complete(owner, fields, from_here=from_here)
         self._blobs.check_quota(owner)
         task = Task(uuid4().hex, owner, parameters, "pending", time.time())
         with self._accepting:

@@ -7,14 +7,25 @@ from contextlib import contextmanager
 
 from flask import request
 
+from sd_api.settings.fields import is_loopback
+
 # The key in the ASGI scope of a Future that is done once the client has closed its connection.
 CLIENT_GONE = "sd_api.client_gone"
+
+# The headers by which reverse proxies name their clients.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
 def client_name() -> str:
     """The client's fair-queue key: its address and its User-Agent, which stand for one program on one machine."""
     # The address alone would not do: the plugin, a browser and a script on one machine share it.
     return f"{request.remote_addr} {request.headers.get('User-Agent', '')[:200]}"
+
+
+def is_on_this_computer() -> bool:
+    """Whether the client of this request is a program on this computer, and no reverse proxy on it."""
+    forwarded = any(name in request.headers for name in FORWARDED)
+    return not forwarded and is_loopback(request.remote_addr or "")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sample_tasks import make_task, sample_event
 from sqlalchemy import text
 
-from sd_api.errors import ConfigurationError, StoreUnavailable
+from sd_api.errors import ConfigurationError, DiskFull
 from sd_api.storage.database import Database
 from sd_api.storage.tables import metadata
 from sd_api.storage.tasks import SqlTasks
@@ -22,12 +22,13 @@ def test_the_migrations_make_what_the_tables_say(database: Database) -> None:
 
 
 def test_what_is_written_is_there_after_opening_again(tmp_path: Path) -> None:
+    path = tmp_path / """100% mine? #1&a=b 'x' "y" é%20.sqlite"""
     for _ in range(2):
-        database = Database(tmp_path / "100% mine.sqlite")
+        database = Database(path)
         with database.writing() as connection:
             connection.execute(text("INSERT INTO users VALUES (hex(randomblob(16)), hex(randomblob(16)), 'x')"))
         database.close()
-    with sqlite3.connect(tmp_path / "100% mine.sqlite") as plain:
+    with sqlite3.connect(path) as plain:
         assert plain.execute("SELECT count(*) FROM users").fetchone() == (2,)
         assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     plain.close()
@@ -56,7 +57,7 @@ def test_a_full_disk_is_told_and_costs_nothing(database: Database) -> None:
 
     with database.reading() as connection:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
-    with pytest.raises(StoreUnavailable, match="is full"):
+    with pytest.raises(DiskFull, match="is full"):
         insert("1", 1_000_000)
     insert("2", 10)
     with database.reading() as connection:

@@ -205,8 +205,6 @@ def test_tasks_do_not_show_among_the_plugins_jobs(ann: TaskClient, client: Flask
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "prompt"),
-    ({"prompt": ""}, "prompt"),
-    ({"prompt": "   "}, "prompt"),
     ({"prompt": None}, "prompt"),
     ({"prompt": ["x"]}, "prompt"),
     ({"prompt": "x" * 4001}, "prompt"),
@@ -227,9 +225,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "x", "safety_filter": 2}, "safety_filter"),
     ({"prompt": "x", "guidance": float("inf")}, "guidance"),
     ({"prompt": "x", "scheduler": "magic"}, "scheduler"),
-    ({"prompt": "x", "seed": -1}, "seed"),
-    ({"prompt": "x", "seed": 2**53}, "seed"),
-    ({"prompt": "x", "seed": 2**53 - 1, "num_outputs": 2}, "seed + num_outputs - 1"),
+    ({"prompt": "x", "seed": -2}, "seed"),
+    ({"prompt": "x", "seed": 2**64}, "seed"),
+    ({"prompt": "x", "seed": 2**64 - 1, "num_outputs": 2}, "seed + num_outputs - 1"),
     ({"prompt": "x", "num_outputs": 4}, "num_outputs"),
     ({"prompt": "x", "num_outputs": 0}, "num_outputs"),
     ({"prompt": "x", "width": 63}, "width"),
@@ -291,7 +289,7 @@ def test_what_is_no_image_or_no_model_is_named_along_with_the_others(ann: TaskCl
     mask = ann.upload(png(photograph(8, 8)))
     parameters = {
         "task_type": "inpaint",
-        "prompt": " ",
+        "prompt": "x" * 4001,
         "steps": 501,
         "model_id": "somebody/something",
         "initial_image": "0" * 32,
@@ -305,10 +303,11 @@ def test_what_is_no_image_or_no_model_is_named_along_with_the_others(ann: TaskCl
     assert names == {"prompt", "steps", "model_id", "initial_image", "strength"}
 
 
-def test_a_picture_that_leaves_no_step_is_refused(ann: TaskClient) -> None:
+@pytest.mark.parametrize("strength", [0, 0.01])
+def test_any_strength_is_taken(ann: TaskClient, strength: float) -> None:
     blob_id = ann.upload(png(photograph(64, 64)))
-    answer = ann.call("POST", "/task", json={"prompt": "x", "initial_image": blob_id, "strength": 0.01, "steps": 2})
-    assert answer.get_json()["detail"][0]["loc"] == ["body", "strength"]
+    answer = ann.call("POST", "/task", json={"prompt": "x", "initial_image": blob_id, "strength": strength, "steps": 2})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -319,7 +318,6 @@ def test_a_picture_that_leaves_no_step_is_refused(ann: TaskClient) -> None:
         (b"[]", "application/json"),
         (b"5", "application/json"),
         (b"[" * 100_000, "application/json"),
-        (b'{"prompt": "\xff"}', "application/json"),
         (b'{"prompt": "x"}', "text/plain"),
         (b"prompt=x", "application/x-www-form-urlencoded"),
     ],

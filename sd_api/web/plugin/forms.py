@@ -1,5 +1,6 @@
 """The plugin's forms: its names and defaults for the fields, and its own fields."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operations import OPERATIONS, OperationName
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
+from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.settings import Limits
 
@@ -33,9 +35,10 @@ PLUGIN = Dialect(
         "variation_seed": 0,
     },
     # A form cannot hold null.
-    stands_for_none={"seed": 0, "variation_seed": 0},
+    stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text",
+    image_example=lambda png: b64encode(png).decode(),
 )
 
 # Pydantic's error types in words for a designer.
@@ -50,8 +53,8 @@ PROBLEMS = {
     "string_pattern_mismatch": "must be 1 to 64 letters from A to Z, digits, hyphens or underscores",
 }
 
-# These characters are safe in a path and in a header.
-JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# These characters are safe in a path and in a header. A form cannot hold null: empty is none.
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 
 
 def _without_null(schema: dict[str, Any]) -> None:
@@ -65,17 +68,23 @@ def _without_null(schema: dict[str, Any]) -> None:
 class JobForm(BaseModel):
     """The fields of a form that concern the job, not its pictures.
 
-    Fields that are not listed are ignored, as they always were.
-
-    Attributes:
-        job_id: the client's id for the job, with which it can ask about the job before the answer comes.
-        wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
+    Fields that are not listed are ignored, as they always were, and named in the answer's warnings.
     """
 
     model_config = ConfigDict(frozen=True, json_schema_extra=_without_null)
 
-    job_id: JobId | None = None
-    wait: bool = True
+    job_id: JobId = Field(
+        default="",
+        description="the client's id for the job, with which it can ask about the job before the answer comes; a new "
+        "one for each request, and empty if the server shall choose it",
+        examples=["", "my-first-picture"],
+    )
+    wait: bool = Field(
+        default=True,
+        description="whether the answer is the pictures; if not, the job is answered at once and outlives its "
+        "connection",
+        examples=[True],
+    )
 
 
 _NAMES: Mapping[OperationName, str] = {
@@ -112,11 +121,15 @@ def decode_form(
     if repeated := [name for name in form.model_fields if len(fields.getlist(name)) > 1]:
         faults = [InvalidField(name, "came more than once") for name in repeated]
         raise InvalidFields(faults, f"{', '.join(repeated)}: came more than once; send each field once.")
-    reading = Reading(limits=limits, content=decode_base64)
+    ignored = unknown_fields(PLUGIN, OPERATIONS[mode], list(fields), form.model_fields)
+    reading = Reading(limits=limits, content=decode_base64, warnings=[f"{sentence}." for sentence in ignored])
     try:
         read = form.model_validate(fields.to_dict(), context=reading)
     except ValidationError as error:
-        raise InvalidFields(faults_in(error, _in_words)) from None
+        faults = faults_in(error, _in_words)
+        # What is missing may have come under another name, or in a body that is no form at all.
+        further = ignored if fields else ["the form has no fields"]
+        raise InvalidFields(faults, "; ".join([*(fault.message for fault in faults), *further])) from None
     return PLUGIN.spec(OPERATIONS[mode], read, reading, model=model), read
 
 

@@ -5,7 +5,7 @@ Jobs of tasks are not shown here: they are visible only with their owner's token
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 
 from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobNotEnded, ServerError, UnknownJob
@@ -24,7 +24,14 @@ def make_blueprint(queue: JobQueue, results: ResultsCache) -> Blueprint:
     blueprint.add_url_rule("/jobs/<job_id>/result", view_func=endpoints.result)
     blueprint.add_url_rule("/jobs/<job_id>/cancel", view_func=endpoints.cancel, methods=["POST"])
     blueprint.add_url_rule("/progress", view_func=endpoints.progress)
+    blueprint.after_request(_leave_as_it_is)
     return blueprint
+
+
+def _leave_as_it_is(response: Response) -> Response:
+    """Let nothing on the way compress pictures and previews, which are compressed already."""
+    response.cache_control.no_transform = True
+    return response
 
 
 class JobEndpoints:

@@ -69,7 +69,7 @@ class PluginEndpoints:
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
-        job = self._queue.submit(spec, job_id=form.job_id, client=client_name())
+        job = self._queue.submit(spec, job_id=form.job_id or None, client=client_name())
 
         @after_this_request
         def name_job(response: Response) -> Response:

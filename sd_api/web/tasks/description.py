@@ -14,6 +14,7 @@ from sd_api.web.description import (
     TOKEN,
     answer,
     body,
+    example_of,
     in_path,
     in_query,
     media,
@@ -46,7 +47,8 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     ProgressEvent,
 )
 
-_ID = Schema.model_validate({"type": "string", "examples": ["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"]})
+_EXAMPLE_ID = "8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"
+_ID = Schema.model_validate({"type": "string", "examples": [_EXAMPLE_ID]})
 
 
 def _failures(*statuses: int) -> dict[int, Response]:
@@ -57,10 +59,12 @@ def _failures(*statuses: int) -> dict[int, Response]:
         404: "you have none with that id",
         409: "the username is taken",
         413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
-        415: "the body is not an image in a supported format",
+        415: "the body is not an image in a supported format, its Content-Encoding is neither gzip nor deflate, or its "
+        "charset is unknown",
         429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
-        503: "the server is shutting down, the disk is full, or the model is unavailable",
+        503: "the server is shutting down, or the model or the store is unavailable",
+        507: "the disk is full or cannot be written",
     }
     return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
 
@@ -83,12 +87,12 @@ def describe() -> dict[str, PathItem]:
 
 
 def _accounts() -> dict[str, PathItem]:
-    credentials = {"username": "ann", "password": "correct horse battery staple"}
-    whole = body(FORM, Credentials, credentials)
-    password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
-    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 429)}
-    token = {200: answer("a token", Token), **_failures(400, 401, 413, 429)}
+    whole = body(FORM, Credentials, example_of(Credentials))
+    password = body(FORM, Password, example_of(Password))
+    pattern = rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$"
+    name = in_path("username", "who", example_of(Credentials)["username"], pattern)
+    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 415, 429, 507)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
     return {
         "/user": PathItem(
             post=operation(
@@ -134,8 +138,8 @@ def _accounts() -> dict[str, PathItem]:
 
 
 def _tasks() -> dict[str, PathItem]:
-    example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
-    task = in_path("task_id", "which task")
+    example = example_of(PARAMETERS["txt2img"], "negative_prompt", "steps", "seed")
+    task = in_path("task_id", "which task", _EXAMPLE_ID)
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
         "/task": PathItem(
@@ -143,7 +147,11 @@ def _tasks() -> dict[str, PathItem]:
                 "create_task",
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
-                {200: answer("the task's id", _ID, names=names), **_failures(401, 413, 429), **_unprocessable()},
+                {
+                    200: answer("the task's id", _ID, names=names),
+                    **_failures(400, 401, 413, 415, 429, 507),
+                    **_unprocessable(),
+                },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
                 security=TOKEN,
             )
@@ -161,7 +169,7 @@ def _tasks() -> dict[str, PathItem]:
                 "cancel_task",
                 TASKS,
                 "End a task, waiting or running",
-                {204: answer("it has ended"), **_failures(401, 404, 413)},
+                {204: answer("it has ended"), **_failures(401, 404, 413, 507)},
                 parameters=[task],
                 security=TOKEN,
             ),
@@ -180,18 +188,21 @@ def _tasks() -> dict[str, PathItem]:
 
 
 def _blobs() -> dict[str, PathItem]:
-    blob = in_path("blob_id", "which image")
+    blob = in_path("blob_id", "which image", _EXAMPLE_ID)
     names = dict.fromkeys(("download_blob", "delete_blob"), "blob_id")
-    form = Schema.model_validate(
-        {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
-    )
+    file = BINARY.model_dump(exclude_none=True) | {"description": "an image file, such as PNG or JPEG"}
+    form = Schema.model_validate({"type": "object", "required": ["blob_data"], "properties": {"blob_data": file}})
     return {
         "/blob": PathItem(
             post=operation(
                 "upload_blob",
                 BLOBS,
                 "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
-                {200: answer("the image's id", _ID, names=names), **_failures(400, 401, 413, 415), **_unprocessable()},
+                {
+                    200: answer("the image's id", _ID, names=names),
+                    **_failures(400, 401, 413, 415, 507),
+                    **_unprocessable(),
+                },
                 sent=body(MULTIPART, form),
                 security=TOKEN,
             )
@@ -215,7 +226,7 @@ def _blobs() -> dict[str, PathItem]:
                 "delete_blob",
                 BLOBS,
                 "Forget an image",
-                {204: answer("it is gone"), **_failures(401, 404, 413)},
+                {204: answer("it is gone"), **_failures(401, 404, 413, 507)},
                 parameters=[blob],
                 security=TOKEN,
             ),

@@ -22,6 +22,7 @@ if total >= limit or own >= limit_per_client then return {'full', total, own} en
 redis.call('HSET', key, 'state', 'queued', 'client', client, 'nonce', nonce, 'subscribers', server, 'version', version,
   'model', model, 'created', now, unpack(ARGV, 11))
 redis.call('RPUSH', queue_key(client), id)
+queue_changed()
 if own == 0 then
   move_to_end(client)
   -- The client that was served last comes after all others, new clients included.
