@@ -369,7 +369,7 @@ class Inpaint(EditedArea, Redrawing):
         return self.inpaint_area == "whole"
 
     @cached_property
-    def canvas(self) -> Image.Image:  # type: ignore[override]
+    def canvas(self) -> Image.Image:
         """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
         return extended_image(self.image.pixels, self.margins)
 
