@@ -5,7 +5,7 @@ from flask import Flask, Response
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, studio
 from sd_api.web.admission import Application, small_body, take_pictures
-from sd_api.web.bearer import token_check
+from sd_api.web.bearer import JobOwners, token_check
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, install_guards
 from sd_api.web.openapi import register_openapi
@@ -29,17 +29,18 @@ def create_app(settings: Settings, services: Services) -> Flask:
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
-    generations = plugin.make_blueprint(settings, services.queue, services.results)
+    owners = JobOwners(services.accounts, shared=settings.share_jobs)
+    generations = plugin.make_blueprint(settings, services.queue, services.results, owners)
     images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
     for blueprint in (generations, images):
         take_pictures(blueprint, settings.limits)
     plugins = [
         generations,
-        jobs.make_blueprint(services.queue, services.results),
+        jobs.make_blueprint(services.queue, services.results, owners),
         models.make_blueprint(settings, services.queue),
-        health.make_blueprint(services.queue, services.failures),
+        health.make_blueprint(services.queue, services.failures, owners),
         metrics.make_blueprint(services.metrics),
-        workers.make_blueprint(services.queue),
+        workers.make_blueprint(services.queue, owners),
         access.make_blueprint(settings),
     ]
     for blueprint in plugins:

@@ -61,15 +61,18 @@ class Accounts:
         self._attempts.succeed(client, username)
         return self._tokens.for_user(user.id)
 
-    def public_token(self) -> str:
+    def public_token(self, client: str) -> str:
         """Make a public token.
+
+        Args:
+            client: the address of the client.
 
         Raises:
             NotEnabled: public tokens are disabled in the configuration.
         """
         if not self._public:
             raise NotEnabled("Public tokens are switched off; ENABLE_PUBLIC_TOKEN in the configuration gives them.")
-        return self._tokens.for_public()
+        return self._tokens.for_public(client)
 
     def identify(self, token: str) -> Identity:
         """Verify a token and return its owner.

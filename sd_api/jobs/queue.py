@@ -7,6 +7,7 @@ from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.owners import job_name
 from sd_api.settings import Limits
 
 # Seconds offered as Retry-After until a job has been timed.
@@ -29,15 +30,21 @@ class JobQueue(Protocol):
             Whether they have ended.
         """
 
-    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
+    def submit(
+        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+    ) -> Job:
         """Accept a job.
 
         Args:
             spec: the job's spec.
-            job_id: the id that the client has chosen; None chooses one.
-            client: the fair-queue key; a client waits behind at most one job of each other client.
-            rejoin: whether to return the client's running or waiting job with that id, instead of raising JobIdTaken.
-                In a cluster this includes jobs that have ended, while their results are cached.
+            job_id: the id, see ``sd_api.owners.qualified``; None chooses one.
+            client: the fair-queue key, see ``sd_api.owners.client_of``; a client waits behind at most one job of each
+                other client.
+            program: which of the client's programs sends it; a program waits behind at most one job of each other
+                program of its client, in each turn of the client.
+            rejoin: whether the job is a task's: it outlives this process, the limit for each client does not count it,
+                and the client's running or waiting job with that id is returned, instead of raising JobIdTaken. In a
+                cluster this includes jobs that have ended, while their results are cached.
 
         Raises:
             JobIdTaken: another job has that id.
@@ -78,7 +85,7 @@ class JobQueue(Protocol):
 
 def taken(job_id: str) -> JobIdTaken:
     """The error for an id that another job has."""
-    return JobIdTaken(f"job_id {job_id!r} is taken by another job; choose a new one for each request.")
+    return JobIdTaken(f"job_id {job_name(job_id)!r} is taken by another job; choose a new one for each request.")
 
 
 def why_full(total: int, own: int, limits: Limits) -> str:

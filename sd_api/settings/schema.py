@@ -161,6 +161,10 @@ class Settings(_Section):
         default=False, description="whether every caller may have a token without being a user"
     )
     require_token: bool = Field(default=False, description="whether the plugin's endpoints need a token, too")
+    share_jobs: bool = Field(
+        default=False,
+        description="whether all callers see, fetch and cancel each other's jobs; tasks always belong to their owners",
+    )
     any_model: bool | None = Field(
         default=None,
         description="whether tasks may name any model on the hub; by default only if the server listens on this "

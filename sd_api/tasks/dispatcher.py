@@ -15,6 +15,7 @@ from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJo
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
+from sd_api.owners import client_of, qualified
 from sd_api.storage.protocols import UNFINISHED, BlobStore, Event, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus, preview_channel
 from sd_api.tasks.journal import Journal
@@ -160,7 +161,7 @@ class TaskDispatcher:
 
     def _job_exists(self, task: Task) -> bool:
         try:
-            self._jobs.job(task.id)
+            self._jobs.job(_job_id(task))
         except UnknownJob:
             return False
         return True
@@ -199,8 +200,8 @@ class TaskDispatcher:
             return
         spec = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
-        job = self._jobs.submit(spec, job_id=task.id, client=task.owner, rejoin=True)
-        self._dispatched[task.id] = _Dispatched(task, started=task.state == "started")
+        job = self._jobs.submit(spec, job_id=_job_id(task), client=client_of(task.owner), rejoin=True)
+        self._dispatched[job.id] = _Dispatched(task, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # The job may have started, or even ended, before it had this listener; the owner may have cancelled the task.
         self._inbox.put(partial(self._follow, job))
@@ -212,7 +213,7 @@ class TaskDispatcher:
 
     def _cancel(self, task: Task) -> None:
         with contextlib.suppress(UnknownJob):
-            self._jobs.cancel(task.id, "This task was cancelled.")
+            self._jobs.cancel(_job_id(task), "This task was cancelled.")
 
     def _follow(self, job: Job) -> None:
         """Record the state of a job, which may have changed again since its listener was called."""
@@ -239,7 +240,7 @@ class TaskDispatcher:
     def _publish_progress(self, dispatched: _Dispatched) -> None:
         task, channel = dispatched.task, preview_channel(dispatched.task.owner)
         previews_wanted = self._event_bus.has_listeners(channel)
-        status = self._jobs.job(task.id, preview=previews_wanted)
+        status = self._jobs.job(_job_id(task), preview=previews_wanted)
         if status.progress is None:
             return
         content: dict[str, Any] = {
@@ -282,6 +283,10 @@ class TaskDispatcher:
     def _fail(self, task: Task, error: Exception) -> None:
         failure = generation_failure(log, error, f"task {task.id}")
         self._journal.record(task, "cancelled", {"reason": failure.message})
+
+
+def _job_id(task: Task) -> str:
+    return qualified(task.owner, task.id)
 
 
 def _parameters_used(task: Task, image: GeneratedImage) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from sd_api.errors import TooManyTasks, UnknownJob
 from sd_api.jobs.queue import JobQueue
+from sd_api.owners import qualified
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore, Event, Task, TaskStore
 from sd_api.tasks.dispatcher import TaskDispatcher
@@ -98,4 +99,4 @@ class TaskService:
         if self._journal.record(task, "cancelled", {"reason": reason}):
             # A task that is still pending has no job; the dispatcher skips it.
             with contextlib.suppress(UnknownJob):
-                self._jobs.cancel(task.id, reason)
+                self._jobs.cancel(qualified(owner, task.id), reason)

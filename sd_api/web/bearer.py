@@ -1,9 +1,10 @@
-"""Identifies the owner of a request by the token in its ``Authorization`` header."""
+"""Identifies the owner of a request: by the token in its ``Authorization`` header, else by its address."""
 
 from collections.abc import Callable
 
 from flask import request
 
+from sd_api import owners
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import NotAuthenticated
@@ -26,6 +27,30 @@ def identify_caller(accounts: Accounts) -> Identity:
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise NotAuthenticated("This needs a token, in a header: Authorization: Bearer <token>.")
     return accounts.identify(authorization.token)
+
+
+class JobOwners:
+    """Decides whose the plugin's jobs are.
+
+    Args:
+        accounts: verifies tokens.
+        shared: whether every caller sees all of them, see ``share_jobs`` in the settings.
+    """
+
+    def __init__(self, accounts: Accounts, *, shared: bool) -> None:
+        self._accounts = accounts
+        self._shared = shared
+
+    def sender(self) -> str:
+        """The owner of the current request; where no token is required, one that is not valid counts as none."""
+        try:
+            return identify_caller(self._accounts).owner
+        except NotAuthenticated:
+            return owners.address(request.remote_addr)
+
+    def owner(self) -> str:
+        """The owner of the jobs that the current request sends and sees."""
+        return owners.SHARED if self._shared else self.sender()
 
 
 def token_check(accounts: Accounts) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""``GET /health``: the state of the engine, its device and models, and the last failures."""
+"""``GET /health``: the state of the engine, its device and models, and the owner's last failures."""
 
 import platform
 from dataclasses import asdict
@@ -10,12 +10,13 @@ from flask import Blueprint
 from sd_api import __version__
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.queue import JobQueue
+from sd_api.web.bearer import JobOwners
 
 PACKAGES = ("torch", "diffusers", "transformers")
 
 
-def make_blueprint(queue: JobQueue, failures: RecentFailures) -> Blueprint:
-    """The health endpoint over ``queue``, with its last failures."""
+def make_blueprint(queue: JobQueue, failures: RecentFailures, owners: JobOwners) -> Blueprint:
+    """The health endpoint over ``queue``, with the last failures of the owner's jobs."""
     blueprint = Blueprint("health", __name__)
     # Read once, because reading the metadata of installed packages is slow.
     versions = {
@@ -33,7 +34,7 @@ def make_blueprint(queue: JobQueue, failures: RecentFailures) -> Blueprint:
             "dtype": status.dtype,
             "models": [asdict(model) for model in status.models],
             "versions": versions,
-            "failures": [asdict(failure) for failure in failures.latest_first()],
+            "failures": [asdict(failure) for failure in failures.latest_first(owners.owner())],
         }
         if status.message is not None:
             answer["message"] = status.message

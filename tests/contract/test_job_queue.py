@@ -320,6 +320,20 @@ def test_clients_are_served_round_robin(queue: JobQueue, engine: StepByStep) -> 
     assert engine.started == expected
 
 
+def test_the_programs_of_a_client_take_turns_and_share_its_limit(queue: JobQueue, engine: StepByStep) -> None:
+    jobs = [queue.submit(request("running"))]
+    wait_until_running(engine)
+    jobs += [queue.submit(request(name), client="a", program=name[0]) for name in ("s 1", "s 2", "t 1")]
+    with pytest.raises(QueueFull, match="3 of your requests are waiting"):
+        queue.submit(request("u 1"), client="a", program="u")
+    # Tasks are counted elsewhere.
+    jobs.append(queue.submit(request("task"), client="a", rejoin=True))
+    engine.steps.release(5)
+    for job in jobs:
+        job.result()
+    assert engine.started == ["running", "s 1", "t 1", "task", "s 2"]
+
+
 def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: JobQueue, engine: StepByStep) -> None:
     running = queue.submit(request(steps=2), job_id="mine")
     waiting = queue.submit(request())

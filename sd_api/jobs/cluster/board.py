@@ -10,7 +10,6 @@ from uuid import uuid4
 import redis
 
 from sd_api import __version__
-from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobCancelled, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
@@ -22,6 +21,7 @@ from sd_api.jobs.job import ENDED, Job, JobStatus, State
 from sd_api.jobs.queue import taken, why_full
 from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.owners import job_name
 from sd_api.settings import Cluster, Limits
 
 # Time to live of a job after its end, in seconds, pictures included: another API process has the time to fetch them if
@@ -104,15 +104,16 @@ class JobBoard:
         fields: codec.Fields = {
             **codec.spec_fields(spec),
             "mode": spec.operation.name,
+            "lasting": int(job.lasting),
             "work": spec.work,
             "pictures": len(spec.seeds),
             "batch": _batch(spec),
             "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }
-        if not is_owner(job.client):
-            # The job of a task outlives its server, because another server follows it then.
+        if not job.lasting:
             fields["waiting_server"] = server
-        arguments: list[str | int] = [job.id, job.client, uuid4().hex, server, SERVER_LEASE_SECONDS * 1000, int(rejoin)]
+        arguments: list[str | int] = [job.id, job.client, job.program, uuid4().hex]
+        arguments += [server, SERVER_LEASE_SECONDS * 1000, int(rejoin)]
         arguments += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, _name(spec)]
         answer = self._call("submit", *arguments, *_flat(fields))
         outcome = answer[0].decode()
@@ -355,4 +356,6 @@ def _flat(fields: codec.Fields) -> list[str | bytes | int | float]:
 
 def _unknown(job_id: str) -> UnknownJob:
     minutes = ENDED_JOB_TTL_SECONDS // 60
-    return UnknownJob(f"There is no job {job_id[:100]!r}; those that have ended are known for {minutes} minutes.")
+    return UnknownJob(
+        f"There is no job {job_name(job_id)[:100]!r}; those that have ended are known for {minutes} minutes."
+    )

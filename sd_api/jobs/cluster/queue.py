@@ -12,7 +12,6 @@ from uuid import uuid4
 import redis
 
 from sd_api import __version__
-from sd_api.accounts.tokens import is_owner
 from sd_api.cluster.connection import connect, translate_redis_errors
 from sd_api.errors import JobCancelled, JobIdTaken, QueueFull, ServerStopping, Unavailable, UnknownJob
 from sd_api.generation.engine import EngineStatus, Progress
@@ -97,9 +96,11 @@ class ClusterQueue:
         return ended
 
     @translate_redis_errors()
-    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
+    def submit(
+        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+    ) -> Job:
         """See JobQueue."""
-        job = Job(spec, job_id=job_id, client=client)
+        job = Job(spec, job_id=job_id, client=client, program=program, lasting=rejoin)
         for listener in self._listeners:
             job.listen(listener)
         with self._lock:
@@ -206,7 +207,7 @@ class ClusterQueue:
 
     def _waits_only_here(self, job: Job) -> bool:
         """Whether a job is of use only to a client connected to this process: not a task's job, and not cached."""
-        return not (is_owner(job.client) or job.id in self._cached)
+        return not (job.lasting or job.id in self._cached)
 
     def _drop(self, jobs: list[Job]) -> None:
         """Cancel those of the jobs that are of use to clients of this process only."""

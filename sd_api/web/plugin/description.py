@@ -33,8 +33,8 @@ def _failures(*statuses: int) -> dict[int, Response]:
         400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
         401: "the configuration requires a token, and the request has no valid one",
         403: "the Host or the Origin is not allowed",
-        404: "no model or job has that name",
-        409: "the job was cancelled or has no result yet, or its job_id is another job's",
+        404: "no model or job of yours has that name",
+        409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
         413: "more bytes or more fields than the limit",
         422: "a well-formed value outside the limits",
         500: "a fault of the server; its log explains the id in the message",
@@ -82,7 +82,7 @@ def describe() -> dict[str, PathItem]:
         ),
         "/health": _read_only(
             "health",
-            "The state of the engine, its device and models, and the last failures",
+            "The state of the engine, its device and models, and your last failures",
             {
                 200: answer("loading or ready", Health),
                 **read,
@@ -134,7 +134,9 @@ def describe() -> dict[str, PathItem]:
                 security=SECURITY,
             )
         ),
-        "/jobs": _read_only("jobs", "The running and waiting jobs", {200: several, **read}, tag=JOBS),
+        "/jobs": _read_only(
+            "jobs", "Your running and waiting jobs, and the number of others'", {200: several, **read}, tag=JOBS
+        ),
         "/jobs/{job_id}": PathItem(
             get=operation(
                 "job", JOBS, "One job", {200: one, **read, **_failures(404)}, parameters=[job], security=SECURITY
@@ -160,5 +162,5 @@ def describe() -> dict[str, PathItem]:
                 security=SECURITY,
             )
         ),
-        "/progress": _read_only("progress", "The first running job", {200: one, **read}, tag=JOBS),
+        "/progress": _read_only("progress", "Your first running job", {200: one, **read}, tag=JOBS),
     }

@@ -127,6 +127,7 @@ class Access(Success):
     allowed_hosts: list[str]
     allowed_origins: list[str]
     require_token: bool = Field(description="whether the plugin's endpoints need a token; this one never does")
+    share_jobs: bool = Field(description="whether all callers see, fetch and cancel each other's jobs")
     enable_signup: bool = Field(description="whether signing up is open to every caller")
     enable_public_token: bool = Field(description="whether every caller may have a token without signing up")
     refusal: str | None = Field(
@@ -168,9 +169,10 @@ class OneJob(Success):
 
 
 class Jobs(Success):
-    """The running jobs, then the waiting ones in queue order."""
+    """Your running jobs, then your waiting ones in queue order."""
 
     jobs: list[JobEntry]
+    others: int = Field(description="how many jobs of others run or wait")
 
 
 class LoadedModelEntry(BaseModel):
@@ -202,8 +204,8 @@ class WorkerEntry(BaseModel):
     dtype: str | None
     memory: MemoryEntry | None = Field(description="null if the device shares the host's memory")
     models: list[LoadedModelEntry]
-    busy: bool = Field(description="whether it works on jobs, those of tasks included")
-    jobs: list[str] = Field(description="the jobs that it works on, without those of tasks")
+    busy: bool = Field(description="whether it works on jobs, those of others included")
+    jobs: list[str] = Field(description="your jobs that it works on")
 
 
 class Workers(Success):
@@ -223,7 +225,7 @@ class FailedJob(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the engine, its device and models, and the last failures."""
+    """The state of the engine, its device and models, and your last failures."""
 
     status: Literal["loading", "ready", "failed"]
     model: str
@@ -231,5 +233,5 @@ class Health(BaseModel):
     dtype: str | None
     models: list[LoadedModelEntry]
     versions: dict[str, str]
-    failures: list[FailedJob] = Field(description="the last jobs that failed, the latest first")
+    failures: list[FailedJob] = Field(description="your last jobs that failed, the latest first")
     message: str | None = Field(default=None, description="why it failed, and what to do")
