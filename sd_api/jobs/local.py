@@ -210,9 +210,8 @@ class LocalQueue:
 
     def _remembered(self, job_id: str) -> JobStatus:
         if job_id not in self._ended:
-            raise UnknownJob(
-                f"There is no job {job_name(job_id)[:100]!r}; of those that have ended, the last {REMEMBERED} are known."
-            )
+            name = job_name(job_id)[:100]
+            raise UnknownJob(f"There is no job {name!r}; of those that have ended, the last {REMEMBERED} are known.")
         return self._ended[job_id]
 
     def _work(self) -> None:

@@ -12,7 +12,7 @@ CLIENT_GONE = "sd_api.client_gone"
 
 
 def program_name() -> str:
-    """Which of a client's programs sends the current request: the plugin, a browser and a script on one machine differ."""
+    """Which of a client's programs sends the current request; the plugin, a browser and a script differ."""
     return request.headers.get("User-Agent", "")[:200]
 
 

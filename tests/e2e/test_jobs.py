@@ -85,15 +85,11 @@ def test_whenever_jobs_are_stopped_each_ends_once_and_the_next_picture_is_right(
         job_id = f"stopped-{next(NUMBERS)}"
         if fate == "cancelled":
             threading.Timer(seconds, requests.post, [f"{server.url}/jobs/{job_id}/cancel"], {"timeout": 60}).start()
+        headers = {"X-Forwarded-For": f"10.0.1.{next(NUMBERS) % 200}"}
         form = QUICK | {"num_inference_steps": 20, "job_id": job_id}
         timeout = seconds if fate == "left" else 60
         try:
-            status = requests.post(
-                f"{server.url}/txt2img",
-                data=form,
-                headers={"X-Forwarded-For": f"10.0.1.{next(NUMBERS) % 200}"},
-                timeout=timeout,
-            ).status_code
+            status = requests.post(f"{server.url}/txt2img", data=form, headers=headers, timeout=timeout).status_code
         except requests.exceptions.ReadTimeout:
             status = None
         return job_id, status

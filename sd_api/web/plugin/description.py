@@ -34,6 +34,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
         401: "the configuration requires a token, and the request has no valid one",
         403: "the Host or the Origin is not allowed",
         404: "no model or job of yours has that name",
+        408: "the body came too slowly",
         409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
         413: "more bytes or more fields than the limit",
         422: "a well-formed value outside the limits",
@@ -47,7 +48,7 @@ def _made() -> dict[int, Response]:
     return {
         200: answer("the pictures", Pictures),
         202: answer("the job, with wait=false", OneJob),
-        **_failures(400, 401, 403, 409, 413, 422, 500, 503),
+        **_failures(400, 401, 403, 408, 409, 413, 422, 500, 503),
     }
 
 
@@ -157,7 +158,7 @@ def describe() -> dict[str, PathItem]:
                 "cancel_job",
                 JOBS,
                 "Cancel one job",
-                {200: one, **read, **_failures(404, 413)},
+                {200: one, **read, **_failures(404, 408, 413)},
                 parameters=[job],
                 security=SECURITY,
             )
