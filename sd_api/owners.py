@@ -19,6 +19,9 @@ SHARED = "shared"
 PUBLIC = "public:"
 """The beginning of the owners that are public tokens."""
 
+USER = "user:"
+"""The beginning of the owners and clients that are users; the other clients of tasks are public."""
+
 _ADDRESS = "address:"
 
 # Bits of an IPv6 address that a network gives to one customer, who chooses the others.
@@ -30,7 +33,7 @@ _LONGEST_ADDRESS = 64
 
 def user(user_id: str) -> str:
     """The owner that is a user."""
-    return f"user:{user_id}"
+    return USER + user_id
 
 
 def public_token(address: str | None, token_id: str) -> str:

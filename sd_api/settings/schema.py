@@ -73,11 +73,25 @@ class Limits(_Section):
         default=3600, description="how long one request may take, without waiting and loading, in seconds"
     )
     max_pending_tasks_per_user: Count = Field(
-        default=1000, description="the tasks of one user, or of one public token, that may wait"
+        default=1000, description="the tasks of one user, or of all public tokens of one address, that may wait"
     )
+    max_pending_public_tasks: Count = Field(
+        default=2000, description="the tasks of all public tokens together that may wait"
+    )
+    max_pending_tasks: Count = Field(default=10_000, description="the tasks of all users and tokens that may wait")
     max_blob_bytes_per_user: ByteCount = Field(
-        default=2 * 1024 * 1024 * 1024,
-        description="the size of all images kept for one user, or for one public token, in bytes",
+        default=2 * 1024**3,
+        description="the size of all images kept for one user, or for all public tokens of one address, in bytes",
+    )
+    max_public_blob_bytes: ByteCount = Field(
+        default=8 * 1024**3, description="the size of all images kept for all public tokens together, in bytes"
+    )
+    max_blob_bytes: ByteCount = Field(
+        default=64 * 1024**3, description="the size of all images kept for all users and tokens, in bytes"
+    )
+    min_free_disk_bytes: ByteCount = Field(
+        default=32 * 1024**2,
+        description="the room that new images and tasks leave on the disk with the images, in bytes",
     )
     max_days_kept: Count = Field(
         default=30, description="how long images and ended tasks are kept, and how long a token is valid, in days"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -50,6 +51,11 @@ class ContentFiles:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreUnavailable(DISK_FULL) from None
             raise
+
+    def check_room(self, more: int, spare: int) -> None:
+        """Raise StoreUnavailable if so many more bytes would leave less than ``spare`` bytes on the disk."""
+        if shutil.disk_usage(self._folder).free < more + spare:
+            raise StoreUnavailable(DISK_FULL)
 
     def read(self, digest: str) -> bytes:
         """The content with that hash.

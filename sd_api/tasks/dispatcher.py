@@ -198,6 +198,9 @@ class TaskDispatcher:
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             return
+        if task.state == "pending":
+            # Since it was accepted, the pictures of earlier tasks may have filled the quota.
+            self._blobs.check_quota(task.owner)
         spec = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
         job = self._jobs.submit(spec, job_id=_job_id(task), client=client_of(task.owner), rejoin=True)
