@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob
@@ -14,7 +14,7 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, refuse_too_large, taken, why_full
 from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
@@ -81,6 +81,7 @@ class LocalQueue:
             if job.id in self._ended or existing is not None:
                 raise taken(job.id)
             self._refuse_too_many(job)
+            refuse_too_large(job, self._unfinished(), self._limits)
             self._dispatcher.add(job)
             self._changed.notify()
         return job
@@ -168,8 +169,10 @@ class LocalQueue:
         raise QueueFull(why_full(total, own, self._limits), retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS)))
 
     def _find(self, job_id: str) -> Job | None:
-        jobs = itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)
-        return next((job for job in jobs if job.id == job_id), None)
+        return next((job for job in self._unfinished() if job.id == job_id), None)
+
+    def _unfinished(self) -> Iterator[Job]:
+        return itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)
 
     def _live(self) -> list[JobStatus]:
         """All running and waiting jobs, with their positions and the estimated seconds until they end."""

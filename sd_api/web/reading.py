@@ -16,6 +16,9 @@ from sd_api.errors import InvalidField, RequestError
 # Where the network edge puts the whole body, as a file that belongs to the request.
 BODY = "sd_api.body"
 
+# Where the network edge puts a function that gives back the memory which it counts for the body.
+RELEASE = "sd_api.release"
+
 # Escapes such as %2B cost far more than other bytes. Base64 in lines of 64 has one in 18 bytes; what is short may
 # have nothing else.
 BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
@@ -163,6 +166,12 @@ class BoundedRequest(Request):
         """The body; the one that the edge has read, where there is an edge."""
         body: IO[bytes] | None = self.environ.get("asgi.scope", {}).get(BODY)
         return super().stream if body is None else body
+
+
+def give_up_form(asked: Request) -> None:
+    """Give back the memory of a form, once all has been read from it and the request waits for its job."""
+    vars(asked).pop("form", None)
+    asked.environ.get("asgi.scope", {}).get(RELEASE, lambda: None)()
 
 
 class BoundedJson(DefaultJSONProvider):

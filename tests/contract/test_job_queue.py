@@ -1,10 +1,12 @@
 """What every JobQueue promises; each implementation is put through the same tests."""
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 from requested import request
 from small_cluster import SmallCluster
 
@@ -31,7 +33,7 @@ LOADING = EngineStatus("loading", "a model")
 READY = EngineStatus(
     "ready", "a model", "cpu", "fp32", abilities={None: ModelAbilities(("txt2img",), size_multiple=8, native_size=None)}
 )
-LIMITS = Limits(max_queued_requests=4, max_queued_requests_per_client=3, max_job_seconds=30)
+LIMITS = Limits(max_queued_requests=4, max_queued_requests_per_client=3, max_job_seconds=30, max_request_bytes=15_000)
 
 
 class StepByStep:
@@ -303,6 +305,26 @@ def test_a_queue_full_of_others_jobs_refuses_too(queue: JobQueue, engine: StepBy
             queue.submit(request(), client=client)
     with pytest.raises(QueueFull, match="4 requests are waiting already"):
         queue.submit(request(), client="third")
+
+
+def test_images_of_waiting_jobs_have_a_limit_of_memory(queue: JobQueue, engine: StepByStep) -> None:
+    # Three times the file and the decoded pixels are more than a client may have; the file is noise, so it is large.
+    image = Image.frombytes("RGB", (64, 64), random.Random(1).randbytes(64 * 64 * 3))
+    large = request(image=image, strength=1.0)
+    jobs = [queue.submit(large, client="a") for _ in range(2)]
+    assert jobs[0].spec.memory > 2 * 64 * 64 * 3
+    with pytest.raises(QueueFull, match="images of your waiting requests take [0-9,]+ bytes") as refusal:
+        queue.submit(large, client="a")
+    assert refusal.value.retry_after is not None
+    queue.cancel(queue.submit(request(), client="a").id, "A job without images is always taken.")
+    jobs += [queue.submit(large, client="b") for _ in range(2)]
+    with pytest.raises(QueueFull, match="images of all waiting requests"):
+        queue.submit(large, client="c")
+    engine.steps.release(100)
+    for job in jobs:
+        job.result()
+    assert_soon(lambda: not queue.jobs())
+    assert queue.submit(large, client="c").result()
 
 
 def test_clients_are_served_round_robin(queue: JobQueue, engine: StepByStep) -> None:

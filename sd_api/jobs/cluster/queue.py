@@ -21,7 +21,7 @@ from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.work_tokens import TokenBroker
 from sd_api.jobs.job import ENDED, Job, JobStatus, Listener, State
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, refuse_too_large, taken
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -106,9 +106,12 @@ class ClusterQueue:
         with self._lock:
             if self._stopping.is_set():
                 raise ServerStopping("The server is shutting down.")
-            # Followed before it is submitted, so that no update is missed.
-            existing = self._followed.setdefault(job.id, job)
-        if existing is not job:
+            existing = self._followed.get(job.id)
+            if existing is None:
+                refuse_too_large(job, self._followed.values(), self._limits)
+                # Followed before it is submitted, so that no update is missed.
+                self._followed[job.id] = job
+        if existing is not None:
             if rejoin and existing.client == client:
                 return existing
             raise taken(job.id)

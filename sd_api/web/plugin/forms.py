@@ -103,7 +103,7 @@ def decode_form(
         model: the ``url_path`` of a custom model; None is the main model.
 
     Returns:
-        The spec of the job, and the form.
+        The spec of the job, and the fields that concern the job.
 
     Raises:
         InvalidFields: naming every field that is malformed or out of limits.
@@ -117,7 +117,9 @@ def decode_form(
         read = form.model_validate(fields.to_dict(), context=reading)
     except ValidationError as error:
         raise InvalidFields(faults_in(error, _in_words)) from None
-    return PLUGIN.spec(OPERATIONS[mode], read, reading, model=model), read
+    spec = PLUGIN.spec(OPERATIONS[mode], read, reading, model=model)
+    # Without the images' texts, because a request waits for its job.
+    return spec, JobForm(job_id=read.job_id, wait=read.wait)
 
 
 def _in_words(error: ErrorDetails) -> str:

@@ -17,6 +17,7 @@ from sd_api.web.bearer import JobOwners
 from sd_api.web.client import program_name, when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
+from sd_api.web.reading import give_up_form
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
@@ -79,6 +80,8 @@ class PluginEndpoints:
             client=client_of(self._owners.sender()),
             program=program_name(),
         )
+
+        give_up_form(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:
