@@ -14,8 +14,8 @@ from sd_api.settings import Limits
 # Seconds offered as Retry-After until a job has been timed.
 FIRST_GUESS_SECONDS = 10
 
-# Bytes of images that the unfinished jobs of a process may hold, and those of one client, in bodies of the largest size:
-# of images with the most pixels, a client may have about twelve.
+# The most memory for the images of all unfinished jobs of a process, and for those of one client, as multiples of the
+# largest body: a client may have about twelve images with the most pixels.
 LARGEST_BODIES, LARGEST_BODIES_PER_CLIENT = 8, 4
 
 
@@ -53,7 +53,7 @@ class JobQueue(Protocol):
 
         Raises:
             JobIdTaken: another job has that id.
-            QueueFull: the limit of waiting jobs, or of the memory for their images, is reached, in all or for this client.
+            QueueFull: the limit of waiting jobs, or of the memory for images, is reached, in all or for this client.
             ServerStopping: the server is shutting down.
         """
 

@@ -126,7 +126,7 @@ class SqlTasks:
         own, public = tasks.c.client == client_of(owner), ~tasks.c.client.startswith(USER)
         counts = (func.count(counted) for counted in (case((own, 1)), case((public, 1)), 1))
         used = connection.execute(select(*counts).where(tasks.c.state == "pending")).one()
-        check_tasks(owner, Usage(*used), self._limits)
+        check_tasks(owner, Usage(*map(int, used)), self._limits)
 
 
 def _insert_event(connection: Connection, task: Task, content: Mapping[str, Any]) -> Event:

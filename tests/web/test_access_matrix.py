@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ WITHOUT_TOKEN = CALLERS[:3]
 ADDRESSES = {"elsewhere": "10.0.0.2"}
 HERE = "10.0.0.1"
 
-Statuses = Mapping[str, int]
+Statuses = dict[str, int]
 """The status of the answer to each caller."""
 
 

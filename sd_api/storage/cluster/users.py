@@ -31,7 +31,8 @@ class RedisUsers:
     @translate_redis_errors()
     def find(self, name: str) -> User | None:
         """See UserStore."""
-        names: Any = sorted(alike.decode() for alike in self._client.smembers(_NAMES + folded(name)))
+        members: Any = self._client.smembers(_NAMES + folded(name))
+        names = sorted(member.decode() for member in members)
         values: Any = self._client.mget([_USER + alike for alike in names]) if names else []
         found = [User(name=alike, **json.loads(value)) for alike, value in zip(names, values, strict=True) if value]
         return chosen(name, found)
