@@ -7,6 +7,7 @@ A server process gets each attack in turn, while another client asks for ``/ping
 what was measured beside the limit, and whether all is well; the exit status says so, too. All stays on this machine.
 """
 
+import gzip
 import random
 import socket
 import sys
@@ -37,6 +38,7 @@ class Body:
         unit: what is repeated then.
         status: the answer.
         chunked: whether it is framed already.
+        packed: whether it is sent as gzip; then its size is that of what is unpacked.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Body:
     unit: bytes
     status: int
     chunked: bool = False
+    packed: bool = False
 
 
 BODIES = [
@@ -66,6 +69,9 @@ BODIES = [
     Body("a header of a part without an end", "/txt2img", PARTS, PART, b"x", 400),
     Body("a form of many parts", "/txt2img", PARTS, b"", PART + b"\r\n\r\nx\r\n", 413),
     Body("a part of almost boundaries", "/img2img", PARTS, PART + b"\r\n\r\n", b"\r\n--", 400),
+    Body("gzip of base64, a space after each letter", "/img2img", FORM, IMAGE, b"A+", 400, packed=True),
+    Body("gzip of %41, /txt2img", "/txt2img", FORM, b"a=", b"%41", 400, packed=True),
+    Body("gzip of a form of a=1&, /token", "/token", FORM, b"", b"a=1&", 413, packed=True),
     Body("an image without a token, /blob", "/blob", "image/png", b"", b"\x89PNG", 401),
 ]
 
@@ -102,7 +108,11 @@ class Row:
 def send_body(target: Target, body: Body, size: int) -> Row:
     """Post one body of ``size`` MB."""
     content = memoryview(body.start + body.unit * ((size * MB - len(body.start)) // len(body.unit)))
+    if body.packed:
+        content = memoryview(gzip.compress(content, 1))
     framing = "Transfer-Encoding: chunked" if body.chunked else f"Content-Length: {len(content)}"
+    if body.packed:
+        framing += "\r\nContent-Encoding: gzip"
     with watching(target) as notice:
         status = post(target, body.path, body.kind, framing, content)
     # The body itself, and one and a half of it to read it.

@@ -7,7 +7,7 @@ from sd_api.web import access, health, metrics, studio
 from sd_api.web.admission import Application, small_body, take_pictures
 from sd_api.web.bearer import JobOwners, token_check
 from sd_api.web.errors import register_error_handlers
-from sd_api.web.guards import Callers, install_guards
+from sd_api.web.guards import Callers, Guard, install_guards
 from sd_api.web.openapi import register_openapi
 from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
@@ -25,7 +25,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
     # A path with two slashes is unknown, rather than redirected to another one.
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = small_body(settings.limits)
-    install_guards(app, settings)
+    install_guards(app, settings, Guard(Callers(settings), services.refused))
     others = dict.fromkeys(answers.PATHS, answers.failure)
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
@@ -38,7 +38,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         generations,
         jobs.make_blueprint(services.queue, services.results, owners),
         models.make_blueprint(settings, services.queue),
-        health.make_blueprint(services.queue, services.failures, owners),
+        health.make_blueprint(services.queue, services.failures, services.refused, owners),
         metrics.make_blueprint(services.metrics),
         workers.make_blueprint(services.queue, owners),
         access.make_blueprint(settings),
@@ -59,7 +59,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
 
 def create_event_streams(settings: Settings, services: Services) -> EventStreams:
     """Make the ASGI application that serves events."""
-    return EventStreams(services.accounts, services.events, Callers(settings))
+    guard = Guard(Callers(settings), services.refused)
+    return EventStreams(services.accounts, services.events, guard, original=settings.original_events)
 
 
 def _remove_date(response: Response) -> Response:

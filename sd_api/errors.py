@@ -119,9 +119,20 @@ class NotEnabled(RequestError):
 
 
 class RefusedCaller(RequestError):
-    """The Host or Origin header is not one that the configuration allows."""
+    """The Host or Origin header is not one that the configuration allows.
+
+    Args:
+        message: see ServerError.
+        header: the header that names the caller, Host or Origin; None if no header does.
+        value: the name in that header, as the configuration would have it.
+    """
 
     status = 403
+
+    def __init__(self, message: str, header: str | None = None, value: str = "") -> None:
+        super().__init__(message)
+        self.header = header
+        self.value = value
 
 
 class UnknownModel(RequestError):

@@ -36,6 +36,7 @@ from sd_api.tasks.journal import Journal
 from sd_api.tasks.previews import Previews
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.service import TaskService
+from sd_api.web.refused_callers import RefusedCallers
 
 if TYPE_CHECKING:
     from sd_api.jobs.cluster.worker import ClusterWorker
@@ -50,6 +51,7 @@ class Services:
     queue: JobQueue
     results: ResultsCache
     failures: RecentFailures
+    refused: RefusedCallers
     metrics: CollectorRegistry
     accounts: Accounts
     blobs: BlobStore
@@ -116,6 +118,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         queue=queue,
         results=results,
         failures=failures,
+        refused=RefusedCallers(settings),
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
         blobs=blobs,

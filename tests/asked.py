@@ -37,4 +37,10 @@ def asked(operation: type[Operation], **changes: Any) -> JobSpec:
     """A job in which no field has its default."""
     values = {field.name: unusual(field) for field in fields_of(operation)} | changes
     seeds = {"seeds": (7, 7), "variation_seeds": (8, 9)}
-    return JobSpec(operation=operation(**values, limits=LIMITS), model="folder/other", limits=LIMITS, **seeds)
+    return JobSpec(
+        operation=operation(**values, limits=LIMITS),
+        model="folder/other",
+        warnings=("a warning",),
+        limits=LIMITS,
+        **seeds,
+    )

@@ -1,6 +1,7 @@
 """The network edge without a network: its socket, and its threads."""
 
 import asyncio
+import gzip
 import socket
 import threading
 import time
@@ -14,9 +15,12 @@ from running_server import serving
 from tasks_server import Driven
 
 from sd_api.errors import ConfigurationError
+from sd_api.serving.bodies import Bodies, Body, NoRoom
 from sd_api.serving.edge import Edge
 from sd_api.serving.listener import listen
 from sd_api.serving.server import make_config
+from sd_api.web.admission import Admission
+from sd_api.web.content_coding import Unpacker
 from sd_api.web.tasks.events import EventStreams
 from sd_api.wiring import build_services
 
@@ -96,6 +100,27 @@ def test_what_is_done_at_once_is_answered_while_every_other_thread_is_busy(quick
         assert all(b"done" in body for body in await asyncio.gather(*busy))
 
     asyncio.run(run())
+
+
+def test_bodies_count_as_what_they_are_unpacked() -> None:
+    async def run(packed: bytes, capacity: int) -> Body:
+        messages = iter([{"type": "http.request", "body": packed, "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            return next(messages)
+
+        admission = Admission()
+        admission.max_bytes, admission.unpacker = 10_000_000, Unpacker("gzip")
+        body = Bodies(capacity).open()
+        await body.read(receive, admission)
+        return body
+
+    content = bytes(5_000_000)
+    body = asyncio.run(run(gzip.compress(content), capacity=6_000_000))
+    assert (body.length, body.content.getvalue()) == (5_000_000, content)
+    assert 5_000_000 < body.size < 5_100_000
+    with pytest.raises(NoRoom):
+        asyncio.run(run(gzip.compress(content), capacity=5_000_000))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class ActiveJob:
         self._decoded = 0
         self._steps = 0
         self._images: dict[int, GeneratedImage] = {}
-        self._warnings: list[str] = []
+        self._warnings = list(run.spec.warnings)
 
     @property
     def going(self) -> bool:

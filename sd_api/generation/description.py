@@ -19,7 +19,8 @@ def describe_fields(dialect: Dialect, limits: Limits) -> dict[str, dict[str, Any
     Returns:
         For each field: ``modes``, the names of the operations that have it; ``label``, ``description`` and
         ``control``; and, as far as it has them, ``default``, ``minimum``, ``maximum``, ``max_length``, ``step``,
-        ``slider_maximum``, ``unit``, ``choices``, ``requires``, ``acts_with`` and ``png_key``.
+        ``slider_maximum``, ``unit``, ``choices``, ``choice_labels``,
+        ``requires``, ``acts_with`` and ``png_key``.
     """
     described: dict[str, dict[str, Any]] = {}
     for name, operation in OPERATIONS.items():
@@ -43,6 +44,7 @@ def _described(dialect: Dialect, declared: Field, limits: Limits) -> dict[str, A
         "slider_maximum": param.slider_high,
         "unit": param.unit,
         "choices": param.choices,
+        "choice_labels": dict(zip(param.choices or (), param.labels, strict=False)) or None,
         "requires": param.requires,
         "acts_with": _acts_with(dialect, param),
         "png_key": param.png_key,

@@ -21,9 +21,10 @@ class Param:
         example: A value for documentation, or None.
         low: The smallest number, or None.
         high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None.
-        shortest: The fewest characters of a text, white space around it aside; a shorter text is malformed.
         longest: The name of the attribute of ``Limits`` with the most characters of a text, or None.
         choices: The valid texts; None where any text is valid.
+        labels: What a form calls the choices, in their order; empty where it calls them by themselves.
+        find: The one of the choices that another spelling means, or None; for names that other programs use.
         check: Says what is wrong with a value in a way that no other attribute here can express, as ``problem`` does.
         unit: The unit of a number, such as ``pixels``, or None.
         per_image: Whether rows of one batch may differ in this field. A field that is not marked is part of
@@ -34,6 +35,7 @@ class Param:
         step: The increment of a form's control, or None.
         slider_high: The upper end of a slider, where one up to ``high`` could not be set finely; or None.
         png_key: The key in the parameters text of a PNG file, or None where the text does not hold it.
+        aliases: Its names in other programs; a request that uses one is answered with the right name.
     """
 
     label: str
@@ -41,9 +43,10 @@ class Param:
     example: str | None = None
     low: float | None = None
     high: float | str | None = None
-    shortest: int = 0
     longest: str | None = None
     choices: tuple[str, ...] | None = None
+    labels: tuple[str, ...] = ()
+    find: Callable[[str], str | None] | None = None
     check: Callable[[Any, Limits], str | None] | None = None
     unit: str | None = None
     per_image: bool = False
@@ -53,6 +56,7 @@ class Param:
     step: float | None = None
     slider_high: float | None = None
     png_key: str | None = None
+    aliases: tuple[str, ...] = ()
 
     def highest(self, limits: Limits) -> float | None:
         """The largest number that a configuration allows."""

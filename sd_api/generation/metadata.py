@@ -14,12 +14,19 @@ from typing import Any, get_args
 from sd_api import __version__
 from sd_api.generation.fields import Field, fields_of
 from sd_api.generation.operations import OPERATIONS, Operation
+from sd_api.generation.schedulers import KARRAS, SCHEDULERS, find_scheduler
 from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
 
+# The key beside "Sampler"; older writers have both in one value, as in "DPM++ 2M Karras".
+_SCHEDULE = "Schedule type"
+
 # Other writers of this format begin with these, in this order.
-_FIRST = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model")
+_FIRST = ("Steps", "Sampler", _SCHEDULE, "CFG scale", "Seed", "Size", "Model")
 
 _NEGATIVE = "Negative prompt"
+
+# The value of that key for the schedule of the sampler or the model itself.
+_AUTOMATIC = "Automatic"
 
 # One pair after the other from the start of the line, by the pattern that the format's readers use.
 _PAIR = re.compile(r'\s*([^\s:,][^:,]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
@@ -53,7 +60,10 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
     width, height = spec.size
     pairs: dict[str, object] = {"Seed": picture.seed, "Size": f"{width}x{height}", "Model": model}
     shared = {field.name for field in fields_of(Operation)}
-    chosen = {"scheduler": scheduler, "variation_seed": picture.variation}
+    choice = SCHEDULERS.get(scheduler)
+    if choice is not None and choice.karras:
+        pairs[_SCHEDULE] = KARRAS
+    chosen = {"scheduler": scheduler if choice is None else choice.sampler, "variation_seed": picture.variation}
     for field in fields_of(type(operation)):
         value = chosen.get(field.name, getattr(operation, field.name))
         if field.param.png_key is not None and not (field.name in shared and value == field.default):
@@ -96,6 +106,10 @@ def read_parameters(text: str) -> Parameters | None:
     for field in _written_fields():
         if (value := _value(field, pairs.get(field.param.png_key or ""))) is not None:
             fields[field.name] = value
+    if "scheduler" in fields:
+        schedule = pairs.get(_SCHEDULE, _AUTOMATIC)
+        sampler = fields["scheduler"] if schedule == _AUTOMATIC else f"{fields['scheduler']} {schedule}"
+        fields["scheduler"] = find_scheduler(sampler) or sampler
     if size := re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", pairs.get("Size", "")):
         fields["width"], fields["height"] = int(size[1]), int(size[2])
     return Parameters(fields, pairs.get("Model"))

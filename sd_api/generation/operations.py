@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from sd_api.errors import InvalidFields, OutOfLimits
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
-from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.settings import Limits
 
@@ -41,9 +41,9 @@ class Operation:
         str,
         Param(
             label="Prompt",
-            description="What to draw.",
+            aliases=("text", "positive", "positive_prompt", "caption"),
+            description="What to draw; it may be empty.",
             example="corgi with a top hat",
-            shortest=1,
             longest="max_prompt_length",
             per_image=True,
             control="text",
@@ -53,6 +53,7 @@ class Operation:
         str,
         Param(
             label="Negative prompt",
+            aliases=("negative", "neg_prompt", "uc"),
             description="What to stay away from. It acts while the guidance is above 1.",
             example="monocle",
             longest="max_prompt_length",
@@ -65,6 +66,7 @@ class Operation:
         int,
         Param(
             label="Steps",
+            aliases=("num_inference_steps", "num_steps", "sampling_steps", "ddim_steps", "sample_steps"),
             description="Denoising steps of a full schedule.",
             low=1,
             high="max_num_inference_steps",
@@ -79,8 +81,12 @@ class Operation:
         str | None,
         Param(
             label="Scheduler",
-            description="How the steps are made; the model's own where none is named.",
+            aliases=("sampler", "sampler_name", "sampler_index", "sampling_method"),
+            description="How the steps are made; the model's own where none is named. Other programs' names, such as "
+            "DPM++ 2M Karras or k_euler_a, are understood as well.",
             choices=tuple(SCHEDULERS),
+            labels=tuple(choice.label for choice in SCHEDULERS.values()),
+            find=find_scheduler,
             per_image=True,
             control="choice",
             png_key="Sampler",
@@ -90,6 +96,7 @@ class Operation:
         float,
         Param(
             label="Guidance",
+            aliases=("guidance_scale", "cfg", "cfg_scale", "scale"),
             description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
             "it acts above 1.",
             low=0,
@@ -105,6 +112,7 @@ class Operation:
         float,
         Param(
             label="Eta",
+            aliases=("ddim_eta",),
             description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
             low=0,
             high=1,
@@ -118,6 +126,7 @@ class Operation:
         int,
         Param(
             label="CLIP skip",
+            aliases=("clip_stop_at_last_layers",),
             description="The layer of the text encoder that is read, counted from its end; 1 is the one that the "
             "model was trained with.",
             low=1,
@@ -132,6 +141,7 @@ class Operation:
         int | None,
         Param(
             label="Variation seed",
+            aliases=("subseed",),
             description="The seed of the second noise, for the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
             low=0,
@@ -146,6 +156,7 @@ class Operation:
         float,
         Param(
             label="Variation strength",
+            aliases=("subseed_strength",),
             description="The share of the second noise, mixed in by spherical interpolation; above 0 all pictures "
             "of a request have the same seed and differ in their variation seeds.",
             low=0,
@@ -161,6 +172,7 @@ class Operation:
         bool | None,
         Param(
             label="Safety filter",
+            aliases=("safety_checker", "enable_safety_checker", "nsfw_filter", "nsfw"),
             description="Whether flagged pictures come back black; the model's own setting where it is not said.",
             per_image=True,
             control="switch",
@@ -198,6 +210,7 @@ class TextToImage(Operation):
         int,
         Param(
             label="Width",
+            aliases=("w", "image_width"),
             description="The width of the picture.",
             low=MIN_SIDE,
             high="max_width",
@@ -211,6 +224,7 @@ class TextToImage(Operation):
         int,
         Param(
             label="Height",
+            aliases=("h", "image_height"),
             description="The height of the picture.",
             low=MIN_SIDE,
             high="max_height",
@@ -244,6 +258,7 @@ class FromImage(Operation):
         ImageRef,
         Param(
             label="Image",
+            aliases=("init_image", "init_images", "initial_image", "input_image", "source_image"),
             description="The image to start from.",
             check=image_too_large,
             per_image=True,
@@ -267,6 +282,7 @@ class ImageToImage(FromImage):
         float,
         Param(
             label="Strength",
+            aliases=("denoising_strength", "denoise", "prompt_strength", "image_strength"),
             description="The share of the schedule that is run on the image: how much it changes. "
             "At least one step remains.",
             low=0,
@@ -303,6 +319,7 @@ class Inpaint(ImageToImage):
         ImageRef,
         Param(
             label="Mask",
+            aliases=("mask_image", "mask_img"),
             description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
             per_image=True,
             control="mask",
@@ -320,6 +337,7 @@ class Edit(FromImage):
         float,
         Param(
             label="Image guidance",
+            aliases=("image_guidance_scale", "image_cfg_scale", "image_cfg"),
             description="How closely the result stays to the image (arXiv:2211.09800); it acts above 1.",
             low=0,
             high=MAX_GUIDANCE,

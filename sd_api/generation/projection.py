@@ -25,6 +25,7 @@ from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Operation
+from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import JobSpec, Outputs
 from sd_api.settings import Limits
 
@@ -44,11 +45,13 @@ class Reading:
         content: Gives the bytes of an image, from its field's name in the dialect and its value there; raises
             InvalidField where it cannot.
         images: The images that have been read and decoded, by their canonical names.
+        warnings: What the answer has to say of the request, as sentences.
     """
 
     limits: Limits
     content: Callable[[str, str], bytes]
     images: dict[str, ImageRef] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class Dialect:
     Attributes:
         names: Its name of each field that it does not call by its canonical name.
         defaults: Its default of each field that has another one, or none, in the declaration, by canonical names.
-        stands_for_none: The value that means that nothing is given, by canonical names.
+        stands_for_none: The numbers that mean that nothing is given, by canonical names; the model has None for them.
         left_out: The canonical names of the fields that it does not have.
         image: The type of a field that holds an image.
         image_form: What such a field holds, in words.
@@ -66,7 +69,7 @@ class Dialect:
 
     names: Mapping[str, str]
     defaults: Mapping[str, Any]
-    stands_for_none: Mapping[str, Any] = field(default_factory=dict)
+    stands_for_none: Mapping[str, frozenset[int]] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     image: Any
     image_form: str
@@ -116,7 +119,9 @@ class Dialect:
         values = {declared.name: self._value(declared, request, reading) for declared in self.fields(operation)}
         outputs = Outputs(**{each.name: values.pop(each.name) for each in fields_of(Outputs) if each.name in values})
         try:
-            return JobSpec.choose(operation, values, outputs, model=model, limits=reading.limits)
+            return JobSpec.choose(
+                operation, values, outputs, model=model, limits=reading.limits, warnings=reading.warnings
+            )
         except InvalidFields as error:
             raise InvalidFields([type(each)(self.name(each.field), each.problem) for each in error.faults]) from None
 
@@ -128,6 +133,8 @@ class Dialect:
         if declared.required and declared.name not in self.defaults:
             return self._type(declared), ModelField(**info)
         kind = self._type(declared)
+        if default in self.stands_for_none.get(declared.name, ()):
+            return kind, ModelField(default=default, validate_default=True, **info)
         # None is valid where it is the default.
         return (kind | None if default is None else kind), ModelField(default=default, **info)
 
@@ -136,19 +143,17 @@ class Dialect:
         (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
         if plain is ImageRef:
             return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name)))]
-        within = AfterValidator(_lies_within(param))
+        nones = self.stands_for_none.get(declared.name, frozenset())
+        extra = ModelField(json_schema_extra=_schema(param, nones))
+        within = AfterValidator(_lies_within(param, nones))
         if plain is str:
-            text = StringConstraints(strip_whitespace=True, min_length=param.shortest or None)
-            return Annotated[str, text, ModelField(json_schema_extra=_schema(param)), within]
-        kind = FiniteFloat if plain is float else plain
-        return Annotated[kind, ModelField(json_schema_extra=_schema(param)), within]
+            return Annotated[str, StringConstraints(strip_whitespace=True), extra, within]
+        return Annotated[FiniteFloat if plain is float else plain, extra, within]
 
     def _value(self, declared: Field, request: BaseModel, reading: Reading) -> Any:
         if declared.name in reading.images:
             return reading.images[declared.name]
-        value = getattr(request, self.name(declared.name))
-        stands_for_none = declared.name in self.stands_for_none and value == self.stands_for_none[declared.name]
-        return None if stands_for_none else value
+        return getattr(request, self.name(declared.name))
 
 
 def faults_in(error: ValidationError, malformed: Callable[[ErrorDetails], str]) -> list[InvalidField]:
@@ -181,20 +186,27 @@ def _fault(details: ErrorDetails, malformed: Callable[[ErrorDetails], str]) -> I
     return InvalidField(field, details["msg"] if is_refusal(details) else malformed(details))
 
 
-def _schema(param: Param) -> dict[str, Any]:
+def _schema(param: Param, nones: frozenset[int]) -> dict[str, Any]:
     """What JSON Schema can say of a field's range; what depends on the configuration is not in it."""
     schema: dict[str, Any] = {}
     if param.low is not None:
-        schema["minimum"] = param.low
-    if param.high is not None and not isinstance(param.high, str):
+        schema["minimum"] = min((param.low, *nones))
+    if param.high == MAX_SEED:
+        # The number that follows is a power of two, which is exact where numbers of a schema are floats.
+        schema["exclusiveMaximum"] = MAX_SEED + 1
+    elif param.high is not None and not isinstance(param.high, str):
         schema["maximum"] = param.high
     if param.choices is not None:
         schema["enum"] = list(param.choices)
     return schema
 
 
-def _lies_within(param: Param) -> Callable[[Any, ValidationInfo], Any]:
+def _lies_within(param: Param, nones: frozenset[int]) -> Callable[[Any, ValidationInfo], Any]:
     def check(value: Any, info: ValidationInfo) -> Any:
+        if value in nones:
+            return None
+        if param.find is not None:
+            value = param.find(value) or value
         reading: Reading = info.context  # type: ignore[assignment]
         if problem := param.problem(value, reading.limits):
             raise refusal(OutOfLimits("", problem))

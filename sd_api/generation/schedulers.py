@@ -1,7 +1,11 @@
-"""The schedulers that a request may name."""
+"""The schedulers that a request may name, and the names that other programs have for them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+KARRAS = "Karras"
+"""What other programs call the sigmas of arXiv:2206.00364."""
 
 
 @dataclass(frozen=True)
@@ -10,22 +14,82 @@ class SchedulerChoice:
 
     Attributes:
         class_name: a class of the ``diffusers`` package; a name, so that this room needs no torch.
+        sampler: its name in AUTOMATIC1111's web UI, without the schedule.
         options: what differs from the model's own scheduler configuration.
+        aliases: further names, as other programs have them.
     """
 
     class_name: str
+    sampler: str
     options: Mapping[str, object] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def karras(self) -> bool:
+        """Whether it uses the sigmas of arXiv:2206.00364."""
+        return self.options.get("use_karras_sigmas") is True
+
+    @property
+    def label(self) -> str:
+        """Its name in AUTOMATIC1111's web UI, with the schedule."""
+        return f"{self.sampler} {KARRAS}" if self.karras else self.sampler
 
 
-SCHEDULERS: Mapping[str, SchedulerChoice] = {
+# The plain schedule; stated, because a model's own configuration may have another one.
+_SIGMAS = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
+
+# arXiv:2211.01095; the stochastic ones draw noise at each step.
+_DPM = {"algorithm_type": "dpmsolver++", **_SIGMAS}
+_SDE = {"algorithm_type": "sde-dpmsolver++", **_SIGMAS}
+
+_PLAIN: Mapping[str, SchedulerChoice] = {
     # PNDM without its Runge-Kutta warm-up is the PLMS of the first Stable Diffusion release.
-    "plms": SchedulerChoice("PNDMScheduler", {"skip_prk_steps": True}),
-    "ddim": SchedulerChoice("DDIMScheduler"),
-    "k-lms": SchedulerChoice("LMSDiscreteScheduler"),
-    "euler": SchedulerChoice("EulerDiscreteScheduler"),
-    "euler-a": SchedulerChoice("EulerAncestralDiscreteScheduler"),
-    "heun": SchedulerChoice("HeunDiscreteScheduler"),
-    "dpm++": SchedulerChoice("DPMSolverMultistepScheduler"),
-    "dpm++-karras": SchedulerChoice("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "unipc": SchedulerChoice("UniPCMultistepScheduler"),
+    "plms": SchedulerChoice("PNDMScheduler", "PLMS", {"skip_prk_steps": True}, ("pndm",)),
+    "ddim": SchedulerChoice("DDIMScheduler", "DDIM"),
+    "k-lms": SchedulerChoice("LMSDiscreteScheduler", "LMS", _SIGMAS),
+    "euler": SchedulerChoice("EulerDiscreteScheduler", "Euler", _SIGMAS),
+    "euler-a": SchedulerChoice("EulerAncestralDiscreteScheduler", "Euler a", {}, ("euler_ancestral",)),
+    "heun": SchedulerChoice("HeunDiscreteScheduler", "Heun", _SIGMAS),
+    "dpm++": SchedulerChoice("DPMSolverMultistepScheduler", "DPM++ 2M", _DPM),
+    "dpm++-sde": SchedulerChoice("DPMSolverSinglestepScheduler", "DPM++ SDE", {**_SDE, "lower_order_final": True}),
+    "dpm++-2m-sde": SchedulerChoice("DPMSolverMultistepScheduler", "DPM++ 2M SDE", _SDE),
+    "unipc": SchedulerChoice("UniPCMultistepScheduler", "UniPC", _SIGMAS),
+}
+
+
+def _with_karras(plain: SchedulerChoice) -> SchedulerChoice:
+    options = {**plain.options, "use_karras_sigmas": True}
+    return SchedulerChoice(plain.class_name, plain.sampler, options, (f"{plain.sampler}_k",))
+
+
+_KARRAS = {
+    f"{name}-karras": _with_karras(choice) for name, choice in _PLAIN.items() if choice.options.keys() >= _SIGMAS.keys()
+}
+
+SCHEDULERS: Mapping[str, SchedulerChoice] = {**_PLAIN, **_KARRAS}
+
+
+def find_scheduler(name: str) -> str | None:
+    """The scheduler that a name means: ours, or another program's, such as "DPM++ 2M Karras" or ``k_euler_a``.
+
+    Case, blanks, hyphens and underscores do not matter.
+
+    Returns:
+        One of ``SCHEDULERS``; None if it means none of them.
+    """
+    return _BY_KEY.get(_key(name))
+
+
+def _key(name: str) -> str:
+    """What the spellings of a name have in common; the prefix of k-diffusion's names is left out."""
+    plain = re.sub(r"^(sample|k)[\s_-]", "", name.casefold().replace("++", "pp").strip())
+    return re.sub(r"[\s_-]", "", plain)
+
+
+_BY_KEY = {
+    _key(spelling): name for name, choice in SCHEDULERS.items() for spelling in (name, choice.label, *choice.aliases)
+}
+# diffusers' own names of those that differ in their class.
+_BY_KEY |= {
+    _key(SCHEDULERS[name].class_name): name for name in ("ddim", "k-lms", "euler", "euler-a", "heun", "dpm++", "unipc")
 }

@@ -2,10 +2,11 @@
 
 import secrets
 
-# JSON numbers are exact up to here in every client, so a reported seed can be posted again.
-MAX_SEED = 2**53 - 1
+# What torch's generators take; on a processor, its generator uses the lower 32 bits.
+MAX_SEED = 2**64 - 1
 
-# Chosen seeds stay below this, so that they are short enough to be noted down by hand.
+# Chosen seeds stay below this, so that they are short enough to be noted down by hand. JSON numbers are exact in every
+# client below 2**53; a larger seed is one that its client has sent.
 CHOSEN_SEEDS = 2**32
 
 

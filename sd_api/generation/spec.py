@@ -1,6 +1,6 @@
 """One job: an operation, the model that does it, and the seed of each picture."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from typing import Annotated, Any
 
@@ -33,11 +33,19 @@ class Outputs:
             control="seed",
             step=1,
             png_key="Seed",
+            aliases=("noise_seed", "manual_seed", "random_seed"),
         ),
     ] = None
     num_outputs: Annotated[
         int,
-        Param(label="Pictures", description="How many pictures to make.", low=1, high="max_num_outputs", step=1),
+        Param(
+            label="Pictures",
+            description="How many pictures to make.",
+            low=1,
+            high="max_num_outputs",
+            step=1,
+            aliases=("n", "n_iter", "batch_size", "num_images", "num_images_per_prompt", "num_samples", "count"),
+        ),
     ] = 1
 
 
@@ -63,6 +71,7 @@ class JobSpec:
         model: The ``url_path`` of a custom model, or ``provider:id``; None is the main model.
         seeds: The seed of each picture, 0 to ``MAX_SEED``. Every seed is used as it is.
         variation_seeds: The seed of each picture's second noise; empty where ``variation_strength`` is 0.
+        warnings: What the answer has to say of the request, as sentences.
 
     Raises:
         InvalidFields: The number of pictures (``num_outputs``) or a seed is outside ``limits``.
@@ -72,6 +81,7 @@ class JobSpec:
     model: str | None = None
     seeds: tuple[int, ...]
     variation_seeds: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:
@@ -87,6 +97,7 @@ class JobSpec:
         *,
         model: str | None,
         limits: Limits,
+        warnings: Sequence[str] = (),
     ) -> "JobSpec":
         """Make a job of what a client asked for, and choose the seeds that it left open.
 
@@ -98,6 +109,7 @@ class JobSpec:
             outputs: How many pictures, at most ``limits.max_num_outputs``, and the seed of the first one.
             model: See JobSpec.
             limits: What may be asked for.
+            warnings: See JobSpec.
 
         Raises:
             InvalidFields: Naming every field that is outside ``limits``, by its canonical name.
@@ -115,7 +127,14 @@ class JobSpec:
             variation_seeds = seeds_from(fields.get("variation_seed"), outputs.num_outputs)
         if made is None:
             raise InvalidFields([*faults, *seed_faults(seeds, variation_seeds, limits)])
-        return cls(operation=made, model=model, seeds=seeds, variation_seeds=variation_seeds, limits=limits)
+        return cls(
+            operation=made,
+            model=model,
+            seeds=seeds,
+            variation_seeds=variation_seeds,
+            warnings=tuple(warnings),
+            limits=limits,
+        )
 
     @property
     def pictures(self) -> tuple[PictureSeeds, ...]:

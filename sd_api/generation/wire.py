@@ -28,6 +28,7 @@ def plain_values(spec: JobSpec) -> dict[str, Any]:
         "model": spec.model,
         "seeds": spec.seeds,
         "variation_seeds": spec.variation_seeds,
+        "warnings": spec.warnings,
     }
 
 
@@ -53,5 +54,6 @@ def read_spec(plain: Mapping[str, Any], contents: Mapping[str, bytes], limits: L
         model=plain["model"],
         seeds=tuple(plain["seeds"]),
         variation_seeds=tuple(plain["variation_seeds"]),
+        warnings=tuple(plain["warnings"]),
         limits=limits,
     )

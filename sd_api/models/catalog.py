@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sd_api.errors import InvalidField, UnknownModel
-from sd_api.models.sources import HubModel, ModelSource, hub_model, parse_source
+from sd_api.models.sources import ModelSource, hub_model, parse_source
 from sd_api.settings import Settings
 
 # The default model of the task server's first version, whose clients always send it. It means the main model, unless
@@ -72,7 +72,9 @@ class ModelCatalog:
         source = parse_source(self._settings.model)
         return CatalogModel(
             name=None,
-            provider="huggingface" if isinstance(source, HubModel) else "local",
+            # Also where its files are local: it is what a request means that names no provider, and this is the
+            # default, which clients of the original take for the only one.
+            provider="huggingface",
             model_id=source.label,
             source=source,
             label=source.label,
@@ -84,7 +86,7 @@ class ModelCatalog:
 
         Args:
             provider: ``huggingface`` or ``local``.
-            model_id: the model's id there; None and ``DOCUMENTED_DEFAULT`` are the main model.
+            model_id: the model's id there; None, the main model's own id and ``DOCUMENTED_DEFAULT`` are the main model.
 
         Raises:
             InvalidField: there is no such provider.
@@ -92,15 +94,19 @@ class ModelCatalog:
         """
         if provider not in self._providers:
             raise InvalidField("model_provider", f"is {provider[:40]!r}; valid are {', '.join(self._providers)}")
-        main = self.main
-        if model_id is None or (provider, model_id) == (main.provider, main.model_id):
-            return main
-        if (provider, model_id) == (
+        if model_id is None or self._means_main(provider, model_id):
+            return self.main
+        return self._providers[provider].find(model_id)
+
+    def _means_main(self, provider: str, model_id: str) -> bool:
+        if provider == "local" and any(model.url_path == model_id for model in self._settings.custom_models):
+            return False
+        if model_id == self.main.model_id:
+            return True
+        return (provider, model_id) == (
             "huggingface",
             DOCUMENTED_DEFAULT,
-        ) and model_id not in self._settings.allowed_models:
-            return main
-        return self._providers[provider].find(model_id)
+        ) and model_id not in self._settings.allowed_models
 
     def named(self, name: str | None) -> CatalogModel:
         """The model with the name in ``JobSpec.model``.

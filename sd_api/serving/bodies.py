@@ -12,6 +12,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from sd_api.errors import RequestError, ServerStopping, Unavailable
 from sd_api.serving.memory import find_trim
 from sd_api.web.admission import Admission
+from sd_api.web.content_coding import MEMORY as UNPACKER_MEMORY
+from sd_api.web.content_coding import Unpacker
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -115,13 +117,15 @@ class Body:
     """One body.
 
     Attributes:
-        content: the bytes that have arrived.
+        content: the bytes that have arrived, unpacked.
         size: bytes of memory that are reserved for it.
+        length: bytes of the content.
     """
 
     def __init__(self, bodies: Bodies) -> None:
         self.content = io.BytesIO()
         self.size = 0
+        self.length = 0
         self._bodies = bodies
         self._refusal: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
@@ -135,7 +139,7 @@ class Body:
 
         Args:
             receive: the ASGI 3 callable of the connection.
-            admission: the limit of the body's length, and the check of each piece.
+            admission: the limit of the body's length, what unpacks it, and the check of each piece.
 
         Raises:
             ServerError: the body is refused.
@@ -143,20 +147,25 @@ class Body:
             ClientGone: the client closed its connection.
         """
         started = time.monotonic()
-        more = True
+        unpacker, received, more = admission.unpacker, 0, True
+        if unpacker is not None:
+            self._reserve(UNPACKER_MEMORY)
         while more:
             message = await self._next(receive)
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece, more = message.get("body", b""), message.get("more_body", False)
-            if self.size + len(piece) > admission.max_bytes:
+            received += len(piece)
+            if received > admission.max_bytes:
                 raise RequestEntityTooLarge
-            admission.check(piece)
-            self._bodies.reserve(self, len(piece))
-            self.size += len(piece)
-            self.content.write(piece)
-            if more and self.size < LOWEST_RATE * (time.monotonic() - started - LONGEST_PAUSE):
+            if unpacker is None:
+                self._take(piece, admission)
+            else:
+                await self._unpack(piece, unpacker, admission)
+            if more and received < LOWEST_RATE * (time.monotonic() - started - LONGEST_PAUSE):
                 raise _too_slow()
+        if unpacker is not None:
+            unpacker.finish()
         self._bodies.complete(self)
         # Shrinks the buffer to the content; nothing is copied.
         self.content.getvalue()
@@ -165,6 +174,26 @@ class Body:
     def close(self) -> None:
         """Give back the memory."""
         self._bodies.release(self)
+
+    async def _unpack(self, piece: bytes, unpacker: Unpacker, admission: Admission) -> None:
+        for stretch in unpacker.unpack(piece):
+            self._take(stretch, admission)
+            # A small piece can become a great many bytes; other connections are served between two stretches.
+            await asyncio.sleep(0)
+            if self._refusal.done():
+                raise self._refusal.result()
+
+    def _take(self, piece: bytes, admission: Admission) -> None:
+        if self.length + len(piece) > admission.max_bytes:
+            raise RequestEntityTooLarge
+        admission.check(piece)
+        self._reserve(len(piece))
+        self.length += len(piece)
+        self.content.write(piece)
+
+    def _reserve(self, size: int) -> None:
+        self._bodies.reserve(self, size)
+        self.size += size
 
     async def _next(self, receive: Receive) -> Any:
         message = asyncio.ensure_future(receive())

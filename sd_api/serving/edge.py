@@ -111,7 +111,7 @@ class Edge:
         try:
             outcome = await _read(body, receive, admission)
             release = partial(asyncio.get_running_loop().call_soon_threadsafe, body.close)
-            await self._answer({**_with_length(scope, body.size), **outcome, RELEASE: release}, receive, send)
+            await self._answer({**_with_length(scope, body.length), **outcome, RELEASE: release}, receive, send)
         except ClientGone:
             pass
         finally:
@@ -191,10 +191,9 @@ def _pieces(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _with_length(scope: Any, length: int) -> dict[str, Any]:
-    """The scope with the body's true length, which a chunked request does not state."""
-    headers = [
-        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
-    ]
+    """The scope with the length of the body as it was read: whole and unpacked."""
+    framing = (b"content-length", b"transfer-encoding", b"content-encoding")
+    headers = [(name, value) for name, value in scope["headers"] if name not in framing]
     if length:
         headers.append((b"content-length", str(length).encode()))
     return {**scope, "headers": headers}

@@ -190,6 +190,10 @@ class Settings(_Section):
     interrupted_tasks: Literal["rerun", "cancel"] = Field(
         default="rerun", description="whether a task that was running when the server ended is run again or cancelled"
     )
+    original_events: bool = Field(
+        default=False,
+        description="whether the websocket sends an event as the original task server did: JSON text in a JSON string",
+    )
     cluster: Cluster | None = Field(
         default=None, description="the settings of a cluster; without them, one process does everything"
     )

@@ -38,11 +38,13 @@ class _Dispatched:
 
     Attributes:
         task: the task.
+        warnings: what its job does other than its parameters say.
         started: whether its start has been recorded.
         preview: the last preview that an event has named.
     """
 
     task: Task
+    warnings: list[str]
     started: bool = False
     preview: bytes | None = None
 
@@ -201,10 +203,10 @@ class TaskDispatcher:
         if task.state == "pending":
             # Since it was accepted, the pictures of earlier tasks may have filled the quota.
             self._blobs.check_quota(task.owner)
-        spec = self._requests.make(task.owner, task.parameters)
+        spec, warnings = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
         job = self._jobs.submit(spec, job_id=_job_id(task), client=client_of(task.owner), rejoin=True)
-        self._dispatched[job.id] = _Dispatched(task, started=task.state == "started")
+        self._dispatched[job.id] = _Dispatched(task, warnings, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # The job may have started, or even ended, before it had this listener; the owner may have cancelled the task.
         self._inbox.put(partial(self._follow, job))
@@ -233,7 +235,7 @@ class TaskDispatcher:
         if status.state in ENDED:
             del self._dispatched[job.id]
             try:
-                self._end(dispatched.task, job)
+                self._end(dispatched, job)
             except StoreUnavailable:
                 self._dispatched[job.id] = dispatched
                 raise
@@ -259,7 +261,8 @@ class TaskDispatcher:
                 content = {**content, "preview_blob_id": preview_id(task.id, status.progress.step)}
             self._event_bus.publish(Event(None, task.id, channel, content))
 
-    def _end(self, task: Task, job: Job) -> None:
+    def _end(self, dispatched: _Dispatched, job: Job) -> None:
+        task = dispatched.task
         try:
             result = job.result()
         except ServerStopping:
@@ -267,16 +270,16 @@ class TaskDispatcher:
         except Exception as error:
             self._fail(task, error)
         else:
-            self._finish(task, result)
+            self._finish(task, result, [*dispatched.warnings, *result.warnings])
 
-    def _finish(self, task: Task, result: GenerationResult) -> None:
+    def _finish(self, task: Task, result: GenerationResult, warnings: list[str]) -> None:
         try:
             images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
             descriptions = [
                 {"blob_id": blob.id, "parameters_used": _parameters_used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
-            details = {"image": descriptions[0], "images": descriptions, "warnings": list(result.warnings)}
+            details = {"image": descriptions[0], "images": descriptions, "warnings": warnings}
             self._journal.record(task, "finished", details, images)
         except StoreUnavailable:
             raise

@@ -1,18 +1,42 @@
 """The parameters of a task: the task dialect's names and defaults for the fields, and its own fields."""
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import InitErrorDetails
 
-from sd_api.errors import InvalidField, OutOfLimits
+from sd_api.errors import InvalidField
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, TextToImage
 from sd_api.generation.projection import Dialect, Reading, refusal
+from sd_api.generation.unknown_fields import IN_EVERY_FORM, meant_field
 from sd_api.models.catalog import CatalogModel
 
-BLOB_ID = r"^[0-9a-f]{32}$"
+# 32 hexadecimal digits, in the groups of a UUID or without; small and capital letters are the same.
+BLOB_ID = r"^[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}$"
+
+
+def stored_id(text: str) -> str:
+    """The id of a task or a blob as it is stored, from the form in which a client wrote it.
+
+    Args:
+        text: What came; anything that is no id comes back as it is, and so does the id of a preview.
+    """
+    return text.replace("-", "").lower() if re.match(BLOB_ID, text) else text
+
 
 TASKS = Dialect(
     names={"image": "initial_image"},
@@ -25,7 +49,8 @@ TASKS = Dialect(
         "height": 512,
         "safety_filter": True,
     },
-    image=Annotated[str, StringConstraints(pattern=BLOB_ID)],
+    stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
+    image=Annotated[str, StringConstraints(pattern=BLOB_ID), AfterValidator(stored_id)],
     image_form="the id of a blob",
 )
 
@@ -44,9 +69,13 @@ class TaskReading(Reading):
 
 
 class TaskParams(BaseModel):
-    """The parameters that every kind of task has besides the fields of its operation. Unknown fields are ignored."""
+    """The parameters that every kind of task has besides the fields of its operation.
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    Numbers and booleans may come as texts, as clients of the original send them. An unknown field is refused, because
+    it may be one that changes the picture.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     task_type: str
     # Before model_id, whose validator needs it.
@@ -75,14 +104,6 @@ class TaskParams(BaseModel):
         if "model_provider" in info.data:
             _reading(info).model = _found(info.data["model_provider"], model_id, info)
         return model_id
-
-    @field_validator("safety_filter", check_fields=False)
-    @classmethod
-    def _may_be_off(cls, safety_filter: bool, info: ValidationInfo) -> bool:
-        model = _reading(info).model
-        if model is not None and model.requires_safety_checker and not safety_filter:
-            raise refusal(OutOfLimits("safety_filter", f"cannot be switched off for {model.label}"))
-        return safety_filter
 
 
 def _reading(info: ValidationInfo) -> TaskReading:
@@ -115,9 +136,21 @@ PARAMETERS: Mapping[str, type[TaskParams]] = {
 # Parameters without task_type select it by the first of these fields that they have; without any, txt2img.
 _KIND_BY_FIELD = {"mask": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
 
+_UNUSED = {TASKS.name(name) for name in IN_EVERY_FORM}
+
+_WHOLE_NUMBERS = {
+    TASKS.name(declared.name)
+    for operation in KINDS.values()
+    for declared in TASKS.fields(operation)
+    if declared.type in (int, int | None)
+}
+
 
 def parse_parameters(fields: Mapping[str, Any], reading: TaskReading) -> TaskParams:
     """Validate a task's parameters; their kind follows from the fields where ``task_type`` does not name it.
+
+    A null means that nothing is given. The fraction of a number is cut off where a whole one is needed, as in the
+    original.
 
     Args:
         fields: The fields that a client sent, or the stored parameters of a task.
@@ -126,11 +159,31 @@ def parse_parameters(fields: Mapping[str, Any], reading: TaskReading) -> TaskPar
     Raises:
         pydantic.ValidationError: Fields are missing or malformed; names all of them.
     """
-    kind = fields.get("task_type")
-    if "task_type" not in fields:
-        kind = next((kind for field, kind in _KIND_BY_FIELD.items() if field in fields), "txt2img")
+    given = {name: _whole(name, value) for name, value in fields.items() if value is not None}
+    kind = given.get("task_type")
+    if kind is None:
+        kind = next((kind for field, kind in _KIND_BY_FIELD.items() if field in given), "txt2img")
     if not isinstance(kind, str) or kind not in PARAMETERS:
         expected = {"expected": ", ".join(map(repr, PARAMETERS))}
         fault = InitErrorDetails(type="literal_error", loc=("task_type",), input=kind, ctx=expected)
         raise ValidationError.from_exception_data("task", [fault])
-    return PARAMETERS[kind].model_validate(fields, context=reading)
+    unused = _UNUSED - PARAMETERS[kind].model_fields.keys()
+    return PARAMETERS[kind].model_validate(
+        {name: value for name, value in given.items() if name not in unused}, context=reading
+    )
+
+
+def unknown_parameter(name: str) -> str:
+    """Say that a kind of task has no parameter of this name, and which one was probably meant."""
+    kinds = [kind for kind, parameters in PARAMETERS.items() if name in parameters.model_fields]
+    if kinds:
+        return f"{name} is a parameter of {' and '.join(kinds)} only."
+    known = {each for parameters in PARAMETERS.values() for each in parameters.model_fields}
+    meant = meant_field(TASKS, name[:100]) or next(iter(get_close_matches(name[:100], known, n=1)), None)
+    which = f"Did you mean {meant}?" if meant else f"Valid are {', '.join(sorted(known))}."
+    return f"{name[:100]} is not a parameter of tasks. {which}"
+
+
+def _whole(name: str, value: Any) -> Any:
+    cut = name in _WHOLE_NUMBERS and isinstance(value, float) and math.isfinite(value)
+    return int(value) if cut else value

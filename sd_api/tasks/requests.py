@@ -1,6 +1,6 @@
 """Turns a task's parameters into the spec of a job."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -55,8 +55,11 @@ class RequestMaker:
         _spec(complete, reading)
         return complete.model_dump(mode="json")
 
-    def make(self, owner: str, parameters: Mapping[str, Any]) -> JobSpec:
+    def make(self, owner: str, parameters: Mapping[str, Any]) -> tuple[JobSpec, list[str]]:
         """The spec of the job for complete parameters.
+
+        Returns:
+            The spec, and what it does other than the parameters say, as sentences for the owner.
 
         Raises:
             InvalidFields: By now a field is outside the limits, an image is missing, or the model is not allowed; the
@@ -64,7 +67,8 @@ class RequestMaker:
         """
         reading = self._reading(owner)
         try:
-            return _spec(parse_parameters(parameters, reading), reading)
+            parsed = parse_parameters(parameters, reading)
+            return _spec(parsed, reading), list(_warnings(parsed, _model(reading)))
         except ValidationError as error:
             raise InvalidFields(faults_in(error, lambda details: f"is not valid: {details['msg']}")) from None
 
@@ -85,7 +89,15 @@ class RequestMaker:
 
 
 def _spec(parameters: TaskParams, reading: TaskReading) -> JobSpec:
-    return TASKS.spec(KINDS[parameters.task_type], parameters, reading, model=_model(reading).name)
+    model = _model(reading)
+    if model.requires_safety_checker:
+        parameters = parameters.model_copy(update={TASKS.name("safety_filter"): True})
+    return TASKS.spec(KINDS[parameters.task_type], parameters, reading, model=model.name)
+
+
+def _warnings(parameters: TaskParams, model: CatalogModel) -> Iterator[str]:
+    if model.requires_safety_checker and not _value(parameters, "safety_filter"):
+        yield f"safety_filter: {model.label} may not be used without the filter, so the filter was applied."
 
 
 def _model(reading: TaskReading) -> CatalogModel:

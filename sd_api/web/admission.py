@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from sd_api.settings import Limits
+from sd_api.web.content_coding import Unpacker, find_unpacker
 from sd_api.web.reading import BoundedJson, BoundedRequest, FormGuard
 
 # The key in the ASGI scope of an Admission, if the edge asks with the headers alone.
@@ -31,13 +32,15 @@ class Admission:
 
     Attributes:
         granted: whether the body may be read; if not, the answer says why.
-        max_bytes: the most bytes that the body may have.
-        check: called with each piece of the body; raises a ServerError if the body need not be read to its end.
+        max_bytes: the most bytes that the body may have, as it comes and unpacked.
+        unpacker: unpacks the body; None if it is not compressed.
+        check: called with each unpacked piece; raises a ServerError if the body need not be read to its end.
     """
 
     def __init__(self) -> None:
         self.granted = False
         self.max_bytes = 0
+        self.unpacker: Unpacker | None = None
         self.check: Callable[[bytes], object] = len
 
     def grant(self, asked: Request) -> None:
@@ -45,7 +48,9 @@ class Admission:
 
         Raises:
             RequestEntityTooLarge: the Content-Length exceeds the limit.
+            UnsupportedCoding: the body is compressed in a way that nothing here unpacks.
         """
+        self.unpacker = find_unpacker(asked.headers.get("Content-Encoding"))
         self.max_bytes = asked.max_content_length or 0
         if (asked.content_length or 0) > self.max_bytes:
             raise RequestEntityTooLarge

@@ -58,7 +58,7 @@ def _table(dialect: Dialect, kinds: Mapping[str, str]) -> str:
         users = "all" if len(by) == len(kinds) else ", ".join(by)
         own = f"`{dialect.name(declared.name)}`"
         kind = f"{_type(dialect, declared)}, {_default(dialect, declared)}"
-        rows.append((own, users, kind, _valid(declared), _meaning(declared)))
+        rows.append((own, users, kind, _valid(dialect, declared), _meaning(declared)))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -71,15 +71,15 @@ def _default(dialect: Dialect, declared: Field) -> str:
     default: Any = dialect.default(declared)
     if default is MISSING:
         return "required"
-    if declared.name in dialect.stands_for_none:
-        return f"{default}, which says that none is given"
     if default in (None, ""):
         return "none"
     return f"`{str(default).lower()}`" if isinstance(default, bool | str) else f"{default:g}"
 
 
-def _valid(declared: Field) -> str:
-    return "; ".join(_ranges(declared))
+def _valid(dialect: Dialect, declared: Field) -> str:
+    nones = sorted(dialect.stands_for_none.get(declared.name, ()))
+    chosen = [f"{' or '.join(map(str, nones))} for one that the server chooses"] if nones else []
+    return "; ".join([*_ranges(declared), *chosen])
 
 
 def _ranges(declared: Field) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _ranges(declared: Field) -> Iterator[str]:
     if param.choices is not None:
         yield ", ".join(f"`{choice}`" for choice in param.choices)
     if param.longest is not None:
-        yield f"{param.shortest} to {getattr(limits, param.longest)} characters"
+        yield f"0 to {getattr(limits, param.longest)} characters"
     if (highest := param.highest(limits)) is not None and param.low is not None:
         # Every digit of a whole number, and no ".0" of another.
         high = str(highest) if isinstance(highest, int) else f"{highest:g}"

@@ -17,6 +17,7 @@ from werkzeug.exceptions import (
 )
 
 from sd_api.errors import NotAuthenticated, ServerError, log_unexpected
+from sd_api.web.content_coding import CODINGS, UnsupportedCoding
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
         response = answer(error, error.status)
         if error.retry_after is not None:
             response.headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, UnsupportedCoding):
+            response.headers["Accept-Encoding"] = CODINGS
         if isinstance(error, NotAuthenticated):
             response.headers["WWW-Authenticate"] = "Bearer"
         return response

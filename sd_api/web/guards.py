@@ -18,8 +18,18 @@ from flask_cors import CORS
 from sd_api.errors import RefusedCaller
 from sd_api.settings import Settings
 from sd_api.settings.fields import is_address, is_loopback
+from sd_api.web.refused_callers import RefusedCallers
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+
+# Top-level domains that public DNS never has: RFC 6762 (mDNS), the usual one of routers, and ICANN's for private use,
+# under which containers know their host (host.docker.internal).
+PRIVATE_DOMAINS = {"local", "lan", "internal"}
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_DOMAINS = "|".join(sorted(PRIVATE_DOMAINS))
+# A single label is no domain alone, and no number, which is read as an address.
+_PRIVATE_NAME = re.compile(rf"(?!(?:{_DOMAINS}|[0-9]+|0x[0-9a-f]*)$){_LABEL}|(?:{_LABEL}\.)+(?:{_DOMAINS})")
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class Callers:
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = _own_names(settings.host) | {
-            host.lower().strip("[]").rstrip(".") for host in settings.allowed_hosts
+            host.lower().strip("[]").removesuffix(".") for host in settings.allowed_hosts
         }
         self._origins = set(settings.allowed_origins)
         self._beyond_loopback = not is_loopback(settings.host)
@@ -71,10 +81,12 @@ class Callers:
             RefusedCaller: a header is not allowed; the message says how to allow it.
         """
         name = _name_of(host)
-        if name not in self._hosts and not (self._beyond_loopback and is_address(name)):
+        if name not in self._hosts and not (self._beyond_loopback and _is_private(name)):
             raise RefusedCaller(
                 f"Host {host[:100]!r} is not a name of this server. If it is one, "
-                'add it to "allowed_hosts" in the configuration.'
+                'add it to "allowed_hosts" in the configuration.',
+                "Host",
+                name or host,
             )
         if origin is None:
             if fetch is not None and fetch.comes_from_elsewhere:
@@ -84,23 +96,45 @@ class Callers:
                 )
             return
         # The Host has been checked, so a page from there is this server's own.
-        if origin in self._origins or origin in (f"http://{host}", f"https://{host}"):
+        if origin.lower() in self._origins or origin in (f"http://{host}", f"https://{host}"):
             return
         raise RefusedCaller(
             f"A web page of {origin[:100]!r} tried to use this server. If you trust that page, "
-            'add its origin to "allowed_origins" in the configuration.'
+            'add its origin to "allowed_origins" in the configuration.',
+            "Origin",
+            origin,
         )
 
 
-def install_guards(app: Flask, settings: Settings) -> None:
+class Guard:
+    """Refuses callers, and remembers whom it refused.
+
+    Args:
+        callers: what decides.
+        refused: what remembers.
+    """
+
+    def __init__(self, callers: Callers, refused: RefusedCallers) -> None:
+        self._callers = callers
+        self._refused = refused
+
+    def check(self, host: str, origin: str | None, fetch: Fetch | None = None) -> None:
+        """See Callers."""
+        try:
+            self._callers.check(host, origin, fetch)
+        except RefusedCaller as error:
+            self._refused.add(error)
+            raise
+
+
+def install_guards(app: Flask, settings: Settings, guard: Guard) -> None:
     """Check the Host and the Origin of every request before anything else is done."""
-    callers = Callers(settings)
 
     def check() -> None:
         # The raw header, because werkzeug's ``host`` drops names with an underscore, which Windows allows.
         headers = request.headers
         fetch = Fetch(request.method, headers.get("Sec-Fetch-Site"), headers.get("Sec-Fetch-Dest"))
-        callers.check(request.environ.get("HTTP_HOST", ""), headers.get("Origin"), fetch)
+        guard.check(request.environ.get("HTTP_HOST", ""), headers.get("Origin"), fetch)
 
     app.before_request(check)
     if settings.allowed_origins:
@@ -117,14 +151,18 @@ def _name_of(host_header: str) -> str:
     try:
         parts = urlsplit(f"//{host_header}")
         # The header may have only a name and a port, so "evil.example@localhost" is malformed.
-        return (parts.hostname or "").rstrip(".") if parts.netloc == host_header and "@" not in host_header else ""
+        well_formed = parts.netloc == host_header and "@" not in host_header
+        return (parts.hostname or "").removesuffix(".") if well_formed else ""
     except ValueError:
         return ""
 
 
+def _is_private(name: str) -> bool:
+    """Whether a name is an address, or a name that public DNS cannot make point to this server."""
+    return is_address(name) or (len(name) <= 253 and _PRIVATE_NAME.fullmatch(name) is not None)
+
+
 def _own_names(host: str) -> set[str]:
     names = LOOPBACK_NAMES | {host.lower().strip("[]")}
-    if not is_loopback(host):
-        machine = socket.gethostname().lower()
-        names |= {machine, f"{machine}.local"}
-    return names
+    # With a domain, it is no private name.
+    return names if is_loopback(host) else names | {socket.gethostname().lower()}

@@ -12,6 +12,8 @@ from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from sd_api.errors import InvalidField, RequestError
+from sd_api.web.charsets import decode_field, find_charset, recode_json, wrong_bytes_of_json
+from sd_api.web.content_coding import find_unpacker, read_unpacked
 
 # Where the network edge puts the whole body, as a file that belongs to the request.
 BODY = "sd_api.body"
@@ -31,6 +33,9 @@ LONGEST_HEAD, LONGEST_BOUNDARY = 8192, 200
 
 # Bytes that are decoded at a time.
 STRETCH = 1 << 18
+
+# What gzip begins with, and no text does.
+GZIP = b"\x1f\x8b"
 
 # Values and brackets in a JSON text.
 MOST_VALUES = 200_000
@@ -94,29 +99,37 @@ class FormReader(FormDataParser):
             return stream, form, files
         # A body that the edge has read belongs to this request alone, so it may be decoded in place.
         body = stream if isinstance(stream, io.BytesIO) else io.BytesIO(stream.read())
+        parameters = options or {}
+        charset = find_charset(parameters.get("charset"))
         with body.getbuffer() as content:
+            refuse_unannounced_gzip(bytes(content[:2]))
             if mimetype == "multipart/form-data":
-                self._read_parts(content, (options or {}).get("boundary", ""), form, files)
+                self._read_parts(content, parameters.get("boundary", ""), charset, form, files)
             else:
-                self._read_pairs(content, form)
+                self._read_pairs(content, charset, form)
         body.seek(0)
         body.truncate()
         return body, form, files
 
-    def _read_pairs(self, content: memoryview, form: MultiDict[str, str]) -> None:
+    def _read_pairs(self, content: memoryview, charset: str, form: MultiDict[str, str]) -> None:
         guard = FormGuard(self.max_form_parts)
         for start in range(0, len(content), STRETCH):
             guard.take(content[start : start + STRETCH])
         for start, end in _between(content, b"&"):
             middle = _find(content, b"=", start, end)
-            name = _decoded("form", content[start : end if middle < 0 else middle])
+            name = _decoded("form", content[start : end if middle < 0 else middle], charset)
             if middle >= 0:
-                form.add(name, _decoded(name, content[middle + 1 : end]))
+                form.add(name, _decoded(name, content[middle + 1 : end], charset))
             elif name:
                 form.add(name, "")
 
     def _read_parts(
-        self, content: memoryview, boundary: str, form: MultiDict[str, str], files: MultiDict[str, FileStorage]
+        self,
+        content: memoryview,
+        boundary: str,
+        charset: str,
+        form: MultiDict[str, str],
+        files: MultiDict[str, FileStorage],
     ) -> None:
         if not boundary.isascii() or not 0 < len(boundary) <= LONGEST_BOUNDARY:
             _malformed("its content type names no boundary")
@@ -135,11 +148,16 @@ class FormReader(FormDataParser):
             end = -1 if head < 0 else _find(content, border, head + 2, len(content))
             if end < 0:
                 _malformed("one of its parts has no end, or headers that are too long")
-            self._read_part(bytes(content[start:head]), content[head + 4 : end], form, files)
+            self._read_part(bytes(content[start:head]), content[head + 4 : end], charset, form, files)
             start = end + len(border)
 
     def _read_part(
-        self, head: bytes, content: memoryview, form: MultiDict[str, str], files: MultiDict[str, FileStorage]
+        self,
+        head: bytes,
+        content: memoryview,
+        charset: str,
+        form: MultiDict[str, str],
+        files: MultiDict[str, FileStorage],
     ) -> None:
         lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n"))
         try:
@@ -153,7 +171,8 @@ class FormReader(FormDataParser):
         if "filename" in parameters:
             files.add(name, FileStorage(io.BytesIO(bytes(content)), parameters["filename"], name, headers=headers))
         else:
-            form.add(name, _text(name, content))
+            own = parse_options_header(headers.get("Content-Type"))[1].get("charset")
+            form.add(name, _text(name, content, charset if own is None else find_charset(own)))
 
 
 class BoundedRequest(Request):
@@ -163,9 +182,26 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body; the one that the edge has read, where there is an edge."""
+        """The body, unpacked; the one that the edge has read, where there is an edge."""
         body: IO[bytes] | None = self.environ.get("asgi.scope", {}).get(BODY)
-        return super().stream if body is None else body
+        if body is not None:
+            return body
+        unpacker = find_unpacker(self.headers.get("Content-Encoding"))
+        return super().stream if unpacker is None else read_unpacked(super().stream, unpacker, self.max_content_length)
+
+    def get_data(self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False) -> Any:
+        """The body, that of JSON in UTF-8 whatever its declared charset; see the base class."""
+        data = super().get_data(cache, parse_form_data=parse_form_data)
+        if self.is_json:
+            refuse_unannounced_gzip(data[:2])
+            data = recode_json(data, self.mimetype_params.get("charset"))
+        return data.decode(errors="replace") if as_text else data
+
+    def on_json_loading_failed(self, e: ValueError | None) -> Any:
+        """Name the field whose bytes cannot be decoded; see the base class."""
+        if isinstance(e, UnicodeDecodeError):
+            raise wrong_bytes_of_json(e.object, e.encoding) from None
+        return super().on_json_loading_failed(e)
 
 
 def give_up_form(asked: Request) -> None:
@@ -191,6 +227,18 @@ class BoundedJson(DefaultJSONProvider):
         return super().loads(s, **kwargs)
 
 
+def refuse_unannounced_gzip(start: bytes) -> None:
+    """Say that a body is compressed without a header that says so.
+
+    Args:
+        start: its first two bytes.
+    """
+    if start == GZIP:
+        raise RequestError(
+            "The request's body is compressed with gzip; say so, with the header Content-Encoding: gzip."
+        )
+
+
 def _between(content: memoryview, separator: bytes) -> list[tuple[int, int]]:
     """Where the pieces between separators start and end; there are few."""
     pieces, start = [], 0
@@ -210,7 +258,7 @@ def _find(content: memoryview, wanted: bytes, start: int, end: int) -> int:
     return -1
 
 
-def _decoded(name: str, raw: memoryview) -> str:
+def _decoded(name: str, raw: memoryview, charset: str) -> str:
     """An urlencoded text. What is decoded is never longer than what came, so it is put in its place."""
     read = written = 0
     while read < len(raw):
@@ -222,12 +270,12 @@ def _decoded(name: str, raw: memoryview) -> str:
         raw[written : written + len(decoded)] = decoded
         read += len(stretch)
         written += len(decoded)
-    return _text(name, raw[:written])
+    return _text(name, raw[:written], charset)
 
 
-def _text(name: str, raw: memoryview) -> str:
+def _text(name: str, raw: memoryview, charset: str) -> str:
     if len(raw) <= LONGEST_TEXT:
-        return str(raw, "utf-8", "replace")
+        return decode_field(name, raw, charset)
     try:
         return str(raw, "ascii")
     except UnicodeDecodeError:

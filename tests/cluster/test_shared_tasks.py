@@ -85,7 +85,7 @@ class Dying:
         return task
 
     def submit(self, task: Task) -> None:
-        request = self._requests.make(task.owner, task.parameters)
+        request, _ = self._requests.make(task.owner, task.parameters)
         self.server.queue.submit(
             request, job_id=qualified(task.owner, task.id), client=client_of(task.owner), rejoin=True
         )

@@ -1,10 +1,12 @@
 """The server process, from outside: what a plugin, a browser and a person at the terminal see."""
 
+import gzip
 import signal
 import socket
 import statistics
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -145,6 +147,28 @@ def test_a_form_without_a_stated_length_is_read_as_well(server: ServerProcess, s
         timeout=60,
     )
     assert answer.status_code == (200 if size < 3_000_000 else 413)
+
+
+def compressed(server: ServerProcess, body: bytes, coding: str = "gzip") -> requests.Response:
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": coding}
+    # In pieces, so that its length is not stated.
+    pieces = (body[start : start + 5000] for start in range(0, len(body), 5000))
+    return requests.post(f"{server.url}/txt2img", data=pieces, headers=headers, timeout=60)
+
+
+def test_a_compressed_form_is_unpacked_within_the_limits(server: ServerProcess) -> None:
+    form = "&".join(f"{name}={value}" for name, value in QUICK.items()).encode() + b"&x="
+    expected = post(server).json()["images"]
+    for pack, coding in ((gzip.compress, "gzip"), (zlib.compress, "deflate")):
+        assert compressed(server, pack(form + b"x" * 2_900_000), coding).json()["images"] == expected
+    bomb = compressed(server, gzip.compress(form + bytes(50_000_000)))
+    assert bomb.status_code == 413
+    assert "larger than the 3000000 bytes" in bomb.json()["message"]
+    cut = compressed(server, gzip.compress(form)[:-9])
+    assert (cut.status_code, "cut off" in cut.json()["message"]) == (400, True)
+    other = compressed(server, form, "br")
+    assert (other.status_code, other.headers["Accept-Encoding"]) == (415, "gzip, deflate")
+    assert post(server).json()["images"] == expected
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_form_does_no_harm(server: ServerProcess) -> None:

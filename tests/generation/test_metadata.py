@@ -12,6 +12,7 @@ from requested import request
 from sd_api.generation.fields import fields_of
 from sd_api.generation.metadata import Parameters, parameters_text, read_parameters
 from sd_api.generation.operations import OPERATIONS, ImageToImage, Operation, TextToImage
+from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import JobSpec
 
 # Characters of one line; the control characters are not for prompts.
@@ -59,7 +60,7 @@ def test_everything_that_makes_the_picture_is_there() -> None:
     assert pairs.pop("Version").startswith("sd-api-server ")
     assert pairs == {
         "Steps": "20",
-        "Sampler": "plms",
+        "Sampler": "PLMS",
         "CFG scale": "7",
         "Seed": "7",
         "Size": "70x90",
@@ -116,6 +117,31 @@ def test_any_text_and_any_number_is_read_back(operation: TextToImage) -> None:
     assert found.get("clip_skip", 1) == operation.clip_skip
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_has_the_names_of_other_tools_and_is_read_back(name: str) -> None:
+    spec = request("a dog")
+    text = parameters_text(spec, spec.pictures[0], scheduler=name, model="a model")
+    pairs = pairs_of(text)
+    sampler, schedule = pairs["Sampler"], pairs.get("Schedule type")
+    assert (f"{sampler} {schedule}" if schedule else sampler) == SCHEDULERS[name].label
+    assert read(text).fields["scheduler"] == name
+
+
+@pytest.mark.parametrize(
+    ("pairs", "scheduler"),
+    [
+        ("Sampler: DPM++ 2M Karras", "dpm++-karras"),
+        ("Sampler: DPM++ 2M, Schedule type: Karras", "dpm++-karras"),
+        ("Sampler: Euler a, Schedule type: Automatic", "euler-a"),
+        ("Sampler: Euler, Schedule type: Exponential", "Euler Exponential"),
+        ("Sampler: FlowMatchEulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"),
+    ],
+)
+def test_the_samplers_of_other_tools_are_read(pairs: str, scheduler: str) -> None:
+    fields = read(f"a dog\nSteps: 20, {pairs}, Seed: {2**64 - 1}").fields
+    assert (fields["scheduler"], fields["seed"]) == (scheduler, 2**64 - 1)
+
+
 @given(LINE.filter(lambda name: name.strip() != ""))
 def test_a_models_name_cannot_end_its_value_early(name: str) -> None:
     text = text_of(drawn(), model=name)
@@ -133,7 +159,7 @@ def test_a_text_of_another_kind_is_none(text: str) -> None:
 
 def test_what_is_no_number_is_left_out() -> None:
     found = read("a dog\nSteps: many, CFG scale: x, Seed: 5, Size: 64x, Sampler: Euler a, Foreign: 7")
-    assert found.fields == {"prompt": "a dog", "negative_prompt": "", "seed": 5, "scheduler": "Euler a"}
+    assert found.fields == {"prompt": "a dog", "negative_prompt": "", "seed": 5, "scheduler": "euler-a"}
     assert found.model is None
 
 

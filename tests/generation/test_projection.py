@@ -26,7 +26,7 @@ def content(field: str, value: str) -> bytes:
 FRENCH = Dialect(
     names={"prompt": "invite", "steps": "pas", "image": "photo", "mask": "masque", "strength": "force"},
     defaults={"guidance": 5.0, "steps": 30, "seed": -1, "strength": 0.5, "width": 512, "height": 512},
-    stands_for_none={"seed": -1},
+    stands_for_none={"seed": frozenset({-1})},
     left_out=frozenset({"eta", "negative_prompt"}),
     image=str,
     image_form="the name of a file",
@@ -91,7 +91,7 @@ def test_images_beyond_the_limits_are_named() -> None:
 
 
 def test_what_does_not_fit_together_has_the_dialects_names() -> None:
-    given = {"invite": "un chien", "photo": "photo", "masque": "mask", "pas": 1, "seed": 2**53 - 1, "num_outputs": 2}
+    given = {"invite": "un chien", "photo": "photo", "masque": "mask", "pas": 1, "seed": 2**64 - 1, "num_outputs": 2}
     with pytest.raises(InvalidFields) as refusal:
         spec_of(given)
     assert [fault.field for fault in refusal.value.faults] == ["force", "seed + num_outputs - 1"]

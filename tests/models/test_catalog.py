@@ -21,10 +21,28 @@ def test_the_main_model_has_several_names(model_id: str | None) -> None:
     assert (found.name, found.provider, found.model_id) == (None, "huggingface", "owner/main")
 
 
+def test_a_main_model_on_this_machine_goes_by_its_name_at_every_provider(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    models = catalog(model=str(tmp_path))
+    found = models.find("huggingface", None)
+    assert (found.name, found.provider, found.model_id) == (None, "huggingface", tmp_path.name)
+    assert found == models.find("local", None) == models.find("huggingface", tmp_path.name)
+    assert found == models.find("local", tmp_path.name)
+
+
+def test_a_custom_model_is_found_though_the_main_one_has_its_name(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    mine = {"model_path": str(tmp_path), "ui_label": "Mine", "url_path": tmp_path.name}
+    found = catalog(model=str(tmp_path), custom_models=[mine]).find("local", tmp_path.name)
+    assert (found.name, found.provider) == (tmp_path.name, "local")
+
+
 def test_the_documented_default_is_itself_where_it_is_allowed() -> None:
     found = catalog(allowed_models=[DOCUMENTED_DEFAULT]).find("huggingface", DOCUMENTED_DEFAULT)
     assert found.name == f"huggingface:{DOCUMENTED_DEFAULT}"
     assert found.source == HubModel(DOCUMENTED_DEFAULT)
+    both = {"model": DOCUMENTED_DEFAULT, "allowed_models": [DOCUMENTED_DEFAULT]}
+    assert catalog(**both).find("huggingface", DOCUMENTED_DEFAULT).name is None
 
 
 def test_what_is_not_allowed_is_refused_with_what_is() -> None:

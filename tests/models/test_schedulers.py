@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from diffusers import DDPMScheduler, PNDMScheduler
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, PNDMScheduler
 from flask.testing import FlaskClient
 from pictures import half_mask, photograph, to_base64
 from tiny_model import tiny_model
@@ -33,6 +34,19 @@ def test_a_scheduler_keeps_the_models_noise_schedule_and_its_name(own: Any, name
     assert made.config.beta_schedule == own.config.beta_schedule
     assert made.config.beta_start == own.config.beta_start
     assert scheduler_name(made) == name
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_karras_sigmas_are_used_where_they_are_named_and_nowhere_else(own: Any, name: str) -> None:
+    other = DPMSolverMultistepScheduler.from_config(own.config, use_karras_sigmas=not SCHEDULERS[name].karras)
+    made = make_scheduler(name, other)
+    made.set_timesteps(10)
+    if not hasattr(made, "sigmas"):
+        return
+    sigmas = made.sigmas[made.sigmas > 0].double().unique().flip(0)
+    # The sigmas of arXiv:2206.00364 are evenly spaced in their seventh root.
+    roots = sigmas ** (1 / 7)
+    assert torch.allclose(roots.diff(), roots.diff().mean(), rtol=0.01) == name.endswith("karras")
 
 
 def test_each_run_has_a_scheduler_of_its_own(own: Any) -> None:

@@ -40,7 +40,7 @@ def test_pictures_stay_after_a_reload_and_can_be_deleted(studio: Studio) -> None
 
 
 def test_a_picture_is_downloaded_as_it_was_made_and_its_file_restores_the_form(studio: Studio, tmp_path: Path) -> None:
-    studio.quick(prompt="a dog, „schön“", negative_prompt="fog", seed=77, guidance_scale=3.5, scheduler="euler")
+    studio.quick(prompt="a dog, „schön“", negative_prompt="fog", seed=77, guidance_scale=3.5, scheduler="euler-karras")
     studio.generate()
     studio.wait_for_picture()
     with studio.page.expect_download() as started:
@@ -54,7 +54,7 @@ def test_a_picture_is_downloaded_as_it_was_made_and_its_file_restores_the_form(s
     studio.drop("#form", file)
     expect(studio.page.locator("#banner")).to_contain_text("The settings of picture.png are in the form.")
     fields = {"prompt": "a dog, „schön“", "negative_prompt": "fog", "seed": "77", "guidance_scale": "3.5"}
-    for name, value in {**fields, "scheduler": "euler", "num_inference_steps": "3", "width": "64"}.items():
+    for name, value in {**fields, "scheduler": "euler-karras", "num_inference_steps": "3", "width": "64"}.items():
         assert studio.page.locator(f"#{name}").input_value() == value
     studio.page.get_by_role("button", name="Use it as image").click()
     expect(studio.page.locator("#canvas-hint")).to_contain_text("64 × 64")
@@ -73,13 +73,15 @@ def test_what_a_file_says_is_only_ever_text(studio: Studio, tmp_path: Path) -> N
 
 def test_parameters_are_read_however_odd_the_prompt_is(studio: Studio, tmp_path: Path) -> None:
     prompt = 'first line\nNegative prompt: not yet\nSteps: 9, a "quoted", word: here'
-    pairs = 'Steps: 4, Sampler: ddim, CFG scale: 2.5, Seed: 9, Size: 128x64, Model: "a, b: \\"c\\"", Eta: 0.5'
+    pairs = 'Steps: 4, Sampler: DDIM, CFG scale: 2.5, Size: 128x64, Model: "a, b: \\"c\\"", Eta: 0.5, Seed: '
+    pairs += str(2**64 - 3)
     text = f"{prompt}\nNegative prompt: one\ntwo\n{pairs}"
     studio.drop("#form", made(tmp_path / "odd.png", text))
     expect(studio.page.locator("#prompt")).to_have_value(prompt)
     expect(studio.page.locator("#negative_prompt")).to_have_value("one\ntwo")
     expect(studio.page.locator("#banner")).to_contain_text('Its model, a, b: "c", is not here.')
-    for name, value in {"scheduler": "ddim", "guidance_scale": "2.5", "height": "64", "eta": "0.5"}.items():
+    expected = {"scheduler": "ddim", "guidance_scale": "2.5", "height": "64", "eta": "0.5", "seed": str(2**64 - 3)}
+    for name, value in expected.items():
         assert studio.page.locator(f"#{name}").input_value() == value
 
 

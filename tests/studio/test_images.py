@@ -46,6 +46,8 @@ def test_image_to_image_from_a_dropped_file(studio: Studio, photo: Path) -> None
     studio.generate()
     picture = studio.wait_for_picture()
     assert picture.size == (128, 96)
+    # No field came that the server does not know.
+    expect(studio.page.locator("#banner")).to_be_hidden()
     before = studio.page.locator("#result-view [alt=Before]")
     assert np.array_equal(np.asarray(studio.pixels(before)), np.asarray(Image.open(photo)))
 
@@ -56,6 +58,7 @@ def test_a_painted_mask_replaces_that_part_and_nothing_else(studio: Studio, phot
     assert 0.01 < painted(studio) < 0.3
     studio.generate()
     result = np.asarray(studio.wait_for_picture(), dtype=int)
+    expect(studio.page.locator("#banner")).to_be_hidden()
     changed = np.abs(result - np.asarray(Image.open(photo), dtype=int)).max(axis=2) > 0
     assert changed[:, 80:].any()
     assert not changed[:, :64].any()

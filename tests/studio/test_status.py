@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import requests
 from playwright.sync_api import Route
 from scripted import scripted_server
 from studio_page import Studio, expect
@@ -85,6 +86,18 @@ def test_the_report_can_be_copied_and_holds_no_secret(status: Studio) -> None:
     assert "Check good: The server answers" in report
     # The server's token; see conftest.py.
     assert "hf_" not in report
+
+
+def test_who_was_refused_is_shown_as_text(status: Studio) -> None:
+    origin = "https://<b>x</b>.example"
+    assert requests.get(f"{status.url}/ping", headers={"Origin": origin}, timeout=5).status_code == 403
+    assert requests.get(f"{status.url}/ping", headers={"Host": "my-pc.example"}, timeout=5).status_code == 403
+    refused = status.page.locator("#refused")
+    expect(refused).to_contain_text(f"Origin: {origin}")
+    expect(refused).to_contain_text("no line of the configuration lets it in")
+    expect(refused).to_contain_text('"allowed_hosts": ["my-pc.example"]')
+    expect(status.page.locator("#report")).to_contain_text("Refused: Host my-pc.example: 1 time")
+    expect(refused.locator("b, button")).to_have_count(0)
 
 
 def test_workers_are_shown_where_there_are_any(open_studio: OpenStudio, server: str) -> None:

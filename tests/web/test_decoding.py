@@ -97,6 +97,85 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
     assert (spec.model, spec.seeds, spec.variation_seeds) == (None, (5, 6), ())
 
 
+@pytest.mark.parametrize("seed", [2**53 + 1, 2**63, 2**64 - 1])
+def test_large_seeds_are_used_and_reported_to_the_last_digit(client: FlaskClient, engine: Recording, seed: int) -> None:
+    spec, (image,) = posted(client, engine, "/txt2img", seed=str(seed))
+    assert (spec.seeds, image["seed"]) == ((seed,), seed)
+    used = used_by(client, seed=seed, variation_seed=seed, variation_strength=0.5)
+    assert (engine.specs[-1].seeds, engine.specs[-1].variation_seeds) == ((seed,), (seed,))
+    assert (used["seed"], used["variation_seed"]) == (seed, seed)
+
+
+def test_seeds_below_zero_are_chosen(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(
+        client, engine, "/txt2img", seed="-1", num_outputs="3", variation_seed="-1", variation_strength="1"
+    )
+    assert len(set(spec.variation_seeds)) == 3
+    assert all(0 < seed < 2**53 for seed in (*spec.seeds, *spec.variation_seeds))
+    used = used_by(client, seed=-1, variation_seed=-1)
+    assert used["seed"] > 0
+    assert used["variation_seed"] is None
+
+
+@pytest.mark.parametrize("prompt", ["", " \n"])
+def test_a_prompt_may_be_empty(client: FlaskClient, engine: Recording, prompt: str) -> None:
+    assert posted(client, engine, "/txt2img", prompt=prompt)[0].operation.prompt == ""
+    assert used_by(client, prompt=prompt)["prompt"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [("DPM++ 2M Karras", "dpm++-karras"), ("k_euler_a", "euler-a"), (" lms ", "k-lms"), ("DPM++ SDE", "dpm++-sde")],
+)
+def test_schedulers_have_the_names_of_other_programs(
+    client: FlaskClient, engine: Recording, name: str, scheduler: str
+) -> None:
+    assert posted(client, engine, "/txt2img", scheduler=name)[0].operation.scheduler == scheduler
+    assert used_by(client, scheduler=name)["scheduler"] == scheduler
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "words"),
+    [
+        ("/txt2img", "steps", "steps is not known here and was ignored; use num_inference_steps."),
+        ("/txt2img", "cfg", "cfg is not known here and was ignored; use guidance_scale."),
+        ("/txt2img", "cfgScale", "cfgScale is not known here and was ignored; use guidance_scale."),
+        ("/txt2img", "negative", "negative is not known here and was ignored; use negative_prompt."),
+        ("/txt2img", "sampler_name", "sampler_name is not known here and was ignored; use scheduler."),
+        ("/txt2img", "Seed", "Seed is not known here and was ignored; use seed."),
+        ("/txt2img", "hieght", "hieght is not known here and was ignored; perhaps height is meant."),
+        ("/txt2img", "mask_image", "mask_image has no effect on txt2img and was ignored; it is for masking."),
+        ("/txt2img", "denoise", "denoise is not known here and was ignored; use strength with img2img or masking."),
+        ("/txt2img", "zzz", "zzz is not known here and was ignored."),
+        ("/txt2img", "<b>", "'<b>' is not known here and was ignored."),
+        ("/txt2img", "n" * 99, f"'{'n' * 40}' is not known here and was ignored."),
+        ("/img2img", "denoising_strength", "denoising_strength is not known here and was ignored; use strength."),
+    ],
+)
+def test_fields_that_are_ignored_are_named(
+    client: FlaskClient, engine: Recording, path: str, field: str, words: str
+) -> None:
+    form = {field: "20"} | ({"init_image": IMAGE} if path == "/img2img" else {})
+    spec, _ = posted(client, engine, path, **form)
+    assert spec.warnings == (words,)
+    assert spec.operation.steps == 100
+
+
+def test_programs_with_one_form_for_all_operations_are_not_bothered(client: FlaskClient, engine: Recording) -> None:
+    assert posted(client, engine, "/txt2img", strength="0.5")[0].warnings == ()
+    assert posted(client, engine, "/img2img", init_image=IMAGE, width="64", height="64")[0].warnings == ()
+
+
+def test_of_a_great_many_fields_some_are_named(client: FlaskClient, engine: Recording) -> None:
+    spec, _ = posted(client, engine, "/txt2img", **{f"x{number}": "" for number in range(900)})
+    assert len(spec.warnings) == 21
+    assert spec.warnings[-1] == "880 more fields are not known here and were ignored."
+
+
+def test_known_fields_are_no_warning(client: FlaskClient, engine: Recording) -> None:
+    assert posted(client, engine, "/txt2img", job_id="a-name", wait="true", eta="0", width="64")[0].warnings == ()
+
+
 def test_what_is_left_out_has_the_plugins_defaults(client: FlaskClient, engine: Recording) -> None:
     spec, _ = posted(client, engine, "/txt2img")
     made = spec.operation
@@ -216,3 +295,10 @@ def finished(ann: TaskClient, task_id: str) -> list[dict[str, Any]]:
         time.sleep(0.01)
     images: list[dict[str, Any]] = event["images"]
     return images
+
+
+def used_by(client: FlaskClient, **parameters: Any) -> dict[str, Any]:
+    """The parameters_used of a task."""
+    ann = TaskClient(client)
+    used: dict[str, Any] = finished(ann, ann.create(**{"prompt": "a dog", **parameters}))[0]["parameters_used"]
+    return used

@@ -69,6 +69,20 @@ def test_every_endpoint_is_described_and_no_other(app: Flask) -> None:
     assert described == served
 
 
+def test_every_discriminator_maps_the_values_that_are_sent() -> None:
+    schemas = describe()["components"]["schemas"]
+    mapped = {}
+    for schema in (schemas["LastEvent"], schemas["GeneratedBlob"]["properties"]["parameters_used"]):
+        name, mapping = schema["discriminator"]["propertyName"], schema["discriminator"]["mapping"]
+        assert sorted(mapping.values()) == sorted(choice["$ref"] for choice in schema["oneOf"])
+        for value, ref in mapping.items():
+            assert schemas[ref.rpartition("/")[2]]["properties"][name]["const"] == value
+        mapped[name] = set(mapping)
+    assert mapped["event_type"] == {"pending", "started", "finished", "cancelled"}
+    assert mapped["task_type"] == set(PARAMETERS)
+    assert as_yaml().count("discriminator:") == len(mapped)
+
+
 def test_a_task_may_name_every_scheduler() -> None:
     assert set(PARAMETERS["txt2img"].model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
 

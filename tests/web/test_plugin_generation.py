@@ -1,6 +1,7 @@
 """The plugin's four generating endpoints, with the real engine and the built-in model."""
 
 import base64
+import time
 from io import BytesIO
 from typing import Any
 
@@ -169,6 +170,16 @@ def test_strength_acts_the_more_the_higher(client: FlaskClient) -> None:
     assert distances == sorted(distances, reverse=True)
 
 
+def test_an_answer_names_what_was_ignored_also_that_of_a_job(client: FlaskClient) -> None:
+    words = ["steps is not known here and was ignored; use num_inference_steps."]
+    form = QUICK | SMALL | {"steps": "20"}
+    assert client.post("/txt2img", data=form).get_json()["warnings"] == words
+    job = client.post("/txt2img", data=form | {"wait": "false"}).get_json()["job"]
+    while client.get(f"/jobs/{job['id']}").get_json()["job"]["state"] != "finished":
+        time.sleep(0.01)
+    assert client.get(f"/jobs/{job['id']}/result").get_json()["warnings"] == words
+
+
 def test_fields_may_come_as_multipart(client: FlaskClient) -> None:
     form = QUICK | SMALL
     assert (
@@ -181,7 +192,7 @@ def test_a_picture_tells_how_it_was_made(client: FlaskClient) -> None:
     made = picture(client, "/txt2img", prompt="ein Hund, „grün“", negative_prompt="blurry", width=64, height=72)
     assert made.info["parameters"].splitlines()[:2] == ["ein Hund, „grün“", "Negative prompt: blurry"]
     last = made.info["parameters"].splitlines()[2]
-    assert last.startswith("Steps: 2, Sampler: plms, CFG scale: 7.5, Seed: 5, Size: 64x72, Model: ")
+    assert last.startswith("Steps: 2, Sampler: PLMS, CFG scale: 7.5, Seed: 5, Size: 64x72, Model: ")
 
 
 def test_the_safety_checker_can_be_switched_off_only_where_the_configuration_says_so(

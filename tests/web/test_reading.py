@@ -2,16 +2,19 @@
 
 import io
 import tracemalloc
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
+from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
+from task_client import TaskClient
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.formparser import FormDataParser
 from werkzeug.test import stream_encode_multipart
 
-from sd_api.errors import ServerError
+from sd_api.errors import InvalidField, ServerError
+from sd_api.web.charsets import UnknownCharset
 from sd_api.web.reading import STRETCH, FormReader, TooManyFields
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
@@ -107,6 +110,79 @@ def test_a_prompt_may_be_all_escapes_and_a_picture_may_have_those_of_base64() ->
     prompt, picture = "狗" * 4000, ("AB+/" + "A" * 60 + "\r\n") * 10_000
     form = read(urlencode({"prompt": prompt, "init_image": picture}).encode())
     assert (form["prompt"], form["init_image"]) == (prompt, picture)
+
+
+@pytest.mark.parametrize(
+    ("charset", "raw", "text"),
+    [
+        ("iso-8859-1", b"caf%E9", "café"),
+        ("ISO_8859-15", b"%A4", "€"),
+        ("windows-1251", b"%F1%EE%E1%E0%EA%E0", "собака"),
+        ("shift_jis", b"%8C%A2", "犬"),
+        ("koi8-u", b"%D3%CF", "со"),
+        ("gb18030", b"\xb9\xb7", "狗"),
+        ("utf8", b"caf\xc3\xa9", "café"),
+        ("", "狗".encode(), "狗"),
+    ],
+)
+def test_a_declared_charset_is_used(charset: str, raw: bytes, text: str) -> None:
+    assert read(b"prompt=" + raw, charset=charset)["prompt"] == text
+    part = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n%s\r\n%s\r\n--b--'
+    plain = unquote_to_bytes(raw)
+    assert read(part % (b"", plain), MULTIPART, boundary="b", charset=charset)["prompt"] == text
+    if charset:
+        own = f"Content-Type: text/plain; charset={charset}\r\n".encode()
+        assert read(part % (own, plain), MULTIPART, boundary="b")["prompt"] == text
+
+
+@pytest.mark.parametrize("charset", ["klingon", "zlib", "rot13", "utf-7", "idna", "../os", "x" * 5000, "ü"])
+def test_an_unknown_charset_is_named(charset: str) -> None:
+    with pytest.raises(UnknownCharset, match="charset is '") as refusal:
+        read(b"prompt=a", charset=charset)
+    assert (refusal.value.status, repr(charset)[:30] in refusal.value.message) == (415, True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "charset", "name"),
+    [
+        (b"caf\xe9", None, "UTF-8"),
+        (b"caf%E9", None, "UTF-8"),
+        (b"%ED%A0%80", "utf-8", "UTF-8"),
+        (b"%81", "windows-1252", "WINDOWS-1252"),
+        (b"%E9", "us-ascii", "US-ASCII"),
+    ],
+)
+def test_bytes_that_the_charset_does_not_have_are_refused_by_field(raw: bytes, charset: str | None, name: str) -> None:
+    options = {} if charset is None else {"charset": charset}
+    with pytest.raises(InvalidField, match=f"^negative_prompt has bytes that are not {name};") as refusal:
+        read(b"prompt=a&negative_prompt=" + raw, **options)
+    assert refusal.value.field == "negative_prompt"
+
+
+@pytest.mark.parametrize(
+    ("body", "charset", "loc"),
+    [
+        ('{"prompt": "é", "steps": 0}'.encode("latin-1"), "iso-8859-1", ["body", "steps"]),
+        ('{"prompt": "é", "steps": 0}'.encode("utf-16"), None, ["body", "steps"]),
+        ('{"prompt": "é", "steps": 0}'.encode("utf-16"), "utf-16", ["body", "steps"]),
+        ('{"prompt": "é", "negative_prompt": ""}'.encode("latin-1"), None, ["body", "prompt"]),
+        ('{"prompt": "é", "negative_prompt": "caf\\u00e9'.encode() + b'\xe9"}', None, ["body", "negative_prompt"]),
+        (b'{"prompt": "\x81"}', "windows-1252", ["body", "prompt"]),
+        (b'{"prompt": "\xe9', None, ["body", "body"]),
+    ],
+)
+def test_json_is_decoded_likewise(client: FlaskClient, body: bytes, charset: str | None, loc: list[str]) -> None:
+    kind = "application/json" if charset is None else f"application/json; charset={charset}"
+    answer = TaskClient(client).call("POST", "/task", data=body, content_type=kind)
+    assert answer.status_code == 422
+    (detail,) = answer.get_json()["detail"]
+    assert detail["loc"] == loc
+    assert loc == ["body", "steps"] or "has bytes that are not " in detail["msg"]
+
+
+def test_json_of_an_unknown_charset_is_a_415(client: FlaskClient) -> None:
+    answer = TaskClient(client).call("POST", "/task", data=b"{}", content_type="application/json; charset=klingon")
+    assert (answer.status_code, "'klingon'" in answer.get_json()["detail"]) == (415, True)
 
 
 def test_a_long_field_that_is_no_base64_is_named() -> None:

@@ -1,7 +1,9 @@
 """Users and tokens as clients see them."""
 
+import json
 import uuid
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -34,6 +36,24 @@ def test_the_name_may_be_in_the_path(client: FlaskClient) -> None:
     assert client.post(f"/user/{name}?password=correct+horse").get_json() == {"username": name}
     assert client.post(f"/token/{name}", data={"password": PASSWORD}).status_code == 200
     assert client.post(f"/token/{name}", json={"password": PASSWORD}).status_code == 200
+
+
+def test_a_name_has_blanks_and_any_letters_however_they_are_written(client: FlaskClient) -> None:
+    suffix = new_name()
+    composed, decomposed = f"Zo\u00eb 山田 {suffix}", f" Zoe\u0308 山田\u00a0{suffix}"
+    assert client.post("/user", data={"username": decomposed, "password": PASSWORD}).get_json() == {
+        "username": composed
+    }
+    assert client.post("/token", json={"username": composed, "password": PASSWORD}).status_code == 200
+    assert client.post(f"/token/{quote(decomposed)}", data={"password": PASSWORD}).status_code == 200
+    assert client.post("/user", data={"username": composed, "password": PASSWORD}).status_code == 409
+
+
+def test_a_body_without_a_content_type_is_json(client: FlaskClient) -> None:
+    name = new_name()
+    body = json.dumps({"username": name, "password": PASSWORD})
+    assert client.post("/user", data=body).get_json() == {"username": name}
+    assert client.post(f"/token/{name}", data=json.dumps({"password": PASSWORD})).status_code == 200
 
 
 def test_the_form_of_oauth2_is_taken(client: FlaskClient) -> None:
@@ -76,7 +96,9 @@ def test_too_many_failures_are_a_429_that_says_when(client: FlaskClient) -> None
     [
         ({}, "username"),
         ({"username": "ann"}, "password"),
-        ({"username": "a b", "password": "x"}, "username"),
+        ({"username": " ", "password": "x"}, "username"),
+        ({"username": "a\u202eb", "password": "x"}, "username"),
+        ({"username": "Ren\ufffd", "password": "x"}, "username"),
         ({"username": "all", "password": "x"}, "username"),
         ({"username": "../x", "password": "x"}, "username"),
         ({"username": "a" * 65, "password": "x"}, "username"),

@@ -44,6 +44,11 @@ def test_the_client_chooses_what_the_type_is_called(ann: TaskClient, accept: str
     assert "Accept" in answer.headers["Vary"]
 
 
+def test_a_download_has_a_name(ann: TaskClient) -> None:
+    blob_id = ann.upload(png(photograph(40, 30)))
+    assert ann.call("GET", f"/blob/{blob_id}").headers["Content-Disposition"] == f"inline; filename={blob_id}.png"
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"])
 def test_other_formats_come_back_as_png(ann: TaskClient, kind: str) -> None:
     answer = ann.call("GET", f"/blob/{ann.upload(encoded(photograph(40, 30), kind))}")

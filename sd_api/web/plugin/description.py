@@ -37,6 +37,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
         408: "the body came too slowly",
         409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
         413: "more bytes or more fields than the limit",
+        415: "the Content-Encoding is neither gzip nor deflate, or the charset is unknown",
         422: "a well-formed value outside the limits",
         500: "a fault of the server; its log explains the id in the message",
         503: "the queue is full, the model is unavailable, memory is exhausted, or the server is shutting down",
@@ -48,7 +49,7 @@ def _made() -> dict[int, Response]:
     return {
         200: answer("the pictures", Pictures),
         202: answer("the job, with wait=false", OneJob),
-        **_failures(400, 401, 403, 408, 409, 413, 422, 500, 503),
+        **_failures(400, 401, 403, 408, 409, 413, 415, 422, 500, 503),
     }
 
 
@@ -83,7 +84,7 @@ def describe() -> dict[str, PathItem]:
         ),
         "/health": _read_only(
             "health",
-            "The state of the engine, its device and models, and your last failures",
+            "The state of the engine, its device and models, your last failures, and who was refused",
             {
                 200: answer("loading or ready", Health),
                 **read,

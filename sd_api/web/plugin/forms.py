@@ -11,6 +11,7 @@ from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operations import OPERATIONS, OperationName
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
+from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.settings import Limits
 
@@ -33,7 +34,7 @@ PLUGIN = Dialect(
         "variation_seed": 0,
     },
     # A form cannot hold null.
-    stands_for_none={"seed": 0, "variation_seed": 0},
+    stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text",
 )
@@ -65,7 +66,7 @@ def _without_null(schema: dict[str, Any]) -> None:
 class JobForm(BaseModel):
     """The fields of a form that concern the job, not its pictures.
 
-    Fields that are not listed are ignored, as they always were.
+    Fields that are not listed are ignored, as they always were, and named in the answer's warnings.
 
     Attributes:
         job_id: the client's id for the job, with which it can ask about the job before the answer comes.
@@ -112,11 +113,15 @@ def decode_form(
     if repeated := [name for name in form.model_fields if len(fields.getlist(name)) > 1]:
         faults = [InvalidField(name, "came more than once") for name in repeated]
         raise InvalidFields(faults, f"{', '.join(repeated)}: came more than once; send each field once.")
-    reading = Reading(limits=limits, content=decode_base64)
+    ignored = unknown_fields(PLUGIN, OPERATIONS[mode], list(fields), form.model_fields)
+    reading = Reading(limits=limits, content=decode_base64, warnings=[f"{sentence}." for sentence in ignored])
     try:
         read = form.model_validate(fields.to_dict(), context=reading)
     except ValidationError as error:
-        raise InvalidFields(faults_in(error, _in_words)) from None
+        faults = faults_in(error, _in_words)
+        # What is missing may have come under another name, or in a body that is no form at all.
+        further = ignored if fields else ["the form has no fields"]
+        raise InvalidFields(faults, "; ".join([*(fault.message for fault in faults), *further])) from None
     spec = PLUGIN.spec(OPERATIONS[mode], read, reading, model=model)
     # Without the images' texts, because a request waits for its job.
     return spec, JobForm(job_id=read.job_id, wait=read.wait)

@@ -96,6 +96,7 @@ class OfferedField(BaseModel):
     slider_maximum: float | None = Field(default=None, description="the upper end of a slider, below maximum")
     unit: str | None = None
     choices: list[str] | None = Field(default=None, description="the valid texts")
+    choice_labels: dict[str, str] | None = Field(default=None, description="what a form calls each of them")
     requires: str | None = Field(default=None, description="the capability that a model needs for it")
     acts_with: dict[str, str] | None = Field(
         default=None, description="the value that another field must have for it to act"
@@ -224,8 +225,20 @@ class FailedJob(BaseModel):
     message: str
 
 
+class RefusedCallerEntry(BaseModel):
+    """A caller that was refused by its Host or Origin; the time is in seconds since 1970."""
+
+    header: Literal["Host", "Origin"]
+    value: str
+    count: int
+    time: float = Field(description="when it was refused last")
+    setting: str | None = Field(
+        description="the line of the configuration that would let it in; null if no line can, because it is no name"
+    )
+
+
 class Health(BaseModel):
-    """The state of the engine, its device and models, and your last failures."""
+    """The state of the engine, its device and models, your last failures, and who was refused."""
 
     status: Literal["loading", "ready", "failed"]
     model: str
@@ -234,4 +247,7 @@ class Health(BaseModel):
     models: list[LoadedModelEntry]
     versions: dict[str, str]
     failures: list[FailedJob] = Field(description="your last jobs that failed, the latest first")
+    refused_callers: list[RefusedCallerEntry] = Field(
+        description="whom this process refused in the last hour, the latest first"
+    )
     message: str | None = Field(default=None, description="why it failed, and what to do")

@@ -10,6 +10,7 @@ from sd_api.imaging.decoding import FORMATS, media_type_of, read_image
 from sd_api.imaging.encoding import encode_png
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob, BlobStore
+from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.bodies import Unprocessable
@@ -58,14 +59,14 @@ class BlobEndpoints:
 
     def download(self, blob_id: str) -> Response:
         """An image as PNG, whole or the part that a ``Range`` header asks for."""
-        owner = self._owner()
+        owner, blob_id = self._owner(), stored_id(blob_id)
         preview = self._previews.read(owner, blob_id)
         if preview is not None:
-            response = _picture(preview)
+            response = _picture("preview", preview)
             response.cache_control.no_store = True
             return response
         blob = self._blobs.blob(owner, blob_id)
-        response = _picture(self._png(blob))
+        response = _picture(blob.id, self._png(blob))
         response.set_etag(blob.sha256)
         response.cache_control.private = True
         # The image of an id never changes.
@@ -76,7 +77,7 @@ class BlobEndpoints:
 
     def remove(self, blob_id: str) -> tuple[str, int]:
         """Delete an image."""
-        self._blobs.remove(self._blobs.blob(self._owner(), blob_id))
+        self._blobs.remove(self._blobs.blob(self._owner(), stored_id(blob_id)))
         return "", 204
 
     def _png(self, blob: Blob) -> bytes:
@@ -89,12 +90,14 @@ class BlobEndpoints:
         return identify_caller(self._accounts).owner
 
 
-def _picture(content: bytes) -> Response:
+def _picture(name: str, content: bytes) -> Response:
     # The body is in one piece, so that a client that reads slowly does not hold a thread.
     response = Response(content, mimetype=request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG))
     response.vary.update(("Accept", "Authorization"))
     # A browser must not guess another type from the content, which a client has chosen.
     response.headers["X-Content-Type-Options"] = "nosniff"
+    # Generated clients send it back under this name; a file without a name they would send as a text.
+    response.headers.set("Content-Disposition", "inline", filename=f"{name}.png")
     return response
 
 

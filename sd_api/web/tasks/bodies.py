@@ -1,16 +1,17 @@
 """Reads and validates the bodies and queries of this dialect."""
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 from werkzeug.exceptions import BadRequest
 
 from sd_api.errors import RequestError
 from sd_api.generation.projection import is_refusal
-from sd_api.tasks.parameters import BLOB_ID
+from sd_api.tasks.parameters import BLOB_ID, unknown_parameter
 
 Body = TypeVar("Body")
 
@@ -36,15 +37,23 @@ def _not_reserved(name: str) -> str:
     return name
 
 
-USERNAME = r"^[A-Za-z0-9_.@+-]{1,64}$"
+MAX_USERNAME = 64
 
-# Messages for patterns, which pydantic's own messages would show raw.
-_PATTERNS = {
-    USERNAME: "A user name has 1 to 64 characters, which are letters from A to Z, digits or any of _.@+-",
-    BLOB_ID: "This is no blob's id, which has 32 of the letters 0123456789abcdef",
-}
+# U+FFFD stands for bytes that were no text.
+_NOT_IN_NAMES = "/\ufffd"
 
-Username = Annotated[str, StringConstraints(pattern=USERNAME), AfterValidator(_not_reserved)]
+
+def _readable(name: str) -> str:
+    # Two ways to write the same letters are one name, and so are two kinds of blanks.
+    name = unicodedata.normalize("NFC", name)
+    name = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in name).strip(" ")
+    if not 0 < len(name) <= MAX_USERNAME or not name.isprintable() or any(sign in name for sign in _NOT_IN_NAMES):
+        problem = f"A user name has 1 to {MAX_USERNAME} characters: letters, digits, blanks and signs other than /"
+        raise PydanticCustomError("value_error", problem)
+    return name
+
+
+Username = Annotated[str, AfterValidator(_readable), AfterValidator(_not_reserved)]
 
 
 class Password(BaseModel):
@@ -58,7 +67,10 @@ class Password(BaseModel):
 class Credentials(Password):
     """A name and a password; other fields, such as OAuth2's ``grant_type``, are ignored."""
 
-    username: Username = Field(description="1 to 64 letters from A to Z, digits and any of _.@+-", examples=["ann"])
+    username: Username = Field(
+        description="1 to 64 letters, digits, blanks and signs other than /; blanks at its ends do not count",
+        examples=["ann"],
+    )
 
 
 class Page(BaseModel):
@@ -74,18 +86,19 @@ def read_credentials(username: str | None = None) -> Credentials:
     Args:
         username: the name in the path; None if it is among the fields.
     """
-    fields = {**request.args.to_dict(), **(read_object() if request.is_json else request.form.to_dict())}
+    is_json = request.is_json or (not request.mimetype and request.content_length)
+    fields = {**request.args.to_dict(), **(read_object() if is_json else request.form.to_dict())}
     if username is not None:
         fields["username"] = username
     return validated(Credentials.model_validate, fields)
 
 
 def read_object() -> dict[str, Any]:
-    """The JSON object in the body."""
-    if not request.is_json:
-        raise _fault((), f"Send JSON, with the content type application/json; {request.mimetype or 'none'} came.")
+    """The JSON object in the body; without a content type, the body is taken for JSON."""
+    if request.mimetype and not request.is_json:
+        raise _fault((), f"Send JSON, with the content type application/json; {request.mimetype} came.")
     try:
-        content = request.get_json()
+        content = request.get_json(force=True)
     except BadRequest:
         raise _fault((), "This is no valid JSON.", "json_invalid") from None
     except RecursionError:
@@ -126,7 +139,12 @@ def _message(fault: ErrorDetails) -> dict[str, str]:
     if is_refusal(fault):
         # The message is only the predicate of a sentence.
         return {"msg": f"{fault['loc'][-1]} {fault['msg']}", "type": "value_error"}
-    return {"msg": _PATTERNS.get(fault.get("ctx", {}).get("pattern", ""), fault["msg"]), "type": fault["type"]}
+    message = fault["msg"]
+    if fault["type"] == "extra_forbidden":
+        message = unknown_parameter(str(fault["loc"][-1]))
+    elif fault.get("ctx", {}).get("pattern") == BLOB_ID:
+        message = "This is no blob's id, which has 32 of the letters 0123456789abcdef"
+    return {"msg": message, "type": fault["type"]}
 
 
 def _fault(location: Sequence[str], message: str, kind: str = "value_error") -> Unprocessable:

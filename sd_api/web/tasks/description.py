@@ -19,11 +19,12 @@ from sd_api.web.description import (
     media,
     operation,
 )
-from sd_api.web.tasks.bodies import USERNAME, Credentials, Page, Password
+from sd_api.web.tasks.bodies import MAX_USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
     Detail,
     FinishedEvent,
+    LastEvent,
     NewUser,
     PendingEvent,
     ProgressEvent,
@@ -57,7 +58,8 @@ def _failures(*statuses: int) -> dict[int, Response]:
         408: "the body came too slowly",
         409: "the username is taken",
         413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
-        415: "the body is not an image in a supported format",
+        415: "the body is not an image in a supported format, its Content-Encoding is neither gzip nor deflate, or its "
+        "charset is unknown",
         429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
         503: "the server is shutting down, the disk is full, or the model is unavailable",
@@ -73,11 +75,8 @@ def _picture(text: str) -> Response:
     return Response(description=text, content={kind: media(BINARY) for kind in (PNG, OCTETS)})
 
 
-def _union(*names: str, discriminator: str | None = None) -> Schema:
-    choices = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-    if discriminator is None:
-        return Schema.model_validate({"anyOf": choices})
-    return Schema.model_validate({"oneOf": choices, "discriminator": {"propertyName": discriminator}})
+def _union(*names: str) -> Schema:
+    return Schema.model_validate({"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]})
 
 
 def describe() -> dict[str, PathItem]:
@@ -89,9 +88,9 @@ def _accounts() -> dict[str, PathItem]:
     credentials = {"username": "ann", "password": "correct horse battery staple"}
     whole = body(FORM, Credentials, credentials)
     password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", USERNAME)
-    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 408, 409, 413, 429)}
-    token = {200: answer("a token", Token), **_failures(400, 401, 408, 413, 429)}
+    name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
+    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 408, 409, 413, 415, 429)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 408, 413, 415, 429)}
     return {
         "/user": PathItem(
             post=operation(
@@ -138,7 +137,6 @@ def _accounts() -> dict[str, PathItem]:
 
 def _tasks() -> dict[str, PathItem]:
     example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
-    event = _union("PendingEvent", "StartedEvent", "FinishedEvent", "CancelledEvent", discriminator="event_type")
     task = in_path("task_id", "which task")
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
@@ -147,7 +145,11 @@ def _tasks() -> dict[str, PathItem]:
                 "create_task",
                 TASKS,
                 "Ask for pictures. Without task_type, the kind follows from the fields",
-                {200: answer("the task's id", _ID, names=names), **_failures(401, 408, 413, 429), **_unprocessable()},
+                {
+                    200: answer("the task's id", _ID, names=names),
+                    **_failures(400, 401, 408, 413, 415, 429),
+                    **_unprocessable(),
+                },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
                 security=TOKEN,
             )
@@ -157,7 +159,7 @@ def _tasks() -> dict[str, PathItem]:
                 "last_event",
                 TASKS,
                 "The last event of a task",
-                {200: answer("the event", event), **_failures(401, 404)},
+                {200: answer("the event", LastEvent), **_failures(401, 404)},
                 parameters=[task],
                 security=TOKEN,
             ),

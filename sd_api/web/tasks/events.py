@@ -19,7 +19,7 @@ from sd_api.errors import InvalidField, NotAuthenticated, ServerError, StoreUnav
 from sd_api.storage.protocols import Event
 from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.events import EventSource
-from sd_api.web.guards import Callers, Fetch
+from sd_api.web.guards import Fetch, Guard
 from sd_api.web.tasks.answers import event_json, failure
 
 WEBSOCKET_PATH = "/events"
@@ -49,13 +49,15 @@ class EventStreams:
     Args:
         accounts: identifies the owner of a token.
         events: the source of events.
-        callers: checks the Host and the Origin.
+        guard: checks the Host and the Origin.
+        original: whether a message of the websocket is JSON text in a JSON string.
     """
 
-    def __init__(self, accounts: Accounts, events: EventSource, callers: Callers) -> None:
+    def __init__(self, accounts: Accounts, events: EventSource, guard: Guard, *, original: bool) -> None:
         self._accounts = accounts
         self._events = events
-        self._callers = callers
+        self._guard = guard
+        self._original = original
         self._listeners: set[Listener] = set()
         self._stopping = False
 
@@ -79,7 +81,7 @@ class EventStreams:
     async def _serve_websocket(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await receive()
         try:
-            self._callers.check(*_host_and_origin(scope))
+            self._guard.check(*_host_and_origin(scope))
             if scope["path"] != WEBSOCKET_PATH:
                 raise InvalidField("path", f"is {scope['path'][:100]!r}; websockets are at {WEBSOCKET_PATH}")
         except ServerError:
@@ -94,7 +96,8 @@ class EventStreams:
             return
 
         async def send_event(event: Event) -> None:
-            await send({"type": "websocket.send", "text": _text(event)})
+            text = _text(event)
+            await send({"type": "websocket.send", "text": json.dumps(text) if self._original else text})
 
         async with self._listening(listener):
             await listener.serve(send_event, receive, "websocket.disconnect")
@@ -107,7 +110,7 @@ class EventStreams:
         try:
             host, origin = _host_and_origin(scope)
             fetch = Fetch(scope["method"], _header(scope, b"sec-fetch-site"), _header(scope, b"sec-fetch-dest"))
-            self._callers.check(host, origin, fetch)
+            self._guard.check(host, origin, fetch)
             if scope["path"] != STREAM_PATH:
                 raise _UpgradeNeeded(f"This is a websocket; {STREAM_PATH} has the same events over HTTP.")
             if scope["method"] != "GET":

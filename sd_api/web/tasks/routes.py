@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from sd_api.accounts.accounts import Accounts
+from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.service import TaskService
 from sd_api.web.bearer import identify_caller
 from sd_api.web.tasks.answers import event_json, task_json
@@ -37,11 +38,11 @@ class TaskEndpoints:
 
     def last_event(self, task_id: str) -> Response:
         """The last stored event of a task."""
-        return _fresh(event_json(self._tasks.last_event(self._owner(), task_id)))
+        return _fresh(event_json(self._tasks.last_event(self._owner(), stored_id(task_id))))
 
     def cancel(self, task_id: str) -> tuple[str, int]:
         """Cancel a task."""
-        self._tasks.cancel(self._owner(), task_id)
+        self._tasks.cancel(self._owner(), stored_id(task_id))
         return "", 204
 
     def list(self) -> Response:

@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from sd_api.generation.engine import Phase
 from sd_api.tasks.parameters import PARAMETERS
+
+_REFS: dict[str, Any] = {kind: f"#/components/schemas/{model.__name__}" for kind, model in PARAMETERS.items()}
 
 
 class Detail(BaseModel):
@@ -65,7 +67,9 @@ class GeneratedBlob(BaseModel):
     parameters_used: Any = Field(
         description="every parameter, those included that the server has chosen",
         json_schema_extra={
-            "anyOf": [{"$ref": f"#/components/schemas/{model.__name__}"} for model in PARAMETERS.values()]
+            "oneOf": [{"$ref": ref} for ref in _REFS.values()],
+            # By its default rule the values would be the schemas' names.
+            "discriminator": {"propertyName": "task_type", "mapping": _REFS},
         },
     )
     nsfw: bool = Field(description="whether the safety filter flagged it; then it is black")
@@ -103,7 +107,12 @@ class ProgressEvent(BaseModel):
     )
 
 
-LastEvent = Annotated[PendingEvent | StartedEvent | FinishedEvent | CancelledEvent, Field(discriminator="event_type")]
+class LastEvent(
+    RootModel[
+        Annotated[PendingEvent | StartedEvent | FinishedEvent | CancelledEvent, Field(discriminator="event_type")]
+    ]
+):
+    """A stored event, of any kind."""
 
 
 class TaskEntry(BaseModel):

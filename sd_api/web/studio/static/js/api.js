@@ -26,6 +26,10 @@ export class ServerGone extends Error {
   }
 }
 
+/** Seeds that a number would round stay the text that came; browsers that do not give it round them. */
+const exact = (key, value, context) =>
+  (Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source : null) ?? value;
+
 async function ask(path, options) {
   const asked = token.current();
   const headers = asked === null ? {} : { Authorization: `Bearer ${asked}` };
@@ -33,7 +37,7 @@ async function ask(path, options) {
   let answer;
   try {
     response = await fetch(path, { cache: "no-store", headers, ...options });
-    answer = await response.json();
+    answer = JSON.parse(await response.text(), exact);
   } catch {
     // Either there is no answer, or it broke off, or something else than the server gave it.
     throw new ServerGone();

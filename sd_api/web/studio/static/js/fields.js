@@ -53,9 +53,9 @@ function numeric({ step }) {
   return element("input", { type: "number", inputMode, step: step ?? "any" });
 }
 
-function options({ choices, default: chosen }) {
+function options({ choices, choice_labels, default: chosen }) {
   const own = chosen ? [] : [element("option", { value: "", textContent: "The model's own" })];
-  return [...own, ...choices.map((name) => element("option", { value: name, textContent: name }))];
+  return [...own, ...choices.map((name) => element("option", { value: name, textContent: choice_labels?.[name] ?? name }))];
 }
 
 /** Where a field goes that the page keeps no place for: what a model need not have goes below. */

@@ -23,15 +23,26 @@ export function parseParameters(text, described) {
     fields.negative_prompt = lines.splice(negative).join("\n").slice("Negative prompt: ".length);
   }
   fields.prompt = lines.join("\n");
-  for (const [name, { png_key, control }] of Object.entries(described)) {
-    if (!pairs.has(png_key)) continue;
-    const value = ["number", "slider", "seed"].includes(control) ? Number(pairs.get(png_key)) : pairs.get(png_key);
+  const schedule = pairs.get("Schedule type") ?? "Automatic";
+  if (schedule !== "Automatic") pairs.set("Sampler", `${pairs.get("Sampler")} ${schedule}`);
+  for (const [name, field] of Object.entries(described)) {
+    if (!pairs.has(field.png_key)) continue;
+    const value = READ[field.control]?.(pairs.get(field.png_key), field) ?? pairs.get(field.png_key);
     if (!Number.isNaN(value)) fields[name] = value;
   }
   const size = /^(\d+)x(\d+)$/.exec(pairs.get("Size") ?? "");
   if (size) [fields.width, fields.height] = [Number(size[1]), Number(size[2])];
   return { fields, label: pairs.get("Model") ?? null };
 }
+
+const READ = {
+  number: Number,
+  slider: Number,
+  // A number would round what is beyond 2 ** 53.
+  seed: (text) => (/^\d+$/.test(text) && !Number.isSafeInteger(Number(text)) ? text : Number(text)),
+  choice: (text, { choice_labels }) =>
+    Object.entries(choice_labels ?? {}).find(([, label]) => label.toLowerCase() === text.toLowerCase())?.[0],
+};
 
 function unquoted(value) {
   return value.startsWith('"') ? value.slice(1, -1).replace(/\\(.)/g, "$1") : value;

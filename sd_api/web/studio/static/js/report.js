@@ -16,6 +16,7 @@ export function report({ health, jobs, others, workers, access, checks }) {
     ["Wants a token", access.require_token ? "yes" : "no"],
     ["Browser", navigator.userAgent],
     ...checks.map(([name, result, words]) => [`Check ${result}`, `${name} – ${words}`]),
+    ...health.refused_callers.map((caller) => ["Refused", `${caller.header} ${caller.value}: ${refusalInWords(caller)}`]),
     ...health.failures.map(({ time, mode, message }) => ["Error", `${new Date(time * 1000).toISOString()} ${mode}: ${message}`]),
   ];
   return rows.map(([name, value]) => `${name}: ${value}`).join("\n");
@@ -27,6 +28,14 @@ export function workerInWords({ state, message, device, dtype, memory, models, b
   const room = memory ? `, ${size(memory.free)} of ${size(memory.total)} free` : "";
   const on = device ? ` on ${device} (${dtype}${room})` : "";
   return `${doing[state]}${on}; ${count(models.length, "model")} loaded; version ${version}`;
+}
+
+/** How often and when a caller was refused, and the line that would let it in; the line is only shown, never set. */
+export function refusalInWords({ count: times, time, setting }) {
+  const last = `${count(times, "time")}, last at ${new Date(time * 1000).toLocaleTimeString()}.`;
+  return setting === null
+    ? `${last} It is no valid name, so no line of the configuration lets it in.`
+    : `${last} This line of the configuration lets it in: ${setting}`;
 }
 
 export const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { announce, byId, copyText, count, element, pause } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
-import { report, size, workerInWords } from "./report.js";
+import { refusalInWords, report, size, workerInWords } from "./report.js";
 import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;
@@ -77,6 +77,7 @@ function show(state) {
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
     `${new Date(time * 1000).toLocaleString()}, ${MODES[mode].toLowerCase()}${model ? ` with ${model}` : ""}`, message,
   ]));
+  lines("refused", "Nobody.", health.refused_callers.map((caller) => [`${caller.header}: ${caller.value}`, refusalInWords(caller)]));
   byId("report").textContent = report(found);
 }
 
