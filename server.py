@@ -71,9 +71,9 @@ def main(
 def _report_check(settings: Settings) -> None:
     prepare_libraries()
     # Imported here, because it imports torch: an ordinary start need not wait for that.
-    from sd_api.models.check import find_remote_faults
+    from sd_api.models.check import find_further_faults
 
-    faults = find_remote_faults(settings)
+    faults = find_further_faults(settings)
     if settings.cluster is not None:
         try:
             require_cluster(settings.cluster)

@@ -8,6 +8,9 @@ from sd_api.web.admission import Application, small_body, take_pictures
 from sd_api.web.bearer import JobOwners, token_check
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, Guard, install_guards
+from sd_api.web.openai import answers as openai_answers
+from sd_api.web.openai import routes as openai
+from sd_api.web.openai.pictures import Links
 from sd_api.web.openapi import register_openapi
 from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
@@ -26,16 +29,19 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = small_body(settings.limits)
     install_guards(app, settings, Guard(Callers(settings), services.refused))
-    others = dict.fromkeys(answers.PATHS, answers.failure)
+    others = dict.fromkeys(answers.PATHS, answers.failure) | {"v1": openai_answers.failure}
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
     owners = JobOwners(services.accounts, shared=settings.share_jobs)
     generations = plugin.make_blueprint(settings, services.queue, services.results, owners)
+    links = Links(services.stores.secret)
+    compatible = openai.make_blueprint(settings, services.queue, services.results, links, owners)
     images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
-    for blueprint in (generations, images):
+    for blueprint in (generations, compatible, images):
         take_pictures(blueprint, settings.limits)
     plugins = [
         generations,
+        compatible,
         jobs.make_blueprint(services.queue, services.results, owners),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures, services.refused, owners),
@@ -47,6 +53,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         if settings.require_token:
             blueprint.before_request(token_check(services.accounts))
         app.register_blueprint(blueprint)
+    app.register_blueprint(openai.make_links_blueprint(services.results, links))
     app.register_blueprint(accounts.make_blueprint(services.accounts))
     for blueprint in (tasks.make_blueprint(services.accounts, services.tasks), images):
         # Their views ask who it is, too; this is before a body is read.

@@ -43,6 +43,7 @@ class FakeHub:
         break_off: files whose next download ends in the middle.
         stall: files whose next download stops in the middle, while the connection stays open.
         stalled: set once one of them has.
+        states_sizes: whether a repository's description has the sizes of its files.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class FakeHub:
         self.break_off: set[str] = set()
         self.stall: set[str] = set()
         self.stalled = threading.Event()
+        self.states_sizes = True
         self.closing = threading.Event()
         self._port = 0
         self.start()
@@ -138,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif repository.disabled:
             self._refuse(403, "Access to this resource is disabled.")
         elif is_api and call in ("", "revision"):
-            siblings = [{"rfilename": name} for name in repository.files]
+            siblings = [{"rfilename": name, **self._size(name, repository)} for name in repository.files]
             self._send_json({"id": repo_id, "sha": COMMIT, "siblings": siblings, "gated": repository.gated})
         elif repository.gated and token != MEMBER:
             self._refuse(403 if token else 401, f"Access to model {repo_id} is restricted.", code="GatedRepo")
@@ -150,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(hub, file, repository.files[file])
         else:
             self._refuse(404, "Entry not found", code="EntryNotFound")
+
+    def _size(self, name: str, repository: Repository) -> dict[str, int]:
+        return {"size": len(repository.files[name])} if self.server.hub.states_sizes else {}
 
     def _send_file(self, hub: FakeHub, name: str, content: bytes) -> None:
         headers = {

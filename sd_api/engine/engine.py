@@ -15,13 +15,14 @@ from sd_api.engine.loading import Loading
 from sd_api.engine.safety import filtered
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Feed, Run
-from sd_api.generation.operations import MIN_SIDE
+from sd_api.generation.operations import MIN_SIDE, FromImage, Operation
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.sizing import padded_size
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import BROKEN, Row
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import free_memory, is_out_of_memory, memory_of, out_of_memory_as_ours
+from sd_api.models.schedulers import scheduler_name
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +97,16 @@ class DiffusersEngine:
         return [job for job in begun if job is not None]
 
     def _begin(self, run: Run) -> ActiveJob | None:
-        """Get a job's model; a job that cannot begin has ended."""
+        """Get a job's model; None for a job that cannot begin, which has ended, and for one that has no steps."""
         try:
             model = self._loading.load_for(run)
             operation = run.spec.operation
             if operation.name not in model.abilities.modes:
                 able = " and ".join(model.abilities.modes)
                 raise OutOfLimits("model", f"{model.label} was made for {able} only; it cannot do {operation.name}")
+            if not operation.steps_run:
+                self._give_back(ActiveJob(run, model, None), operation)
+                return None
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
             for warning in model.family.warnings(model.parts, operation):
                 job.warn(warning)
@@ -112,6 +116,13 @@ class DiffusersEngine:
             run.fail(generation_failure(log, error, run.spec.operation.name))
             return None
         return job
+
+    def _give_back(self, job: ActiveJob, operation: Operation) -> None:
+        """Finish a job that has no steps: its pictures are the image that was sent, so there is nothing to filter."""
+        assert isinstance(operation, FromImage)  # noqa: S101 - only what begins with an image may have no steps
+        scheduler = operation.scheduler or scheduler_name(job.model.parts.pipeline.scheduler)
+        for number in range(len(job.run.spec.seeds)):
+            self._finisher.finish(job, number, operation.image.pixels, nsfw=False, scheduler=scheduler)
 
     def _share(self, lead: ActiveJob, active: Sequence[ActiveJob]) -> list[ActiveJob]:
         """The jobs that may share forwards with one of them, that one first."""

@@ -4,7 +4,6 @@ Dialects, the wire of the cluster, the parameters text of PNG files, the batch k
 tables of the documentation follow from these declarations; see ``projection.py``.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal
@@ -195,9 +194,9 @@ class Operation:
         raise NotImplementedError
 
     @property
-    def share(self) -> float:
-        """The share of the schedule that is run, 0 to 1."""
-        return 1.0
+    def steps_run(self) -> int:
+        """The denoising steps that are made, 0 to ``steps``; without any, the result is the image that was sent."""
+        return self.steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,8 +282,8 @@ class ImageToImage(FromImage):
         Param(
             label="Strength",
             aliases=("denoising_strength", "denoise", "prompt_strength", "image_strength"),
-            description="The share of the schedule that is run on the image: how much it changes. "
-            "At least one step remains.",
+            description="The share of the schedule that is run on the image, at least one step: how much it changes. "
+            "0 gives the image back.",
             low=0,
             high=1,
             per_image=True,
@@ -295,18 +294,9 @@ class ImageToImage(FromImage):
     ]
 
     @property
-    def share(self) -> float:
+    def steps_run(self) -> int:
         """See Operation."""
-        return self.strength
-
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
-        yield from super()._faults(limits)
-        if 0 <= self.strength <= 1 and self.steps >= 1 and int(self.steps * self.strength) < 1:
-            yield OutOfLimits(
-                "strength",
-                f"is {self.strength:g}: with {self.steps} steps that leaves no step to run; "
-                f"use at least {math.ceil(1000 / self.steps) / 1000:g}, or more steps",
-            )
+        return max(1, int(self.steps * self.strength)) if self.strength else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +310,8 @@ class Inpaint(ImageToImage):
         Param(
             label="Mask",
             aliases=("mask_image", "mask_img"),
-            description="The mask: white is replaced, black is kept. It is stretched to the size of the image.",
+            description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
+            "It is stretched to the size of the image.",
             per_image=True,
             control="mask",
         ),

@@ -49,7 +49,7 @@ class Reading:
     """
 
     limits: Limits
-    content: Callable[[str, str], bytes]
+    content: Callable[[str, Any], bytes]
     images: dict[str, ImageRef] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -153,7 +153,7 @@ class JobSpec:
     def work(self) -> float:
         """How much there is to do: pictures times steps, those of the autoencoder included, times pixels."""
         width, height = self.size
-        steps = max(1.0, self.operation.steps * self.operation.share) + AUTOENCODER_STEPS
+        steps = self.operation.steps_run + AUTOENCODER_STEPS
         return len(self.seeds) * steps * max(width * height, SMALLEST_WORK)
 
     @property

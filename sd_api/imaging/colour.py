@@ -79,6 +79,14 @@ def to_mask(image: Image.Image) -> Image.Image:
     return mask
 
 
+def to_alpha(image: Image.Image) -> Image.Image:
+    """The opacity of a loaded image of any mode: a new image of mode L, 255 everywhere where the file has no alpha."""
+    image = _eight_bit(image)
+    if not image.has_transparency_data:
+        return Image.new("L", image.size, 255)
+    return _with_alpha(image).getchannel("A")
+
+
 def _is_coloured(painted: Image.Image) -> bool:
     """Whether any of what is visible has a hue, such as Photoshop's quick mask, which is red."""
     if painted.mode != "RGBA":

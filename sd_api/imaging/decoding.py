@@ -15,7 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory, ServerError
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.bmp_file import open_bmp
-from sd_api.imaging.colour import to_mask, to_rgb
+from sd_api.imaging.colour import to_alpha, to_mask, to_rgb
 from sd_api.imaging.heif_file import is_avif, is_heic, open_avif, open_heic
 from sd_api.imaging.jpeg_file import open_jpeg
 from sd_api.imaging.png_file import open_png
@@ -101,6 +101,24 @@ def read_mask(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
         OutOfLimits: more than ``max_pixels``.
     """
     return _read(field, data, max_pixels, to_mask)
+
+
+def read_alpha(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
+    """Read the opacity of a picture from the bytes of its file.
+
+    Args:
+        field: name of the request's field, for error messages.
+        data: the file, as for ``read_image``.
+        max_pixels: most pixels that it may have.
+
+    Returns:
+        The opacity as ``to_alpha`` describes it, mode L, 255 = opaque.
+
+    Raises:
+        InvalidField: not a picture, or a damaged one.
+        OutOfLimits: more than ``max_pixels``.
+    """
+    return _read(field, data, max_pixels, to_alpha)
 
 
 def _format(data: bytes) -> _Format | None:

@@ -1,6 +1,7 @@
-"""Encodes images as PNG files."""
+"""Encodes images as PNG files, and PNG files in other formats."""
 
 import io
+from typing import Literal
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -28,3 +29,23 @@ def encode_png(image: Image.Image, *, parameters: str | None = None) -> bytes:
     # photographs and saves 3 % at best, because PNG's row filters leave hardly any other matches.
     image.convert("RGB").save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
     return png.getvalue()
+
+
+def convert_png(png: bytes, output: Literal["png", "jpeg", "webp"], quality: int) -> bytes:
+    """Encode a PNG file in another format, with its ICC profile; a PNG stays as it is.
+
+    Args:
+        png: the file.
+        output: the format.
+        quality: 0 to 100, of a lossy format.
+
+    Returns:
+        The file.
+    """
+    if output == "png":
+        return png
+    converted = io.BytesIO()
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        options = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
+        image.convert("RGB").save(converted, output.upper(), quality=quality, **options)
+    return converted.getvalue()

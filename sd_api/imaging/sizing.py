@@ -1,9 +1,10 @@
-"""Padding and cropping to the sizes that models take, and the resizing of masks."""
+"""Padding and cropping to the sizes that models take, and masks in these sizes."""
 
 from math import ceil
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
+from PIL import Image, ImageOps
 
 
 def padded_size(size: tuple[int, int], *, multiple: int, minimum: int) -> tuple[int, int]:
@@ -45,6 +46,19 @@ def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.crop((0, 0, *size))
 
 
+def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale a picture or a mask so that it fills a size, and cut off on both sides what exceeds it.
+
+    Args:
+        image: An image of mode RGB or L.
+        size: New width and height.
+    """
+    method = Image.Resampling.BILINEAR if image.mode == "L" else Image.Resampling.LANCZOS
+    covered = ImageOps.fit(image, size, method)
+    covered.info = dict(image.info)
+    return covered
+
+
 def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Stretch a mask to a size; 0 stays 0 and 255 stays 255, and the same size changes nothing.
 
@@ -58,3 +72,29 @@ def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
         A mask of mode L.
     """
     return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def highest_levels(mask: Image.Image, cell: int) -> npt.NDArray[np.uint8]:
+    """The highest level in each cell of a mask, so that a cell with any mask in it counts as masked.
+
+    Args:
+        mask: a mask of mode L.
+        cell: the side of a cell in pixels; width and height are multiples of it.
+
+    Returns:
+        (height / cell, width / cell), 0 to 255.
+    """
+    rows, columns = mask.height // cell, mask.width // cell
+    levels: npt.NDArray[np.uint8] = np.asarray(mask).reshape(rows, cell, columns, cell).max(axis=(1, 3))
+    return levels
+
+
+def whole_cells(mask: Image.Image, cell: int) -> Image.Image:
+    """A mask of the same size, black and white, in which every cell with any mask in it is white all over.
+
+    Args:
+        mask: a mask of mode L.
+        cell: see ``highest_levels``.
+    """
+    white = np.where(highest_levels(mask, cell) > 0, np.uint8(255), np.uint8(0))
+    return Image.fromarray(white.repeat(cell, axis=0).repeat(cell, axis=1))

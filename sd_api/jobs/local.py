@@ -15,7 +15,7 @@ from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, refuse_too_large, taken, why_full
-from sd_api.jobs.work_rates import WorkRates
+from sd_api.jobs.work_rates import JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
 from sd_api.settings import Limits
@@ -187,13 +187,13 @@ class LocalQueue:
                 left = None if left is None or own is None else left + own
             statuses.insert(0, replace(job.status(), seconds_left=left))
         for position, job in enumerate(self._dispatcher.waiting, start=1):
-            own = self._rates.seconds(job.spec.model, job.spec.work)
+            own = self._rates.seconds(_kind(job), job.spec.work)
             left = None if left is None or own is None else left + own
             statuses.append(replace(job.status(), position=position, seconds_left=left))
         return statuses
 
     def _seconds_left(self, job: Job) -> float | None:
-        return self._rates.seconds_left(job.spec.model, job.spec.work, job.progress, job.working_seconds())
+        return self._rates.seconds_left(_kind(job), job.spec.work, job.progress, job.working_seconds())
 
     def _reap(self) -> None:
         """Move the jobs that have ended, for whatever reason, to the remembered ones."""
@@ -205,7 +205,7 @@ class LocalQueue:
                 front = self._dispatcher.running.front()
                 # What shares no forwards has had the device for itself while its clock went.
                 shared = len(front) if job in front else 1
-                self._rates.learn(job.spec.model, job.spec.work, job.working_seconds() / shared)
+                self._rates.learn(_kind(job), Timing(job.spec.work, job.working_seconds() / shared))
             self._dispatcher.remove(job)
             self._ended[job.id] = status
             while len(self._ended) > REMEMBERED:
@@ -221,3 +221,8 @@ class LocalQueue:
         self._engine.start()
         while not self._stopping:
             self._engine.serve(self)
+
+
+def _kind(job: Job) -> JobKind:
+    # The only device of this process.
+    return JobKind(job.spec.model, job.spec.operation.name)

@@ -1,45 +1,109 @@
 """Estimates of how long jobs take, learned from finished jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import NamedTuple
 
 from sd_api.generation.engine import Progress
+from sd_api.generation.operations import OperationName
 
-# The latest job's weight in the moving average: high, because the load of the machine changes.
-LATEST_WEIGHT = 0.5
+# The latest jobs of a kind that count: few, because the load of the machine changes.
+HISTORY = 16
+
+# What the fixed costs of a job are taken for, in units of work, until jobs of different sizes have shown them: those of
+# ten steps on 512 x 512 pixels.
+ASSUMED_OVERHEAD = 10 * 512 * 512
+
+# Jobs whose work differs by less than this factor say nothing about the rate.
+DIFFERENT = 2
+
+
+class JobKind(NamedTuple):
+    """What jobs have in common that take a similar time for the same work.
+
+    Attributes:
+        model: The model's name; None is the main model.
+        operation: What they do.
+        device: Where they ran, see EngineStatus; None where there is only one, or where any may do.
+    """
+
+    model: str | None
+    operation: OperationName
+    device: str | None = None
+
+
+class Timing(NamedTuple):
+    """A finished job.
+
+    Attributes:
+        work: Its ``JobSpec.work``.
+        seconds: How long it had the device, without loading its model.
+    """
+
+    work: float
+    seconds: float
 
 
 class WorkRates:
-    """The rate of each model: seconds per unit of work, as ``JobSpec.work`` counts it.
+    """For each kind of job its fixed seconds, and its seconds per unit of work as ``JobSpec.work`` counts it.
 
     Args:
-        rates: the rates so far, by the model's name; None is the main model.
+        history: The timings so far, the latest last.
     """
 
-    def __init__(self, rates: Mapping[str | None, float] | None = None) -> None:
-        self._rates: dict[str | None, float] = dict(rates or {})
+    def __init__(self, history: Mapping[JobKind, Iterable[Timing]] | None = None) -> None:
+        self._history = {kind: list(timings) for kind, timings in (history or {}).items()}
 
-    def learn(self, model: str | None, work: float, seconds: float) -> None:
-        """Update a model's rate with a finished job.
+    def learn(self, kind: JobKind, timing: Timing) -> None:
+        """Take note of a finished job; one on which the engine has not worked says nothing."""
+        if timing.seconds > 0:
+            self._history[kind] = [*self._history.get(kind, ()), timing][-HISTORY:]
 
-        Args:
-            model: the name of the job's model; None is the main model.
-            work: the job's ``JobSpec.work``.
-            seconds: how long the job took, without loading its model.
-        """
-        rate = seconds / work
-        before = self._rates.get(model, rate)
-        self._rates[model] = before + LATEST_WEIGHT * (rate - before)
-
-    def seconds(self, model: str | None, work: float) -> float | None:
+    def seconds(self, kind: JobKind, work: float) -> float | None:
         """The estimated seconds of a job; None if no job of its model has finished yet."""
-        rate = self._rates.get(model)
-        return None if rate is None else rate * work
+        timings = self._closest(kind)
+        if not timings:
+            return None
+        overhead, rate = _fit(timings)
+        return overhead + rate * work
 
     def seconds_left(
-        self, model: str | None, work: float, progress: Progress | None, worked_seconds: float
+        self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float
     ) -> float | None:
-        """The estimated seconds left of a running job, from its own steps as soon as one is done."""
-        if progress is not None and progress.step:
-            return worked_seconds / progress.step * (progress.steps - progress.step)
-        expected = self.seconds(model, work)
-        return None if expected is None else max(0.0, expected - worked_seconds)
+        """The estimated seconds left of a running job, more and more from its own steps."""
+        expected = self.seconds(kind, work)
+        left = None if expected is None else max(0.0, expected - worked_seconds)
+        if progress is None or not progress.step:
+            return left
+        by_its_steps = worked_seconds / progress.step * (progress.steps - progress.step)
+        if left is None:
+            return by_its_steps
+        # The first steps take longer than the others: they include what is done once.
+        done = progress.step / progress.steps
+        return done * by_its_steps + (1 - done) * left
+
+    def _closest(self, kind: JobKind) -> list[Timing]:
+        """The timings of this kind, else of its operation on any device, else of its model."""
+        same_model = {other: timings for other, timings in self._history.items() if other.model == kind.model}
+        same_operation = [timings for other, timings in same_model.items() if other.operation == kind.operation]
+        if kind in same_model:
+            return same_model[kind]
+        return [timing for timings in same_operation or same_model.values() for timing in timings]
+
+
+def _fit(timings: list[Timing]) -> tuple[float, float]:
+    """The fixed seconds and the seconds per unit of work; medians (Theil-Sen), so that few odd jobs change nothing."""
+    slopes = [
+        (large.seconds - small.seconds) / (large.work - small.work)
+        for small in timings
+        for large in timings
+        if large.work >= DIFFERENT * small.work
+    ]
+    if slopes:
+        rate = max(0.0, median(slopes))
+    else:
+        rate = median(timing.seconds / (timing.work + ASSUMED_OVERHEAD) for timing in timings)
+    overhead = median(timing.seconds - rate * timing.work for timing in timings)
+    if overhead < 0:
+        return 0.0, median(timing.seconds / timing.work for timing in timings)
+    return overhead, rate

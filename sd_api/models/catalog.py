@@ -81,12 +81,14 @@ class ModelCatalog:
             requires_safety_checker=self._settings.requires_safety_checker,
         )
 
-    def find(self, provider: str, model_id: str | None) -> CatalogModel:
+    def find(self, provider: str, model_id: str | None, *, from_here: bool = True) -> CatalogModel:
         """The model that a task names.
 
         Args:
             provider: ``huggingface`` or ``local``.
             model_id: the model's id there; None, the main model's own id and ``DOCUMENTED_DEFAULT`` are the main model.
+            from_here: whether the task's client is on this computer; others need ``any_model`` or ``allowed_models``
+                for a model that is not configured.
 
         Raises:
             InvalidField: there is no such provider.
@@ -96,7 +98,11 @@ class ModelCatalog:
             raise InvalidField("model_provider", f"is {provider[:40]!r}; valid are {', '.join(self._providers)}")
         if model_id is None or self._means_main(provider, model_id):
             return self.main
-        return self._providers[provider].find(model_id)
+        found = self._providers[provider].find(model_id)
+        listed = not is_unlisted(found.name or "") or model_id in self._settings.allowed_models
+        if not (listed or from_here or self._settings.any_model):
+            raise _not_allowed(model_id, self._settings)
+        return found
 
     def _means_main(self, provider: str, model_id: str) -> bool:
         if provider == "local" and any(model.url_path == model_id for model in self._settings.custom_models):
@@ -154,11 +160,7 @@ class _HubModels:
         """See ModelProvider."""
         source = hub_model(model_id)
         if not (self._settings.allows_any_model or model_id in self._settings.allowed_models):
-            allowed = ", ".join(self._settings.allowed_models) or "none but the main model"
-            raise UnknownModel(
-                f"The model {model_id[:100]!r} may not be used here. Allowed are: {allowed}. "
-                "allowed_models and any_model in the configuration allow more."
-            )
+            raise _not_allowed(model_id, self._settings)
         return CatalogModel(
             name=f"huggingface:{model_id}",
             provider="huggingface",
@@ -167,3 +169,11 @@ class _HubModels:
             label=source.label,
             requires_safety_checker=self._settings.requires_safety_checker,
         )
+
+
+def _not_allowed(model_id: str, settings: Settings) -> UnknownModel:
+    allowed = ", ".join(settings.allowed_models) or "none but the main model"
+    return UnknownModel(
+        f"The model {model_id[:100]!r} may not be used here. Allowed are: {allowed}. "
+        "allowed_models and any_model in the configuration allow more."
+    )

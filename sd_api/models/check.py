@@ -1,14 +1,18 @@
-"""What ``--check`` looks at beyond the files on this machine: the device, and models on the hub."""
+"""What ``--check`` looks at beyond what each start does: the device, models on the hub, and what is pickled."""
 
 from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.architectures import identify
+from sd_api.models.checkpoint_file import read_checkpoint
 from sd_api.models.device import choose_device
+from sd_api.models.files import find_faults
+from sd_api.models.pickled import without_pickles
 from sd_api.models.safety import check_safety_filter
-from sd_api.models.sources import HubModel, parse_source
+from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource, parse_source
 from sd_api.settings import Settings
 
 
-def find_remote_faults(settings: Settings) -> list[str]:
+def find_further_faults(settings: Settings) -> list[str]:
     """Find what would keep the server from making pictures, without loading any model.
 
     Args:
@@ -22,13 +26,32 @@ def find_remote_faults(settings: Settings) -> list[str]:
         choose_device(settings.device, settings.dtype)
     except ConfigurationError as error:
         faults += error.faults
-    source, token = parse_source(settings.model), hub.token_of(settings)
-    try:
-        if isinstance(source, HubModel):
-            if hub.cached(source.repo_id, half=True) is None:
-                hub.check_access(source.repo_id, token)
-        elif settings.requires_safety_checker and not (source.path / "safety_checker").is_dir():
-            check_safety_filter(token)
-    except ModelUnavailable as error:
-        faults.append(f"model: {error.message}")
+    main = parse_source(settings.model)
+    others = [parse_source(model.model_path) for model in settings.custom_models]
+    names = ["model", *(f"custom_models[{index}]" for index in range(len(others)))]
+    for name, source in zip(names, [main, *others], strict=True):
+        try:
+            _check_model(source, settings)
+        except ModelUnavailable as error:
+            faults.append(f"{name}: {error.message}")
+    if not isinstance(main, HubModel) and settings.requires_safety_checker:
+        try:
+            if not (main.path / "safety_checker").is_dir():
+                check_safety_filter(hub.token_of(settings))
+        except ModelUnavailable as error:
+            faults.append(f"model: {error.message}")
     return faults
+
+
+def _check_model(source: ModelSource, settings: Settings) -> None:
+    if isinstance(source, HubModel):
+        if (folder := hub.cached(source.repo_id, half=True)) is None:
+            hub.check_access(source.repo_id, hub.token_of(settings), settings.limits)
+            return
+        source = ModelDirectory(folder)
+    if faults := find_faults(source):
+        raise ModelUnavailable("; ".join(faults))
+    if isinstance(source, ModelFile):
+        identify(source.path, read_checkpoint(source.path))
+    else:
+        without_pickles(source)

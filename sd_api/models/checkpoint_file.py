@@ -19,6 +19,8 @@ from huggingface_hub import snapshot_download
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.architectures import Architecture, identify
+from sd_api.models.bounded_files import FileFaultError, read_object
+from sd_api.models.pipeline_files import parts, why_unfit
 from sd_api.models.sources import MODEL_INDEX
 from sd_api.models.state_dict import read_state_dict
 
@@ -47,12 +49,12 @@ def load_checkpoint_file(
         ModelUnavailable: the file is damaged, incomplete or not a model that this server runs, or the
             configuration of its architecture cannot be downloaded.
     """
-    checkpoint = _with_full_names(read_state_dict(path))
+    checkpoint = read_checkpoint(path)
     architecture = identify(path, checkpoint)
     config = _fetch_config(path, architecture, token) if architecture.repo_id else sd1_config
     components: dict[str, Any] = {}
-    for name, entry in architecture.pipeline_class.load_config(config).items():
-        if isinstance(entry, list) and entry[0] and name not in NO_FILTER:
+    for name, entry in parts(_read_index(path, config)):
+        if name not in NO_FILTER:
             changes = {"in_channels": architecture.unet_channels} if name == "unet" else {}
             with _explained(path, architecture, name):
                 components[name] = _load_component(name, entry, checkpoint, config, torch_dtype, changes)
@@ -61,19 +63,25 @@ def load_checkpoint_file(
     return architecture.pipeline_class(**components)
 
 
-def _with_full_names(checkpoint: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Add the level that some tools for merging models omit from the names of the text encoder's tensors."""
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a single file by the names that the first Stable Diffusion release gave them.
+
+    Some tools for merging models omit a level from the names of the text encoder's tensors; it is added.
+
+    Raises:
+        ModelUnavailable: the file is damaged, or contains Python code.
+    """
     short, full = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
 
     def full_name(name: str) -> str:
         return full + name.removeprefix(full).removeprefix(short) if name.startswith(short) else name
 
-    return {full_name(name): tensor for name, tensor in checkpoint.items()}
+    return {full_name(name): tensor for name, tensor in read_state_dict(path).items()}
 
 
 def _load_component(
     name: str,
-    class_path: list[str],
+    class_path: tuple[str, str],
     checkpoint: dict[str, torch.Tensor],
     config: Path,
     torch_dtype: torch.dtype,
@@ -112,6 +120,17 @@ def _explained(path: Path, architecture: Architecture, part: str) -> Iterator[No
             f"{path} seems to hold {architecture.name}, but its {part} is of another architecture, which "
             f"this server cannot run: {str(error).split('. ')[0]}"
         ) from error
+
+
+def _read_index(path: Path, config: Path) -> dict[str, Any]:
+    """The parts of the architecture's configuration, which may come from the hub."""
+    try:
+        index = read_object(config / MODEL_INDEX)
+    except FileFaultError as fault:
+        raise ModelUnavailable(f"{path} needs another file: {fault}") from None
+    if reason := why_unfit(index, ()):
+        raise ModelUnavailable(f"{path} needs the configuration in {config}, which {reason}")
+    return index
 
 
 def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> Path:

@@ -5,8 +5,6 @@ that. Copies are made in the background after the first conversion, and stay in 
 changes.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import threading
@@ -15,10 +13,10 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from huggingface_hub import cached_assets_path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from sd_api.models.copies import NoRoomError, lock_of, make_copy, mark_used, place_of
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.files import find_faults
 from sd_api.models.sources import ModelDirectory
@@ -35,15 +33,14 @@ def find_copy(path: Path, dtype: torch.dtype) -> Path | None:
         # A power failure can leave empty files; the model itself is used instead.
         log.warning("The converted copy of %s is not used: %s", path, faults[0])
         return None
+    mark_used(copy)
     return copy
 
 
 def is_worth_copying(path: Path, dtype: torch.dtype) -> bool:
     """Whether loading a model's directory converts single precision to ``dtype``."""
-    parts = [part for part in path.iterdir() if part.is_dir()]
-    pickled = [part for part in parts if any(part.glob("*.bin")) and not any(part.glob("*.safetensors"))]
     weights = sorted((path / "unet").glob("*.safetensors"))
-    return dtype in HALF_PRECISIONS and bool(weights) and not pickled and _dtype_of(weights[0]) == "F32"
+    return dtype in HALF_PRECISIONS and bool(weights) and _dtype_of(weights[0]) == "F32"
 
 
 def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
@@ -52,7 +49,7 @@ def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
     def copy() -> None:
         try:
             place = _place(path, dtype)
-            with FileLock(place.with_suffix(".lock"), timeout=0):
+            with FileLock(lock_of(place), timeout=0):
                 _copy(path, dtype, place)
         except Timeout:
             # Another thread or another server is making the copy.
@@ -68,25 +65,15 @@ def copy_in_background(path: Path, dtype: torch.dtype) -> threading.Thread:
 
 
 def _copy(path: Path, dtype: torch.dtype, copy: Path) -> None:
-    """Make the copy atomically; older and incomplete copies of the model are deleted."""
     if find_copy(path, dtype) is not None:
         return
-    for other in copy.parent.glob(f"{copy.stem}.*"):
-        if other.is_dir():
-            shutil.rmtree(other, ignore_errors=True)
     files = [file for file in path.rglob("*") if file.is_file() and not file.relative_to(path).parts[0].startswith(".")]
     needed = sum(file.stat().st_size for file in files if file.suffix == ".safetensors") // 2
-    # Room for the copy and as much again, because a full disk is worse than a slow start.
-    if shutil.disk_usage(copy.parent).free < 2 * needed:
-        log.info("No converted copy of %s is made, because the disk is nearly full", path)
-        return
-    unfinished = copy.with_name(f"{copy.name}.unfinished")
     try:
-        _convert(files, path, dtype, unfinished)
-        unfinished.rename(copy)
-    finally:
-        # If the disk is full, the incomplete copy must not stay.
-        shutil.rmtree(unfinished, ignore_errors=True)
+        make_copy(copy, needed, lambda folder: _convert(files, path, dtype, folder))
+    except NoRoomError as error:
+        log.info("No converted copy of %s is made: %s", path, error)
+        return
     log.info("Made a converted copy of %s in %s, which the next start loads faster", path, copy)
 
 
@@ -106,19 +93,7 @@ def _convert(files: Iterable[Path], path: Path, dtype: torch.dtype, unfinished: 
 
 
 def _place(path: Path, dtype: torch.dtype) -> Path:
-    """The path of the copy, named by the model's path and by the sizes and times of its files."""
-    path = path.resolve()
-    state = [
-        (file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    ]
-    model, contents = _digest(str(path)), _digest(json.dumps([*state, str(dtype)]))
-    return cached_assets_path("sd-api-server", "converted") / f"{model}.{contents}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return place_of(path, "precision", str(dtype))
 
 
 def _dtype_of(file: Path) -> str:

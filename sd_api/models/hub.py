@@ -1,7 +1,7 @@
 """Downloads models from the Hugging Face hub into its cache on this machine."""
 
-import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +19,7 @@ from huggingface_hub import (
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import CachedRepoTreeNotFoundError
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # httpx is whichever of its two it uses
     WeakFileLock,
     httpx,
@@ -27,16 +28,20 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # httpx is wh
 from huggingface_hub.utils._http import default_client_factory
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models.bounded_files import MAX_CONFIG_BYTES, FileFaultError, read_object
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
-from sd_api.models.pipeline_files import needed_files, why_unfit
+from sd_api.models.pipeline_files import missing_parts, needed_files, why_unfit
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory
-from sd_api.settings import Settings
+from sd_api.settings import Limits, Settings
 
 log = logging.getLogger(__name__)
 
 # The name of the progress bar in which the library counts the bytes that it has written.
 WRITTEN_BYTES = "huggingface_hub.snapshot_download"
+
+# On a small disk, one part in so many is kept free, rather than limits.min_free_disk_bytes.
+SMALLEST_SHARE = 20
 
 # Seconds between two reports of a download.
 REPORT_INTERVAL = 0.2
@@ -87,12 +92,13 @@ def cached(repo_id: str, *, half: bool) -> Path | None:
     return folder if any(all((folder / name).is_file() for name in needed) for needed in choices) else None
 
 
-def download(repo_id: str, token: str | None, *, half: bool) -> Path:
+def download(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> Path:
     """Download a model into the cache; files that an earlier attempt has completed are kept.
 
     Args:
         repo_id: for example ``stable-diffusion-v1-5/stable-diffusion-v1-5``.
         token: the token for gated and private models; None uses the login stored on this machine, if there is one.
+        limits: the largest model, and the room that is left on the disk.
         half: whether to prefer weights in half precision.
 
     Returns:
@@ -102,19 +108,19 @@ def download(repo_id: str, token: str | None, *, half: bool) -> Path:
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        folder = _fetch(repo_id, _find_needed(repo_id, token, half=half), token)
-    _remove_leftovers(folder)
+        folder = _fetch(repo_id, _find_needed(repo_id, token, limits, half=half), token, limits)
+    _remove_leftovers(repo_id)
     return folder
 
 
-def check_access(repo_id: str, token: str | None) -> None:
-    """Check on the hub that a model exists, that this server runs it, and that it may be downloaded.
+def check_access(repo_id: str, token: str | None, limits: Limits) -> None:
+    """Check on the hub that a model exists, that this server runs it, that it may be downloaded, and that it fits.
 
     Raises:
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        _find_needed(repo_id, token, half=False)
+        _find_needed(repo_id, token, limits, half=False)
 
 
 def check_exists(repo_id: str, token: str | None) -> None:
@@ -135,7 +141,7 @@ def cached_files(repo_id: str, names: Sequence[str]) -> Path | None:
     return None
 
 
-def fetch_files(repo_id: str, names: Sequence[str], token: str | None) -> Path:
+def fetch_files(repo_id: str, names: Sequence[str], token: str | None, limits: Limits) -> Path:
     """Download files from the top of a repository into the cache, unless they are there.
 
     Returns:
@@ -147,7 +153,7 @@ def fetch_files(repo_id: str, names: Sequence[str], token: str | None) -> Path:
     if (folder := cached_files(repo_id, names)) is not None:
         return folder
     with conversation(repo_id, token):
-        return _fetch(repo_id, names, token)
+        return _fetch(repo_id, names, token, limits)
 
 
 @contextmanager
@@ -182,25 +188,70 @@ def _limit_waiting(request: httpx.Request) -> None:
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
 
 
-def _find_needed(repo_id: str, token: str | None, *, half: bool) -> list[str]:
+def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> list[str]:
     api = HfApi(token=token)
-    names = [sibling.rfilename for sibling in api.model_info(repo_id).siblings or ()]
-    if MODEL_INDEX not in names:
+    siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
+    # The hub may leave out a size; what arrives is counted, too.
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+    if MODEL_INDEX not in sizes:
         raise ModelUnavailable(
             f"{repo_id} is on the Hugging Face hub, but it is not a diffusers model: it has no {MODEL_INDEX}. "
             "If it holds a single .safetensors file, download that and give its path as the model."
         )
     api.auth_check(repo_id)
+    if sizes[MODEL_INDEX] > MAX_CONFIG_BYTES:
+        raise ModelUnavailable(f"{repo_id} is refused: its {MODEL_INDEX} has {_gigabytes(sizes[MODEL_INDEX])}.")
     index = _read(hf_hub_download(repo_id, MODEL_INDEX, token=token))
-    if reason := why_unfit(index, names):
+    if reason := why_unfit(index, sizes):
         raise ModelUnavailable(f"{repo_id} {reason}")
-    return [MODEL_INDEX, *needed_files(index, names, half=half)]
+    if missing := missing_parts(index):
+        raise ModelUnavailable(f"{repo_id} is incomplete: its {MODEL_INDEX} names no {missing[0]}.")
+    needed = [MODEL_INDEX, *needed_files(index, sizes, half=half)]
+    _check_size(repo_id, sum(sizes[name] for name in needed), limits)
+    absent = [name for name in needed if not isinstance(try_to_load_from_cache(repo_id, name), str)]
+    _check_disk(repo_id, sum(sizes[name] for name in absent), limits)
+    return needed
 
 
-def _fetch(repo_id: str, names: Sequence[str], token: str | None) -> Path:
+def _check_size(repo_id: str, size: int, limits: Limits) -> None:
+    if size > limits.max_model_bytes:
+        raise ModelUnavailable(
+            f"{repo_id} has at least {_gigabytes(size)}, and {_gigabytes(limits.max_model_bytes)} are allowed. "
+            "limits.max_model_bytes in the configuration allows more."
+        )
+
+
+def _check_disk(repo_id: str, needed: int, limits: Limits) -> None:
+    cache = Path(constants.HF_HUB_CACHE)
+    # The folder is made by the first download.
+    disk = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir()))
+    kept = min(limits.min_free_disk_bytes, disk.total // SMALLEST_SHARE)
+    if disk.free - needed < kept:
+        raise ModelUnavailable(
+            f"The disk is full, so {repo_id} could not be downloaded to {cache}: {_gigabytes(needed)} are to come, "
+            f"{_gigabytes(disk.free)} are free, and {_gigabytes(kept)} stay free (limits.min_free_disk_bytes). "
+            "Free some space and try again, or set the environment variable HF_HOME to a folder on another disk."
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits) -> Path:
     log.info("Downloading %s from the Hugging Face hub", repo_id)
-    with _bars() as bar:
-        folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
+
+    def check(written: int) -> None:
+        _check_size(repo_id, written, limits)
+        _check_disk(repo_id, 0, limits)
+
+    try:
+        with _bars(check) as bar:
+            folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
+    except ModelUnavailable:
+        # It is not going to be completed, so its parts are of no use.
+        _remove_leftovers(repo_id)
+        raise
     if missing := [name for name in names if not (folder / name).is_file()]:
         # If the hub fails in between, the library returns an incomplete folder.
         raise ConnectionError(f"{missing[0]} did not arrive")
@@ -208,8 +259,12 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None) -> Path:
 
 
 @contextmanager
-def _bars() -> Iterator[type[tqdm]]:
-    """A class for the library's progress bars that reports to the watcher; its bars are closed with the block."""
+def _bars(check: Callable[[int], None]) -> Iterator[type[tqdm]]:
+    """A class for the library's progress bars that reports to the watcher; its bars are closed with the block.
+
+    Args:
+        check: called with the bytes that have arrived; what it raises ends the download.
+    """
     with ExitStack() as opened:
         watcher = _watcher.get()
 
@@ -224,9 +279,11 @@ def _bars() -> Iterator[type[tqdm]]:
 
             def update(self, n: float | None = 1) -> bool | None:
                 self._written += int(n or 0)
-                if self._watched and watcher is not None and time.monotonic() - self._last_report > REPORT_INTERVAL:
+                if self._watched and time.monotonic() - self._last_report > REPORT_INTERVAL:
                     self._last_report = time.monotonic()
-                    watcher(self._written, int(self.total or 0))
+                    check(self._written)
+                    if watcher is not None:
+                        watcher(self._written, int(self.total or 0))
                 shown: bool | None = super().update(n)
                 return shown
 
@@ -234,13 +291,15 @@ def _bars() -> Iterator[type[tqdm]]:
 
 
 def _read(index: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(index).read_bytes())
-    return content
+    try:
+        return read_object(Path(index))
+    except FileFaultError as fault:
+        raise ModelUnavailable(f"{fault}.") from None
 
 
-def _remove_leftovers(snapshot: Path) -> None:
+def _remove_leftovers(repo_id: str) -> None:
     """Delete the files of interrupted downloads from the cache, because the library never deletes them."""
-    repository = snapshot.parents[1]
+    repository = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model")
     for leftover in repository.glob("blobs/*.incomplete"):
         etag = leftover.name.split(".")[0]
         lock = repository.parent / ".locks" / repository.name / f"{etag}.lock"

@@ -143,7 +143,7 @@ class ModelLibrary:
         if (own := (main and main.own_filter) or model.own_filter) is not None:
             return own
         if self._fetched_filter is None:
-            self._fetched_filter = fetch_safety_filter(self._device, self._token)
+            self._fetched_filter = fetch_safety_filter(self._device, self._token, self._settings.limits)
         return self._fetched_filter
 
     def _unload_unlisted(self) -> None:
@@ -155,7 +155,7 @@ class ModelLibrary:
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
         started = time.monotonic()
-        pipeline = load_pipeline(model.source, self._device, self._token, **shared)
+        pipeline = load_pipeline(model.source, self._device, self._token, self._settings.limits, **shared)
         own_filter = take_safety_filter(pipeline)
         parts = Parts(pipeline, self._device.device, self._placement.use)
         family = family_of(pipeline)

@@ -17,18 +17,24 @@ from sd_api.models.converted import copy_in_background, find_copy, is_worth_copy
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
+from sd_api.models.narrow_inputs import guard_narrow_inputs
+from sd_api.models.pickled import without_pickles
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
+from sd_api.settings import Limits
 
 log = logging.getLogger(__name__)
 
 
-def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, **components: Any) -> Any:
+def load_pipeline(
+    source: ModelSource, device: DeviceChoice, token: str | None, limits: Limits, **components: Any
+) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
 
     Args:
         source: where the model is.
         device: where it will run, and in which precision.
         token: for the hub.
+        limits: for a model that is downloaded or converted.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
     Raises:
@@ -40,7 +46,7 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
         _refuse_faults(source)
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
     else:
-        pipeline = _load_directory(local_directory(source, token, half=half), device.torch_dtype, components)
+        pipeline = _load_directory(local_directory(source, token, limits, half=half), device.torch_dtype, components)
     if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
         _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
     if half:
@@ -48,22 +54,27 @@ def load_pipeline(source: ModelSource, device: DeviceChoice, token: str | None, 
         for name in ("unet", "vae"):
             if (part := pipeline.components.get(name)) is not None:
                 part.to(memory_format=torch.channels_last)
+        if device.device.type == "cpu":
+            for part in pipeline.components.values():
+                if isinstance(part, torch.nn.Module):
+                    guard_narrow_inputs(part)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
     return pipeline
 
 
-def local_directory(source: HubModel | ModelDirectory, token: str | None, *, half: bool) -> Path:
+def local_directory(source: HubModel | ModelDirectory, token: str | None, limits: Limits, *, half: bool) -> Path:
     """The folder on this machine that holds the model; a hub model is downloaded if it is not here yet.
 
     Args:
         source: which model.
         token: for the hub.
+        limits: for a model that is downloaded.
         half: whether weights in half precision will do.
     """
     if isinstance(source, ModelDirectory):
         return source.path
-    return hub.cached(source.repo_id, half=half) or hub.download(source.repo_id, token, half=half)
+    return hub.cached(source.repo_id, half=half) or hub.download(source.repo_id, token, limits, half=half)
 
 
 @contextmanager
@@ -86,14 +97,20 @@ def explained_loading(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _load_directory(path: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
-    _refuse_faults(ModelDirectory(path))
+def _load_directory(published: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
+    _refuse_faults(ModelDirectory(published))
+    path = without_pickles(ModelDirectory(published)).path
     # Single precision is what models come in: there is nothing to convert.
     with explained_loading(path):
         copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
     with explained_loading(copy or path):
         pipeline = _loading_class(path).from_pretrained(
-            copy or path, dtype=dtype, variant=_variant(copy or path, dtype), local_files_only=True, **components
+            copy or path,
+            dtype=dtype,
+            variant=_variant(copy or path, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            **components,
         )
         if copy is None and is_worth_copying(path, dtype):
             copy_in_background(path, dtype)

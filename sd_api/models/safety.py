@@ -10,9 +10,11 @@ from transformers import CLIPImageProcessor
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.bounded_files import check_safetensors
 from sd_api.models.components import Component
 from sd_api.models.device import DeviceChoice
 from sd_api.models.loader import explained_loading
+from sd_api.settings import Limits
 
 # The checker of Stable Diffusion 1.x, published by its authors on its own.
 CHECKER_REPO = "CompVis/stable-diffusion-safety-checker"
@@ -42,16 +44,17 @@ def take_safety_filter(pipeline: Any) -> SafetyFilter | None:
     return found
 
 
-def fetch_safety_filter(device: DeviceChoice, token: str | None) -> SafetyFilter:
+def fetch_safety_filter(device: DeviceChoice, token: str | None, limits: Limits) -> SafetyFilter:
     """Load the published checker from this machine's cache, or from the hub.
 
     Raises:
         ModelUnavailable: it is neither here nor to be had.
     """
     with _explained():
-        path = hub.fetch_files(CHECKER_REPO, CHECKER_FILES, token)
+        path = hub.fetch_files(CHECKER_REPO, CHECKER_FILES, token, limits)
         with explained_loading(path):
-            checker = StableDiffusionSafetyChecker.from_pretrained(path, dtype=device.torch_dtype)
+            check_safetensors(path / "model.safetensors")
+            checker = StableDiffusionSafetyChecker.from_pretrained(path, dtype=device.torch_dtype, use_safetensors=True)
             return SafetyFilter(Component("safety_checker", checker), CLIPImageProcessor.from_pretrained(path))
 
 

@@ -1,7 +1,7 @@
 """One request, from its headers to its answer."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -134,10 +134,21 @@ class Edge:
 
 
 def _in_one_piece(app: Any) -> Any:
-    """The same application; for each piece of an answer, its thread would wait for the event loop."""
+    """The same application; for each piece of an answer, its thread would wait for the event loop.
 
-    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        pieces = app(environ, start_response)
+    Streams of events are made piece by piece.
+    """
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        kinds: list[str] = []
+
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            kinds.extend(value for name, value in headers if name.lower() == "content-type")
+            return start_response(status, headers, *failure)
+
+        pieces: Iterable[bytes] = app(environ, start)
+        if any(kind.startswith("text/event-stream") for kind in kinds):
+            return pieces
         try:
             return [b"".join(pieces)]
         finally:

@@ -89,9 +89,16 @@ class Limits(_Section):
     max_blob_bytes: ByteCount = Field(
         default=64 * 1024**3, description="the size of all images kept for all users and tokens, in bytes"
     )
-    min_free_disk_bytes: ByteCount = Field(
+    min_free_data_bytes: ByteCount = Field(
         default=32 * 1024**2,
         description="the room that new images and tasks leave on the disk with the images, in bytes",
+    )
+    max_model_bytes: ByteCount = Field(
+        default=64 * 1024 * 1024 * 1024, description="the size of a model that is downloaded from the hub, in bytes"
+    )
+    min_free_disk_bytes: ByteCount = Field(
+        default=4 * 1024 * 1024 * 1024,
+        description="the bytes that a download leaves free on its disk, or a twentieth of the disk if that is less",
     )
     max_days_kept: Count = Field(
         default=30, description="how long images and ended tasks are kept, and how long a token is valid, in days"
@@ -181,8 +188,8 @@ class Settings(_Section):
     )
     any_model: bool | None = Field(
         default=None,
-        description="whether tasks may name any model on the hub; by default only if the server listens on this "
-        "computer alone",
+        description="whether tasks may name any model on the hub; by default only those of clients on this computer, "
+        "of a server that listens on it alone and has no trusted_proxies",
     )
     allowed_models: tuple[HubId, ...] = Field(
         default=(), description="models on the hub that tasks may name besides the configured ones"
@@ -201,8 +208,11 @@ class Settings(_Section):
 
     @property
     def allows_any_model(self) -> bool:
-        """Whether tasks may name any model on the hub."""
-        return is_loopback(self.host) if self.any_model is None else self.any_model
+        """Whether tasks may name any model on the hub; those of other computers need ``any_model`` itself."""
+        if self.any_model is not None:
+            return self.any_model
+        # Behind a proxy on this computer, the server listens on loopback and still serves the network.
+        return is_loopback(self.host) and not self.trusted_proxies
 
     def custom_model(self, url_path: str) -> CustomModel:
         """The custom model at ``/custom/<url_path>``.

@@ -62,7 +62,7 @@ class SqlBlobs:
 
     def check_quota(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
-        self._files.check_room(more, self._limits.min_free_disk_bytes)
+        self._files.check_room(more, self._limits.min_free_data_bytes)
         with self._database.reading() as connection:
             self._check_room(connection, owner, more)
 

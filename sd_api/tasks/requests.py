@@ -1,6 +1,7 @@
 """Turns a task's parameters into the spec of a job."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,12 +30,13 @@ class RequestMaker:
         self._blobs = blobs
         self._limits = limits
 
-    def complete(self, owner: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def complete(self, owner: str, fields: Mapping[str, Any], *, from_here: bool) -> dict[str, Any]:
         """Validate a client's parameters, and choose the model and the seeds that they leave open.
 
         Args:
             owner: The owner of the images that the parameters may name.
             fields: The raw parameters.
+            from_here: Whether the client is on this computer.
 
         Returns:
             Every parameter, as plain JSON.
@@ -43,7 +45,7 @@ class RequestMaker:
             pydantic.ValidationError: Fields are missing or malformed; names all of them.
             InvalidFields: Fields do not fit each other.
         """
-        reading = self._reading(owner)
+        reading = self._reading(owner, from_here=from_here)
         parameters = parse_parameters(fields, reading)
         model = _model(reading)
         chosen: dict[str, Any] = {"model_id": model.model_id, "model_provider": model.provider}
@@ -65,25 +67,26 @@ class RequestMaker:
             InvalidFields: By now a field is outside the limits, an image is missing, or the model is not allowed; the
                 error has the task dialect's names.
         """
-        reading = self._reading(owner)
+        # Who may name which model was decided when the task was accepted.
+        reading = self._reading(owner, from_here=True)
         try:
             parsed = parse_parameters(parameters, reading)
             return _spec(parsed, reading), list(_warnings(parsed, _model(reading)))
         except ValidationError as error:
             raise InvalidFields(faults_in(error, lambda details: f"is not valid: {details['msg']}")) from None
 
-    def _reading(self, owner: str) -> TaskReading:
+    def _reading(self, owner: str, *, from_here: bool) -> TaskReading:
         def content(field: str, blob_id: str) -> bytes:
             try:
                 return self._blobs.read(self._blobs.blob(owner, blob_id))
             except UnknownBlob as error:
                 raise InvalidField(field, f"cannot be read: {error.message}") from None
 
-        return TaskReading(limits=self._limits, content=content, find_model=self._find_model)
+        return TaskReading(limits=self._limits, content=content, find_model=partial(self._find_model, from_here))
 
-    def _find_model(self, provider: str, model_id: str | None) -> CatalogModel:
+    def _find_model(self, from_here: bool, provider: str, model_id: str | None) -> CatalogModel:
         try:
-            return self._catalog.find(provider, model_id)
+            return self._catalog.find(provider, model_id, from_here=from_here)
         except UnknownModel as error:
             raise InvalidField("model_id", f"is no model to be used: {error.message}") from None
 

@@ -43,12 +43,13 @@ class TaskService:
         self._requests = requests
         self._dispatcher = dispatcher
 
-    def create(self, owner: str, fields: Mapping[str, Any]) -> str:
+    def create(self, owner: str, fields: Mapping[str, Any], *, from_here: bool = True) -> str:
         """Accept a task. Once its id is returned, the task is done unless its owner cancels it or its parameters fail.
 
         Args:
             owner: the owner of the task.
             fields: the parameters as the client sent them.
+            from_here: whether the client is on this computer.
 
         Raises:
             pydantic.ValidationError: naming every parameter that is not valid.
@@ -59,7 +60,7 @@ class TaskService:
         """
         self._store.check_room(owner)
         self._blobs.check_quota(owner)
-        parameters = self._requests.complete(owner, fields)
+        parameters = self._requests.complete(owner, fields, from_here=from_here)
         task = Task(uuid4().hex, owner, parameters, "pending", time.time())
         # Counts once more, together with others that arrive at the same time, maybe at other processes.
         self._journal.accept(task)

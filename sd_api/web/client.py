@@ -7,13 +7,24 @@ from contextlib import contextmanager
 
 from flask import request
 
+from sd_api.settings.fields import is_loopback
+
 # The key in the ASGI scope of a Future that is done once the client has closed its connection.
 CLIENT_GONE = "sd_api.client_gone"
+
+# The headers by which reverse proxies name their clients.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
 def program_name() -> str:
     """Which of a client's programs sends the current request; the plugin, a browser and a script differ."""
     return request.headers.get("User-Agent", "")[:200]
+
+
+def is_on_this_computer() -> bool:
+    """Whether the client of this request is a program on this computer, and no reverse proxy on it."""
+    forwarded = any(name in request.headers for name in FORWARDED)
+    return not forwarded and is_loopback(request.remote_addr or "")
 
 
 @contextmanager

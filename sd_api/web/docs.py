@@ -12,11 +12,20 @@ from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.settings import Limits
 from sd_api.tasks.parameters import KINDS, TASKS
+from sd_api.web.openai.forms import OPENAI
 from sd_api.web.openapi import as_yaml
 from sd_api.web.plugin.forms import PLUGIN
 
 BEGIN = "<!-- The fields, written by python -m sd_api.web.docs -->"
 END = "<!-- End of the fields -->"
+
+# The calls of OpenAI's API that make each operation.
+_OPENAI_CALLS = {
+    "txt2img": "`generations`",
+    "img2img": "`edits`, `variations`",
+    "masking": "`edits` with a mask",
+    "edit": "`edits` by instruction",
+}
 
 _TYPES = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}
 
@@ -29,9 +38,11 @@ def documents(folder: Path) -> dict[Path, str]:
     """
     plugin = _table(PLUGIN, {name: f"`/{name}`" for name in OPERATIONS})
     tasks = _table(TASKS, {operation.name: f"`{kind}`" for kind, operation in KINDS.items()})
+    openai = _table(OPENAI, _OPENAI_CALLS)
     return {
         folder / "openapi.yml": as_yaml(),
         folder / "api.md": _with_part(folder / "api.md", plugin),
+        folder / "openai.md": _with_part(folder / "openai.md", openai),
         folder / "tasks.md": _with_part(folder / "tasks.md", tasks),
     }
 

@@ -71,6 +71,9 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
 def _explained(error: HTTPException, app: Flask, beside: Sequence[str]) -> str:
     if isinstance(error, NotFound):
         paths = sorted({*beside, *(rule.rule for rule in app.url_map.iter_rules())})
+        # In a dialect with paths of its own, those of others do not help.
+        dialect = request.path.split("/", 2)[1]
+        paths = [path for path in paths if path.split("/", 2)[1] == dialect] or paths
         return f"There is nothing at {request.path[:200]!r}. This server has: {', '.join(paths)}."
     if isinstance(error, MethodNotAllowed):
         return f"{request.path} does not take {request.method}, but {' or '.join(_worth_naming(error))}."

@@ -12,6 +12,7 @@ from openapi_pydantic import Components, Info, OpenAPI, SecurityScheme, Tag
 from openapi_pydantic.util import construct_open_api_with_schema_class
 
 from sd_api import __version__
+from sd_api.web.openai import description as openai
 from sd_api.web.plugin import description as plugin
 from sd_api.web.tasks import description as tasks
 
@@ -39,11 +40,12 @@ def describe() -> dict[str, Any]:
         tags=[
             Tag(name="plugin", description="the Photoshop plugin's endpoints"),
             Tag(name="jobs", description="the plugin's generations, while they run"),
+            Tag(name="openai", description="OpenAI's images API, for programs that speak to any compatible server"),
             Tag(name="accounts", description="users and tokens; JSON will do as well as a form"),
             Tag(name="tasks", description=_EVENTS),
             Tag(name="blobs", description="images"),
         ],
-        paths={**plugin.describe(), **tasks.describe()},
+        paths={**plugin.describe(), **openai.describe(), **tasks.describe()},
         components=Components(
             securitySchemes={
                 "bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT"),

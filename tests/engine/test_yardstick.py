@@ -30,7 +30,7 @@ from sd_api.models.families.registry import family_of
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
-SIDE = 64
+SIDE, FACTOR = 64, 8
 STEPS = 4
 STRENGTH = 0.75
 PROMPTS = ("a dog", "a cat with a hat", "a red car")
@@ -79,11 +79,11 @@ def operation(name: str, prompt: str = PROMPTS[0], **changes: Any) -> Operation:
     fields.setdefault("strength", STRENGTH)
     if name == "img2img":
         return ImageToImage(**fields)
-    return Inpaint(mask=ref(MASK, "mask"), **fields)
+    return Inpaint(mask=ref(fields.pop("mask", MASK), "mask"), **fields)
 
 
-def by_hand(name: str, asked: Operation, seed: int) -> torch.Tensor:
-    """(1, 4, height, width): the latents of diffusers' own pipeline."""
+def by_hand(name: str, asked: Operation, seed: int, mask: Image.Image = MASK) -> torch.Tensor:
+    """(1, 4, height, width): the latents of diffusers' own pipeline, for a mask of whole cells."""
     parts = model(name)
     pipeline_class = CLASSES["sdxl" if name.startswith("sdxl") else "sd"][asked.name]
     options = {} if name.startswith("sdxl") else {"safety_checker": None, "requires_safety_checker": False}
@@ -112,7 +112,7 @@ def by_hand(name: str, asked: Operation, seed: int) -> torch.Tensor:
     if isinstance(asked, ImageToImage):
         arguments |= {"image": IMAGE, "strength": asked.strength}
     if isinstance(asked, Inpaint):
-        arguments |= {"mask_image": MASK, "width": SIDE, "height": SIDE}
+        arguments |= {"mask_image": mask, "width": SIDE, "height": SIDE}
     latents: torch.Tensor = pipeline(**arguments).images
     return latents
 
@@ -170,6 +170,80 @@ def test_any_strength_is_diffusers_own(name: str, mode: str, strength: float) ->
     assert torch.equal(ours(name, asked, 5), by_hand(name, asked, 5))
 
 
+def dabs() -> Image.Image:
+    """Soft and hard spots that end in the middle of the autoencoder's cells."""
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.paste(255, (3, 5, 12, 23))
+    mask.paste(90, (44, 20, 60, 27))
+    mask.putpixel((31, 55), 1)
+    return mask
+
+
+def grown(mask: Image.Image) -> Image.Image:
+    """White wherever the cell has any mask."""
+    cells = Image.new("L", mask.size)
+    for left in range(0, SIDE, FACTOR):
+        for top in range(0, SIDE, FACTOR):
+            box = left, top, left + FACTOR, top + FACTOR
+            if mask.crop(box).getbbox():
+                cells.paste(255, box)
+    return cells
+
+
+@pytest.mark.parametrize("name", ["sd", "sd inpainting", "sdxl", "sdxl inpainting"])
+def test_cells_with_any_mask_are_drawn_anew(name: str) -> None:
+    mask = dabs() if "inpainting" in name else dabs().point(lambda level: 255 if level else 0)
+    asked = operation("masking", mask=mask, scheduler="euler-a")
+    assert torch.equal(ours(name, asked, 5), by_hand(name, asked, 5, grown(mask)))
+    assert not torch.equal(ours(name, asked, 5), by_hand(name, asked, 5, mask))
+
+
+def differential_diffusion(name: str, asked: Any, mask: torch.Tensor, seed: int) -> torch.Tensor:
+    """Algorithm 1 of arXiv:2306.00950 over diffusers' scheduler, for the strengths (0 to 1) of the cells."""
+    parts = model(name)
+    pipeline, scheduler = parts.pipeline, make_scheduler(asked.scheduler, parts.pipeline.scheduler)
+    scheduler.set_timesteps(asked.steps)
+    timesteps = scheduler.timesteps[asked.steps - round(asked.steps * asked.strength) :]
+    generator = torch.Generator("cpu").manual_seed(seed)
+    pixels = pipeline.image_processor.preprocess(IMAGE)
+    image = pipeline.vae.encode(pixels).latent_dist.sample(generator) * pipeline.vae.config.scaling_factor
+    noise = torch.randn(image.shape, generator=generator)
+    latents = scheduler.add_noise(image, noise, timesteps[:1])
+    words, negative = pipeline.encode_prompt(asked.prompt, "cpu", 1, True, asked.negative_prompt)
+    for number, timestep in enumerate(timesteps):
+        if number:
+            original = scheduler.add_noise(image, noise, timestep[None])
+            latents = torch.where(1 - mask >= number / len(timesteps), original, latents)
+        scaled = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
+        without, with_prompt = pipeline.unet(scaled, timestep, torch.cat([negative, words])).sample.chunk(2)
+        prediction = without + asked.guidance * (with_prompt - without)
+        latents = scheduler.step(prediction, timestep, latents).prev_sample
+    return torch.where(mask == 0, image, latents)
+
+
+@torch.inference_mode()
+def test_grey_is_the_strength_of_each_cell() -> None:
+    """A ramp from black to white, each column of cells with a level of its own."""
+    levels = [0, 1, 32, 64, 127, 191, 254, 255]
+    mask = Image.new("L", (SIDE, SIDE))
+    for column, level in enumerate(levels):
+        mask.paste(level, (column * FACTOR, 0, (column + 1) * FACTOR, SIDE))
+    asked = operation("masking", mask=mask, steps=8, scheduler="ddim")
+    strengths = torch.tensor(levels) / 255
+    latents = ours("sd", asked, 5)
+    assert (latents - differential_diffusion("sd", asked, strengths, 5)).abs().max() <= 1e-5 * latents.abs().max()
+    kept = ours("sd", operation("masking", mask=Image.new("L", (SIDE, SIDE)), steps=8, scheduler="ddim"), 5)
+    change = (latents - kept).abs().mean(dim=(0, 1, 2))
+    assert change[0] == 0
+    assert 0 < change[1] < change[4] < change[7]
+
+
+def test_half_a_mask_is_half_the_strength() -> None:
+    half = operation("masking", mask=Image.new("L", (SIDE, SIDE), 127), strength=1.0, scheduler="ddim")
+    without_mask = ours("sd", operation("img2img", strength=0.5, scheduler="ddim"), 5)
+    assert (ours("sd", half, 5) - without_mask).abs().max() <= 1e-5 * without_mask.abs().max()
+
+
 @pytest.mark.parametrize("negative_prompt", ["", "a cat"])
 @pytest.mark.parametrize("clip_skip", [1, 2])
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
@@ -204,7 +278,7 @@ def test_unlike_rows_share_forwards_and_are_as_alone(name: str, mode: str) -> No
         operation(mode, PROMPTS[0], steps=4),
         operation(mode, PROMPTS[1], steps=6, guidance=3.0, scheduler="euler-a"),
         operation(mode, PROMPTS[2], steps=3, guidance=1.0, scheduler="ddim", eta=1.0),
-        operation(mode, PROMPTS[0], steps=5, scheduler="heun"),
+        operation(mode, PROMPTS[0], steps=5, scheduler="heun", **({"mask": dabs()} if mode == "masking" else {})),
     ]
     rows = [begun(name, one, seed) for seed, one in enumerate(asked)]
     assert len({row.key for row in rows}) == 1

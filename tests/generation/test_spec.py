@@ -1,6 +1,5 @@
 """The job's own limits, which hold for every dialect, and its seeds."""
 
-import re
 from typing import Any
 
 import pytest
@@ -63,13 +62,13 @@ def test_seeds_on_the_limit_are_allowed(seeds: tuple[int, ...]) -> None:
     assert job(seeds=seeds).seeds == seeds
 
 
-@pytest.mark.parametrize("steps", [3, 7, 49, 499, 500])
-def test_the_strength_that_a_refusal_suggests_is_enough(steps: int) -> None:
-    with pytest.raises(InvalidFields) as refusal:
-        redrawn(strength=0.5 / steps, steps=steps)
-    found = re.search(r"use at least ([0-9.]+),", refusal.value.message)
-    assert found is not None
-    assert redrawn(strength=float(found.group(1)), steps=steps)
+@pytest.mark.parametrize(
+    ("strength", "steps", "run"),
+    [(0.0, 20, 0), (-0.0, 1, 0), (1e-9, 1, 1), (0.04, 20, 1), (0.1, 20, 2), (0.75, 4, 3), (1 / 49, 49, 1), (1.0, 7, 7)],
+)
+def test_any_strength_above_zero_leaves_a_step(strength: float, steps: int, run: int) -> None:
+    assert redrawn(strength=strength, steps=steps).steps_run == run
+    assert job(operation=redrawn(strength=strength, steps=steps)).work > 0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_the_strength_that_a_refusal_suggests_is_enough(steps: int) -> None:
         ("image", {"image": image_of(Image.new("RGB", (2049, 1)))}),
         ("image", {"image": image_of(Image.new("RGB", (1, 60000)))}),
         ("strength", {"image": IMAGE, "strength": 1.01}),
-        ("strength", {"image": IMAGE, "strength": 0.04}),
+        ("strength", {"image": IMAGE, "strength": -0.04}),
         ("strength", {"image": IMAGE, "strength": float("nan")}),
     ],
 )

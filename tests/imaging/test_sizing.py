@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sd_api.imaging.sizing import crop, pad, padded_size, resize_mask
+from sd_api.imaging.sizing import crop, highest_levels, pad, padded_size, resize_mask, whole_cells
 
 SIDES = st.integers(1, 70)
 
@@ -68,3 +68,17 @@ def test_a_mask_far_from_its_edges_keeps_black_and_white() -> None:
 def test_a_mask_of_the_right_size_is_unchanged() -> None:
     mask = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 21), np.uint8))
     assert resize_mask(mask, (21, 33)).tobytes() == mask.tobytes()
+
+
+@given(cell=st.sampled_from([1, 2, 8, 16]), rows=st.integers(1, 5), columns=st.integers(1, 5), seed=st.integers(0, 99))
+def test_a_cell_has_the_highest_of_its_levels(cell: int, rows: int, columns: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pixels = random.choice(np.array([0] * 200 + [1, 90, 255], np.uint8), (rows * cell, columns * cell))
+    mask = Image.fromarray(pixels)
+    levels, white = highest_levels(mask, cell), np.asarray(whole_cells(mask, cell))
+    assert (levels.shape, white.shape) == ((rows, columns), pixels.shape)
+    for row in range(rows):
+        for column in range(columns):
+            box = np.s_[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+            assert levels[row, column] == pixels[box].max()
+            assert (white[box] == (255 if pixels[box].any() else 0)).all()

@@ -20,7 +20,7 @@ def test_a_job_is_timed_by_its_share_of_the_device(
     monkeypatch: pytest.MonkeyPatch, at_once: int, seconds: float
 ) -> None:
     learned: list[float] = []
-    monkeypatch.setattr(WorkRates, "learn", lambda _rates, _model, _work, seconds: learned.append(seconds))
+    monkeypatch.setattr(WorkRates, "learn", lambda _rates, _kind, timing: learned.append(timing.seconds))
     monkeypatch.setattr(Job, "working_seconds", lambda _job: 6.0)
     queue = LocalQueue(lambda: pytest.fail("not started"), READY, Limits())
     long, short = queue.submit(request(steps=20)), queue.submit(request(steps=2))

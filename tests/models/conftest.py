@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline
 from fake_hub import FakeHub
 from hub_app import App, make_repositories
 from huggingface_hub import close_session, constants
+from huggingface_hub.utils import _cache_assets
 from original_layout import to_original_layout
 from safetensors.torch import save_file
 from tiny_model import tiny_model
@@ -18,6 +19,14 @@ from sd_api.settings import Settings
 from sd_api.wiring import build_services
 
 StartApp = Callable[..., App]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the copies that models are converted to in a folder of these tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_cache_assets, "HF_ASSETS_CACHE", str(tmp_path_factory.mktemp("assets")))
+        yield
 
 
 @pytest.fixture

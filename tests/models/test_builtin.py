@@ -23,6 +23,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from sd_api.models.device import choose_device
 from sd_api.models.loader import load_pipeline
 from sd_api.models.sources import BUILTIN_MODEL, ModelDirectory
+from sd_api.settings import Limits
 from tools.builtin_model.things import COLOURS, THINGS
 
 BYTES = {symbol: byte for byte, symbol in bytes_to_unicode().items()}
@@ -174,7 +175,7 @@ def test_neither_noise_nor_plain_pictures_are_flagged(pipeline: Any) -> None:
 
 
 def test_decoding_in_tiles_gives_about_the_same_picture() -> None:
-    vae = load_pipeline(ModelDirectory(BUILTIN_MODEL), choose_device("cpu", "fp32"), None).vae
+    vae = load_pipeline(ModelDirectory(BUILTIN_MODEL), choose_device("cpu", "fp32"), None, Limits()).vae
     latents = torch.randn(1, 4, 48, 40, generator=torch.Generator().manual_seed(0)) * 0.5
     with torch.inference_mode():
         whole = vae.decode(latents).sample

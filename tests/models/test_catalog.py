@@ -77,3 +77,13 @@ def test_local_models_go_by_their_url_path(tmp_path: Path) -> None:
     assert catalog(custom_models=models).named("my/model") == found
     with pytest.raises(UnknownModel, match="The configuration has: my/model"):
         catalog(custom_models=models).find("local", str(tmp_path))
+
+
+def test_by_default_only_clients_on_this_computer_name_any_model() -> None:
+    models = catalog(any_model=None, allowed_models=["a/b"])
+    assert models.find("huggingface", "c/d").source == HubModel("c/d")
+    with pytest.raises(UnknownModel, match="Allowed are: a/b"):
+        models.find("huggingface", "c/d", from_here=False)
+    for model_id in ("a/b", "owner/main", DOCUMENTED_DEFAULT, None):
+        assert models.find("huggingface", model_id, from_here=False)
+    assert catalog(any_model=True).find("huggingface", "c/d", from_here=False)

@@ -157,8 +157,3 @@ def test_a_nearly_full_disk_is_left_alone(model: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000, 1000, 0))
     copy_in_background(model, BF16).join()
     assert find_copy(model, BF16) is None
-
-
-def test_a_model_with_pickled_parts_is_not_copied(model: Path) -> None:
-    os.rename(model / "text_encoder" / "model.safetensors", model / "text_encoder" / "pytorch_model.bin")
-    assert not is_worth_copying(model, BF16)

@@ -112,7 +112,7 @@ def test_a_missing_component(model: Path, name: str) -> None:
 def test_components_that_the_model_does_not_have_are_not_missed(model: Path) -> None:
     index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
     index["safety_checker"] = index["feature_extractor"] = [None, None]
-    index |= {"of_a_later_version": [], "another": {"a": 1}}
+    index |= {"of_a_later_version": [10, 20], "another": {"a": 1}}
     (model / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     shutil.rmtree(model / "safety_checker")
     shutil.rmtree(model / "feature_extractor")
@@ -194,7 +194,10 @@ def test_sharded_weights(model: Path, index_name: str) -> None:
         shutil.copy(model / UNET, unet / shard)
     (model / UNET).unlink()
     index = unet / index_name
-    index.write_text(json.dumps({"weight_map": dict(zip("abc", [*shards, shards[0]], strict=True))}), encoding="utf-8")
+    index.write_text(
+        json.dumps({"metadata": {}, "weight_map": dict(zip("abc", [*shards, shards[0]], strict=True))}),
+        encoding="utf-8",
+    )
     assert faults(model) == []
     (unet / shards[1]).unlink()
     cut(unet / shards[0], 10_000)
@@ -202,7 +205,7 @@ def test_sharded_weights(model: Path, index_name: str) -> None:
     assert missing == f"unet/{shards[1]}: this file is missing, and {index_name} lists it"
     assert damaged.startswith(f"unet/{shards[0]}: cut short")
     index.write_text("{}", encoding="utf-8")
-    assert faults(model)[0] == f"unet/{index_name}: it lists no files, which weight_map should do"
+    assert faults(model)[0] == f"unet/{index_name}: it lists no files, which weight_map and metadata should do"
     index.write_text("{", encoding="utf-8")
     assert faults(model)[0].startswith(f"unet/{index_name}: not valid JSON")
 

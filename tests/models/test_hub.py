@@ -22,6 +22,7 @@ from server_process import ServerProcess
 
 from sd_api.errors import JobCancelled
 from sd_api.jobs.job import Job
+from sd_api.models.check import find_further_faults
 from sd_api.models.hub import cached
 from sd_api.models.safety import CHECKER_REPO
 from sd_api.settings import Settings
@@ -45,6 +46,28 @@ def test_the_removed_model_leads_to_its_successor(start: StartApp, hub: FakeHub)
     start("runwayml/stable-diffusion-v1-5").succeed()
     assert hub.downloads(UNET) == 1
     assert not any("runwayml" in request for request in hub.requests)
+
+
+def test_a_model_that_is_too_large_is_not_downloaded(start: StartApp, hub: FakeHub) -> None:
+    limits = {"max_model_bytes": 3_000_000}
+    reason = "demo/tiny has at least 3.7 MB, and 3.0 MB are allowed. limits.max_model_bytes in the configuration"
+    assert start(limits=limits).fail_to_load().startswith(reason)
+    assert hub.downloads(UNET) == 0
+    (fault,) = find_further_faults(Settings.model_validate({"model": "demo/tiny", "limits": limits, "device": "cpu"}))
+    assert fault.startswith(f"model: {reason}")
+
+
+def test_a_download_ends_at_the_limit_where_the_hub_states_no_sizes(
+    start: StartApp, hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.states_sizes = False
+    monkeypatch.setattr("sd_api.models.hub.REPORT_INTERVAL", 0.0)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
+    app = start(limits={"max_model_bytes": 1_000_000})
+    assert "MB, and 1.0 MB are allowed" in app.health()["message"]
+    assert list(cache.rglob("*.incomplete")) == []
+    assert cached("demo/tiny", half=False) is None
+    start().succeed()
 
 
 @pytest.mark.usefixtures("cache")

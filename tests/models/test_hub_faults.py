@@ -12,7 +12,7 @@ from hub_app import UNET, App
 from huggingface_hub import constants
 from pydantic import SecretStr
 
-from sd_api.models.check import find_remote_faults
+from sd_api.models.check import find_further_faults
 from sd_api.models.safety import CHECKER_REPO
 from sd_api.settings import Settings
 
@@ -54,9 +54,9 @@ def test_check_tells_the_same_without_downloading_the_model(
     make_settings: Callable[..., Settings], hub: FakeHub, cache: Path
 ) -> None:
     gated = make_settings(model="demo/gated", hf_token=STRANGER)
-    (fault,) = find_remote_faults(gated)
+    (fault,) = find_further_faults(gated)
     assert fault.startswith("model: demo/gated is gated, and the account of the token")
-    assert find_remote_faults(gated.model_copy(update={"hf_token": SecretStr(MEMBER)})) == []
+    assert find_further_faults(gated.model_copy(update={"hf_token": SecretStr(MEMBER)})) == []
     assert hub.downloads(UNET) == 0
 
 
@@ -145,12 +145,12 @@ def small_disk(cache: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
-def test_a_full_disk(start: StartApp, small_disk: Path) -> None:
+def test_a_full_disk(start: StartApp, hub: FakeHub, small_disk: Path) -> None:
     app = start()
     message = app.fail_to_load()
     assert f"The disk is full, so demo/tiny could not be downloaded to {small_disk}" in message
     assert "HF_HOME" in message
-    assert list(small_disk.rglob("*.incomplete")) == []
+    assert hub.downloads(UNET) == 0
     subprocess.run(["mount", "-o", "remount,size=9m", small_disk], check=True)
     app.succeed()
 

@@ -16,6 +16,7 @@ from sd_api.models.loader import load_pipeline
 from sd_api.models.pipeline_files import needed_files
 from sd_api.models.sharing import pipeline_of
 from sd_api.models.sources import ModelDirectory
+from sd_api.settings import Limits
 
 
 def modules(pipeline: Any) -> dict[str, torch.nn.Module]:
@@ -23,7 +24,7 @@ def modules(pipeline: Any) -> dict[str, torch.nn.Module]:
 
 
 def load(path: Path, dtype: str = "fp32") -> Any:
-    return load_pipeline(ModelDirectory(path), choose_device("cpu", dtype), None)
+    return load_pipeline(ModelDirectory(path), choose_device("cpu", dtype), None, Limits())
 
 
 @pytest.fixture(params=PIPELINES)

@@ -113,11 +113,22 @@ def test_the_example_holds_no_secret_and_is_valid(repository: Path, file: Path, 
 
 
 @pytest.mark.parametrize(
-    ("host", "said", "allowed"),
-    [("127.0.0.1", None, True), ("0.0.0.0", None, False), ("0.0.0.0", True, True), ("localhost", False, False)],
+    ("host", "proxies", "said", "allowed"),
+    [
+        ("127.0.0.1", [], None, True),
+        ("0.0.0.0", [], None, False),
+        ("0.0.0.0", [], True, True),
+        ("localhost", [], False, False),
+        ("127.0.0.1", ["127.0.0.1"], None, False),
+        ("127.0.0.1", ["10.0.0.0/8"], None, False),
+        ("127.0.0.1", ["127.0.0.1"], True, True),
+    ],
 )
-def test_any_model_is_allowed_only_to_this_computer_unless_said(host: str, said: bool | None, allowed: bool) -> None:
-    assert Settings.model_validate({"host": host, "any_model": said}).allows_any_model is allowed
+def test_any_model_is_allowed_only_to_this_computer_unless_said(
+    host: str, proxies: list[str], said: bool | None, allowed: bool
+) -> None:
+    settings = Settings.model_validate({"host": host, "trusted_proxies": proxies, "any_model": said})
+    assert settings.allows_any_model is allowed
 
 
 @pytest.mark.parametrize("name", ["../etc", "/etc/passwd", "a/b/c", "a b", "", ".", "C:/models", "a/--b", "a/b\n"])

@@ -93,7 +93,7 @@ def test_a_file_that_gets_its_name_while_others_are_swept_is_no_reason_to_stop(
 
 
 def test_the_last_bytes_of_a_disk_are_for_what_has_been_accepted(database: Database, files: ContentFiles) -> None:
-    blobs = SqlBlobs(database, files, Limits(min_free_disk_bytes=2**53 - 1))
+    blobs = SqlBlobs(database, files, Limits(min_free_data_bytes=2**53 - 1))
     with pytest.raises(StoreUnavailable, match=r"disk .* is full"):
         blobs.check_quota("user:a")
     blobs.add(blobs.make("user:a", b"the picture of a task", "image/png"))

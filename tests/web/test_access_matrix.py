@@ -60,6 +60,8 @@ OPEN = {
     ("GET", "/studio/<path:name>"): 404,
     ("GET", "/openapi.json"): 200,
     ("GET", "/openapi.yml"): 200,
+    # The name is signed.
+    ("GET", "/v1/images/results/<name>"): 404,
     ("GET", "/docs/"): 200,
     ("GET", "/docs/<path:path>"): 404,
 }
@@ -76,6 +78,11 @@ PLUGIN = {
     ("POST", "/masking"): all_callers(400),
     ("POST", "/edit"): all_callers(400),
     ("POST", "/custom/<path:url_path>"): all_callers(404),
+    ("GET", "/v1/models"): all_callers(200),
+    ("GET", "/v1/models/<path:model_id>"): all_callers(404),
+    ("POST", "/v1/images/generations"): all_callers(400),
+    ("POST", "/v1/images/edits"): all_callers(400),
+    ("POST", "/v1/images/variations"): all_callers(400),
     ("GET", "/jobs"): all_callers(200),
     ("GET", "/progress"): all_callers(200),
     ("GET", "/jobs/<job_id>"): only("ann", 200),

@@ -124,7 +124,6 @@ def test_a_repeated_field_is_refused(client: FlaskClient) -> None:
         ("/img2img", {"init_image": "aGVsbG8gd29ybGQ="}, 400, "init_image"),
         ("/img2img", {"init_image": IMAGE[:200]}, 400, "init_image"),
         ("/img2img", {"init_image": IMAGE, "strength": "1.5"}, 422, "strength is 1.5; it must be from 0 to 1"),
-        ("/img2img", {"init_image": IMAGE, "strength": "0.5"}, 422, "leaves no step to run; use at least 1,"),
         ("/img2img", {"init_image": IMAGE, "strength": "x"}, 400, "strength is 'x'"),
         ("/img2img", {"init_image": to_base64(photograph(300, 300))}, 422, "init_image"),
         ("/masking", {"init_image": IMAGE}, 400, "mask_image is missing"),

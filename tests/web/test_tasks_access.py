@@ -3,16 +3,20 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import jwt
 import pytest
 from flask.testing import FlaskClient
+from task_calls import QUICK
 from task_client import TaskClient
 
 from sd_api.accounts.tokens import ALGORITHM, make_secret
-from sd_api.app import create_event_streams
+from sd_api.app import create_app, create_event_streams
+from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
+from sd_api.tasks.requests import RequestMaker
 from sd_api.web.tasks.events import EventStreams
 from sd_api.wiring import Services
 
@@ -59,6 +63,39 @@ def changed(token: str) -> str:
 @pytest.fixture
 def ann(client: FlaskClient) -> TaskClient:
     return TaskClient(client)
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("192.0.2.7", {}, 422),
+        # A reverse proxy on this computer that the configuration does not name.
+        ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 422),
+        ("127.0.0.1", {"Forwarded": "for=192.0.2.7"}, 422),
+    ],
+)
+def test_by_default_only_clients_on_this_computer_name_any_model(
+    settings: Settings, services: Services, address: str, headers: dict[str, str], status: int
+) -> None:
+    catalog = ModelCatalog(settings.model_copy(update={"any_model": None}))
+    maker = RequestMaker(catalog, services.blobs, settings.limits)
+
+    class Tasks:
+        def create(self, owner: str, fields: dict[str, Any], *, from_here: bool) -> str:
+            return str(maker.complete(owner, fields, from_here=from_here)["model_id"])
+
+    client = create_app(settings, replace(services, tasks=cast("Any", Tasks()))).test_client()
+    answer = TaskClient(client).call(
+        "POST",
+        "/task",
+        json=QUICK | {"model_id": "c/d"},
+        headers=headers,
+        environ_base={"REMOTE_ADDR": address},
+    )
+    assert answer.status_code == status, answer.get_json()
+    assert (answer.get_json() == "c/d") is (status == 200)
 
 
 @pytest.mark.parametrize("kind", BAD)

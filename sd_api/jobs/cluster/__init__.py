@@ -15,7 +15,7 @@ Keys, with times in milliseconds of Redis's own clock:
   loaded a model; both are sorted sets by the end of the leases.
 - ``sd:server:<id>``: exists while an API process sends heartbeats; ``sd:updates:<id>``: the channel with the updates of
   its jobs.
-- ``sd:rates``: a hash of seconds per unit of work, by model.
+- ``sd:timings``: a hash of the work and the seconds of the latest jobs, by model, operation and device.
 - ``sd:expiry:last``, ``sd:expiry:grace``: when leases were last checked, and that none expires for now.
 - ``sd:wakeup``, ``sd:wakeup:<worker>``: lists that idle workers block on; ``sd:dramatiq…``: Dramatiq's own keys.
 """

@@ -19,7 +19,7 @@ from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.dispatch import RunningJobs
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
 from sd_api.jobs.queue import taken, why_full
-from sd_api.jobs.work_rates import WorkRates
+from sd_api.jobs.work_rates import HISTORY, JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
 from sd_api.settings import Cluster, Limits
@@ -183,13 +183,15 @@ class JobBoard:
         wanted, preview_wanted = self._call("report", claim.job_id, claim.attempt, text, int(works), preview or b"")
         return bool(wanted), bool(preview_wanted)
 
-    def end(self, claim: Claim, outcome: GenerationResult | ServerError, rate: float | None = None) -> bool:
+    def end(
+        self, claim: Claim, outcome: GenerationResult | ServerError, timed: tuple[JobKind, Timing] | None = None
+    ) -> bool:
         """Record how a job ended; the first end counts.
 
         Args:
             claim: the job.
             outcome: its pictures, or the error that ended it.
-            rate: seconds per unit of work; None if the job has no meaningful rate.
+            timed: its kind and its timing; None if the job has no meaningful one.
 
         Returns:
             Whether this was the first end.
@@ -199,8 +201,8 @@ class JobBoard:
         else:
             state = "cancelled" if isinstance(outcome, JobCancelled) else "failed"
             fields = {"message": codec.error_text(outcome)}
-        rate_text = "" if rate is None else repr(rate)
-        return bool(self._call("end", claim.job_id, claim.attempt, state, rate_text, *_flat(fields)))
+        kind, timing = ("", "") if timed is None else (codec.kind_text(timed[0]), json.dumps(timed[1]))
+        return bool(self._call("end", claim.job_id, claim.attempt, state, kind, timing, HISTORY, *_flat(fields)))
 
     def release(self, claim: Claim) -> bool:
         """Put a running job back to the front of the queue; returns whether it was still this worker's."""
@@ -308,12 +310,11 @@ class JobBoard:
             for job_id in (*running, *queued):
                 pipeline.hmget(f"sd:jobs:{job_id}", STATUS_FIELDS)
             pipeline.time()
-            pipeline.hgetall("sd:rates")
-            pipeline.zcard("sd:workers")
-            *found, (seconds, microseconds), rates, workers = pipeline.execute()
+            pipeline.hgetall("sd:timings")
+            *found, (seconds, microseconds), timings = pipeline.execute()
         fields = [dict(zip(STATUS_FIELDS, values, strict=True)) for values in found]
-        work_rates = WorkRates({name.decode() or None: float(rate) for name, rate in rates.items()})
-        overview = Overview(work_rates, now=seconds + microseconds / 1e6, workers=max(1, workers))
+        rates = WorkRates(codec.read_timings(timings))
+        overview = Overview(rates, now=seconds + microseconds / 1e6, workers=self.workers())
         statuses = overview.running(dict(zip(running, fields, strict=False)))
         statuses += overview.queued(dict(zip(queued, fields[len(running) :], strict=True)))
         # A job may have ended between the two calls.

@@ -13,6 +13,7 @@ from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.job import Job
+from sd_api.jobs.work_rates import JobKind, Timing
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class ClaimedJob(Job):
         spec: what to make.
         client: the client's fair-queue key.
         max_seconds: how long the engine may work on it.
+        device: where it runs, see EngineStatus.
         reports: takes progress; its connection fails at once if Redis is away.
         outcomes: takes the outcome; its connection tries again if Redis is away.
         stopping: set when the worker stops, so that nothing waits for Redis any longer.
@@ -43,6 +45,7 @@ class ClaimedJob(Job):
         client: str,
         max_seconds: float,
         *,
+        device: str | None,
         reports: JobBoard,
         outcomes: JobBoard,
         stopping: threading.Event,
@@ -51,6 +54,7 @@ class ClaimedJob(Job):
         self.claim = claim
         # The number of jobs in its batch.
         self.batch = 1
+        self._device = device
         self._reports = reports
         self._outcomes = outcomes
         self._stopping = stopping
@@ -91,18 +95,20 @@ class ClaimedJob(Job):
     def _write_outcome(self) -> None:
         if not self.ended or self._lost:
             return
-        outcome, rate = self.outcome(), None
-        if isinstance(outcome, GenerationResult):
-            rate = self.working_seconds() / self.spec.work / self.batch
+        outcome, timed = self.outcome(), None
+        if isinstance(outcome, GenerationResult) and (seconds := self.working_seconds() / self.batch):
+            kind = JobKind(self.spec.model, self.spec.operation.name, self._device)
+            timed = kind, Timing(self.spec.work, seconds)
         while not self._stopping.is_set():
             try:
-                self._outcomes.end(self.claim, outcome, rate)
+                self._outcomes.end(self.claim, outcome, timed)
             except redis.RedisError as error:
                 if transient_fault(error) is not None:
                     log.warning("Waiting for Redis to take the outcome of job %s: %s", self.id, error)
                 else:
                     log.error("The outcome of job %s cannot be stored: %s", self.id, error)
-                    outcome, rate = GenerationFailed("The result could not be stored; the worker's log says why."), None
+                    outcome = GenerationFailed("The result could not be stored; the worker's log says why.")
+                    timed = None
                 self._stopping.wait(RETRY_PAUSE)
             else:
                 return

@@ -13,6 +13,7 @@ from sd_api.generation import wire
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.spec import JobSpec
+from sd_api.jobs.work_rates import JobKind, Timing
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
 
@@ -93,6 +94,16 @@ def progress_text(progress: Progress) -> str:
 def read_progress(text: bytes | str | None) -> Progress | None:
     """Decode what ``progress_text`` has encoded."""
     return None if text is None else Progress(**json.loads(text))
+
+
+def kind_text(kind: JobKind) -> str:
+    """Encode a kind of job."""
+    return json.dumps(kind)
+
+
+def read_timings(found: Mapping[bytes, bytes]) -> dict[JobKind, list[Timing]]:
+    """Decode the timings of each kind of job."""
+    return {JobKind(*json.loads(kind)): [Timing(*pair) for pair in json.loads(text)] for kind, text in found.items()}
 
 
 def worker_text(worker: WorkerStatus) -> str:

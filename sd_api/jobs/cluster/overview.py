@@ -1,12 +1,13 @@
 """The status of jobs from their hashes in Redis, with queue positions and estimated times."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.job import JobStatus
-from sd_api.jobs.work_rates import WorkRates
+from sd_api.jobs.work_rates import JobKind, WorkRates
+from sd_api.jobs.workers import WorkerStatus
 
 STATUS_FIELDS = (
     *("mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
@@ -42,15 +43,19 @@ class Overview:
     """Estimates for all jobs that have not ended.
 
     Args:
-        rates: the seconds per unit of work of each model.
+        rates: what has been learned from finished jobs.
         now: Redis's time, in seconds since 1970.
-        workers: the number of workers, at least 1.
+        workers: those that there are.
     """
 
-    def __init__(self, rates: WorkRates, *, now: float, workers: int) -> None:
+    def __init__(self, rates: WorkRates, *, now: float, workers: Sequence[WorkerStatus]) -> None:
         self._rates = rates
         self._now = now
-        self._workers = workers
+        self._workers = max(1, len(workers))
+        self._device_of = {job_id: worker.engine.device for worker in workers for job_id in worker.jobs}
+        devices = {worker.engine.device for worker in workers}
+        # Where the queued jobs will run, if that is certain.
+        self._device = devices.pop() if len(devices) == 1 else None
         # Seconds until all jobs seen so far are done; None once that is unknown.
         self._left: float | None = 0.0
 
@@ -60,7 +65,7 @@ class Overview:
         for job_id, fields in jobs.items():
             status = read_status(job_id, fields)
             worked = self._now - _seconds(fields["working"]) if fields["working"] else 0.0
-            left = self._rates.seconds_left(status.model, _work(fields), status.progress, worked)
+            left = self._rates.seconds_left(self._kind(status), _work(fields), status.progress, worked)
             self._add(left)
             statuses.append(replace(status, seconds_left=left))
         return sorted(statuses, key=lambda status: status.started or 0)
@@ -70,11 +75,14 @@ class Overview:
         statuses = []
         for position, (job_id, fields) in enumerate(jobs.items(), start=1):
             status = read_status(job_id, fields)
-            own = self._rates.seconds(status.model, _work(fields))
+            own = self._rates.seconds(self._kind(status), _work(fields))
             left = None if self._left is None or own is None else self._left + own
             self._add(own)
             statuses.append(replace(status, position=position, seconds_left=left))
         return statuses
+
+    def _kind(self, status: JobStatus) -> JobKind:
+        return JobKind(status.model, status.mode, self._device_of.get(status.id, self._device))
 
     def _add(self, seconds: float | None) -> None:
         self._left = None if self._left is None or seconds is None else self._left + seconds / self._workers

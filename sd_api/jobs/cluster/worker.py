@@ -183,6 +183,7 @@ class ClusterWorker:
             request,
             client,
             self._limits.max_job_seconds,
+            device=self._engine.status().device,
             reports=self._reports,
             outcomes=self._board,
             stopping=self._stopping,

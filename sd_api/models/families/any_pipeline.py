@@ -1,5 +1,6 @@
 """Every other text-to-image pipeline that diffusers' auto classes know, run whole and alone."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sd_api.errors import GenerationFailed
 from sd_api.generation.engine import ModelAbilities
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, Operation
 from sd_api.generation.spec import PictureSeeds
-from sd_api.imaging.sizing import pad, resize_mask
+from sd_api.imaging.sizing import pad, resize_mask, whole_cells
 from sd_api.models.auto_classes import auto_classes
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN, Row
@@ -25,6 +26,9 @@ from sd_api.models.sharing import pipeline_of
 
 # A multiple of every architecture's own: sizes in between would be changed by the pipelines, some in silence.
 SIZE_MULTIPLE = 64
+
+# The pixels of a latent's side where a pipeline does not name them, as Kandinsky's does not.
+COMMON_FACTOR = 8
 
 Signature = Mapping[str, Parameter]
 """The arguments that a pipeline takes, by name."""
@@ -92,7 +96,7 @@ class AnyPipeline:
         return WholeRow(
             key=object(),
             scheduler_name=scheduler_name(parts.pipeline.scheduler),
-            steps=max(int(operation.steps * operation.share), 1),
+            steps=operation.steps_run,
             operation=operation,
             seed=seeds.seed,
             size=size,
@@ -141,7 +145,7 @@ def _run(parts: Parts, row: WholeRow) -> Image.Image:
     # Weights that a pipeline converts in inference mode could never be moved again outside of it.
     with torch.inference_mode(mode=False), _weights_unchanged(parts):
         try:
-            pixels = pipeline(**_arguments(known, row), **_callback(known, pipeline, row)).images[0]
+            pixels = pipeline(**_arguments(known, pipeline, row), **_callback(known, pipeline, row)).images[0]
         except UnboundLocalError:
             # Sana's pipelines make a warning of it if memory runs out in their autoencoder; then they lack a picture.
             raise torch.OutOfMemoryError("Out of memory.") from None
@@ -154,7 +158,7 @@ def _run(parts: Parts, row: WholeRow) -> Image.Image:
     return image
 
 
-def _arguments(known: Signature, row: WholeRow) -> dict[str, Any]:
+def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]:
     """What a pipeline is called with, as far as it has arguments for it."""
     operation, (width, height) = row.operation, row.size
     guidance = "true_cfg_scale" if _has_true_guidance(known) else "guidance_scale"
@@ -177,10 +181,28 @@ def _arguments(known: Signature, row: WholeRow) -> dict[str, Any]:
     if isinstance(operation, FromImage):
         arguments["image"] = pad(operation.image.pixels, row.size)
     if isinstance(operation, ImageToImage):
-        arguments["strength"] = operation.strength
+        arguments |= _part_of_schedule(known, pipeline, operation)
     if isinstance(operation, Inpaint):
-        arguments["mask_image"] = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
+        mask = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
+        # The pipelines take black and white only; grey acts when the picture is finished.
+        arguments["mask_image"] = whole_cells(mask, getattr(pipeline, "vae_scale_factor", COMMON_FACTOR))
     return {name: value for name, value in arguments.items() if name in known}
+
+
+def _part_of_schedule(known: Signature, pipeline: Any, operation: ImageToImage) -> dict[str, Any]:
+    """The steps and the strength that leave a step to make, where the pipelines would fail without one."""
+    if "original_inference_steps" not in known:
+        return {"strength": max(operation.strength, _share_of_one(operation.steps))}
+    # Latent consistency: the strength is a share of the schedule that its steps are chosen from.
+    original = pipeline.scheduler.config.original_inference_steps
+    strength = max(operation.strength, _share_of_one(original))
+    return {"strength": strength, "num_inference_steps": min(operation.steps, int(original * strength))}
+
+
+def _share_of_one(steps: int) -> float:
+    """The share of a schedule that is one step, also after rounding."""
+    share = 1 / steps
+    return share if int(steps * share) else math.nextafter(share, 1)
 
 
 def _callback(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class UNetFamily:
         scheduler.set_timesteps(operation.steps, device=parts.device)
         timesteps = scheduler.timesteps
         if isinstance(operation, ImageToImage):
-            begin = max(operation.steps - int(operation.steps * operation.strength), 0) * scheduler.order
+            begin = (operation.steps - operation.steps_run) * scheduler.order
             timesteps = timesteps[begin:]
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
@@ -206,7 +206,7 @@ class UNetFamily:
             kept = row.kept.latents
             if not row.done:
                 kept = row.scheduler.add_noise(kept, row.kept.noise, row.timesteps[row.step][None])
-            latents = (1 - row.kept.mask) * kept + row.kept.mask * latents
+            latents = torch.where(row.kept.replaced(row.step, row.steps), latents, kept)
         row.latents = latents
 
     @staticmethod

@@ -32,12 +32,21 @@ class Kept:
     Attributes:
         latents: (1, 4, height, width) of the image.
         noise: The row's own noise, to bring them to the noise level of a step.
-        mask: (1, 1, height, width), 1 where latents are replaced.
+        levels: (1, 1, height, width), the mask in fp32: whole numbers from 0 = keep to 255 = replace.
     """
 
     latents: torch.Tensor
     noise: torch.Tensor
-    mask: torch.Tensor
+    levels: torch.Tensor
+
+    def replaced(self, step: int, steps: int) -> torch.Tensor:
+        """(1, 1, height, width): where latents are not those of the image any more after some of the steps.
+
+        A cell is drawn freely in the last steps, in a share of them that is its level (differential diffusion,
+        arXiv:2306.00950): in all where the mask is white, in none where it is black, else in at least one.
+        """
+        # In whole numbers, so that no rounding decides.
+        return self.levels * steps > 255 * (steps - step)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation
 from sd_api.generation.spec import PictureSeeds
-from sd_api.imaging.sizing import pad, resize_mask
+from sd_api.imaging.sizing import highest_levels, pad, resize_mask
 from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
 from sd_api.models.components import Parts
 from sd_api.models.families.noise import draw, slerp
@@ -52,17 +52,21 @@ class Start:
         image = None if trained and whole else self._encode(pixels).contiguous()
         noise = self._noise()
         latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
+        factor = self.parts.pipeline.vae_scale_factor
         stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
-        mask = _masks().preprocess(stretched)
-        small = torch.nn.functional.interpolate(mask, size=latents.shape[2:]).to(latents)
+        # Every cell with any mask in it: what is kept of its pixels is put back when the picture is finished.
+        levels = torch.from_numpy(highest_levels(stretched, factor)).to(self.parts.device, torch.float32)[None, None]
         if trained:
-            masked = self._encode(pixels * (mask < 0.5).to(pixels))
-            return latents, torch.cat([small, masked], 1), None
+            # Such a UNet was trained with black and white; grey acts when the picture is finished.
+            mask = (levels > 0).to(latents)
+            cells = mask.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+            masked = self._encode(pixels * (1 - cells))
+            return latents, torch.cat([mask, masked], 1), None
         if is_random(self.parts.autoencoder.module):
             # diffusers encodes the masked image here also where the UNet does not take it.
             draw(latents.shape, self.generator)
         assert image is not None  # noqa: S101 - it is always encoded for such a UNet
-        return latents, None, Kept(latents=image, noise=noise, mask=small)
+        return latents, None, Kept(latents=image, noise=noise, levels=levels)
 
     def _noise(self) -> torch.Tensor:
         factor = self.parts.pipeline.vae_scale_factor
@@ -84,7 +88,3 @@ class Start:
     def _encoder(self) -> Any:
         self.parts.place([self.parts.autoencoder])
         return self.make_encoder(self.parts)
-
-
-def _masks() -> VaeImageProcessor:
-    return VaeImageProcessor(do_normalize=False, do_binarize=True, do_convert_grayscale=True)

@@ -65,7 +65,7 @@ class RedisBlobs:
 
     def check_quota(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
-        self._contents.check_room(more, self._limits.min_free_disk_bytes)
+        self._contents.check_room(more, self._limits.min_free_data_bytes)
         used = self._commands.run("bytes_used", client_of(owner))
         check_bytes(owner, Usage(*used), more, self._limits)
 

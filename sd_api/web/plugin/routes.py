@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from flask import Blueprint, Response, after_this_request, request
 
@@ -11,10 +10,10 @@ from sd_api.errors import RequestError
 from sd_api.generation.operations import OPERATIONS, OperationName
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
-from sd_api.owners import client_of, job_name, qualified
+from sd_api.owners import job_name
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.bearer import JobOwners
-from sd_api.web.client import program_name, when_client_goes
+from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
 from sd_api.web.reading import give_up_form
@@ -74,13 +73,7 @@ class PluginEndpoints:
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
-        job = self._queue.submit(
-            spec,
-            job_id=qualified(self._owners.owner(), form.job_id or uuid4().hex),
-            client=client_of(self._owners.sender()),
-            program=program_name(),
-        )
-
+        job = self._owners.submit(self._queue, spec, form.job_id)
         give_up_form(request)
 
         @after_this_request

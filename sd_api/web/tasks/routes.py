@@ -9,6 +9,7 @@ from sd_api.accounts.accounts import Accounts
 from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.service import TaskService
 from sd_api.web.bearer import identify_caller
+from sd_api.web.client import is_on_this_computer
 from sd_api.web.tasks.answers import event_json, task_json
 from sd_api.web.tasks.bodies import read_object, read_page, validated
 
@@ -34,7 +35,7 @@ class TaskEndpoints:
     def create(self) -> Response:
         """Accept a task and return its id."""
         owner = self._owner()
-        return jsonify(validated(partial(self._tasks.create, owner), read_object()))
+        return jsonify(validated(partial(self._tasks.create, owner, from_here=is_on_this_computer()), read_object()))
 
     def last_event(self, task_id: str) -> Response:
         """The last stored event of a task."""

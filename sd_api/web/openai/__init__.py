@@ -1,0 +1,1 @@
+"""The dialect of OpenAI's images API, for programs that speak to any server that is compatible with it."""

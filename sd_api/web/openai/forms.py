@@ -1,0 +1,140 @@
+"""What a request of this dialect may have: OpenAI's fields, and beside them this server's own under their own names."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from sd_api.errors import InvalidField, InvalidFields
+from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.spec import JobSpec
+from sd_api.generation.unknown_fields import unknown_fields
+
+# The denoising steps of each quality; OpenAI's API has no steps.
+STEPS: Mapping[str, int] = {"low": 10, "medium": 25, "high": 50, "xhigh": 75, "max": 100}
+
+# What older models call these, and what is chosen where nothing is.
+_SAME_QUALITY = {"auto": "medium", "standard": "medium", "hd": "high"}
+
+OPENAI = Dialect(
+    names={"num_outputs": "n"},
+    defaults={
+        "steps": STEPS["medium"],
+        "guidance": 7.5,
+        # With a mask all of the hole is new; without one something of the image must stay.
+        "strength": 0.75,
+        "width": 512,
+        "height": 512,
+    },
+    stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
+    image=Annotated[bytes, Field(min_length=1)],
+    image_form="a file in a form, or as base64 text or a data: URL in JSON",
+)
+
+
+class Options(BaseModel):
+    """The fields that say how the answer shall look; those that mean nothing here are accepted.
+
+    Attributes:
+        model: A model of ``/v1/models``; any other name is the main model.
+        response_format: None chooses by the model's name, see ``answers_with_links``.
+        output_compression: 0 to 100, the quality of a lossy format.
+        partial_images: How many previews a stream has at most.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    model: str = Field(default="", max_length=200, description="a model of /v1/models; others mean the main model")
+    response_format: Literal["b64_json", "url"] | None = Field(
+        default=None, description="url answers a link that is valid for an hour; the default of dall-e-2 and dall-e-3"
+    )
+    output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="the format of the pictures")
+    output_compression: int = Field(default=100, ge=0, le=100, description="the quality of jpeg and webp")
+    background: Literal["auto", "opaque"] = Field(default="auto", description="no model here draws transparency")
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] = Field(
+        default="auto",
+        description="how many steps are made where steps does not say so: "
+        + ", ".join(f"{steps} for {name}" for name, steps in STEPS.items()),
+    )
+    stream: bool = Field(default=False, description="whether the answer is a stream of events")
+    partial_images: int = Field(default=0, ge=0, le=3, description="how many previews the stream has at most")
+    style: str | None = Field(default=None, description="has no effect")
+    moderation: str | None = Field(default=None, description="has no effect")
+    input_fidelity: str | None = Field(default=None, description="has no effect")
+    user: str | None = Field(default=None, description="has no effect")
+    safety_identifier: str | None = Field(default=None, description="has no effect")
+
+    @property
+    def level(self) -> str:
+        """The quality by the name that an answer may have."""
+        return _SAME_QUALITY.get(self.quality, self.quality)
+
+    @property
+    def answers_with_links(self) -> bool:
+        """Whether pictures are answered as links: programs for these models read nothing else by default."""
+        if self.response_format is None:
+            return self.model in ("dall-e-2", "dall-e-3") and not self.stream
+        return self.response_format == "url"
+
+
+_NAMES: Mapping[OperationName, str] = {
+    "txt2img": "ImageGeneration",
+    "img2img": "ImageVariation",
+    "masking": "ImageInpainting",
+    "edit": "ImageEdit",
+}
+
+FORMS: Mapping[OperationName, type[Options]] = {
+    name: OPENAI.model(operation, _NAMES[name], Options) for name, operation in OPERATIONS.items()
+}
+"""The request for each operation; ``size`` has been replaced by ``width`` and ``height``."""
+
+
+def decode_fields(
+    fields: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None
+) -> tuple[JobSpec, Options]:
+    """Turn the fields of a request into a job.
+
+    Args:
+        fields: Those that came, without null; images as bytes.
+        operation: What to do.
+        reading: The limits, and how images are read; afterwards it has the images, and warnings of ignored fields.
+        model: See JobSpec.
+
+    Raises:
+        InvalidFields: Naming every field that is malformed or out of limits.
+    """
+    known = {*FORMS[operation].model_fields, "width", "height", "size"}
+    ignored = unknown_fields(OPENAI, OPERATIONS[operation], list(fields), known)
+    reading.warnings += [f"{sentence}." for sentence in ignored]
+    quality = str(fields.get("quality", "auto"))
+    steps = STEPS.get(_SAME_QUALITY.get(quality, quality), STEPS["medium"])
+    try:
+        read = FORMS[operation].model_validate({"steps": steps, **fields}, context=reading)
+    except ValidationError as error:
+        raise InvalidFields(faults_in(error, _in_words)) from None
+    return OPENAI.spec(OPERATIONS[operation], read, reading, model=model), read
+
+
+def size_of(fields: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The size that a request asks for; None where it leaves that open.
+
+    Raises:
+        InvalidField: It is no size.
+    """
+    size = fields.get("size", "auto")
+    if size in ("auto", ""):
+        return None
+    width, cross, height = str(size)[:40].lower().partition("x")
+    if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise InvalidField("size", f"is {str(size)[:40]!r}; valid are auto and WIDTHxHEIGHT, such as 1024x1024")
+    return int(width), int(height)
+
+
+def _in_words(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "is missing"
+    shown = repr(error["input"])
+    return f"is {shown if len(shown) <= 40 else shown[:40] + '…'}; {error['msg'][0].lower()}{error['msg'][1:]}"

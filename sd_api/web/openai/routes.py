@@ -1,0 +1,224 @@
+"""The endpoints of OpenAI's images API. Each reads, decodes, submits, waits, encodes."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flask import Blueprint, Response, after_this_request, request, stream_with_context
+
+from sd_api.errors import InvalidField, RequestError, UnknownJob, UnknownModel
+from sd_api.generation.operations import OperationName
+from sd_api.generation.projection import Reading
+from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
+from sd_api.imaging.encoding import convert_png
+from sd_api.jobs.job import Job
+from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.results_cache import ResultsCache
+from sd_api.models.sources import parse_source
+from sd_api.owners import job_name
+from sd_api.settings import Settings
+from sd_api.web.bearer import JobOwners
+from sd_api.web.client import when_client_goes
+from sd_api.web.openai import answers
+from sd_api.web.openai.forms import Options, decode_fields, size_of
+from sd_api.web.openai.pictures import Links, mask_file, mask_of_alpha, picture_bytes, resized_file
+from sd_api.web.openai.streams import events
+
+# Where nothing says how large the model's pictures are.
+USUAL_SIDE = 512
+
+# OpenAI's names of the fields that hold pictures, and ours.
+_PICTURES = {"image": "image", "image[]": "image", "images": "image", "mask": "mask"}
+
+
+def make_blueprint(
+    settings: Settings, queue: JobQueue, results: ResultsCache, links: Links, owners: JobOwners
+) -> Blueprint:
+    """The endpoints that make pictures and list models."""
+    blueprint = Blueprint("openai", __name__, url_prefix="/v1")
+    endpoints = OpenAIEndpoints(settings, queue, results, links, owners)
+    blueprint.add_url_rule("/images/generations", view_func=endpoints.generations, methods=["POST"])
+    blueprint.add_url_rule("/images/edits", view_func=endpoints.edits, methods=["POST"])
+    blueprint.add_url_rule("/images/variations", view_func=endpoints.variations, methods=["POST"])
+    blueprint.add_url_rule("/models", view_func=endpoints.models)
+    blueprint.add_url_rule("/models/<path:model_id>", view_func=endpoints.model)
+    blueprint.after_request(_say_whether_to_retry)
+    return blueprint
+
+
+def make_links_blueprint(results: ResultsCache, links: Links) -> Blueprint:
+    """The endpoint of the links; it needs no token, because the link itself is signed."""
+    blueprint = Blueprint("openai_links", __name__, url_prefix="/v1")
+
+    def linked(name: str) -> Response:
+        job_id, number, output, compression = links.read(name)
+        outcome = results.cached_result(job_id)
+        if not isinstance(outcome, GenerationResult):
+            raise UnknownJob("This picture is not kept any more; links are valid for an hour at most.")
+        picture = convert_png(outcome.images[number].png, output, compression)
+        response = Response(picture, mimetype=f"image/{output}")
+        response.cache_control.private = True
+        return response
+
+    blueprint.add_url_rule("/images/results/<name>", view_func=linked)
+    return blueprint
+
+
+class OpenAIEndpoints:
+    """One method for each endpoint."""
+
+    def __init__(
+        self, settings: Settings, queue: JobQueue, results: ResultsCache, links: Links, owners: JobOwners
+    ) -> None:
+        self._settings = settings
+        self._owners = owners
+        self._queue = queue
+        self._results = results
+        self._links = links
+        self._main = parse_source(settings.model).label
+        self._since = int(time.time())
+
+    def models(self) -> dict[str, Any]:
+        """The main model, then the custom models of the configuration."""
+        return {"object": "list", "data": [self._model_entry(name) for name in self._names()]}
+
+    def model(self, model_id: str) -> dict[str, Any]:
+        """One model."""
+        if model_id not in self._names():
+            raise UnknownModel(f"There is no model {model_id[:100]!r}; this server has {', '.join(self._names())}.")
+        return self._model_entry(model_id)
+
+    def generations(self) -> Any:
+        """Pictures from text."""
+        fields = _fields()
+        size = size_of(fields) or self._native_size(fields)
+        return self._make("txt2img", {**fields, "width": size[0], "height": size[1]}, "image_generation")
+
+    def edits(self) -> Any:
+        """A picture that is changed: where a mask is transparent, as an instruction says, or all over."""
+        fields = _fields()
+        operation: OperationName = "edit" if "edit" in self._modes(fields) else "img2img"
+        if "mask" in fields or self._has_hole(fields):
+            operation = "masking"
+            fields = {"strength": 1.0, "mask": fields.get("image"), **fields}
+        return self._make(operation, fields, "image_edit")
+
+    def variations(self) -> Any:
+        """Pictures that resemble one."""
+        return self._make("img2img", {"prompt": "", **_fields()}, "image_edit")
+
+    def _make(self, operation: OperationName, fields: Mapping[str, Any], kind: str) -> Any:
+        size, most = size_of(fields), self._settings.limits.max_image_pixels
+
+        def content(field: str, value: bytes) -> bytes:
+            if field == "mask":
+                return mask_file(field, value, size, max_pixels=most)
+            return value if size is None else resized_file(field, value, size, max_pixels=most)
+
+        reading = Reading(limits=self._settings.limits, content=content)
+        spec, options = decode_fields(fields, operation, reading, self._model_of(fields))
+        return self._answer(spec, options, kind)
+
+    def _answer(self, spec: JobSpec, options: Options, kind: str) -> Any:
+        job = self._owners.submit(self._queue, spec)
+
+        @after_this_request
+        def name_job(response: Response) -> Response:
+            response.headers["X-Job-Id"] = job_name(job.id)
+            return response
+
+        if options.stream:
+            return Response(stream_with_context(self._stream(job, options, kind)), mimetype="text/event-stream")
+        if options.answers_with_links:
+            self._results.cache_result(job)
+        with when_client_goes(lambda: self._cancel(job)):
+            result = job.result()
+        answers.check_flags(result)
+
+        def link(number: int) -> str:
+            name = self._links.sign(job.id, number, options.output_format, options.output_compression)
+            return f"{request.host_url}v1/images/results/{name}"
+
+        return answers.pictures(result, options, spec.size, link if options.answers_with_links else None)
+
+    def _stream(self, job: Job, options: Options, kind: str) -> Iterator[str]:
+        try:
+            with when_client_goes(lambda: self._cancel(job)):
+                yield from events(self._queue, job, options, kind)
+        finally:
+            if not job.ended:
+                self._cancel(job)
+
+    def _cancel(self, job: Job) -> None:
+        if self._settings.cancel_when_client_goes:
+            self._queue.cancel(job.id, "The client closed its connection.")
+
+    def _names(self) -> list[str]:
+        return [self._main, *(model.url_path for model in self._settings.custom_models)]
+
+    def _model_entry(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._since, "owned_by": "local"}
+
+    def _model_of(self, fields: Mapping[str, Any]) -> str | None:
+        """The custom model that a request names; any other name is the main model."""
+        name = fields.get("model")
+        return next((model.url_path for model in self._settings.custom_models if model.url_path == name), None)
+
+    def _native_size(self, fields: Mapping[str, Any]) -> tuple[int, int]:
+        abilities = self._queue.status().abilities.get(self._model_of(fields))
+        limits = self._settings.limits
+        side = (abilities and abilities.native_size) or USUAL_SIDE
+        return min(side, limits.max_width), min(side, limits.max_height)
+
+    def _modes(self, fields: Mapping[str, Any]) -> tuple[OperationName, ...]:
+        abilities = self._queue.status().abilities.get(self._model_of(fields))
+        return () if abilities is None else abilities.modes
+
+    def _has_hole(self, fields: Mapping[str, Any]) -> bool:
+        if "image" not in fields:
+            return False
+        most = self._settings.limits.max_image_pixels
+        return mask_of_alpha("image", fields["image"], max_pixels=most) is not None
+
+
+def _fields() -> dict[str, Any]:
+    """The fields of the request, of a form or of JSON: without null, each picture as the bytes of its file."""
+    if request.mimetype == "multipart/form-data":
+        came: dict[str, list[Any]] = {name: request.form.getlist(name) for name in request.form}
+        for name in request.files:
+            came[name] = [*came.get(name, []), *request.files.getlist(name)]
+    else:
+        content = request.get_json(force=True, silent=False)
+        if not isinstance(content, dict):
+            raise RequestError("The body is no JSON object; send one, or a form (multipart/form-data).")
+        came = {
+            name: value if name in _PICTURES and isinstance(value, list) else [value]
+            for name, value in content.items()
+            if value is not None
+        }
+    return _without_lists(came)
+
+
+def _without_lists(came: Mapping[str, list[Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    pictures: dict[str, list[Any]] = {}
+    for name, values in came.items():
+        if name in _PICTURES:
+            pictures.setdefault(_PICTURES[name], []).extend(values)
+        elif len(values) > 1:
+            raise InvalidField(name, "came more than once; send it once")
+        else:
+            fields[name] = values[0]
+    for name, values in pictures.items():
+        if len(values) != 1:
+            raise InvalidField(name, f"came {len(values)} times; the models of this server take one")
+        fields[name] = picture_bytes(name, values[0])
+    return fields
+
+
+def _say_whether_to_retry(response: Response) -> Response:
+    """Keep OpenAI's library from repeating what would fail again; it repeats 5xx twice by itself."""
+    if response.status_code >= 400:
+        response.headers["x-should-retry"] = "true" if "Retry-After" in response.headers else "false"
+    return response

@@ -1,0 +1,103 @@
+"""Estimates from synthetic jobs whose fixed seconds and rate are known."""
+
+import random
+
+import pytest
+from pictures import photograph
+from requested import request
+
+from sd_api.generation.engine import Progress
+from sd_api.jobs.work_rates import HISTORY, JobKind, Timing, WorkRates
+
+KIND = JobKind(None, "txt2img", "cpu")
+OVERHEAD, RATE = 2.0, 5e-7
+SMALL, USUAL, LARGE = 200_000.0, 6_000_000.0, 24_000_000.0
+
+
+def learned(*timings: tuple[float, float], kind: JobKind = KIND) -> WorkRates:
+    rates = WorkRates()
+    for timing in timings:
+        rates.learn(kind, Timing(*timing))
+    return rates
+
+
+def true_seconds(work: float) -> float:
+    return OVERHEAD + RATE * work
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fixed_seconds_and_the_rate_are_found_in_spite_of_outliers(seed: int) -> None:
+    chance = random.Random(seed)
+    works = [chance.choice([SMALL, USUAL, LARGE]) * chance.uniform(0.9, 1.1) for _ in range(HISTORY)]
+    timings = [(work, true_seconds(work) * chance.uniform(0.95, 1.05)) for work in works]
+    for odd, factor in zip(chance.sample(range(HISTORY), 3), (30.0, 100.0, 0.01), strict=True):
+        timings[odd] = works[odd], timings[odd][1] * factor
+    rates = learned(*timings)
+    for work in (SMALL, USUAL, LARGE, 2 * LARGE):
+        assert rates.seconds(KIND, work) == pytest.approx(true_seconds(work), rel=0.25)
+
+
+@pytest.mark.parametrize("works", [(SMALL, USUAL), (LARGE, SMALL), (SMALL, USUAL, LARGE)])
+def test_jobs_of_two_sizes_are_enough(works: tuple[float, ...]) -> None:
+    rates = learned(*((work, true_seconds(work)) for work in works))
+    assert rates.seconds(KIND, 2 * LARGE) == pytest.approx(true_seconds(2 * LARGE))
+
+
+@pytest.mark.parametrize("seconds", [(3.0,), (3.0, 2.9, 60.0), (0.1, 3.0, 3.0, 3.0, 400.0)])
+def test_one_size_is_estimated_by_its_median(seconds: tuple[float, ...]) -> None:
+    rates = learned(*((USUAL, each) for each in seconds))
+    assert rates.seconds(KIND, USUAL) == pytest.approx(3.0)
+    smaller, larger = rates.seconds(KIND, SMALL), rates.seconds(KIND, LARGE)
+    assert smaller is not None
+    assert larger is not None
+    assert 3.0 * SMALL / USUAL < smaller < 3.0 < larger < 3.0 * LARGE / USUAL
+
+
+def test_after_one_tiny_job_others_are_not_announced_with_minutes() -> None:
+    tiny = request(steps=20, image=photograph(16, 16), strength=0.7)
+    usual = request(steps=20, size=(512, 512))
+    # It was the first, and took as long as the others will.
+    rates = learned((tiny.work, 3.0), kind=JobKind(None, "img2img", "cpu"))
+    expected = rates.seconds(KIND, usual.work)
+    assert expected is not None
+    assert 3.0 < expected < 10.0
+    rates.learn(KIND, Timing(usual.work, 3.1))
+    assert rates.seconds(KIND, usual.work) == pytest.approx(3.1)
+
+
+def test_a_first_job_that_took_long_makes_others_no_longer() -> None:
+    rates = learned((SMALL, 20.0), (USUAL, 3.0), (USUAL, 3.0))
+    assert rates.seconds(KIND, USUAL) == pytest.approx(3.0)
+
+
+def test_old_jobs_are_forgotten() -> None:
+    rates = learned(*[(USUAL, 100.0)] * 50, *[(USUAL, 3.0)] * (HISTORY // 2 + 1))
+    assert rates.seconds(KIND, USUAL) == pytest.approx(3.0)
+
+
+def test_a_job_without_work_for_the_engine_says_nothing() -> None:
+    assert learned((SMALL, 0.0)).seconds(KIND, SMALL) is None
+
+
+def test_the_closest_kind_counts() -> None:
+    rates = learned((USUAL, 8.0))
+    redrawing, on_card = KIND._replace(operation="img2img"), KIND._replace(device="cuda:0")
+    # Until there are jobs of a kind, others of its model say how long it may take.
+    assert rates.seconds(redrawing, USUAL) == rates.seconds(on_card, USUAL) == pytest.approx(8.0)
+    rates.learn(on_card, Timing(USUAL, 1.0))
+    assert rates.seconds(on_card, USUAL) == pytest.approx(1.0)
+    assert rates.seconds(KIND, USUAL) == pytest.approx(8.0)
+    assert rates.seconds(KIND._replace(device=None), USUAL) == pytest.approx(4.5)
+    assert rates.seconds(KIND._replace(model="other"), USUAL) is None
+
+
+def test_what_is_left_comes_more_and_more_from_the_jobs_own_steps() -> None:
+    rates = learned((USUAL, 10.0))
+    assert rates.seconds_left(KIND, USUAL, None, 4.0) == pytest.approx(6.0)
+    assert rates.seconds_left(KIND, USUAL, None, 40.0) == 0
+    # A slow first step of 20 says little about the others.
+    assert rates.seconds_left(KIND, USUAL, Progress("denoising", 1, 20), 9.0) == pytest.approx(9.5)
+    assert rates.seconds_left(KIND, USUAL, Progress("denoising", 10, 20), 30.0) == pytest.approx(15.0)
+    assert rates.seconds_left(KIND, USUAL, Progress("decoding", 20, 20), 60.0) == 0
+    assert WorkRates().seconds_left(KIND, USUAL, Progress("denoising", 5, 20), 10.0) == pytest.approx(30.0)
+    assert WorkRates().seconds_left(KIND, USUAL, None, 10.0) is None
