@@ -58,7 +58,14 @@ class JobEndpoints:
         """The result of a job that was sent with ``wait=false``."""
         outcome = self._results.cached_result(self._id(job_id))
         if outcome is None:
-            raise self._no_result_error(job_id)
+            self._refuse_unfinished(job_id)
+            # It may have ended since the first look.
+            outcome = self._results.cached_result(self._id(job_id))
+        if outcome is None:
+            raise UnknownJob(
+                f"The pictures of job {job_id!r} are not kept, or not any more; only those of jobs that were "
+                "sent with wait=false are, for an hour at most."
+            )
         if isinstance(outcome, ServerError):
             raise outcome
         return success(outcome)
@@ -73,13 +80,9 @@ class JobEndpoints:
         running = next((job for job in self._own(self._queue.jobs()) if job.state == "running"), None)
         return {"status": "success", "job": None if running is None else job_entry(running)}
 
-    def _no_result_error(self, job_id: str) -> ServerError:
+    def _refuse_unfinished(self, job_id: str) -> None:
         if self._queue.job(self._id(job_id)).state not in ENDED:
-            return JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")
-        return UnknownJob(
-            f"The pictures of job {job_id!r} are not kept, or not any more; only those of jobs that were "
-            "sent with wait=false are, for an hour at most."
-        )
+            raise JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")
 
     def _own(self, jobs: list[JobStatus]) -> list[JobStatus]:
         owner = self._owners.owner()
