@@ -195,7 +195,7 @@ def _measure(
 
 
 def _ask(url: str, sleep: float, until: float, took: list[float]) -> None:
-    """Send jobs until a time, as a client of its own in the fair queue."""
+    """Send jobs until a time, as a program of its own in the fair queue."""
     with requests.Session() as session:
         session.headers["User-Agent"] = f"client {threading.get_ident()}"
         while time.monotonic() < until:

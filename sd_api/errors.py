@@ -29,6 +29,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
         ├── QueueFull            503  too many requests are waiting
+        ├── Overloaded           503  a limit for all owners together is reached
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
         ├── StoreUnavailable     503  data cannot be stored: Redis is away or full
@@ -239,6 +240,10 @@ class Unavailable(ServerError):
 
 class QueueFull(Unavailable):
     """Too many requests are waiting."""
+
+
+class Overloaded(Unavailable):
+    """A limit for all owners, or for all public tokens, is reached."""
 
 
 class ModelUnavailable(Unavailable):

@@ -120,7 +120,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
         blobs=blobs,
-        tasks=TaskService(queue, tasks, blobs, journal, requests, dispatcher, settings.limits),
+        tasks=TaskService(queue, tasks, blobs, journal, requests, dispatcher),
         events=EventSource(tasks, event_bus),
         previews=Previews(queue),
         dispatcher=dispatcher,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import Param, derived, fields_of, out_of_range
+from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Operation
 from sd_api.generation.plan import Pass, Plan
 from sd_api.generation.planning import plan
@@ -183,6 +184,12 @@ class JobSpec:
         if one.strength is None:
             return self.operation.steps_run
         return max(1, int(self.operation.steps * one.strength))
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its images take; everything else is small."""
+        values = (getattr(self.operation, field.name) for field in fields_of(type(self.operation)))
+        return sum(value.memory for value in values if isinstance(value, ImageRef))
 
     @property
     def batch_key(self) -> Hashable:

@@ -30,8 +30,7 @@ class JobStatus:
     """The public status of a job, without its images.
 
     Attributes:
-        id: 32 hexadecimal digits, or what the client chose.
-        client: the client's fair-queue key; see ``JobQueue.submit``.
+        id: the job's id in the queue; see ``JobQueue.submit``.
         mode: the operation.
         model: the ``url_path`` of a custom model; None is the main model.
         state: ``finished``, ``failed`` and ``cancelled`` are final.
@@ -46,7 +45,6 @@ class JobStatus:
     """
 
     id: str
-    client: str
     mode: OperationName
     model: str | None
     state: State
@@ -67,6 +65,8 @@ class Job:
         spec: What to make.
         job_id: the id; None chooses a random one.
         client: the client's fair-queue key.
+        program: which of the client's programs has sent it.
+        lasting: whether the job outlives the process that has submitted it, as a task's does.
         max_seconds: how long it may work, without loading a model; None is for ever.
     """
 
@@ -76,11 +76,15 @@ class Job:
         *,
         job_id: str | None = None,
         client: str = "",
+        program: str = "",
+        lasting: bool = False,
         max_seconds: float | None = None,
     ) -> None:
         self.spec = spec
         self.id = job_id or uuid4().hex
         self.client = client
+        self.program = program
+        self.lasting = lasting
         self._max_seconds = max_seconds
         # Held while listeners are called, so that none is called after the end. No other lock is acquired inside.
         self._lock = threading.RLock()
@@ -109,7 +113,6 @@ class Job:
         with self._lock:
             return JobStatus(
                 id=self.id,
-                client=self.client,
                 mode=self.spec.operation.name,
                 model=self.spec.model,
                 state=self._state,

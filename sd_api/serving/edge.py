@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -12,7 +13,7 @@ from sd_api.errors import ServerError
 from sd_api.serving.bodies import Bodies, Body, ClientGone
 from sd_api.web.admission import ADMISSION, REFUSAL, Admission
 from sd_api.web.client import CLIENT_GONE
-from sd_api.web.reading import BODY
+from sd_api.web.reading import BODY, RELEASE
 from sd_api.web.tasks.events import EventStreams
 
 # Threads besides those that wait for their turn in the queue: for requests that run, as many as go into one batch,
@@ -113,7 +114,8 @@ class Edge:
         body = self._bodies.open()
         try:
             outcome = await _read(body, receive, admission)
-            await self._answer({**_with_length(scope, body.length), **outcome}, receive, send)
+            release = partial(asyncio.get_running_loop().call_soon_threadsafe, body.close)
+            await self._answer({**_with_length(scope, body.length), **outcome, RELEASE: release}, receive, send)
         except ClientGone:
             pass
         finally:

@@ -1,12 +1,14 @@
 """Immutable contents as files, each under a unique name; a file that exists is complete."""
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Set
 from pathlib import Path
 
-from sd_api.storage.disk import translate_disk_errors
+from sd_api.errors import DiskFull
+from sd_api.storage.disk import DISK_FULL, translate_disk_errors
 
 # Seconds that a file may exist without being listed, because it is written first and listed afterwards.
 GRACE = 3600.0
@@ -35,6 +37,11 @@ class ContentFiles:
         """
         with translate_disk_errors():
             self._write(self._path(name), content)
+
+    def check_room(self, more: int, spare: int) -> None:
+        """Raise DiskFull if so many more bytes would leave less than ``spare`` bytes on the disk."""
+        if shutil.disk_usage(self._folder).free < more + spare:
+            raise DiskFull(DISK_FULL)
 
     def read(self, name: str) -> bytes:
         """The content of that name.

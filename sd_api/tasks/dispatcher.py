@@ -15,6 +15,7 @@ from sd_api.errors import DiskFull, QueueFull, ServerStopping, StoreUnavailable,
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
+from sd_api.owners import client_of, qualified
 from sd_api.storage.protocols import UNFINISHED, Blob, BlobStore, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus
 from sd_api.tasks.journal import Journal
@@ -171,7 +172,7 @@ class TaskDispatcher:
 
     def _job_exists(self, task: Task) -> bool:
         try:
-            self._jobs.job(task.id)
+            self._jobs.job(_job_id(task))
         except UnknownJob:
             return False
         return True
@@ -208,11 +209,14 @@ class TaskDispatcher:
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             return
+        if task.state == "pending":
+            # Since it was accepted, the pictures of earlier tasks may have filled the quota.
+            self._blobs.check_quota(task.owner)
         spec, warnings = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
-        job = self._jobs.submit(spec, job_id=task.id, client=task.owner, rejoin=True)
+        job = self._jobs.submit(spec, job_id=_job_id(task), client=client_of(task.owner), rejoin=True)
         watch = Watch(task, self._jobs, self._event_bus)
-        self._dispatched[task.id] = _Dispatched(task, watch, warnings, started=task.state == "started")
+        self._dispatched[job.id] = _Dispatched(task, watch, warnings, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # The job may have started, or even ended, before it had this listener; the owner may have cancelled the task.
         self._inbox.put(partial(self._follow, job))
@@ -224,7 +228,7 @@ class TaskDispatcher:
 
     def _cancel(self, task: Task) -> None:
         with contextlib.suppress(UnknownJob):
-            self._jobs.cancel(task.id, "This task was cancelled.")
+            self._jobs.cancel(_job_id(task), "This task was cancelled.")
 
     def _follow(self, job: Job) -> None:
         """Record the state of a job, which may have changed again since its listener was called."""
@@ -284,6 +288,10 @@ class TaskDispatcher:
     def _fail(self, task: Task, error: Exception) -> None:
         failure = generation_failure(log, error, f"task {task.id}")
         self._journal.record(task, "cancelled", {"reason": failure.message})
+
+
+def _job_id(task: Task) -> str:
+    return qualified(task.owner, task.id)
 
 
 def _parameters_used(task: Task, image: GeneratedImage) -> dict[str, Any]:

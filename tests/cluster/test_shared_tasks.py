@@ -12,6 +12,7 @@ from sd_api.errors import StoreUnavailable
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.models.catalog import ModelCatalog
+from sd_api.owners import client_of, qualified
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Task
 from sd_api.stores import Stores
@@ -86,7 +87,9 @@ class Dying:
 
     def submit(self, task: Task) -> None:
         request, _ = self._requests.make(task.owner, task.parameters)
-        self.server.queue.submit(request, job_id=task.id, client=task.owner)
+        self.server.queue.submit(
+            request, job_id=qualified(task.owner, task.id), client=client_of(task.owner), rejoin=True
+        )
 
     def begin(self, task: Task) -> None:
         self.server.store.record(task, "started", {"event_type": "started"})

@@ -198,7 +198,7 @@ def test_a_job_outlives_the_process_that_accepted_it(
     engine.may_go_on.clear()
     start_worker(engine)
     for job_id in ("of a task", "of a task that ends meanwhile"):
-        queue.submit(request(job_id), job_id=job_id, client="user:a")
+        queue.submit(request(job_id), job_id=job_id, client="user:a", rejoin=True)
     assert engine.reported.wait(10)
     assert queue.stop(timeout=10)
 
@@ -220,7 +220,7 @@ def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
     # It sends no heartbeats.
     dead = ClusterQueue(cluster, LOADING, LIMITS)
     dead.submit(request("waiting"), job_id="waiting", client="somebody")
-    dead.submit(request("task"), job_id="task", client="user:a")
+    dead.submit(request("task"), job_id="task", client="user:a", rejoin=True)
     dead.cache_result(dead.submit(request("kept"), job_id="kept", client="somebody"))
     with redis_server.client() as client:
         client.delete(f"sd:server:{dead._id}")
@@ -256,7 +256,7 @@ def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
     engine.may_go_on.clear()
     start_worker(engine)
     waiting = queue.submit(request("waiting"))
-    task = queue.submit(request("task"), client="user:a")
+    task = queue.submit(request("task"), client="user:a", rejoin=True)
     assert engine.reported.wait(10)
     redis_server.kill()
     try:
@@ -277,7 +277,7 @@ def test_a_job_that_redis_has_lost_is_made_all_the_same(
 ) -> None:
     kept = queue.submit(request("kept"))
     queue.cache_result(kept)
-    jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a")]
+    jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a", rejoin=True)]
     redis_server.emptied()
     start_worker(OneModel())
     for job in jobs:
@@ -307,7 +307,7 @@ def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
 
 
 def test_who_waits_is_told_where_there_is_no_worker(queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = queue.submit(request(), client="user:a")
+    task = queue.submit(request(), client="user:a", rejoin=True)
     kept = queue.submit(request())
     queue.cache_result(kept)
     monkeypatch.setattr("sd_api.jobs.cluster.follower.MAX_OUTAGE_SECONDS", 0.0)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from sd_api.errors import DiskFull, QuotaExceeded, UnknownBlob
+from sd_api.settings import Limits
 from sd_api.storage.blobs import SqlBlobs
+from sd_api.storage.database import Database
 from sd_api.storage.files import GRACE, ContentFiles
 
 
@@ -104,3 +106,10 @@ def test_a_file_that_gets_its_name_while_others_are_swept_is_no_reason_to_stop(
     gone = found[0].with_name("renamed.part")
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *found]))
     assert files.remove_all_but(set()) == 2
+
+
+def test_the_last_bytes_of_a_disk_are_for_what_has_been_accepted(database: Database, files: ContentFiles) -> None:
+    blobs = SqlBlobs(database, files, Limits(min_free_data_bytes=2**53 - 1))
+    with pytest.raises(DiskFull, match=r"disk .* is full"):
+        blobs.check_quota("user:a")
+    blobs.add(blobs.make("user:a", b"the picture of a task", "image/png"))

@@ -9,7 +9,6 @@ import redis
 from redis.client import Pipeline
 
 from sd_api import __version__
-from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobCancelled, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
@@ -20,6 +19,7 @@ from sd_api.jobs.job import ENDED, Job, JobStatus, State
 from sd_api.jobs.queue import taken, why_full
 from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.owners import job_name
 from sd_api.settings import Cluster, Limits
 
 # Time to live of a job after its end, in seconds, pictures included: another API process has the time to fetch them if
@@ -75,16 +75,17 @@ class JobBoard(Board):
         fields: codec.Fields = {
             **codec.spec_fields(spec),
             "mode": spec.operation.name,
+            "lasting": int(job.lasting),
             "work": spec.work,
             "pictures": len(spec.seeds),
             "rows": spec.rows,
             "batch": batch_of(spec),
             "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }
-        if not is_owner(job.client):
-            # The job of a task outlives its server, because another server follows it then.
+        if not job.lasting:
             fields["waiting_server"] = server
-        arguments: list[str | int] = [job.id, job.client, uuid4().hex, server, SERVER_LEASE_SECONDS * 1000, int(rejoin)]
+        arguments: list[str | int] = [job.id, job.client, job.program, uuid4().hex]
+        arguments += [server, SERVER_LEASE_SECONDS * 1000, int(rejoin)]
         # A url_path is never empty.
         arguments += [limits.max_queued_requests, limits.max_queued_requests_per_client, __version__, spec.model or ""]
         answer = self._call("submit", *arguments, *flat(fields))
@@ -205,4 +206,6 @@ def _ask_overview(pipeline: Pipeline) -> None:
 
 def _unknown(job_id: str) -> UnknownJob:
     minutes = ENDED_JOB_TTL_SECONDS // 60
-    return UnknownJob(f"There is no job {job_id[:100]!r}; those that have ended are known for {minutes} minutes.")
+    return UnknownJob(
+        f"There is no job {job_name(job_id)[:100]!r}; those that have ended are known for {minutes} minutes."
+    )

@@ -2,9 +2,10 @@
 
 import threading
 
-from sd_api.accounts.tokens import is_owner
 from sd_api.errors import ServerStopping
 from sd_api.jobs.job import Job
+from sd_api.jobs.queue import refuse_too_large
+from sd_api.settings import Limits
 
 
 class FollowedJobs:
@@ -18,15 +19,18 @@ class FollowedJobs:
         self._closed = False
         self._lock = threading.Lock()
 
-    def add(self, job: Job) -> Job:
+    def add(self, job: Job, limits: Limits) -> Job:
         """Follow a job; returns the one that is followed under its id.
 
         Raises:
             ServerStopping: ``close`` has been called.
+            QueueFull: the images of the followed jobs would take too much memory.
         """
         with self._lock:
             if self._closed:
                 raise ServerStopping("The server is shutting down.")
+            if job.id not in self._jobs:
+                refuse_too_large(job, self._jobs.values(), limits)
             return self._jobs.setdefault(job.id, job)
 
     def close(self) -> list[Job]:
@@ -59,7 +63,7 @@ class FollowedJobs:
 
     def waits_only_here(self, job: Job) -> bool:
         """Whether a job is of use only to a client connected to this process: not a task's job, and not cached."""
-        return not (is_owner(job.client) or self.is_cached(job))
+        return not (job.lasting or self.is_cached(job))
 
     def waiting_only_here(self) -> list[Job]:
         """The jobs that are of use only to clients connected to this process."""

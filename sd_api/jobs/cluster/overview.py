@@ -10,7 +10,7 @@ from sd_api.jobs.work_rates import JobKind, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 
 STATUS_FIELDS = (
-    *("client", "mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
+    *("mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
     *("work", "working"),
 )
 
@@ -27,7 +27,6 @@ def read_status(job_id: str, fields: codec.Read) -> JobStatus:
     message, started, ended = fields["message"], fields["started"], fields["ended"]
     return JobStatus(
         id=job_id,
-        client=(fields["client"] or b"").decode(),
         mode=mode,
         model=(fields["model"] or b"").decode() or None,
         state=state,

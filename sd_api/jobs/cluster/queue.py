@@ -81,13 +81,16 @@ class ClusterQueue:
         return ended
 
     @translate_redis_errors()
-    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
+    def submit(
+        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+    ) -> Job:
         """See JobQueue."""
-        job = Job(planned(spec, self._abilities), job_id=job_id, client=client)
+        spec = planned(spec, self._abilities)
+        job = Job(spec, job_id=job_id, client=client, program=program, lasting=rejoin)
         for listener in self._listeners:
             job.listen(listener)
         # Followed before it is submitted, so that no update is missed.
-        existing = self._followed.add(job)
+        existing = self._followed.add(job, self._limits)
         if existing is not job:
             if rejoin and existing.client == client:
                 return existing

@@ -32,8 +32,9 @@ def _failures(*statuses: int) -> dict[int, Response]:
         400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
         401: "the configuration requires a token, and the request has no valid one",
         403: "the Host or the Origin is not allowed",
-        404: "no model or job has that name",
-        409: "the job was cancelled or has no result yet, or its job_id is another job's",
+        404: "no model or job of yours has that name",
+        408: "the body came too slowly",
+        409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
         413: "more bytes or more fields than the limit",
         415: "the Content-Encoding is neither gzip nor deflate, or the charset is unknown",
         422: "a well-formed value outside the limits",
@@ -47,7 +48,7 @@ def _made() -> dict[int, Response]:
     return {
         200: answer("the pictures", Pictures),
         202: answer("the job, with wait=false", OneJob),
-        **_failures(400, 401, 403, 409, 413, 415, 422, 500, 503),
+        **_failures(400, 401, 403, 408, 409, 413, 415, 422, 500, 503),
     }
 
 
@@ -78,7 +79,7 @@ def describe() -> dict[str, PathItem]:
         ),
         "/health": _read_only(
             "health",
-            "The state of the engine, its device and models, and the last failures",
+            "The state of the engine, its device and models, your last failures, and who was refused",
             {
                 200: answer("loading or ready", Health),
                 **read,
@@ -128,7 +129,9 @@ def describe() -> dict[str, PathItem]:
                 security=SECURITY,
             )
         ),
-        "/jobs": _read_only("jobs", "The running and waiting jobs", {200: several, **read}, tag=JOBS),
+        "/jobs": _read_only(
+            "jobs", "Your running and waiting jobs, and the number of others'", {200: several, **read}, tag=JOBS
+        ),
         "/jobs/{job_id}": PathItem(
             get=operation(
                 "job",
@@ -154,10 +157,10 @@ def describe() -> dict[str, PathItem]:
                 "cancel_job",
                 JOBS,
                 "Cancel one job",
-                {200: one, **read, **_failures(404, 413)},
+                {200: one, **read, **_failures(404, 408, 413)},
                 parameters=[job],
                 security=SECURITY,
             )
         ),
-        "/progress": _read_only("progress", "The first running job", {200: one, **read}, tag=JOBS),
+        "/progress": _read_only("progress", "Your first running job", {200: one, **read}, tag=JOBS),
     }

@@ -112,7 +112,7 @@ def decode_form(
         model: the ``url_path`` of a custom model; None is the main model.
 
     Returns:
-        The spec of the job, and the form.
+        The spec of the job, and the fields that concern the job.
 
     Raises:
         InvalidFields: naming every field that is malformed or out of limits.
@@ -130,7 +130,9 @@ def decode_form(
         # What is missing may have come under another name, or in a body that is no form at all.
         further = ignored if fields else ["the form has no fields"]
         raise InvalidFields(faults, "; ".join([*(fault.message for fault in faults), *further])) from None
-    return PLUGIN.spec(OPERATIONS[mode], read, reading, model=model), read
+    spec = PLUGIN.spec(OPERATIONS[mode], read, reading, model=model)
+    # Without the images' texts, because a request waits for its job.
+    return spec, JobForm(job_id=read.job_id, wait=read.wait)
 
 
 def _in_words(error: ErrorDetails) -> str:

@@ -176,6 +176,9 @@ class Access(Success):
     require_token: bool = Field(
         description="whether the plugin's endpoints need a token; this one never does", examples=[False]
     )
+    share_jobs: bool = Field(
+        description="whether all callers see, fetch and cancel each other's jobs", examples=[False]
+    )
     enable_signup: bool = Field(description="whether signing up is open to every caller", examples=[False])
     enable_public_token: bool = Field(
         description="whether every caller may have a token without signing up", examples=[False]
@@ -235,9 +238,10 @@ class OneJob(Success):
 
 
 class Jobs(Success):
-    """The running jobs, then the waiting ones in queue order."""
+    """Your running jobs, then your waiting ones in queue order."""
 
     jobs: list[JobEntry] = Field(description="the jobs")
+    others: int = Field(description="how many jobs of others run or wait", examples=[0])
 
 
 class LoadedModelEntry(BaseModel):
@@ -273,10 +277,8 @@ class WorkerEntry(BaseModel):
     dtype: str | None = Field(description="its precision; null until it is known", examples=["fp16"])
     memory: MemoryEntry | None = Field(description="null if the device shares the host's memory")
     models: list[LoadedModelEntry] = Field(description="the models that it has loaded")
-    busy: bool = Field(description="whether it works on jobs, those of tasks included", examples=[True])
-    jobs: list[str] = Field(
-        description="the jobs that it works on, without those of tasks", examples=[["my-first-picture"]]
-    )
+    busy: bool = Field(description="whether it works on jobs, those of others included", examples=[True])
+    jobs: list[str] = Field(description="your jobs that it works on", examples=[["my-first-picture"]])
 
 
 class Workers(Success):
@@ -309,7 +311,7 @@ class RefusedCallerEntry(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the engine, its device and models, the last failures, and who was refused."""
+    """The state of the engine, its device and models, your last failures, and who was refused."""
 
     status: Literal["loading", "ready", "failed"] = Field(description="the state of the engine")
     model: str = Field(description="the main model", examples=["stable-diffusion-v1-5/stable-diffusion-v1-5"])
@@ -320,7 +322,7 @@ class Health(BaseModel):
         description="the versions of the server and of what it runs on",
         examples=[{"server": "0.1.0", "python": "3.12.1"}],
     )
-    failures: list[FailedJob] = Field(description="the last jobs that failed, the latest first")
+    failures: list[FailedJob] = Field(description="your last jobs that failed, the latest first")
     refused_callers: list[RefusedCallerEntry] = Field(
         description="whom this process refused in the last hour, the latest first"
     )

@@ -57,6 +57,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
         401: "the request has no valid token, or the username or the password is wrong",
         403: "the configuration does not allow this, or the Host or the Origin is not allowed",
         404: "you have none with that id",
+        408: "the body came too slowly",
         409: "the username is taken",
         413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
         415: "the body is not an image in a supported format, its Content-Encoding is neither gzip nor deflate, or its "
@@ -91,8 +92,8 @@ def _accounts() -> dict[str, PathItem]:
     password = body(FORM, Password, example_of(Password))
     pattern = rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$"
     name = in_path("username", "who", example_of(Credentials)["username"], pattern)
-    user = {200: answer("done", NewUser), **_failures(400, 409, 413, 415, 429, 507)}
-    token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
+    user = {200: answer("done", NewUser), **_failures(400, 408, 409, 413, 415, 429, 507)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 408, 413, 415, 429)}
     return {
         "/user": PathItem(
             post=operation(
@@ -131,7 +132,7 @@ def _accounts() -> dict[str, PathItem]:
                 "public_token",
                 ACCOUNTS,
                 "A token without an account (ENABLE_PUBLIC_TOKEN); its tasks and images are visible only with it",
-                {200: answer("a token", Token), **_failures(413)},
+                {200: answer("a token", Token), **_failures(408, 413)},
             )
         ),
     }
@@ -149,7 +150,7 @@ def _tasks() -> dict[str, PathItem]:
                 "Ask for pictures. Without task_type, the kind follows from the fields",
                 {
                     200: answer("the task's id", _ID, names=names),
-                    **_failures(400, 401, 413, 415, 429, 507),
+                    **_failures(400, 401, 408, 413, 415, 429, 507),
                     **_unprocessable(),
                 },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
@@ -169,7 +170,7 @@ def _tasks() -> dict[str, PathItem]:
                 "cancel_task",
                 TASKS,
                 "End a task, waiting or running",
-                {204: answer("it has ended"), **_failures(401, 404, 413, 507)},
+                {204: answer("it has ended"), **_failures(401, 404, 408, 413, 507)},
                 parameters=[task],
                 security=TOKEN,
             ),
@@ -200,7 +201,7 @@ def _blobs() -> dict[str, PathItem]:
                 "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
                 {
                     200: answer("the image's id", _ID, names=names),
-                    **_failures(400, 401, 413, 415, 507),
+                    **_failures(400, 401, 408, 413, 415, 507),
                     **_unprocessable(),
                 },
                 sent=body(MULTIPART, form),
@@ -226,7 +227,7 @@ def _blobs() -> dict[str, PathItem]:
                 "delete_blob",
                 BLOBS,
                 "Forget an image",
-                {204: answer("it is gone"), **_failures(401, 404, 413, 507)},
+                {204: answer("it is gone"), **_failures(401, 404, 408, 413, 507)},
                 parameters=[blob],
                 security=TOKEN,
             ),
