@@ -175,6 +175,19 @@ class EditedArea:
             png_key="Seam",
         ),
     ] = None
+    output: Annotated[
+        str,
+        Param(
+            label="Output",
+            description="What the answer holds: image is the whole image, layer what was drawn on a transparent canvas "
+            "of the image's size, patch the same cut down to the masked part.",
+            example="image",
+            choices=("image", "layer", "patch"),
+            per_image=True,
+            control="choice",
+            png_key="Output",
+        ),
+    ] = "image"
 
     @property
     def rectangle(self) -> Box | None:

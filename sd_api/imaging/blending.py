@@ -15,6 +15,9 @@ from scipy import ndimage
 CORRECTED = 64
 """Generated pixels that lie farther than this from every kept pixel, in pixels, are never changed."""
 
+ANY_LEVEL = [0] + [255] * 255
+"""The table with which ``Image.point`` makes a mask black and white: every level above 0 is white."""
+
 # A shift is smooth, so it is estimated on a coarse grid: a sixteenth of the work for the same result.
 # Lengths below are in cells. Whether a pixel is corrected is settled by the cells around it, whose
 # centres are up to 6 px away from it and up to 2 px from a kept pixel inside: 56 + 6 + 2 <= CORRECTED.
@@ -45,13 +48,26 @@ def composite(original: Image.Image, generated: Image.Image, mask: Image.Image) 
         farther than ``CORRECTED`` pixels from where it is 0; in between, ``generated`` with its colour
         shift removed. Its ``info`` is that of ``original``, whose colour space it is in.
     """
-    blended = Image.composite(_match_border(original, generated, mask), original, mask)
+    blended = Image.composite(match_border(original, generated, mask), original, mask)
     blended.info = dict(original.info)
     return blended
 
 
-def _match_border(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Remove the colour shift of ``generated`` near the kept pixels."""
+def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """What a mask shows of an image as RGBA: alpha is the mask, and where it is 0, so is the colour.
+
+    Args:
+        image: mode RGB.
+        mask: mode L, the same size.
+    """
+    layer = Image.new("RGBA", image.size)
+    layer.paste(image, mask=mask.point(ANY_LEVEL))
+    layer.putalpha(mask)
+    return layer
+
+
+def match_border(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
+    """Remove the colour shift of ``generated`` near the kept pixels; for the arguments see ``composite``."""
     changed = mask.getbbox()
     if changed is None or mask.getextrema()[0] != 0:
         return generated

@@ -10,10 +10,10 @@ _RUN_LENGTH = 3  # zlib's Z_RLE
 
 
 def encode_png(image: Image.Image, *, parameters: str | None = None) -> bytes:
-    """Encode an image as an RGB PNG with its ICC profile, if it has one in ``info["icc_profile"]``.
+    """Encode an image as a PNG with its ICC profile, if it has one in ``info["icc_profile"]``.
 
     Args:
-        image: an image of any 8-bit mode.
+        image: an image of any 8-bit mode; what is not RGBA becomes RGB.
         parameters: the content of the ``parameters`` text chunk, which other tools read; the chunk is ``tEXt``, or
             ``iTXt`` if Latin-1 cannot encode the text.
 
@@ -27,9 +27,9 @@ def encode_png(image: Image.Image, *, parameters: str | None = None) -> bytes:
     png = io.BytesIO()
     # Pillow's default, a search for longer matches than runs, takes two to six times as long on
     # photographs and saves 3 % at best, because PNG's row filters leave hardly any other matches.
-    # Without a copy of what is RGB already.
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    rgb.save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
+    # Without a copy of what is right already.
+    plain = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+    plain.save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
     return png.getvalue()
 
 

@@ -269,7 +269,12 @@ class TaskDispatcher:
         try:
             images.extend(self._blobs.make(task.owner, image.png, "image/png") for image in result.images)
             descriptions = [
-                {"blob_id": blob.id, "parameters_used": _parameters_used(task, image), "nsfw": image.nsfw}
+                {
+                    "blob_id": blob.id,
+                    "parameters_used": _parameters_used(task, image),
+                    "nsfw": image.nsfw,
+                    **({} if image.placement is None else image.placement.as_json()),
+                }
                 for blob, image in zip(images, result.images, strict=True)
             ]
             details = {"image": descriptions[0], "images": descriptions, "warnings": warnings}

@@ -17,6 +17,8 @@ from running import generate, serve
 from tiny_families import filled, remade, sd
 from tiny_model import make_unet
 
+from sd_api.engine.composing import layer
+from sd_api.engine.passes import Drawn
 from sd_api.errors import JobCancelled
 from sd_api.generation.engine import Progress
 from sd_api.generation.fields import derived
@@ -24,6 +26,8 @@ from sd_api.generation.images import ImageRef
 from sd_api.generation.metadata import read_parameters
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box
+from sd_api.generation.planning import UNKNOWN
+from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.blending import composite
 from sd_api.jobs.job import Job
@@ -245,3 +249,51 @@ def test_a_mask_grows_and_inverts_and_fades(engine: Any) -> None:
     assert (array(turned.replaced) == array(masked(FAR))).all()
     seam = np.abs(array(drawn(engine, edit(FAR, seam=10))) - array(CANVAS)).sum(axis=2)[upper:lower, left:right]
     assert seam[:, 0].mean() < seam[:, 14].mean() / 2
+
+
+def placed(engine: Any, spec: JobSpec) -> tuple[Image.Image, Placement]:
+    """A layer or a patch, and where it lies."""
+    (picture,) = generate(engine, spec).images
+    assert picture.placement is not None
+    image = Image.open(BytesIO(picture.png))
+    assert image.mode == "RGBA"
+    image.load()
+    return image, picture.placement
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"mask_blur": 3}, {"extend": "8,0,16,8"}, {"strength": 0.0}, {"inpaint_area": "whole", "seam": 4}],
+    ids=["plain", "soft", "extended", "no_steps", "whole"],
+)
+def test_a_layer_or_patch_over_the_canvas_is_the_image(engine: Any, fields: dict[str, Any]) -> None:
+    spec = edit(FAR, NEAR, **fields)
+    operation: Any = spec.operation
+    expected = drawn(engine, spec)
+    canvas = Image.new("RGBA", expected.size)
+    canvas.paste(CANVAS, operation.margins[:2])
+    for output in ("layer", "patch"):
+        image, placement = placed(engine, edit(FAR, NEAR, **fields, output=output))
+        over = canvas.copy()
+        over.alpha_composite(image, (placement.x, placement.y))
+        assert np.abs(array(over.convert("RGB")) - array(expected)).max() <= 1
+        assert over.getchannel("A").getextrema() == (255, 255)
+        box = operation.replaced.getbbox() if output == "patch" else (0, 0, *expected.size)
+        assert (placement, image.size) == (Placement(*box[:2], *expected.size), (box[2] - box[0], box[3] - box[1]))
+        # Outside of the edit there is nothing, not even a colour.
+        assert not np.asarray(image)[np.asarray(operation.replaced.crop(box)) == 0].any()
+        assert np.asarray(image).any() == bool(operation.steps_run)
+
+
+def test_a_patch_of_nothing_is_a_transparent_pixel(engine: Any) -> None:
+    image, placement = placed(engine, edit(output="patch"))
+    assert (image.size, image.getextrema()) == ((1, 1), ((0, 0),) * 4)
+    assert placement == Placement(0, 0, *CANVAS.size)
+
+
+def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
+    spec = edit(FAR, output="patch", seam=0).for_model(UNKNOWN)
+    image, _ = layer(
+        spec.operation, spec.plan, Drawn(0, (CANVAS.crop(spec.plan.regions[0].passes[-1].box),), nsfw=True)
+    )  # type: ignore[arg-type]
+    assert image.getextrema() == ((0, 0), (0, 0), (0, 0), (255, 255))

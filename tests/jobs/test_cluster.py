@@ -19,7 +19,7 @@ from sd_api.errors import InvalidField, InvalidFields, JobCancelled, JobIdTaken,
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
 from sd_api.generation.operations import OPERATIONS, Operation
-from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.result import GeneratedImage, GenerationResult, Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec, worker_board
 from sd_api.jobs.cluster.claimed import ClaimedJob
@@ -351,7 +351,7 @@ def test_a_spec_arrives_as_it_was_sent(operation: type[Operation]) -> None:
 
 
 def test_a_result_arrives_as_it_was_sent() -> None:
-    images = (GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False, variation_seed=7))
+    images = (GeneratedImage(b"\x89PNG\0", 1, True), GeneratedImage(b"", 2, False, 7, Placement(1, 2, 30, 40)))
     sent = GenerationResult(images, ("a", "b"))
     assert codec.read_result(as_read(codec.result_fields(sent))) == sent
 

@@ -13,12 +13,16 @@ from tiny_model import tiny_model
 from sd_api.app import create_app
 from sd_api.generation.engine import EngineStatus, Feed
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
-from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.result import GeneratedImage, GenerationResult, Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.wiring import build_services
 
 IMAGE = to_base64(photograph(64, 72))
 MASK = to_base64(photograph(8, 8))
+
+
+# What is answered beside each patch that the engine below makes.
+PLACED = ({"x": 8, "y": 0}, {"width": 72, "height": 72})
 
 
 class Recording:
@@ -40,7 +44,12 @@ class Recording:
         while runs := feed.poll(1, active=False) or feed.wait(1):
             for run in runs:
                 self.specs.append(run.spec)
-                images = [GeneratedImage(b"", each.seed, False, each.variation) for each in run.spec.pictures]
+                placement = (
+                    Placement(8, 0, *run.spec.size) if getattr(run.spec.operation, "output", "") == "patch" else None
+                )
+                images = [
+                    GeneratedImage(b"", each.seed, False, each.variation, placement) for each in run.spec.pictures
+                ]
                 run.finish(GenerationResult(tuple(images)))
 
 
@@ -71,7 +80,7 @@ def posted(client: FlaskClient, engine: Recording, path: str, **form: Any) -> tu
 
 
 def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
-    spec, _ = posted(
+    spec, images = posted(
         client,
         engine,
         "/masking",
@@ -94,6 +103,7 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
         mask_grow="-2",
         mask_invert="true",
         seam="3",
+        output="patch",
         strength="0.5",
         seed="5",
         num_outputs="2",
@@ -105,8 +115,9 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
     assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
     assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
-    assert (made.mask_invert, made.seam) == (True, 3)
+    assert (made.mask_invert, made.seam, made.output) == (True, 3, "patch")
     assert (spec.model, spec.seeds, spec.variation_seeds) == (None, (5, 6), ())
+    assert [(image["offset"], image["canvas"]) for image in images] == [PLACED] * 2
 
 
 @pytest.mark.parametrize("seed", [2**53 + 1, 2**63, 2**64 - 1])
@@ -268,6 +279,7 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "mask_grow": -2,
         "mask_invert": True,
         "seam": 3,
+        "output": "patch",
         "strength": 0.5,
         "seed": 5,
         "num_outputs": 2,
@@ -283,8 +295,9 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
     assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
     assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
-    assert (made.mask_invert, made.seam) == (True, 3)
+    assert (made.mask_invert, made.seam, made.output) == (True, 3, "patch")
     assert (spec.model, spec.seeds, spec.variation_seeds) == ("custom", (5, 5), (7, 8))
+    assert [(image["offset"], image["canvas"]) for image in images] == [PLACED] * 2
     used = [each["parameters_used"] for each in images]
     assert used[0] == parameters | {"task_type": "inpaint"}
     assert used[1] == used[0] | {"variation_seed": 8}

@@ -11,7 +11,7 @@ from sd_api import errors
 from sd_api.errors import GenerationFailed, InvalidField, InvalidFields, ServerError
 from sd_api.generation import wire
 from sd_api.generation.engine import Progress
-from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.result import GeneratedImage, GenerationResult, Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import State
 from sd_api.jobs.work_rates import JobKind, Timing
@@ -47,9 +47,7 @@ def read_spec(fields: Read, limits: Limits) -> JobSpec:
 
 def result_fields(result: GenerationResult) -> Fields:
     """Encode a result: one field with the metadata of its pictures, one for each picture."""
-    metadata = [
-        {"seed": image.seed, "nsfw": image.nsfw, "variation_seed": image.variation_seed} for image in result.images
-    ]
+    metadata = [_metadata(image) for image in result.images]
     return {
         "result": json.dumps({"images": metadata, "warnings": result.warnings}),
         **{f"picture:{number}": image.png for number, image in enumerate(result.images)},
@@ -59,11 +57,22 @@ def result_fields(result: GenerationResult) -> Fields:
 def read_result(fields: Read) -> GenerationResult:
     """Decode what ``result_fields`` has encoded."""
     plain = json.loads(fields["result"] or b"")
-    images = (
-        GeneratedImage(png=fields[f"picture:{number}"] or b"", **metadata)
-        for number, metadata in enumerate(plain["images"])
-    )
+    images = (_image(fields[f"picture:{number}"], metadata) for number, metadata in enumerate(plain["images"]))
     return GenerationResult(tuple(images), tuple(plain["warnings"]))
+
+
+def _metadata(image: GeneratedImage) -> dict[str, Any]:
+    return {
+        "seed": image.seed,
+        "nsfw": image.nsfw,
+        "variation_seed": image.variation_seed,
+        "placement": None if image.placement is None else dataclasses.asdict(image.placement),
+    }
+
+
+def _image(png: bytes | None, metadata: dict[str, Any]) -> GeneratedImage:
+    placement = metadata.pop("placement")
+    return GeneratedImage(png=png or b"", placement=None if placement is None else Placement(**placement), **metadata)
 
 
 def error_text(error: ServerError) -> str:

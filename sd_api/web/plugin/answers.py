@@ -25,6 +25,7 @@ def success(result: GenerationResult) -> dict[str, Any]:
                 "mimetype": "image/png",
                 "mime_type": "image/png",
                 "nsfw": image.nsfw,
+                **({} if image.placement is None else image.placement.as_json()),
             }
             for image in result.images
         ],

@@ -9,6 +9,7 @@ from sd_api.generation.fields import Control
 from sd_api.generation.operations import OperationName
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
+from sd_api.web.placements import Placed
 
 
 class FaultyField(BaseModel):
@@ -38,7 +39,7 @@ class Success(BaseModel):
     status: Literal["success"] = Field(description="success")
 
 
-class PluginImage(BaseModel):
+class PluginImage(Placed):
     """One picture."""
 
     base64: str = Field(description="a PNG file, on one line", examples=["iVBORw0KGgo…"])

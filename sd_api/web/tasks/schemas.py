@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, RootModel
 
 from sd_api.generation.engine import Phase
 from sd_api.tasks.parameters import PARAMETERS
+from sd_api.web.placements import Placed
 
 _REFS: dict[str, Any] = {kind: f"#/components/schemas/{model.__name__}" for kind, model in PARAMETERS.items()}
 
@@ -65,7 +66,7 @@ class StartedEvent(_StoredEvent):
     event_type: Literal["started"] = Field(description="the kind of event")
 
 
-class GeneratedBlob(BaseModel):
+class GeneratedBlob(Placed):
     """A picture."""
 
     blob_id: str = Field(description="the blob that holds it", examples=["52ab0c1d3e4f5a6b7c8d9e0f1a2b3c4d"])

@@ -1,0 +1,86 @@
+"""From what was drawn in each region to one picture: the canvas with it, or a layer that lies over the canvas."""
+
+from PIL import Image
+
+from sd_api.engine.passes import Drawn, own_mask, relative
+from sd_api.generation.operations import Inpaint
+from sd_api.generation.plan import Box, Plan, Region, intersection, size_of
+from sd_api.generation.result import Placement
+from sd_api.imaging.blending import ANY_LEVEL, composite, cut_out, match_border
+from sd_api.imaging.masks import with_seam
+
+# Pixels in which a region fades into the canvas where no request says it: wide enough to hide a step of colour, and
+# narrow enough not to show what was there before.
+WIDEST_SEAM = 16
+
+
+def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image:
+    """The canvas with what was drawn in each region; every other pixel is as it was."""
+    canvas = operation.canvas
+    # One copy of the canvas, and none where a region covers it.
+    result = None
+    for region, image in zip(plan.regions, drawn.regions, strict=True):
+        box = region.passes[-1].box
+        blended = composite(canvas.crop(box), image, _mask(operation, plan, region))
+        if box == (0, 0, *plan.size) and len(plan.regions) == 1:
+            return blended
+        result = result or canvas.copy()
+        result.paste(blended.crop(relative(region.edit, box)), region.edit[:2])
+    assert result is not None  # noqa: S101 - a plan has regions
+    return result
+
+
+def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image, Placement]:
+    """What was drawn, to lie over the canvas with straight alpha: RGBA, transparent where the canvas is kept.
+
+    Nothing is drawn where the operation has no steps, and a flagged picture is black.
+
+    Returns:
+        The layer, of the canvas's size or, as a patch, of that of the mask's bounding box (one pixel where nothing is
+        masked), and where it lies.
+    """
+    shown: Box = (0, 0, *plan.size)
+    if operation.output == "patch":
+        shown = operation.replaced.getbbox() or (0, 0, 1, 1)
+    result = Image.new("RGBA", size_of(shown))
+    # Without steps there are no regions.
+    for region, image in zip(plan.regions, drawn.regions, strict=False):
+        if (edit := intersection(region.edit, shown)) is not None:
+            cut = _cut(operation, plan, region, image, black=drawn.nsfw).crop(relative(edit, region.passes[-1].box))
+            result.paste(cut, relative(edit, shown)[:2])
+    return result, Placement(*shown[:2], *plan.size)
+
+
+def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, black: bool) -> Image.Image:
+    """The layer of one region, of the size of its last pass's box."""
+    box, mask = region.passes[-1].box, _mask(operation, plan, region)
+    if black:
+        return cut_out(Image.new("RGB", image.size), mask)
+    original = operation.canvas.crop(box)
+    image = match_border(original, image, mask)
+    if any(operation.margins):
+        # The client's canvas has nothing there for the layer to fade into.
+        added = _added(operation, region)
+        image = Image.composite(Image.composite(image, original, mask), image, added)
+        mask.paste(255, mask=added)
+    return cut_out(image, mask)
+
+
+def _added(operation: Inpaint, region: Region) -> Image.Image:
+    """A mask of what ``extend`` adds to the canvas and a region draws."""
+    box, (left, upper, _, _), (width, height) = region.passes[-1].box, operation.margins, operation.image.size
+    added = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
+    if (kept := intersection((left, upper, left + width, upper + height), box)) is not None:
+        added.paste(0, relative(kept, box))
+    return added
+
+
+def _mask(operation: Inpaint, plan: Plan, region: Region) -> Image.Image:
+    """The mask of a region with its seam, of the size of its last pass's box."""
+    return with_seam(own_mask(operation.replaced, region, region.passes[-1].box), _seam(operation, plan, region))
+
+
+def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
+    if operation.seam is not None:
+        return operation.seam
+    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 8)
