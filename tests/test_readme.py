@@ -164,7 +164,7 @@ def test_every_scheduler_and_path_is_documented(repository: Path, app: object) -
         assert f"`{name}`" in text
     for rule in app.url_map.iter_rules():  # type: ignore[attr-defined]
         if rule.endpoint != "studio.swagger_ui":
-            assert rule.rule.replace("<path:", "<") in text + tasks
+            assert rule.rule.replace("<path:", "<").replace("<int:", "<") in text + tasks
 
 
 def test_every_parameter_of_a_task_is_documented_with_its_default(repository: Path) -> None:

@@ -104,6 +104,10 @@ class ActiveJob:
         unit = self._rows[row]
         return unit.step + 1 == len(self.spec.plan.regions[unit.region].passes)
 
+    def pass_of(self, row: Row) -> Pass:
+        """The pass that a row makes."""
+        return self._pass(self._rows[row])
+
     def flag(self, row: Row) -> None:
         """Note that the safety filter has flagged what a row draws."""
         self._flagged.add(self._rows[row].picture)

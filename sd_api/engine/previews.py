@@ -1,13 +1,15 @@
 """How pictures look while they are made: cheap, small, and only for clients that look."""
 
-import io
 import logging
 import time
 import traceback
 from collections.abc import Iterable
 from typing import Any
 
+from PIL import Image
+
 from sd_api.engine.active import ActiveJob
+from sd_api.imaging.previews import encode_preview
 from sd_api.models.families.base import Row
 
 log = logging.getLogger(__name__)
@@ -31,12 +33,21 @@ def show(job: ActiveJob, row: Row, prediction: Any) -> None:
     try:
         picture = job.model.family.preview(job.model.parts, row, prediction)
         if picture is not None:
-            file = io.BytesIO()
-            picture.save(file, "PNG")
-            job.run.show(file.getvalue())
+            job.run.show(_encoded(picture, job, row))
     except Exception as error:
         job.previews = False
         log.warning("There are no previews of this job any more: %s: %s", type(error).__name__, error)
         # The frames of its trace keep tensors alive.
         traceback.clear_frames(error.__traceback__)
     job.previewed = time.monotonic()
+
+
+def _encoded(picture: Image.Image, job: ActiveJob, row: Row) -> bytes:
+    """A preview without the padding of its pass."""
+    one = job.pass_of(row)
+    inner = (
+        0,
+        0,
+        *(-(-side * shown // whole) for side, shown, whole in zip(picture.size, one.inner, one.size, strict=True)),
+    )
+    return encode_preview(picture.crop(inner), None if job.spec.plan.whole else one.box)

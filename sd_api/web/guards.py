@@ -18,6 +18,7 @@ from flask_cors import CORS
 from sd_api.errors import RefusedCaller
 from sd_api.settings import Settings
 from sd_api.settings.fields import is_address, is_loopback
+from sd_api.web.png_answers import HEADERS
 from sd_api.web.refused_callers import RefusedCallers
 
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
@@ -143,6 +144,7 @@ def install_guards(app: Flask, settings: Settings, guard: Guard) -> None:
             app,
             origins=[re.compile(re.escape(origin) + r"\Z") for origin in sorted(settings.allowed_origins)],
             allow_private_network=True,
+            expose_headers=["X-Job-Id", *HEADERS],
         )
 
 

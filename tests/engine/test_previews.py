@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
+from pictures import photograph
 from PIL import Image
 from requested import request
 from running import serve
@@ -48,10 +49,10 @@ def test_the_original_is_found_in_noise_that_is_known(scheduler_class: Any, pred
 
 
 class Watched(Job):
-    """A job that somebody looks at all the time."""
+    """A job whose previews are asked for all the time."""
 
-    def __init__(self, steps: int = 6) -> None:
-        super().__init__(request(steps=steps))
+    def __init__(self, steps: int = 6, **fields: Any) -> None:
+        super().__init__(request(steps=steps, **fields))
         self.shown: list[Image.Image] = []
 
     @property
@@ -73,6 +74,13 @@ def test_a_watched_job_is_shown_its_steps_and_gets_the_same_picture(
     assert watched.result() == other.result()
     assert len(watched.shown) >= 4
     assert {picture.size for picture in watched.shown} == {(8, 8)}
+    canvas, mask = photograph(200, 72), Image.new("L", (200, 72))
+    mask.paste(255, (150, 8, 170, 28))
+    part = Watched(image=canvas, mask=mask, strength=1.0, inpaint_area="masked", context=22)
+    serve(engine, [part])
+    one = part.spec.for_model(engine.status().abilities[None]).plan.regions[0].passes[0]
+    left, upper, right, lower = one.box
+    assert {picture.info["Region"] for picture in part.shown} == {f"{left},{upper},{right - left},{lower - upper}"}
 
 
 def test_there_are_a_few_in_a_second_and_none_for_who_does_not_look(

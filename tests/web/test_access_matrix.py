@@ -87,6 +87,9 @@ PLUGIN = {
     ("GET", "/progress"): all_callers(200),
     ("GET", "/jobs/<job_id>"): only("ann", 200),
     ("GET", "/jobs/<job_id>/result"): only("ann", 200),
+    ("GET", "/jobs/<job_id>/images/<int:number>"): only("ann", 200),
+    # It waits, so there is nothing to see.
+    ("GET", "/jobs/<job_id>/preview"): only("ann", 204),
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
 }
 
@@ -128,8 +131,8 @@ class Matrix:
 
     def statuses(self, method: str, rule: str) -> Statuses:
         """What is answered; Ann asks last, so that what others have asked has changed nothing."""
-        ids = self.ids | ({"job_id": "made"} if rule.endswith("/result") else {})
-        path = re.sub(r"<(?:path:)?(\w+)>", lambda found: ids.get(found[1], "nothing"), rule)
+        ids = self.ids | ({"job_id": "made"} if rule.endswith(("/result", "/<int:number>")) else {})
+        path = re.sub(r"<(?:path:|int:)?(\w+)>", lambda found: ids.get(found[1], "nothing"), rule)
         return {caller: self.ask(caller, method, path).status_code for caller in CALLERS}
 
 
@@ -191,7 +194,7 @@ def prepared(settings: Settings, services: Services, engine: Driven) -> Matrix:
         send("heres", "nobody")
     upload = {"data": png(photograph(8, 8)), "content_type": "image/png"}
     blob_id = matrix.ask("ann", "POST", "/blob", **upload).get_json()
-    matrix.ids.update(job_id="waits", task_id=task_id, blob_id=blob_id)
+    matrix.ids.update(job_id="waits", number="0", task_id=task_id, blob_id=blob_id)
     return matrix
 
 

@@ -137,6 +137,11 @@ def test_a_preview_comes_only_when_asked_for(client: FlaskClient, long_job: Any)
     shown = wait_for(client, long_job.job_id, lambda job: job["preview"] is not None, "?preview=true")
     preview = from_base64(shown["preview"])
     assert preview.size == (8, 8)
+    response = client.get(f"/jobs/{long_job.job_id}/preview")
+    assert (response.status_code, response.mimetype) == (200, "image/png")
+    assert "X-Offset" not in response.headers
+    client.post(f"/jobs/{long_job.job_id}/cancel")
+    assert client.get(f"/jobs/{long_job.job_id}/preview").status_code == 204
 
 
 @pytest.mark.parametrize(("method", "path"), [("get", "/jobs/nobody"), ("post", "/jobs/nobody/cancel")])

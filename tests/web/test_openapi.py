@@ -146,7 +146,7 @@ def test_health_is_described_while_the_server_stops(client: FlaskClient) -> None
 
 def test_every_endpoint_is_described_and_no_other(app: Flask) -> None:
     served = {
-        (re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        (re.sub(r"<(?:path:|int:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
         if not rule.endpoint.startswith(UNDESCRIBED)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}

@@ -1,9 +1,24 @@
 """The plugin's endpoints for OpenAPI."""
 
-from openapi_pydantic import PathItem, Response, Schema
+from openapi_pydantic import Header, PathItem, Response, Schema
 
 from sd_api.generation.operations import OperationName
-from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, example_of, in_path, in_query, operation
+from sd_api.web.description import (
+    BINARY,
+    FORM,
+    JSON,
+    PLAIN,
+    PNG,
+    TEXT,
+    TOKEN,
+    answer,
+    body,
+    example_of,
+    in_path,
+    in_query,
+    media,
+    operation,
+)
 from sd_api.web.plugin.forms import FORMS
 from sd_api.web.plugin.schemas import (
     Access,
@@ -19,6 +34,7 @@ from sd_api.web.plugin.schemas import (
     Success,
     Workers,
 )
+from sd_api.web.png_answers import HEADERS
 
 # Without a token, unless require_token is set.
 SECURITY: list[dict[str, list[str]]] = [{}, *TOKEN]
@@ -26,13 +42,17 @@ SECURITY: list[dict[str, list[str]]] = [{}, *TOKEN]
 TAG = "plugin"
 JOBS = "jobs"
 
+# The headers of pictures.
+_PICTURE = tuple(name for name in HEADERS if name != "X-Extent")
+
 
 def _failures(*statuses: int) -> dict[int, Response]:
     texts = {
         400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
         401: "the configuration requires a token, and the request has no valid one",
         403: "the Host or the Origin is not allowed",
-        404: "no model or job of yours has that name",
+        404: "no model or job of yours has that name, or no picture that number",
+        406: "several pictures were asked for, and Accept has image/png alone",
         408: "the body came too slowly",
         409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
         413: "more bytes or more fields than the limit",
@@ -44,11 +64,18 @@ def _failures(*statuses: int) -> dict[int, Response]:
     return {status: answer(texts[status], Failure) for status in statuses}
 
 
+def _png(text: str, *headers: str) -> Response:
+    """A PNG file with some of ``HEADERS``."""
+    shown = {name: Header(description=HEADERS[name], schema=TEXT) for name in headers}
+    return Response(description=text, headers=shown, content={PNG: media(BINARY)})
+
+
 def _made() -> dict[int, Response]:
+    pictures = _png("the pictures; with Accept: image/png, the one that was asked for", *_PICTURE)
     return {
-        200: answer("the pictures", Pictures),
+        200: pictures.model_copy(update={"content": {JSON: media(Pictures), **(pictures.content or {})}}),
         202: answer("the job, with wait=false", OneJob),
-        **_failures(400, 401, 403, 408, 409, 413, 415, 422, 500, 503),
+        **_failures(400, 401, 403, 406, 408, 409, 413, 415, 422, 500, 503),
     }
 
 
@@ -148,6 +175,40 @@ def describe() -> dict[str, PathItem]:
                 JOBS,
                 "The pictures of a job that was sent with wait=false",
                 {200: answer("the pictures", Pictures), **read, **_failures(404, 409, 422)},
+                parameters=[job],
+                security=SECURITY,
+            )
+        ),
+        "/jobs/{job_id}/images/{number}": PathItem(
+            get=operation(
+                "job_image",
+                JOBS,
+                "One picture of such a job",
+                {
+                    200: _png("the picture", *_PICTURE),
+                    206: _png("the range that was asked for", *_PICTURE),
+                    304: Response(description="it is the one that the client has, by If-None-Match"),
+                    416: answer("the picture has no such range", Failure),
+                    **read,
+                    **_failures(404, 409, 422),
+                },
+                parameters=[job, in_path("number", "the picture's number, counted from 0", "0", "^[0-9]+$")],
+                security=SECURITY,
+            )
+        ),
+        "/jobs/{job_id}/preview": PathItem(
+            get=operation(
+                "job_preview",
+                JOBS,
+                "How the first picture of a job looks now",
+                {
+                    200: _png("a small picture, one pixel for each cell of the latents", "X-Offset", "X-Extent"),
+                    204: Response(
+                        description="there is no preview; the first request has them made while the job runs"
+                    ),
+                    **read,
+                    **_failures(404),
+                },
                 parameters=[job],
                 security=SECURITY,
             )

@@ -7,13 +7,21 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from sd_api.errors import JobNotEnded, ServerError, UnknownJob
+from sd_api.errors import JobNotEnded, RequestError, ServerError, UnknownJob
+from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import ENDED, JobStatus
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
 from sd_api.owners import is_of, qualified
 from sd_api.web.bearer import JobOwners
 from sd_api.web.plugin.answers import job_entry, success
+from sd_api.web.png_answers import picture_answer, preview_answer
+
+
+class UnknownPicture(RequestError):
+    """A job has no picture of that number."""
+
+    status = 404
 
 
 def make_blueprint(queue: JobQueue, results: ResultsCache, owners: JobOwners) -> Blueprint:
@@ -23,6 +31,8 @@ def make_blueprint(queue: JobQueue, results: ResultsCache, owners: JobOwners) ->
     blueprint.add_url_rule("/jobs", view_func=endpoints.jobs)
     blueprint.add_url_rule("/jobs/<job_id>", view_func=endpoints.job)
     blueprint.add_url_rule("/jobs/<job_id>/result", view_func=endpoints.result)
+    blueprint.add_url_rule("/jobs/<job_id>/images/<int:number>", view_func=endpoints.image)
+    blueprint.add_url_rule("/jobs/<job_id>/preview", view_func=endpoints.preview)
     blueprint.add_url_rule("/jobs/<job_id>/cancel", view_func=endpoints.cancel, methods=["POST"])
     blueprint.add_url_rule("/progress", view_func=endpoints.progress)
     blueprint.after_request(_leave_as_it_is)
@@ -54,8 +64,29 @@ class JobEndpoints:
         wanted = request.args.get("preview", "").lower() in ("true", "1")
         return {"status": "success", "job": job_entry(self._queue.job(self._id(job_id), preview=wanted))}
 
+    def preview(self, job_id: str) -> Response:
+        """How the first picture of a job looks now, as a PNG file; 204 while there is no preview."""
+        preview = self._queue.job(self._id(job_id), preview=True).preview
+        return Response(status=204) if preview is None else preview_answer("preview", preview)
+
     def result(self, job_id: str) -> dict[str, Any]:
         """The result of a job that was sent with ``wait=false``."""
+        return success(self._result(job_id))
+
+    def image(self, job_id: str, number: int) -> Response:
+        """One picture of such a job as a PNG file; they are counted from 0."""
+        result = self._result(job_id)
+        if number >= len(result.images):
+            raise UnknownPicture(f"Job {job_id!r} has no picture {number}; its last one is {len(result.images) - 1}.")
+        response = picture_answer(f"{job_id}-{number}", result.images[number], result.warnings)
+        response.cache_control.private = True
+        # The same name may be another job's later.
+        response.cache_control.no_cache = True
+        response.add_etag()
+        response.make_conditional(request, accept_ranges=True, complete_length=response.content_length)
+        return response
+
+    def _result(self, job_id: str) -> GenerationResult:
         outcome = self._results.cached_result(self._id(job_id))
         if outcome is None:
             self._refuse_unfinished(job_id)
@@ -68,7 +99,7 @@ class JobEndpoints:
             )
         if isinstance(outcome, ServerError):
             raise outcome
-        return success(outcome)
+        return outcome
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Cancel a job; the answer has its final state."""

@@ -16,9 +16,10 @@ from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
+from sd_api.web.png_answers import picture_answer, png_wanted
 from sd_api.web.reading import give_up_form
 
-Answer = dict[str, Any] | tuple[dict[str, Any], int]
+Answer = dict[str, Any] | tuple[dict[str, Any], int] | Response
 
 # A form for a custom model selects its operation by the first of these fields that it has; without any, text to image.
 _OPERATION_BY_FIELD: Mapping[str, OperationName] = {
@@ -73,6 +74,7 @@ class PluginEndpoints:
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
+        as_png = form.wait and png_wanted(len(spec.seeds))
         job = self._owners.submit(self._queue, spec, form.job_id or None)
         give_up_form(request)
 
@@ -90,7 +92,8 @@ class PluginEndpoints:
                 self._queue.cancel(job.id, "The client closed its connection.")
 
         with when_client_goes(cancel):
-            return success(job.result())
+            result = job.result()
+        return picture_answer(job_name(job.id), result.images[0], result.warnings) if as_png else success(result)
 
 
 def _custom_model_entry(model: CustomModel) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from sd_api.storage.protocols import Blob, BlobStore
 from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
+from sd_api.web.png_answers import PNG, png_answer
 from sd_api.web.tasks.bodies import Unprocessable
-
-PNG, OCTETS = "image/png", "application/octet-stream"
 
 
 class UnsupportedMedia(RequestError):
@@ -62,11 +61,11 @@ class BlobEndpoints:
         owner, blob_id = self._owner(), stored_id(blob_id)
         preview = self._previews.read(owner, blob_id)
         if preview is not None:
-            response = _picture("preview", preview)
+            response = png_answer("preview", preview)
             response.cache_control.no_store = True
             return response
         blob = self._blobs.blob(owner, blob_id)
-        response = _picture(blob.id, self._png(blob))
+        response = png_answer(blob.id, self._png(blob))
         response.set_etag(blob.sha256)
         response.cache_control.private = True
         # The image of an id never changes.
@@ -88,17 +87,6 @@ class BlobEndpoints:
 
     def _owner(self) -> str:
         return identify_caller(self._accounts).owner
-
-
-def _picture(name: str, content: bytes) -> Response:
-    # The body is in one piece, so that a client that reads slowly does not hold a thread.
-    response = Response(content, mimetype=request.accept_mimetypes.best_match([PNG, OCTETS], default=PNG))
-    response.vary.update(("Accept", "Authorization"))
-    # A browser must not guess another type from the content, which a client has chosen.
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    # Generated clients send it back under this name; a file without a name they would send as a text.
-    response.headers.set("Content-Disposition", "inline", filename=f"{name}.png")
-    return response
 
 
 def _content() -> bytes:
