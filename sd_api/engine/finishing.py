@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from PIL import Image
@@ -19,6 +20,7 @@ from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.generation.result import GeneratedImage
 from sd_api.imaging.encoding import encode_png
+from sd_api.imaging.profiles import from_srgb
 from sd_api.models.memory import out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     """Make the answer's picture of what was drawn, and encode it; a flagged picture is black all over."""
     spec, seeds = job.spec, job.spec.pictures[drawn.picture]
     operation, placement = spec.operation, None
+    profile = operation.profile if isinstance(operation, FromImage) else None
+    drawn = replace(drawn, regions=tuple(from_srgb(image, profile) for image in drawn.regions))
     if isinstance(operation, Inpaint) and operation.output != "image":
         image, placement = layer(operation, spec.plan, drawn)
     elif drawn.nsfw:
@@ -78,7 +82,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
         image = composed(operation, spec.plan, drawn)
     else:
         (image,) = drawn.regions
-    if isinstance(operation, FromImage) and (profile := operation.image.pixels.info.get("icc_profile")):
+    if profile is not None:
         image.info["icc_profile"] = profile
     parameters = parameters_text(spec, seeds, scheduler=scheduler, model=job.model.label)
     png = encode_png(image, parameters=parameters)

@@ -11,6 +11,7 @@ from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, Opera
 from sd_api.generation.plan import Box, Pass, Plan, Region, size_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within
+from sd_api.imaging.profiles import to_srgb
 from sd_api.imaging.sizing import crop, resize_mask, resized
 
 
@@ -60,20 +61,30 @@ def operation_of(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Ope
     if isinstance(operation, Inpaint):
         return _inpaint(operation, region, unit, seed)
     if plan.whole:
-        return operation
+        return _seen_by_models(operation)
     if isinstance(operation, TextToImage) and unit.drawn is None:
         return derived(operation, TextToImage, width=one.size[0], height=one.size[1])
     image = unit.drawn
     if image is None:
         assert isinstance(operation, FromImage)  # noqa: S101 - there is nothing else to begin with
-        image = resized(operation.image.pixels.crop(one.box), one.inner)
+        image = resized(to_srgb(operation.image.pixels.crop(one.box), operation.profile), one.inner)
     strength = getattr(operation, "strength", None) if one.strength is None else one.strength
     return derived(operation, ImageToImage, image=ImageRef.of(image, "image"), strength=strength)
 
 
+def _seen_by_models(operation: Operation) -> Operation:
+    """The same operation with its image in sRGB."""
+    if not isinstance(operation, FromImage):
+        return operation
+    pixels = operation.image.pixels
+    image = to_srgb(pixels, operation.profile)
+    return operation if image is pixels else derived(operation, type(operation), image=ImageRef.of(image, "image"))
+
+
 def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Operation:
     one = region.passes[unit.step]
-    image, mask = operation.canvas.crop(one.box), own_mask(operation.replaced, region, one.box)
+    image = to_srgb(operation.canvas.crop(one.box), operation.profile)
+    mask = own_mask(operation.replaced, region, one.box)
     if unit.drawn is not None:
         # The second pass sees a part of what the first one has seen.
         left, upper, right, lower = relative(one.box, region.passes[unit.step - 1].box)

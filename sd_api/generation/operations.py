@@ -280,6 +280,12 @@ class FromImage(Operation):
         return self.image.size
 
     @property
+    def profile(self) -> bytes | None:
+        """The ICC profile of the image, which the result has too; None where it has none."""
+        profile: bytes | None = self.image.pixels.info.get("icc_profile")
+        return profile
+
+    @property
     def at_once(self) -> bool:
         """Whether the model has to work on the whole image at once, whatever its size."""
         raise NotImplementedError

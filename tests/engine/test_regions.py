@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 from hypothesis import given
 from hypothesis import strategies as st
+from icc import adobe_rgb
 from pictures import photograph
 from PIL import Image
 from requested import request
@@ -30,6 +31,7 @@ from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.blending import composite
+from sd_api.imaging.profiles import from_srgb, to_srgb
 from sd_api.jobs.job import Job
 from sd_api.models.tiling import cut, merged, pasted
 from sd_api.wiring import build_engine
@@ -297,3 +299,26 @@ def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
         spec.operation, spec.plan, Drawn(0, (CANVAS.crop(spec.plan.regions[0].passes[-1].box),), nsfw=True)
     )  # type: ignore[arg-type]
     assert image.getextrema() == ((0, 0), (0, 0), (0, 0), (255, 255))
+
+
+@pytest.mark.parametrize("fields", [{"seam": 0}, {"extend": "0,0,8,0"}, None], ids=["masked", "extended", "whole"])
+def test_a_document_is_drawn_in_its_own_colours(engine: Any, fields: dict[str, Any] | None) -> None:
+    # Muted, so that sRGB has all of its colours.
+    canvas = Image.blend(photograph(128, 96), Image.new("RGB", (128, 96), (128, 128, 128)), 0.5)
+    document = from_srgb(canvas, adobe_rgb())
+    document.info["icc_profile"] = adobe_rgb()
+
+    def made(image: Image.Image) -> Image.Image:
+        if fields is None:
+            return drawn(engine, request(image=image, steps=2, strength=0.8))
+        return drawn(engine, edit((32, 32, 64, 64), image=image, inpaint_area="masked", **fields))
+
+    expected, result = made(canvas), made(document)
+    assert result.info["icc_profile"] == adobe_rgb()
+    assert np.abs(array(result) - array(expected)).mean() > 2
+    shown = np.abs(array(to_srgb(result, adobe_rgb())) - array(expected))
+    assert shown.mean() < 1.5
+    assert np.percentile(shown, 95) <= 5
+    if fields is not None:
+        kept = np.asarray(masked((32, 32, 64, 64), size=(128, 96))) == 0
+        assert (array(result)[:, :128][kept] == array(document)[kept]).all()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from icc import icc_profile
 from PIL import Image, ImageCms
 
 from sd_api.imaging.decoding import read_image, read_mask
@@ -162,20 +163,6 @@ def test_lab_and_ycbcr(save: Bytes) -> None:
 
 
 # --- profiles -------------------------------------------------------------------------------------
-
-
-def icc_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """A minimal ICC profile of version 2."""
-    white = struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
-    tags = {b"wtpt": b"XYZ \0\0\0\0" + white, **tags}
-    table, body, offset = b"", b"", 128 + 4 + 12 * len(tags)
-    for name, content in tags.items():
-        table += name + struct.pack(">II", offset + len(body), len(content))
-        body += content + bytes(-len(content) % 4)
-    size = offset + len(body)
-    header = struct.pack(">I4sI4s4s4s12s4s28s12s48s", size, b"", 0x2400000, b"prtr", space, connection, b"",
-                         b"acsp", b"", white, b"")  # fmt: skip
-    return header + struct.pack(">I", len(tags)) + table + body
 
 
 def strange_inks() -> bytes:
