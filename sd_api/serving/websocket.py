@@ -4,6 +4,8 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from sd_api.serving.connection import bad_request
+
 # Clients only listen: they send pings, pongs and a close. So many bytes may come at once, so many more each second;
 # an empty frame has six bytes, and each frame costs more time than its size.
 FREE_BYTES, BYTES_PER_SECOND = 8192, 256
@@ -29,6 +31,10 @@ class Websocket(WebSocketsSansIOProtocol):
                 self._refuse()
                 return
         super().data_received(data)
+        # What came first is the whole request. websockets waits for ever after one that it cannot read.
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(bad_request("A websocket begins with a short GET request without a body."))
+            self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
         """Drop a message. See uvicorn."""

@@ -183,6 +183,34 @@ def test_a_page_that_is_trusted_can(ann: TaskSession, server: ServerProcess) -> 
         assert answer.headers["Access-Control-Allow-Origin"] == "https://studio.example"
 
 
+@pytest.mark.parametrize(
+    ("method", "further"),
+    [
+        ("POST", "Content-Length: 1"),
+        ("GET", "Content-Length: 1"),
+        ("GET", "Transfer-Encoding: chunked"),
+        ("GET", "\r\n".join(["X: y"] * 200)),
+        ("GET", "X: " + "y" * 9000),
+    ],
+)
+def test_a_websocket_that_begins_badly_is_a_400_and_closed(server: ServerProcess, method: str, further: str) -> None:
+    lines = [f"{method} /events HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += ["Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13", further, "", "x"]
+    with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), 10) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"A websocket begins with a short GET request" in answer
+
+
+def test_requests_far_ahead_of_their_answers_are_not_read(server: ServerProcess) -> None:
+    with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), 10) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200_000)
+            pytest.fail("8 MB were taken")
+
+
 def test_another_path_has_no_websocket(ann: TaskSession, server: ServerProcess) -> None:
     with (
         pytest.raises(InvalidStatus, match="403"),
