@@ -90,6 +90,4 @@ _BY_KEY = {
     _key(spelling): name for name, choice in SCHEDULERS.items() for spelling in (name, choice.label, *choice.aliases)
 }
 # diffusers' own names of those that differ in their class.
-_BY_KEY |= {
-    _key(SCHEDULERS[name].class_name): name for name in ("k-lms", "euler", "euler-a", "heun", "dpm++", "unipc")
-}
+_BY_KEY |= {_key(SCHEDULERS[name].class_name): name for name in ("k-lms", "euler", "euler-a", "heun", "dpm++", "unipc")}
