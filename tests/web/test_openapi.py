@@ -39,7 +39,7 @@ def parts_of(part: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from parts_of(each, f"{place}/{number}")
     elif isinstance(part, dict):
         if "in" in part and "schema" in part:
-            # Pages refuse to send a request without a required parameter, and fill in only an example beside the schema.
+            # Pages send nothing without a required parameter, and fill in only an example beside the schema.
             beside = {"examples": [part["example"]]} if part.get("required") else {}
             yield place, part["schema"] | beside | {"description": part.get("description", "")}
         for name, each in part.items():
