@@ -10,6 +10,7 @@ from PIL import Image
 
 from sd_api.engine.active import ActiveJob
 from sd_api.imaging.previews import encode_preview
+from sd_api.imaging.sizing import crop
 from sd_api.models.families.base import Row
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,7 @@ def show(job: ActiveJob, row: Row, prediction: Any) -> None:
 def _encoded(picture: Image.Image, job: ActiveJob, row: Row) -> bytes:
     """A preview without the padding of its pass."""
     one = job.pass_of(row)
-    inner = (
-        0,
-        0,
-        *(-(-side * shown // whole) for side, shown, whole in zip(picture.size, one.inner, one.size, strict=True)),
+    width, height = (
+        -(-side * shown // whole) for side, shown, whole in zip(picture.size, one.inner, one.size, strict=True)
     )
-    return encode_preview(picture.crop(inner), None if job.spec.plan.whole else one.box)
+    return encode_preview(crop(picture, (width, height)), None if job.spec.plan.whole else one.box)

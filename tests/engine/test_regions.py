@@ -281,7 +281,8 @@ def test_a_layer_or_patch_over_the_canvas_is_the_image(engine: Any, fields: dict
         assert np.abs(array(over.convert("RGB")) - array(expected)).max() <= 1
         assert over.getchannel("A").getextrema() == (255, 255)
         box = operation.replaced.getbbox() if output == "patch" else (0, 0, *expected.size)
-        assert (placement, image.size) == (Placement(*box[:2], *expected.size), (box[2] - box[0], box[3] - box[1]))
+        assert placement == Placement(box[0], box[1], *expected.size)
+        assert image.size == (box[2] - box[0], box[3] - box[1])
         # Outside of the edit there is nothing, not even a colour.
         assert not np.asarray(image)[np.asarray(operation.replaced.crop(box)) == 0].any()
         assert np.asarray(image).any() == bool(operation.steps_run)
@@ -295,9 +296,9 @@ def test_a_patch_of_nothing_is_a_transparent_pixel(engine: Any) -> None:
 
 def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
     spec = edit(FAR, output="patch", seam=0).for_model(UNKNOWN)
-    image, _ = layer(
-        spec.operation, spec.plan, Drawn(0, (CANVAS.crop(spec.plan.regions[0].passes[-1].box),), nsfw=True)
-    )  # type: ignore[arg-type]
+    operation: Any = spec.operation
+    shown = CANVAS.crop(spec.plan.regions[0].passes[-1].box)
+    image, _ = layer(operation, spec.plan, Drawn(0, (shown,), nsfw=True))
     assert image.getextrema() == ((0, 0), (0, 0), (0, 0), (255, 255))
 
 

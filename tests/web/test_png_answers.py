@@ -68,8 +68,8 @@ def test_each_picture_of_a_job_has_an_address(client: FlaskClient) -> None:
         assert client.get(f"/jobs/{job_id}/images/{number}", headers=etag).status_code == 304
         part = client.get(f"/jobs/{job_id}/images/{number}", headers={"Range": "bytes=0-7"})
         assert (part.status_code, part.data) == (206, response.data[:8])
-    for number in ("2", "-1", "x"):
-        assert client.get(f"/jobs/{job_id}/images/{number}").status_code == 404
+    for absent in ("2", "-1", "x"):
+        assert client.get(f"/jobs/{job_id}/images/{absent}").status_code == 404
 
 
 def test_a_patch_says_where_it_lies(client: FlaskClient) -> None:

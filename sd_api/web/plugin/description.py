@@ -1,6 +1,6 @@
 """The plugin's endpoints for OpenAPI."""
 
-from openapi_pydantic import Header, PathItem, Response, Schema
+from openapi_pydantic import Header, PathItem, Reference, Response, Schema
 
 from sd_api.generation.operations import OperationName
 from sd_api.web.description import (
@@ -66,7 +66,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
 
 def _png(text: str, *headers: str) -> Response:
     """A PNG file with some of ``HEADERS``."""
-    shown = {name: Header(description=HEADERS[name], schema=TEXT) for name in headers}
+    shown: dict[str, Header | Reference] = {name: Header(description=HEADERS[name], schema=TEXT) for name in headers}
     return Response(description=text, headers=shown, content={PNG: media(BINARY)})
 
 

@@ -17,7 +17,7 @@ from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
 from sd_api.web.png_answers import picture_answer, png_wanted
-from sd_api.web.reading import give_up_form
+from sd_api.web.reading import give_up_body
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int] | Response
 
@@ -76,7 +76,7 @@ class PluginEndpoints:
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
         as_png = form.wait and png_wanted(len(spec.seeds))
         job = self._owners.submit(self._queue, spec, form.job_id or None)
-        give_up_form(request)
+        give_up_body(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:
