@@ -1,0 +1,114 @@
+"""The pictures of requests: base64 texts to files of the size and the polarity that this server works with."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageFilter, ImageOps
+from scipy import ndimage
+
+from sd_api.errors import InvalidField
+from sd_api.imaging.base64_text import decode_base64
+from sd_api.imaging.decoding import read_alpha, read_image, read_mask
+from sd_api.imaging.encoding import encode_png
+from sd_api.imaging.sizing import contained_size, cover, fill_up, resize_mask
+
+# Of a mask with alpha, what is more opaque than this is made anew.
+_HALF = 128
+
+
+def picture_bytes(field: str, value: Any) -> bytes:
+    """The file that a field holds as base64 text or as a data: URL.
+
+    Raises:
+        InvalidField: It is something else, or the address of a picture elsewhere: this server fetches nothing.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidField(field, "is no picture; send base64 text")
+    if "://" in value[:20]:
+        raise InvalidField(field, "is an address, and this server fetches none; send the picture as base64 text")
+    return decode_base64(field, value)
+
+
+def resized_file(field: str, content: bytes, size: tuple[int, int], mode: int, *, max_pixels: int) -> bytes:
+    """The file of a picture at the size that was asked for; it is the same file where it has that size.
+
+    Args:
+        field: The field's name, for messages.
+        content: A picture file.
+        size: Width and height.
+        mode: See ``AskedOfImage.resize_mode``.
+        max_pixels: The most pixels that it may have.
+    """
+    picture = read_image(field, content, max_pixels=max_pixels)
+    return content if picture.size == size else encode_png(_resized(picture, size, mode))
+
+
+def mask_file(
+    field: str, content: bytes, size: tuple[int, int] | None, mode: int, *, invert: bool, blur: int, max_pixels: int
+) -> bytes:
+    """The file of a mask in which white is made anew.
+
+    Args:
+        field: The field's name, for messages.
+        content: A picture file; where it is transparent anywhere, alpha counts rather than light.
+        size: Width and height of the image after it was resized; None where it was not.
+        mode: See ``AskedOfImage.resize_mode``.
+        invert: Whether black is made anew.
+        blur: The radius of a blur in pixels.
+        max_pixels: The most pixels that it may have.
+    """
+    mask = read_alpha(field, content, max_pixels=max_pixels)
+    if mask.getextrema() == (255, 255):
+        mask = read_mask(field, content, max_pixels=max_pixels)
+    else:
+        mask = mask.point([255 * (level > _HALF) for level in range(256)])
+    if size is not None and mask.size != size:
+        mask = _resized(mask, size, mode)
+    if invert:
+        mask = ImageChops.invert(mask)
+    return encode_png(mask.filter(ImageFilter.GaussianBlur(blur)) if blur else mask)
+
+
+def expanded_mask(content: bytes, pixels: int, blur: int, *, max_pixels: int) -> bytes:
+    """The file of a mask that has grown on all sides, and was blurred then.
+
+    Args:
+        content: The file of the mask.
+        pixels: By how much it grows.
+        blur: The radius of the blur in pixels.
+        max_pixels: The most pixels that it may have.
+    """
+    mask = read_mask("mask", content, max_pixels=max_pixels)
+    grown = Image.fromarray(ndimage.maximum_filter(np.asarray(mask), size=2 * pixels + 1, mode="nearest"))
+    return encode_png(grown.filter(ImageFilter.GaussianBlur(blur)) if blur else grown)
+
+
+def upscaled(picture: Image.Image, size: tuple[int, int], upscaler: str, *, crop: bool) -> Image.Image:
+    """A picture at another size.
+
+    Args:
+        picture: Mode RGB.
+        size: Width and height; without ``crop`` the picture is made as large as fits into it.
+        upscaler: One of ``UPSCALERS``.
+        crop: Whether it fills the size, and what exceeds it is cut off.
+    """
+    method = UPSCALERS[upscaler]
+    if crop:
+        return ImageOps.fit(picture, size, method)
+    return picture.resize(contained_size(picture.size, size), method)
+
+
+UPSCALERS = {
+    "None": Image.Resampling.BICUBIC,
+    "Lanczos": Image.Resampling.LANCZOS,
+    "Nearest": Image.Resampling.NEAREST,
+}
+"""How each upscaler resizes."""
+
+
+def _resized(picture: Image.Image, size: tuple[int, int], mode: int) -> Image.Image:
+    if mode == 1:
+        return cover(picture, size)
+    if mode == 2:
+        return fill_up(picture, size)
+    return resize_mask(picture, size) if picture.mode == "L" else picture.resize(size, Image.Resampling.LANCZOS)
