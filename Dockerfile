@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # hadolint ignore=DL3006
 FROM torch-${VARIANT} AS dependencies
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE server.py ./
+COPY pyproject.toml README.md LICENSE ./
 # The version alone: what else changes in there need not install everything anew.
 COPY sd_api/__init__.py sd_api/
 RUN --mount=type=cache,target=/root/.cache/pip \

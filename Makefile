@@ -1,6 +1,7 @@
 # make run   sets up and starts the server with the built-in model
-# make test  sets up and passes every check
 # make setup only sets up; does nothing when all is in place
+# make test  sets up, installs the tools of the tests as well, and passes every check
+# TORCH=cpu, TORCH=default or TORCH=<the URL of an index> chooses another build of torch than tools/torch_build.py does
 # make cluster starts the API and five workers with Docker Compose (deploy/README.md)
 # make pictures takes the documentation's pictures of the studio anew, with Chromium
 # make model makes the built-in model anew, which takes hours (tools/builtin_model/README.md)
@@ -8,9 +9,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.set-up
+SERVER := $(VENV)/.server
+TOOLS := $(VENV)/.tools
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+TORCH ?= auto
 
-.PHONY: run cluster setup test lint types imports unit lock pictures model
+.PHONY: run cluster setup tools test lint types imports unit lock pictures model
 
 run: setup
 	@$(BIN)/python server.py --demo
@@ -22,38 +26,46 @@ cluster: deploy/.env
 deploy/.env:
 	@umask 077 && $(PYTHON) -c 'import secrets; print("REDIS_PASSWORD=" + secrets.token_hex())' > $@
 
-setup: $(STAMP)
+setup: $(SERVER)
 
-$(STAMP): pyproject.toml constraints.txt
+$(SERVER): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; rm -rf $(VENV); exit 1; }
-	@echo "Installing the dependencies into $(VENV); the first time this takes some minutes."
-	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[cluster,dev]'
+	@echo "Installing the server into $(VENV)"
+	@$(BIN)/python tools/torch_build.py '$(TORCH)'
+	@$(PIP) --editable '.[cluster]'
+	@touch $@
+
+tools: $(TOOLS)
+
+$(TOOLS): $(SERVER)
+	@echo "Installing the tools of the tests into $(VENV): about 0.2 GB to download, 0.4 GB on the disk"
+	@$(PIP) --editable '.[cluster,dev]'
 	@touch $@
 
 test: lint types imports unit
 
-lint: setup
+lint: tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: tools
 	$(BIN)/mypy
 
-imports: setup
+imports: tools
 	$(BIN)/lint-imports
 
 # Two at a time: much of the time is spent waiting for servers, and each uses one core.
-unit: setup
+unit: tools
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The versions that the tests passed with; torch without the name of its build.
 lock:
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -e '/^torch==/s/\(+.*\)*$$/.*/' > constraints.txt
 
-pictures: setup
+pictures: tools
 	STUDIO_PICTURES=docs/pictures $(BIN)/python -m pytest tests/studio/test_pictures.py
 
 model: setup
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	$(PIP) --editable '.[train]'
 	$(BIN)/python -m tools.builtin_model all

@@ -1,88 +1,12 @@
-"""The command line: read the settings, wire the services, serve."""
+"""Starts the server from a checkout; an installed package has the command ``sd-api-server``."""
 
-import logging
-import os
-from pathlib import Path
+# Everything in this file is understood by old versions of Python as well, so that they get to the message.
+import sys
 
-import click
+if sys.version_info < (3, 11):  # noqa: UP036 - an older one gets here, because pip does not stand in between
+    sys.exit("Python 3.11 or newer is needed; this is %s." % sys.version.split()[0])  # noqa: UP031
 
-from sd_api import __version__
-from sd_api.app import create_app, create_event_streams
-from sd_api.errors import ConfigurationError
-from sd_api.serving.listener import listen
-from sd_api.serving.server import serve
-from sd_api.settings import Settings
-from sd_api.starting import (
-    PATIENCE,
-    check_device,
-    config_option,
-    configure_logging,
-    demo_option,
-    exit_at_faults,
-    read_settings,
-)
-from sd_api.wiring import build_services, prepare_libraries, require_cluster
-
-log = logging.getLogger("sd_api")
-
-
-@click.command(context_settings={"show_default": True, "max_content_width": 100})
-@config_option
-@click.option("--host", help="Listen on this address; 0.0.0.0 opens the server to the whole network.")
-@click.option("--port", type=int, help="Listen on this port.")
-@click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.")
-@click.option("--data", help="Keep users, tasks and images in this folder.", show_default="the platform's own place")
-@demo_option
-@click.option("--check", is_flag=True, help="Check the configuration and every model's files, then exit.")
-@click.version_option(__version__, prog_name="sd-api-server")
-def main(
-    config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
-) -> None:
-    """Serve Stable Diffusion to the Photoshop plugin, and to every client of its API."""
-    write_last_lines = configure_logging()
-    given = {"host": host, "port": port, "device": device, "data": data}
-    with exit_at_faults():
-        settings = read_settings(config, given, demo=demo)
-        if check:
-            _report_check(settings)
-            return
-        if settings.cluster is None:
-            check_device(settings)
-        listener = listen(settings.host, settings.port)
-        services = build_services(settings)
-
-    log.info("sd-api-server %s", __version__)
-    services.start()
-    serve(
-        create_app(settings, services),
-        create_event_streams(settings, services),
-        settings,
-        listener,
-        before_stop=lambda: services.queue.stop(timeout=0),
-    )
-    services.stop(timeout=PATIENCE)
-    log.info("Stopped.")
-    # A thread inside torch, in a download or with an answer that its client does not read cannot be
-    # interrupted, and Python would wait for it.
-    write_last_lines()
-    os._exit(0)
-
-
-def _report_check(settings: Settings) -> None:
-    prepare_libraries()
-    # Imported here, because it imports torch: an ordinary start need not wait for that.
-    from sd_api.models.check import find_further_faults
-
-    faults = find_further_faults(settings)
-    if settings.cluster is not None:
-        try:
-            require_cluster(settings.cluster)
-        except ConfigurationError as error:
-            faults += error.faults
-    if faults:
-        raise ConfigurationError(faults)
-    click.secho("The configuration and the models' files are in order.", fg="green")
-
+from sd_api.server import main
 
 if __name__ == "__main__":
     main()

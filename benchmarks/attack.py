@@ -18,10 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
-from attacked_server import Notice, Target, attacked, watching
+from attack_stores import fill_disk, halt_redis, watch_task
+from attacked_server import FORM, JSON, MB, PARTS, Row, Target, attacked, watching
 
-MB = 1 << 20
-FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
 IMAGE = b"prompt=a&init_image="
 
@@ -74,35 +73,6 @@ BODIES = [
     Body("gzip of a form of a=1&, /token", "/token", FORM, b"", b"a=1&", 413, packed=True),
     Body("an image without a token, /blob", "/blob", "image/png", b"", b"\x89PNG", 401),
 ]
-
-
-@dataclass
-class Row:
-    """One line of the table: what was measured, and the limit of each."""
-
-    name: str
-    notice: Notice
-    outcome: str
-    seconds: float
-    memory: int
-    ping: float
-    right: bool = True
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything is within its limit."""
-        notice = self.notice
-        return (
-            self.right and notice.seconds <= self.seconds and notice.memory <= self.memory and notice.p99 <= self.ping
-        )
-
-    def __str__(self) -> str:
-        notice = self.notice
-        return (
-            f"{self.name:<44}{notice.seconds:6.2f} /{self.seconds:5.0f} s "
-            f"{notice.memory // MB:6} /{self.memory // MB:5} MB"
-            f"{notice.p99:8.1f} /{self.ping:4.0f} ms  {'pass' if self.passed else 'FAIL'}  {self.outcome}"
-        )
 
 
 def send_body(target: Target, body: Body, size: int) -> Row:
@@ -329,10 +299,22 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         report(open_silent(300))
     if only in (None, "log"):
         report(fill_pipe(1585))
+    if only in (None, "redis"):
+        report(halt_redis(6, 10))
+        for waiting in (0, 15):
+            report(watch_task(waiting, 3))
+    if only in (None, "disk"):
+        full = fill_disk(24)
+        if full is None:
+            print("The full disk is left out: this user may not mount one.")
+        else:
+            report(full)
 
 
 @click.command()
-@click.option("--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log"]))
+@click.option(
+    "--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log", "disk", "redis"])
+)
 @click.option("--size", default=60, help="MB of each large body.", show_default=True)
 @click.option("--many", default=10_000, help="How many malformed requests.", show_default=True)
 def main(only: str | None, size: int, many: int) -> None:

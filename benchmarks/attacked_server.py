@@ -1,6 +1,7 @@
 """A server process that is attacked, and what the others notice meanwhile."""
 
 import http.client
+import json
 import os
 import re
 import resource
@@ -9,59 +10,37 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STARTUP_SECONDS = 60
 
+MB = 1 << 20
+FORM, PARTS, JSON = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"
 
-class Target:
-    """A server with the built-in model and users, in a process of its own.
+
+class Watched:
+    """A server process that is watched.
 
     Args:
-        data: the folder for what it keeps.
-        descriptors: how many files it may have open; None leaves that as it is.
-        read: whether its output is read.
-        ready: whether to wait until it has its model; until then it is busy with itself.
+        host: where it listens.
+        port: where it listens.
+        process: its process id.
 
     Attributes:
         address: where it listens.
-        output: what it has printed, as far as that was read.
     """
 
-    def __init__(self, data: str, descriptors: int | None = None, read: bool = True, ready: bool = True) -> None:
-        def limit() -> None:
-            if descriptors is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
-        self._process = subprocess.Popen(
-            [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"},
-            preexec_fn=limit,
-        )
-        assert self._process.stdout is not None
-        self._pipe = self._process.stdout.fileno()
-        self.output = ""
-        while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
-            self.output += os.read(self._pipe, 4096).decode()
-            assert self._process.poll() is None, self.output
-        self.address = found[1], int(found[2])
-        self._seen = psutil.Process(self._process.pid)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        if read:
-            self._reader.start()
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while ready and b'"ready"' not in self.get("/health"):
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.1)
+    def __init__(self, host: str, port: int, process: int) -> None:
+        self.address = host, port
+        self._seen = psutil.Process(process)
 
     def get(self, path: str) -> bytes:
         """The body of an answer, on a connection of its own."""
@@ -70,6 +49,17 @@ class Target:
         body = connection.getresponse().read()
         connection.close()
         return body
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """The status of an answer and its JSON, on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
+        connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, json.loads(content) if content else None
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """A connection; with a small buffer, the server cannot send all of an answer that is not read."""
@@ -88,6 +78,55 @@ class Target:
         """How many clients are connected."""
         return sum(connection.status != psutil.CONN_LISTEN for connection in self._seen.net_connections())
 
+
+class Target(Watched):
+    """A server with the built-in model and users, in a process of its own.
+
+    Args:
+        data: the folder for what it keeps.
+        descriptors: how many files it may have open; None leaves that as it is.
+        read: whether its output is read.
+        ready: whether to wait until it has its model; until then it is busy with itself.
+        environment: further variables of its environment.
+
+    Attributes:
+        output: what it has printed, as far as that was read.
+    """
+
+    def __init__(
+        self,
+        data: str,
+        descriptors: int | None = None,
+        read: bool = True,
+        ready: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        def limit() -> None:
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"} | dict(environment or {}),
+            preexec_fn=limit,
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout.fileno()
+        self.output = ""
+        while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
+            self.output += os.read(self._pipe, 4096).decode()
+            assert self._process.poll() is None, self.output
+        super().__init__(found[1], int(found[2]), self._process.pid)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        if read:
+            self._reader.start()
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while ready and b'"ready"' not in self.get("/health"):
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.1)
+
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
@@ -104,14 +143,28 @@ class Target:
 
 
 @contextmanager
-def attacked(descriptors: int | None = None, read: bool = True, ready: bool = True) -> Iterator[Target]:
-    """A server, see Target, for the length of a block."""
-    with TemporaryDirectory() as data:
-        target = Target(data, descriptors, read, ready)
+def attacked(data: Path | None = None, **options: Any) -> Iterator[Target]:
+    """A server for the length of a block, with a new folder if ``data`` is None; for the options see Target."""
+    with TemporaryDirectory() as folder:
+        target = Target(str(data or folder), **options)
         try:
             yield target
         finally:
             target.stop()
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path | None]:
+    """A disk of its own in memory; None where this user may not mount one."""
+    with TemporaryDirectory() as folder:
+        options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"]
+        if sys.platform != "linux" or subprocess.run(["mount", *options, folder], check=False).returncode:
+            yield None
+            return
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @dataclass
@@ -135,7 +188,7 @@ class Notice:
 
 
 @contextmanager
-def watching(target: Target) -> Iterator[Notice]:
+def watching(target: Watched) -> Iterator[Notice]:
     """Measure while a block runs."""
     notice = Notice()
     over = threading.Event()
@@ -167,3 +220,32 @@ def watching(target: Target) -> Iterator[Notice]:
         over.set()
         for watcher in watchers:
             watcher.join()
+
+
+@dataclass
+class Row:
+    """One line of the table: what was measured, and the limit of each."""
+
+    name: str
+    notice: Notice
+    outcome: str
+    seconds: float
+    memory: int
+    ping: float
+    right: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is within its limit."""
+        notice = self.notice
+        return (
+            self.right and notice.seconds <= self.seconds and notice.memory <= self.memory and notice.p99 <= self.ping
+        )
+
+    def __str__(self) -> str:
+        notice = self.notice
+        return (
+            f"{self.name:<44}{notice.seconds:6.2f} /{self.seconds:5.0f} s "
+            f"{notice.memory // MB:6} /{self.memory // MB:5} MB"
+            f"{notice.p99:8.1f} /{self.ping:4.0f} ms  {'pass' if self.passed else 'FAIL'}  {self.outcome}"
+        )

@@ -30,11 +30,11 @@ from sd_api.jobs.job import Job
 from sd_api.jobs.local import LocalQueue
 from sd_api.models.components import Parts
 from sd_api.models.device import choose_device
+from sd_api.models.libraries import import_libraries
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import keep_freed_memory
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Limits, Settings
-from sd_api.wiring import prepare_libraries
 
 SEED = 20
 LONG, SHORT = 100, 4
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=1024, help="of masked pictures")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    prepare_libraries()
+    import_libraries()
     keep_freed_memory()
     places = [("cpu", str(BUILTIN_MODEL), arguments.size)]
     if torch.cuda.is_available():

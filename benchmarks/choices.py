@@ -24,10 +24,10 @@ from sd_api.imaging.encoding import encode_png
 from sd_api.models.backends.compiled import CompiledUNet, keep_compiled_code
 from sd_api.models.converted import copy_in_background, find_copy
 from sd_api.models.device import DeviceChoice, choose_device
+from sd_api.models.libraries import import_libraries
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import keep_freed_memory
 from sd_api.settings import Settings
-from sd_api.wiring import prepare_libraries
 
 SIZE = 512
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    prepare_libraries()
+    import_libraries()
     device = choose_device("cpu", "auto")
     keep_freed_memory()
     keep_compiled_code()

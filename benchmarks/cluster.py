@@ -68,7 +68,7 @@ def throughput(url: str, jobs: int, clients: int) -> float:
     """Jobs of one second per second, with as many clients as keep all workers busy."""
 
     def make(number: int) -> None:
-        # Agents of many names, because each client may have only some jobs waiting.
+        # Programs of many names, because they take turns.
         headers = {"User-Agent": f"client {number % clients}"}
         answer = requests.post(f"{url}/txt2img", data=form("sleep 1"), headers=headers, timeout=600)
         assert answer.ok, answer.text

@@ -105,7 +105,10 @@ class ClusterProcesses:
         self.redis = RedisServer(folder / "redis")
         self._folder = folder
         cluster = {"redis_url": self.redis.url, **settings.pop("cluster", {})}
-        self._settings = {"model": "nobody/nothing", "device": "cpu", "port": 0, "cluster": cluster, **settings}
+        # All clients have one address here, so one limit for all of them.
+        limits = {"max_queued_requests_per_client": 64, **settings.pop("limits", {})}
+        served = {"model": "nobody/nothing", "device": "cpu", "port": 0}
+        self._settings = {**served, "cluster": cluster, "limits": limits, **settings}
         self._processes: list[Process] = []
 
     def __enter__(self) -> "ClusterProcesses":

@@ -33,6 +33,7 @@ from specs import text_to_image
 from sd_api.generation.engine import EngineStatus
 from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.worker import ClusterWorker
+from sd_api.jobs.cluster.worker_board import WorkerBoard
 from sd_api.jobs.job import Job
 from sd_api.settings import Limits, Settings
 from sd_api.stores import open_stores
@@ -194,7 +195,7 @@ def _measure(
 
 
 def _ask(url: str, sleep: float, until: float, took: list[float]) -> None:
-    """Send jobs until a time, as a client of its own in the fair queue."""
+    """Send jobs until a time, as a program of its own in the fair queue."""
     with requests.Session() as session:
         session.headers["User-Agent"] = f"client {threading.get_ident()}"
         while time.monotonic() < until:
@@ -207,15 +208,15 @@ def _ask(url: str, sleep: float, until: float, took: list[float]) -> None:
 def _looking(sync: str) -> tuple[float, float]:
     """Seconds of Redis for each waiting job when a worker becomes free: where it is listed, where it is passed over."""
     with _cluster(sync) as cluster, cluster.redis.client() as client:
-        board = JobBoard(client, cluster.redis.cluster)
+        board, worker = JobBoard(client, cluster.redis.cluster), WorkerBoard(client, cluster.redis.cluster)
         picture = text_to_image(64, steps=1)
 
         def claim(model: str | None) -> float:
             """What it takes to give a job to a worker that has this model, and to take it back."""
             before = _redis_seconds(client)
             for _ in range(LOOKS):
-                claims, _ = board.claim("worker", healthy=True, models=[model], at_once=1)
-                board.release(claims[0])
+                claims, _ = worker.claim("worker", healthy=True, models=[model], at_once=1)
+                worker.release(claims[0])
             return (_redis_seconds(client) - before) / LOOKS
 
         board.submit(Job(picture), server="nobody", rejoin=False, limits=LIMITS)

@@ -3,15 +3,15 @@
 from flask import Flask, Response
 
 from sd_api.settings import Settings
-from sd_api.web import access, health, metrics, studio
+from sd_api.web import access, health, metrics, openapi, studio
 from sd_api.web.admission import Application, small_body, take_pictures
-from sd_api.web.bearer import token_check
+from sd_api.web.bearer import JobOwners, token_check
+from sd_api.web.compression import install_compression
 from sd_api.web.errors import register_error_handlers
 from sd_api.web.guards import Callers, Guard, install_guards
 from sd_api.web.openai import answers as openai_answers
 from sd_api.web.openai import routes as openai
 from sd_api.web.openai.pictures import Links
-from sd_api.web.openapi import register_openapi
 from sd_api.web.plugin import jobs, models, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
@@ -32,20 +32,22 @@ def create_app(settings: Settings, services: Services) -> Flask:
     others = dict.fromkeys(answers.PATHS, answers.failure) | {"v1": openai_answers.failure}
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
-    generations = plugin.make_blueprint(settings, services.queue, services.results)
+    install_compression(app)
+    owners = JobOwners(services.accounts, shared=settings.share_jobs)
+    generations = plugin.make_blueprint(settings, services.queue, services.results, owners)
     links = Links(services.stores.secret)
-    compatible = openai.make_blueprint(settings, services.queue, services.results, links)
+    compatible = openai.make_blueprint(settings, services.queue, services.results, links, owners)
     images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
     for blueprint in (generations, compatible, images):
         take_pictures(blueprint, settings.limits)
     plugins = [
         generations,
         compatible,
-        jobs.make_blueprint(services.queue, services.results),
+        jobs.make_blueprint(services.queue, services.results, owners),
         models.make_blueprint(settings, services.queue),
-        health.make_blueprint(services.queue, services.failures, services.refused),
+        health.make_blueprint(services.queue, services.failures, services.refused, owners),
         metrics.make_blueprint(services.metrics),
-        workers.make_blueprint(services.queue),
+        workers.make_blueprint(services.queue, owners),
         access.make_blueprint(settings),
     ]
     for blueprint in plugins:
@@ -59,7 +61,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         blueprint.before_request(token_check(services.accounts))
         app.register_blueprint(blueprint)
     app.register_blueprint(studio.make_blueprint())
-    register_openapi(app)
+    app.register_blueprint(openapi.make_blueprint())
     return app
 
 

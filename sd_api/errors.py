@@ -29,9 +29,11 @@ for the person who reads it, names the field and says what to do. Anything that 
     ├── GenerationFailed         500  the model broke down on this request
     └── Unavailable              503  not now; the same request may work later
         ├── QueueFull            503  too many requests are waiting
+        ├── Overloaded           503  a limit for all owners together is reached
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
-        ├── StoreUnavailable     503  data cannot be stored: the disk is full, or Redis is away
+        ├── StoreUnavailable     503  data cannot be stored: Redis is away or full
+        │   └── DiskFull         507  the disk is full or cannot be written
         └── ServerStopping       503  the server is shutting down
 """
 
@@ -240,6 +242,10 @@ class QueueFull(Unavailable):
     """Too many requests are waiting."""
 
 
+class Overloaded(Unavailable):
+    """A limit for all owners, or for all public tokens, is reached."""
+
+
 class ModelUnavailable(Unavailable):
     """The model cannot be loaded: no network, no permission, no such files."""
 
@@ -250,6 +256,12 @@ class OutOfMemory(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """Data cannot be stored, because the store is full or cannot be reached."""
+
+
+class DiskFull(StoreUnavailable):
+    """Data cannot be stored, because the disk is full or cannot be written."""
+
+    status = 507
 
 
 class ServerStopping(Unavailable):

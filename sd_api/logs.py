@@ -6,8 +6,10 @@ bounded queue to a thread that has nothing else to do.
 
 import logging
 import logging.handlers
+import os
 import queue
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Hashable
@@ -25,6 +27,34 @@ MOST_REMEMBERED = 200
 
 # Seconds that the last lines have at the end of the process.
 LAST_LINES = 1.0
+
+# Columns of the time and the two blanks with which a line begins.
+TIME_COLUMNS = 10
+
+
+def wrapped(text: str, indent: int) -> str:
+    """A line as it goes to the terminal: broken at words where the terminal is narrower, whole in a file or a pipe.
+
+    Args:
+        text: the line.
+        indent: the blanks before each further line.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return text
+    # A path or an address stays in one piece, so that it can be copied.
+    return textwrap.fill(
+        text, max(columns, 40), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+class Lines(logging.Formatter):
+    """Writes a line of the log so that it fits the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a name of the library
+        """See the base class; the trace of an exception comes after it, as it is."""
+        return wrapped(super().formatMessage(record), TIME_COLUMNS)
 
 
 class QueuedLog(logging.handlers.QueueHandler):

@@ -1,9 +1,10 @@
-"""What the commands share before they work: the log, and what cannot be started with."""
+"""What the commands share before they work: their options, the log, and what cannot be started with."""
 
 import atexit
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,22 +12,34 @@ from pathlib import Path
 import click
 
 from sd_api.errors import ConfigurationError
-from sd_api.logs import QueuedLog
+from sd_api.logs import Lines, QueuedLog, wrapped
 from sd_api.models.files import find_source_faults
+from sd_api.models.libraries import import_libraries
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings, load_settings
 
 # Seconds that a denoising step has to end in after Ctrl-C, before the process ends without it.
 PATIENCE = 0.5
 
-CONFIG_FILE = Path(__file__).resolve().parent.parent / "config.json"
+# A checkout has server.py; an installed package looks in the folder in which its command is called.
+_CHECKOUT = Path(__file__).resolve().parent.parent
+CONFIG_FILE = (_CHECKOUT if (_CHECKOUT / "server.py").is_file() else Path.cwd()) / "config.json"
+
+
+def default_of(setting: str) -> str:
+    """The default of a setting, for the help of its option."""
+    return str(Settings.model_fields[setting].default)
+
 
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
     default=CONFIG_FILE,
-    show_default="config.json beside server.py",
+    show_default="config.json beside server.py; without one, in this folder",
     help="The configuration file, the same for a server and its workers.",
+)
+device_option = click.option(
+    "--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.", show_default=default_of("device")
 )
 demo_option = click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
 
@@ -56,9 +69,11 @@ def configure_logging() -> Callable[[], None]:
         What writes the last lines; to be called before the process ends in any way that runs no more of Python.
     """
     handler = QueuedLog()
-    logging.basicConfig(
-        format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", level=logging.WARNING, handlers=[handler]
-    )
+    handler.setFormatter(Lines("%(asctime)s  %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    if not sys.warnoptions:
+        # Those of the module warnings are for programmers, who ask for them with python -W.
+        warnings.simplefilter("ignore")
     logging.getLogger("sd_api").setLevel(logging.INFO)
     atexit.register(handler.stop)
     return handler.stop
@@ -80,7 +95,7 @@ def exit_at_faults() -> Iterator[None]:
         yield
     except ConfigurationError as error:
         for fault in error.faults:
-            click.secho(fault, fg="red", err=True)
+            click.secho(wrapped(fault, indent=2), fg="red", err=True)
         sys.exit(1)
 
 
@@ -91,7 +106,8 @@ def check_device(settings: Settings) -> None:
         ConfigurationError: this machine has no such device.
     """
     if settings.device not in ("auto", "cpu"):
-        # Imports torch: an ordinary start need not wait for that.
+        # An ordinary start need not wait for torch.
+        import_libraries()
         from sd_api.models.device import choose_device
 
         choose_device(settings.device, settings.dtype)

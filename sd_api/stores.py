@@ -67,7 +67,7 @@ def _open_local(settings: Settings) -> Stores:
         opened.callback(folder.release)
         database = Database(folder.path / "server.sqlite")
         opened.callback(database.close)
-        tasks = SqlTasks(database)
+        tasks = SqlTasks(database, settings.limits)
         return Stores(
             users=SqlUsers(database),
             tasks=tasks,
@@ -94,9 +94,9 @@ def _open_shared(settings: Settings, cluster: Cluster) -> Stores:
     from sd_api.tasks.cluster.task_queue import RedisTaskQueue
 
     with ExitStack() as opened:
-        client = opened.enter_context(connect(cluster))
+        client = opened.enter_context(connect(cluster, fails_fast=True))
         subscriber = opened.enter_context(connect(cluster, attempts=0))
-        tasks = RedisTasks(client)
+        tasks = RedisTasks(client, settings.limits)
         event_bus = RedisEventBus(client, subscriber, tasks)
         opened.callback(event_bus.stop)
         attempts = RedisStorage(

@@ -1,9 +1,6 @@
 """Builds the services from the settings: the only place that chooses implementations."""
 
 import logging
-import os
-import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,6 +21,7 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import MemoryResultsCache, ResultsCache
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
+from sd_api.models.libraries import import_libraries
 from sd_api.models.sources import parse_source
 from sd_api.settings import Cluster, Settings
 from sd_api.storage.images import SECONDS_OF_A_DAY
@@ -122,7 +120,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         metrics=build_registry(queue, measured, names),
         accounts=_build_accounts(settings, stores),
         blobs=blobs,
-        tasks=TaskService(queue, tasks, blobs, journal, requests, dispatcher, settings.limits),
+        tasks=TaskService(queue, tasks, blobs, journal, requests, dispatcher),
         events=EventSource(tasks, event_bus),
         previews=Previews(queue),
         dispatcher=dispatcher,
@@ -206,7 +204,7 @@ def build_engine(settings: Settings) -> Engine:
     Raises:
         ConfigurationError: this machine has no such device.
     """
-    prepare_libraries()
+    import_libraries()
     # Imported here, because importing torch takes seconds, and the port should be open by then.
     from sd_api.engine.engine import DiffusersEngine
     from sd_api.models.backends.compiled import keep_compiled_code
@@ -222,29 +220,3 @@ def build_engine(settings: Settings) -> Engine:
     log.info("Device: %s, %s", device.device, device.device_reason)
     log.info("Precision: %s, %s", device.dtype, device.dtype_reason)
     return DiffusersEngine(ModelLibrary(settings, device), device, parse_source(settings.model).label)
-
-
-def prepare_libraries() -> None:
-    """Import the libraries, and silence their messages for programmers; some progress bars stay."""
-    # Read on import. Operations that Apple's GPUs lack run on the processor, instead of failing.
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    # OpenMP's threads yield their core while they wait for each other. By default they spin, and if another program
-    # needs a core, the one thread that all others wait for may not run: pictures then take ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    import diffusers
-    import transformers
-    from huggingface_hub.utils.logging import set_verbosity_error
-    from huggingface_hub.utils.tqdm import enable_progress_bars
-
-    set_verbosity_error()  # type: ignore[no-untyped-call]
-    warnings.filterwarnings("ignore", module="huggingface_hub")
-    # Compiled code is compared with the model itself before it is used; see sd_api/models/backends/compiled.py.
-    warnings.filterwarnings("ignore", module=r"torch\._dynamo")
-    # One progress bar for a download and one for each pipeline are enough; this one counts the tensors of each
-    # component. Disabling it disables those of downloads, too, which the next line enables again.
-    transformers.logging.disable_progress_bar()
-    enable_progress_bars("huggingface_hub.snapshot_download.transfer")
-    if not sys.stderr.isatty():
-        diffusers.utils.logging.disable_progress_bar()

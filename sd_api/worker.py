@@ -18,11 +18,11 @@ from sd_api.starting import (
     config_option,
     configure_logging,
     demo_option,
+    device_option,
     exit_at_faults,
     read_settings,
     stop_signals,
 )
-from sd_api.wiring import build_worker
 
 if TYPE_CHECKING:
     from sd_api.jobs.cluster.worker import ClusterWorker
@@ -32,11 +32,11 @@ log = logging.getLogger("sd_api")
 
 @click.command(context_settings={"show_default": True, "max_content_width": 100})
 @config_option
-@click.option("--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu. Start one worker for each.")
+@device_option
 @demo_option
 @click.version_option(__version__, prog_name="sd-api-worker")
 def main(config: Path, device: str | None, demo: bool) -> None:
-    """Make pictures for all servers that share a Redis with this worker."""
+    """Make pictures for all servers that share a Redis with this worker; start one for each device."""
     write_last_lines = configure_logging()
     with exit_at_faults():
         settings = read_settings(config, {"device": device}, demo=demo)
@@ -47,6 +47,10 @@ def main(config: Path, device: str | None, demo: bool) -> None:
                     '"cluster": {"redis_url": …} in the configuration.'
                 ]
             )
+        log.info("sd-api-server %s: a worker is starting", __version__)
+        # Imported here, because it takes a second, or many: by then there is a line to read.
+        from sd_api.wiring import build_worker
+
         check_device(settings)
         worker = build_worker(settings, settings.cluster)
 
@@ -63,7 +67,7 @@ def run(worker: "ClusterWorker", before_end: Callable[[], None]) -> NoReturn:
     stop = threading.Event()
     for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
-    log.info("sd-api-server %s, worker %s", __version__, worker.id)
+    log.info("Worker %s", worker.id)
     worker.start()
     # With a timeout, because on Windows an endless wait hears no Ctrl-C.
     while not stop.wait(1.0):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,7 +106,8 @@ def start_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         path.write_text(json.dumps(values | config), encoding="utf-8")
         # No network of its own accord: a test that needs the hub says so.
         offline = {"HF_HUB_OFFLINE": "1"} | (environment or {})
-        server = ServerProcess(repository, "--config", str(path), *arguments, environment=offline)
+        command = [sys.executable, str(repository / "server.py"), "--config", str(path), *arguments]
+        server = ServerProcess(command, offline)
         started.append(server)
         return server
 

@@ -50,7 +50,7 @@ class App:
         content = _content(response)
         assert content["status"] == "failure"
         message: str = content["message"]
-        assert message.endswith("Or start with the built-in model: python server.py --demo")
+        assert message.endswith("Or start with the built-in model: --demo")
         assert "\n" not in message
         return message
 

@@ -1,52 +1,62 @@
 """A real server process on a free port."""
 
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
-import sys
+import termios
 import threading
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, TextIO
 
 import requests
 
 
 class ServerProcess:
-    """``python server.py`` as a user starts it.
+    """A server as a user starts it.
+
+    Args:
+        command: what is called, with its arguments.
+        environment: beside that of this process.
+        columns: the width of the terminal that it writes to; None for a pipe.
 
     Attributes:
         url: where it answers.
         output: what it has printed so far.
     """
 
-    def __init__(self, repository: Path, *arguments: str, environment: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: dict[str, str], columns: int | None = None) -> None:
         self.output = ""
         self._listening = threading.Event()
+        reading, writing = os.pipe() if columns is None else pty.openpty()
+        if columns is not None:
+            fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         self._process = subprocess.Popen(
-            [sys.executable, "-u", str(repository / "server.py"), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, **environment},
+            command, stdout=writing, stderr=writing, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         )
+        os.close(writing)
+        self._shown: TextIO = os.fdopen(reading, encoding="utf-8")
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         if not self._listening.wait(30):
             self.kill()
             raise AssertionError(f"The server does not listen:\n{self.output}")
-        found = re.search(r"http://\S+", self.output)
+        found = re.search(r"http://[^\s/]+", self.output)
         assert found is not None, self.output
         self.url = found.group()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.output += line
-            if "http://" in line:
-                self._listening.set()
+        # A terminal ends with an error once nothing writes to it any more.
+        with suppress(OSError):
+            for line in self._shown:
+                self.output += line
+                if "http://" in line:
+                    self._listening.set()
         self._listening.set()
 
     def wait_until(self, state: str) -> dict[str, Any]:
@@ -79,5 +89,4 @@ class ServerProcess:
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._shown.close()

@@ -90,7 +90,7 @@ class Server:
             stores.task_queue,
             interrupted=settings.interrupted_tasks,
         )
-        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.dispatcher, settings.limits)
+        self.tasks = TaskService(queue, stores.tasks, stores.blobs, journal, requests, self.dispatcher)
 
     def create(self, prompt: str, owner: str = "user:a", **parameters: Any) -> str:
         return self.tasks.create(owner, {"prompt": prompt, "width": 64, "height": 64, **parameters})

@@ -1,6 +1,9 @@
 """One list of dependencies: whatever way the server is installed, it gets the same set."""
 
+import ast
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,26 @@ def test_every_dependency_is_pinned_within_its_range(repository: Path, project: 
     wanted = [*project["dependencies"], *extras["cluster"], *extras["dev"]]
     for requirement in map(Requirement, wanted):
         assert pins[re.sub(r"[-_.]+", "-", requirement.name).lower()] in requirement.specifier
+
+
+def test_every_way_to_start_wants_the_same_python(repository: Path, project: dict[str, Any]) -> None:
+    (needed,) = SpecifierSet(project["requires-python"])
+    oldest = tuple(map(int, needed.version.split(".")))
+    for name in ("Makefile", "server.py"):
+        text = (repository / name).read_text(encoding="utf-8")
+        assert f"sys.version_info < {oldest}" in text
+        assert f"Python {needed.version} or newer is needed" in text
+    # An old Python reads the whole file before it gets to the message.
+    ast.parse((repository / "server.py").read_text(encoding="utf-8"), feature_version=(3, 4))
+
+
+def test_running_installs_no_tools_of_the_tests(repository: Path) -> None:
+    planned = {
+        target: subprocess.run(
+            ["make", "-n", f"VENV={os.devnull}", target], cwd=repository, capture_output=True, text=True, check=True
+        ).stdout
+        for target in ("run", "test")
+    }
+    assert "[cluster]" in planned["run"]
+    assert "dev" not in planned["run"].replace(os.devnull, "")
+    assert "[cluster,dev]" in planned["test"]

@@ -4,11 +4,15 @@ import asyncio
 import gzip
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
 import uvicorn
+from running_server import serving
+from tasks_server import Driven
 
 from sd_api.errors import ConfigurationError
 from sd_api.serving.bodies import Bodies, Body, NoRoom
@@ -18,6 +22,7 @@ from sd_api.serving.server import make_config
 from sd_api.web.admission import Admission
 from sd_api.web.content_coding import Unpacker
 from sd_api.web.tasks.events import EventStreams
+from sd_api.wiring import build_services
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "0.0.0.0"])
@@ -140,3 +145,20 @@ def test_who_the_client_is_only_a_trusted_proxy_says(trusted: tuple[str, ...], c
     finally:
         server.should_exit = True
         thread.join()
+
+
+def test_a_request_that_waits_for_its_job_holds_no_memory_for_bodies(make_settings: Any) -> None:
+    settings = make_settings(limits={"max_request_bytes": 100_000})
+    engine = Driven()
+    services = build_services(settings, make_engine=lambda: engine)
+    # A field that is ignored, so that the bodies are large and the jobs are not.
+    form = {"prompt": "a dog", "width": 64, "height": 64, "more": "x" * 95_000}
+    with serving(settings, services) as url, ThreadPoolExecutor(6) as clients:
+        answers = [clients.submit(requests.post, f"{url}/txt2img", data=form, timeout=30) for _ in range(6)]
+        deadline = time.monotonic() + 20
+        while len(services.queue.jobs()) < 6:
+            assert time.monotonic() < deadline
+            assert not any(answer.done() for answer in answers), [answer.result().text for answer in answers]
+            time.sleep(0.01)
+        engine.permissions.release(6)
+        assert [answer.result().status_code for answer in answers] == [200] * 6

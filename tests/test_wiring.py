@@ -10,7 +10,7 @@ from redis_server import RedisServer
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP tells what it has read")
 def test_threads_that_wait_give_their_core_away(repository: object) -> None:
-    script = "from sd_api.wiring import prepare_libraries; prepare_libraries()"
+    script = "from sd_api.models.libraries import import_libraries; import_libraries()"
     command = ["env", "-u", "OMP_WAIT_POLICY", "OMP_DISPLAY_ENV=VERBOSE", sys.executable, "-c", script]
     told = subprocess.run(command, cwd=str(repository), capture_output=True, text=True, check=True).stderr
     assert "GOMP_SPINCOUNT = '0'" in told
@@ -32,6 +32,13 @@ def imported(folder: Path, **settings: object) -> str:
     command = [sys.executable, "-c", IMPORTED, str(folder / "data"), repr(settings)]
     repository = Path(__file__).resolve().parent.parent
     return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_command_writes_its_first_line_before_it_imports_what_takes_long() -> None:
+    slow = "{'flask', 'numpy', 'redis', 'sqlalchemy', 'torch', 'uvicorn'}"
+    script = f"import sys, sd_api.server, sd_api.worker; print({slow} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_one_process_imports_nothing_of_a_cluster_and_opens_its_port_before_torch(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.passwords import Passwords
 from sd_api.accounts.tokens import Identity, Tokens
 from sd_api.errors import NotAuthenticated, NotEnabled
+from sd_api.storage.names import folded
 from sd_api.storage.protocols import User, UserStore
 
 
@@ -32,7 +33,7 @@ class Accounts:
         """Create a user.
 
         Args:
-            username: a unique name.
+            username: a unique name; names that differ in case only are one.
             password: the password as it was typed.
             client: the address of the client.
 
@@ -53,23 +54,27 @@ class Accounts:
             NotAuthenticated: there is no such user, or the password is wrong; the message does not say which.
             TooManyAttempts: this client exceeds the rate limit.
         """
-        self._attempts.begin(client, username)
+        key = folded(username)
+        self._attempts.begin(client, key)
         user = self._users.find(username)
         is_right = self._passwords.verify(None if user is None else user.password_hash, password)
         if user is None or not is_right:
             raise NotAuthenticated("The username or the password is wrong.")
-        self._attempts.succeed(client, username)
+        self._attempts.succeed(client, key)
         return self._tokens.for_user(user.id)
 
-    def public_token(self) -> str:
+    def public_token(self, client: str) -> str:
         """Make a public token.
+
+        Args:
+            client: the address of the client.
 
         Raises:
             NotEnabled: public tokens are disabled in the configuration.
         """
         if not self._public:
             raise NotEnabled("Public tokens are switched off; ENABLE_PUBLIC_TOKEN in the configuration gives them.")
-        return self._tokens.for_public()
+        return self._tokens.for_public(client)
 
     def identify(self, token: str) -> Identity:
         """Verify a token and return its owner.

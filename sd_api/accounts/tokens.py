@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import jwt
 
+from sd_api import owners
 from sd_api.errors import ConfigurationError, NotAuthenticated
 
 ALGORITHM = "HS256"
@@ -20,18 +21,12 @@ class Identity:
     """The owner of a token.
 
     Attributes:
-        owner: ``user:<id>``, or ``public:<id of the token>`` for a public token. An owner sees its own tasks and
-            images only.
+        owner: a user, or the token itself if it is a public one; see ``sd_api.owners``.
         expires: when the token expires, in seconds since 1970.
     """
 
     owner: str
     expires: float
-
-
-def is_owner(client: str) -> bool:
-    """Whether a client of the job queue is the owner of tasks, rather than an address and User-Agent."""
-    return client.startswith(("user:", "public:"))
 
 
 def make_secret() -> str:
@@ -63,12 +58,12 @@ class Tokens:
 
     def for_user(self, user_id: str) -> str:
         """Make a token for a user."""
-        return self._make(f"user:{user_id}", uuid4().hex)
+        return self._make(owners.user(user_id), uuid4().hex)
 
-    def for_public(self) -> str:
-        """Make a public token, which is an owner of its own."""
+    def for_public(self, address: str) -> str:
+        """Make a public token, which is an owner of its own, for a client at an address."""
         token_id = uuid4().hex
-        return self._make(f"public:{token_id}", token_id)
+        return self._make(owners.public_token(address, token_id), token_id)
 
     def identify(self, token: str) -> Identity:
         """Verify a token and return its owner.

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from sd_api.cluster.breaker import Breaker
 from sd_api.errors import ConfigurationError, StoreUnavailable
 from sd_api.settings import Cluster
 
@@ -33,7 +34,17 @@ _NO_CHANGES = ("MISCONF ", "READONLY ", "NOREPLICAS ", "MASTERDOWN ")
 
 
 class _Retry(Retry):
-    """Tries a command again unless the password is wrong."""
+    """Tries a command again unless the password is wrong.
+
+    Args:
+        attempts: how often.
+        breaker: lets commands fail at once while Redis does not answer; None if each one is to be tried.
+    """
+
+    def __init__(self, attempts: int, breaker: Breaker | None) -> None:
+        # A timeout is not tried again, because it has taken its seconds already.
+        super().__init__(ExponentialBackoff(cap=MAX_RETRY_PAUSE, base=0.01), attempts, (redis.ConnectionError,))
+        self._breaker = breaker
 
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
         """See Retry."""
@@ -41,10 +52,11 @@ class _Retry(Retry):
         def retryable(error: Exception) -> bool:
             return not isinstance(error, redis.AuthenticationError) and (is_retryable is None or is_retryable(error))
 
-        return super().call_with_retry(do, fail, retryable, with_failure_count)
+        with nullcontext() if self._breaker is None else self._breaker.command():
+            return super().call_with_retry(do, fail, retryable, with_failure_count)
 
 
-def connect(cluster: Cluster, *, attempts: int = ATTEMPTS) -> redis.Redis:
+def connect(cluster: Cluster, *, attempts: int = ATTEMPTS, fails_fast: bool = False) -> redis.Redis:
     """Make a thread-safe client, which connects with its first command.
 
     A command whose answer is lost, because the connection breaks, is sent again, so it may be run twice: every command
@@ -53,11 +65,11 @@ def connect(cluster: Cluster, *, attempts: int = ATTEMPTS) -> redis.Redis:
     Args:
         cluster: the settings with the URL of Redis.
         attempts: how often a command is tried again, with pauses that grow up to ``MAX_RETRY_PAUSE``.
+        fails_fast: whether commands fail at once after one that has failed; for clients that requests wait for.
     """
     return redis.Redis.from_url(
         cluster.redis_url.get_secret_value(),
-        # A timeout is not tried again, because it has taken its seconds already.
-        retry=_Retry(ExponentialBackoff(cap=MAX_RETRY_PAUSE, base=0.01), attempts, (redis.ConnectionError,)),
+        retry=_Retry(attempts, Breaker() if fails_fast else None),
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=SOCKET_TIMEOUT,
         health_check_interval=30,

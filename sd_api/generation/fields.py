@@ -18,7 +18,7 @@ class Param:
     Attributes:
         label: Its name on a form, at most three words.
         description: For documentation and OpenAPI; its first sentence is also the placeholder of a text on a form.
-        example: A value for documentation, or None.
+        example: A valid value for documentation, with which a request may be tried out; of an image, a PNG file.
         low: The smallest number, or None.
         high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None.
         longest: The name of the attribute of ``Limits`` with the most characters of a text, or None.
@@ -40,7 +40,7 @@ class Param:
 
     label: str
     description: str
-    example: str | None = None
+    example: Any
     low: float | None = None
     high: float | str | None = None
     longest: str | None = None

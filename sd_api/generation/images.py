@@ -39,6 +39,12 @@ class ImageRef:
         return read(self.field, self.content, max_pixels=self.max_pixels)
 
     @property
+    def memory(self) -> int:
+        """Bytes that the file takes, and its pixels if they have been decoded."""
+        pixels: Image.Image | None = self.__dict__.get("pixels")
+        return len(self.content) + (0 if pixels is None else pixels.width * pixels.height * len(pixels.getbands()))
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright; decodes the image."""
         return self.pixels.size

@@ -9,6 +9,7 @@ from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal
 
 from sd_api.errors import InvalidFields, OutOfLimits
+from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
@@ -67,6 +68,7 @@ class Operation:
             label="Steps",
             aliases=("num_inference_steps", "num_steps", "sampling_steps", "ddim_steps", "sample_steps"),
             description="Denoising steps of a full schedule.",
+            example=20,
             low=1,
             high="max_num_inference_steps",
             per_image=True,
@@ -83,6 +85,7 @@ class Operation:
             aliases=("sampler", "sampler_name", "sampler_index", "sampling_method"),
             description="How the steps are made; the model's own where none is named. Other programs' names, such as "
             "DPM++ 2M Karras or k_euler_a, are understood as well.",
+            example="ddim",
             choices=tuple(SCHEDULERS),
             labels=tuple(choice.label for choice in SCHEDULERS.values()),
             find=find_scheduler,
@@ -98,6 +101,7 @@ class Operation:
             aliases=("guidance_scale", "cfg", "cfg_scale", "scale"),
             description="How closely the prompt is followed (classifier-free guidance, arXiv:2207.12598); "
             "it acts above 1.",
+            example=7.5,
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,
@@ -113,6 +117,7 @@ class Operation:
             label="Eta",
             aliases=("ddim_eta",),
             description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
+            example=0.0,
             low=0,
             high=1,
             per_image=True,
@@ -128,6 +133,7 @@ class Operation:
             aliases=("clip_stop_at_last_layers",),
             description="The layer of the text encoder that is read, counted from its end; 1 is the one that the "
             "model was trained with.",
+            example=1,
             low=1,
             high=12,
             per_image=True,
@@ -143,6 +149,7 @@ class Operation:
             aliases=("subseed",),
             description="The seed of the second noise, for the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
+            example=7,
             low=0,
             high=MAX_SEED,
             per_image=True,
@@ -158,6 +165,7 @@ class Operation:
             aliases=("subseed_strength",),
             description="The share of the second noise, mixed in by spherical interpolation; above 0 all pictures "
             "of a request have the same seed and differ in their variation seeds.",
+            example=0.0,
             low=0,
             high=1,
             per_image=True,
@@ -173,6 +181,7 @@ class Operation:
             label="Safety filter",
             aliases=("safety_checker", "enable_safety_checker", "nsfw_filter", "nsfw"),
             description="Whether flagged pictures come back black; the model's own setting where it is not said.",
+            example=True,
             per_image=True,
             control="switch",
         ),
@@ -211,6 +220,7 @@ class TextToImage(Operation):
             label="Width",
             aliases=("w", "image_width"),
             description="The width of the picture.",
+            example=512,
             low=MIN_SIDE,
             high="max_width",
             unit="pixels",
@@ -225,6 +235,7 @@ class TextToImage(Operation):
             label="Height",
             aliases=("h", "image_height"),
             description="The height of the picture.",
+            example=512,
             low=MIN_SIDE,
             high="max_height",
             unit="pixels",
@@ -259,6 +270,7 @@ class FromImage(Operation):
             label="Image",
             aliases=("init_image", "init_images", "initial_image", "input_image", "source_image"),
             description="The image to start from.",
+            example=LANDSCAPE,
             check=image_too_large,
             per_image=True,
             control="image",
@@ -284,6 +296,7 @@ class ImageToImage(FromImage):
             aliases=("denoising_strength", "denoise", "prompt_strength", "image_strength"),
             description="The share of the schedule that is run on the image, at least one step: how much it changes. "
             "0 gives the image back.",
+            example=0.7,
             low=0,
             high=1,
             per_image=True,
@@ -312,6 +325,7 @@ class Inpaint(ImageToImage):
             aliases=("mask_image", "mask_img"),
             description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
             "It is stretched to the size of the image.",
+            example=SKY,
             per_image=True,
             control="mask",
         ),
@@ -330,6 +344,7 @@ class Edit(FromImage):
             label="Image guidance",
             aliases=("image_guidance_scale", "image_cfg_scale", "image_cfg"),
             description="How closely the result stays to the image (arXiv:2211.09800); it acts above 1.",
+            example=1.5,
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,

@@ -49,7 +49,7 @@ class Reading:
     """
 
     limits: Limits
-    content: Callable[[str, str], bytes]
+    content: Callable[[str, Any], bytes]
     images: dict[str, ImageRef] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -65,6 +65,7 @@ class Dialect:
         left_out: The canonical names of the fields that it does not have.
         image: The type of a field that holds an image.
         image_form: What such a field holds, in words.
+        image_example: What such a field holds for a PNG file that is an example.
     """
 
     names: Mapping[str, str]
@@ -73,6 +74,7 @@ class Dialect:
     left_out: frozenset[str] = frozenset()
     image: Any
     image_form: str
+    image_example: Callable[[bytes], str]
 
     def name(self, canonical: str) -> str:
         """The dialect's name of a field."""
@@ -86,6 +88,11 @@ class Dialect:
         """What a field means, for documentation."""
         sent = f" Sent as {self.image_form}." if declared.type is ImageRef else ""
         return declared.param.description + sent
+
+    def example(self, declared: Field) -> Any:
+        """A valid value of a field, for documentation."""
+        example = declared.param.example
+        return self.image_example(example) if declared.type is ImageRef else example
 
     def fields(self, operation: type[Operation]) -> tuple[Field, ...]:
         """What the dialect has of an operation's fields, the number of pictures and their seed included."""
@@ -127,10 +134,8 @@ class Dialect:
 
     def model_field(self, declared: Field) -> tuple[Any, Any]:
         """The type and the default of a field, as ``pydantic.create_model`` takes them."""
-        default, param = self.default(declared), declared.param
-        info: dict[str, Any] = {"description": self.description(declared)}
-        if param.example is not None:
-            info["examples"] = [param.example]
+        default = self.default(declared)
+        info: dict[str, Any] = {"description": self.description(declared), "examples": [self.example(declared)]}
         if declared.required and declared.name not in self.defaults:
             return self._type(declared), ModelField(**info)
         kind = self._type(declared)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.fields import Param, fields_of, out_of_range
+from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Operation
 from sd_api.generation.seeds import MAX_SEED, seeds_from
 from sd_api.settings import Limits
@@ -27,6 +28,7 @@ class Outputs:
             label="Seed",
             description="The seed of the first picture; the next picture has one more. "
             "One is chosen for each picture where none is given.",
+            example=42,
             low=0,
             high=MAX_SEED,
             control="seed",
@@ -40,6 +42,7 @@ class Outputs:
         Param(
             label="Pictures",
             description="How many pictures to make.",
+            example=1,
             low=1,
             high="max_num_outputs",
             step=1,
@@ -154,6 +157,12 @@ class JobSpec:
         width, height = self.size
         steps = self.operation.steps_run + AUTOENCODER_STEPS
         return len(self.seeds) * steps * max(width * height, SMALLEST_WORK)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that its images take; everything else is small."""
+        values = (getattr(self.operation, field.name) for field in fields_of(type(self.operation)))
+        return sum(value.memory for value in values if isinstance(value, ImageRef))
 
     @property
     def batch_key(self) -> Hashable:

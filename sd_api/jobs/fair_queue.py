@@ -1,7 +1,7 @@
-"""A fair queue: clients are served round-robin, and each client's entries in the order in which they came."""
+"""A fair queue: clients are served round-robin, and so are the programs of each client among themselves."""
 
-from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
@@ -11,6 +11,10 @@ class HasClient(Protocol):
     @property
     def client(self) -> str:
         """Fair-queue key: entries with the same key share one turn in each round."""
+
+    @property
+    def program(self) -> str:
+        """Which of the client's programs it comes from; each program's entries keep the order in which they came."""
 
 
 Entry = TypeVar("Entry", bound=HasClient)
@@ -33,14 +37,15 @@ class FairQueue(Generic[Entry]):
         for round_ in range(max(map(len, queues), default=0)):
             yield from (queue[round_] for queue in queues if round_ < len(queue))
 
-    def count(self, client: str) -> int:
-        """The number of entries of one client."""
-        return len(self._by_client.get(client, ()))
+    def of(self, client: str) -> Sequence[Entry]:
+        """The entries of one client, in the order in which ``take`` will return them."""
+        return self._by_client.get(client, ())
 
     def add(self, entry: Entry) -> None:
-        """Append an entry to its client's own queue."""
+        """Add an entry to its client's own queue."""
         is_new_client = entry.client not in self._by_client
-        self._by_client.setdefault(entry.client, deque()).append(entry)
+        queue = self._by_client.setdefault(entry.client, deque())
+        queue.insert(_place(queue, entry.program), entry)
         if is_new_client and self._last_served is not None and self._last_served in self._by_client:
             # The client that was served last comes after all others, new clients included.
             self._by_client.move_to_end(self._last_served)
@@ -62,3 +67,19 @@ class FairQueue(Generic[Entry]):
     def _drop_if_empty(self, client: str) -> None:
         if not self._by_client[client]:
             del self._by_client[client]
+
+
+def _place(queue: deque[Entry], program: str) -> int:
+    """Where a program's next entry belongs: before the entries of a later round, and after the program's own."""
+    rounds: Counter[str] = Counter()
+    places = []
+    for entry in queue:
+        rounds[entry.program] += 1
+        places.append((entry.program, rounds[entry.program]))
+    place = len(queue)
+    for index, (other, round_) in reversed(list(enumerate(places))):
+        if other == program:
+            break
+        if round_ > rounds[program] + 1:
+            place = index
+    return place

@@ -14,6 +14,7 @@ from sd_api.generation.engine import Progress
 from sd_api.generation.operations import OperationName
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
+from sd_api.jobs.work_rates import seconds_left
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,7 @@ class JobStatus:
     """The public status of a job, without its images.
 
     Attributes:
-        id: 32 hexadecimal digits, or what the client chose.
-        client: the client's fair-queue key; see ``JobQueue.submit``.
+        id: the job's id in the queue; see ``JobQueue.submit``.
         mode: the operation.
         model: the ``url_path`` of a custom model; None is the main model.
         state: ``finished``, ``failed`` and ``cancelled`` are final.
@@ -45,7 +45,6 @@ class JobStatus:
     """
 
     id: str
-    client: str
     mode: OperationName
     model: str | None
     state: State
@@ -66,6 +65,8 @@ class Job:
         spec: What to make.
         job_id: the id; None chooses a random one.
         client: the client's fair-queue key.
+        program: which of the client's programs has sent it.
+        lasting: whether the job outlives the process that has submitted it, as a task's does.
         max_seconds: how long it may work, without loading a model; None is for ever.
     """
 
@@ -75,11 +76,15 @@ class Job:
         *,
         job_id: str | None = None,
         client: str = "",
+        program: str = "",
+        lasting: bool = False,
         max_seconds: float | None = None,
     ) -> None:
         self.spec = spec
         self.id = job_id or uuid4().hex
         self.client = client
+        self.program = program
+        self.lasting = lasting
         self._max_seconds = max_seconds
         # Held while listeners are called, so that none is called after the end. No other lock is acquired inside.
         self._lock = threading.RLock()
@@ -108,7 +113,6 @@ class Job:
         with self._lock:
             return JobStatus(
                 id=self.id,
-                client=self.client,
                 mode=self.spec.operation.name,
                 model=self.spec.model,
                 state=self._state,
@@ -145,6 +149,14 @@ class Job:
         """Seconds that the engine has worked on it, without loading a model and without its pauses."""
         since = self._working_since
         return self._worked + (0.0 if since is None else time.monotonic() - since)
+
+    def seconds_left(self, expected: float | None) -> float | None:
+        """The estimated seconds until its end, more and more from its own steps.
+
+        Args:
+            expected: the estimate for the whole job; None if there is none.
+        """
+        return seconds_left(self._progress, self.working_seconds(), expected)
 
     def pause(self) -> None:
         """Stop the clock of ``working_seconds``, because other jobs have overtaken it."""
@@ -196,15 +208,15 @@ class Job:
         Raises:
             JobCancelled: the job is not wanted any more; the engine must stop.
         """
+        self._works = progress.phase not in ("downloading", "loading")
+        if self._works:
+            self.resume()
+        if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
+            self.cancel(
+                f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "
+                "allows. Use fewer steps or a smaller size, or raise that limit."
+            )
         with self._lock:
-            self._works = progress.phase not in ("downloading", "loading")
-            if self._works:
-                self.resume()
-            if self._max_seconds is not None and self.working_seconds() > self._max_seconds:
-                self.cancel(
-                    f"This job took longer than {self._max_seconds:g} seconds, the most that limits.max_job_seconds "
-                    "allows. Use fewer steps or a smaller size, or raise that limit."
-                )
             self._refuse_ended()
             self._progress = progress
             self._tell()
@@ -221,10 +233,11 @@ class Job:
         """End because no client wants the job any more; an engine that works on it stops at its next step."""
         self._end("cancelled", JobCancelled(reason))
 
-    def _end(self, state: State, outcome: GenerationResult | ServerError) -> None:
+    def _end(self, state: State, outcome: GenerationResult | ServerError) -> bool:
+        """End, and return whether this was the first end."""
         with self._lock:
             if self.ended:
-                return
+                return False
             self._state, self._ended, self._preview = state, time.time(), None
             if isinstance(outcome, GenerationResult):
                 self._outcome.set_result(outcome)
@@ -232,6 +245,7 @@ class Job:
                 self._message = outcome.message
                 self._outcome.set_exception(outcome)
             self._tell()
+        return True
 
     def _refuse_ended(self) -> None:
         if self.ended:

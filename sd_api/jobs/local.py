@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob
@@ -14,9 +14,10 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken, why_full
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, refuse_too_large, taken, why_full
 from sd_api.jobs.work_rates import JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.owners import job_name
 from sd_api.settings import Limits
 
 # Jobs whose status is remembered after their end.
@@ -56,9 +57,18 @@ class LocalQueue:
         """Start the thread: it makes the engine, loads its model, then runs jobs."""
         self._thread.start()
 
-    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
+    def submit(
+        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+    ) -> Job:
         """See JobQueue."""
-        job = Job(spec, job_id=job_id, client=client, max_seconds=self._limits.max_job_seconds)
+        job = Job(
+            spec,
+            job_id=job_id,
+            client=client,
+            program=program,
+            lasting=rejoin,
+            max_seconds=self._limits.max_job_seconds,
+        )
         for listener in self._listeners:
             job.listen(listener)
         with self._changed:
@@ -70,7 +80,8 @@ class LocalQueue:
                 return existing
             if job.id in self._ended or existing is not None:
                 raise taken(job.id)
-            self._refuse_too_many(client)
+            self._refuse_too_many(job)
+            refuse_too_large(job, self._unfinished(), self._limits)
             self._dispatcher.add(job)
             self._changed.notify()
         return job
@@ -148,17 +159,20 @@ class LocalQueue:
             self._changed.wait_for(lambda: self._stopping or len(self._dispatcher.waiting))
         return self.poll(at_once, active=False)
 
-    def _refuse_too_many(self, client: str) -> None:
+    def _refuse_too_many(self, job: Job) -> None:
         waiting = self._dispatcher.waiting
-        total, own = len(waiting), waiting.count(client)
-        if total < self._limits.max_queued_requests and own < self._limits.max_queued_requests_per_client:
+        total, own = len(waiting), sum(not other.lasting for other in waiting.of(job.client))
+        has_room = job.lasting or own < self._limits.max_queued_requests_per_client
+        if total < self._limits.max_queued_requests and has_room:
             return
         left = max((self._seconds_left(job) or 0 for job in self._dispatcher.running.jobs), default=0)
         raise QueueFull(why_full(total, own, self._limits), retry_after=max(1, math.ceil(left or FIRST_GUESS_SECONDS)))
 
     def _find(self, job_id: str) -> Job | None:
-        jobs = itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)
-        return next((job for job in jobs if job.id == job_id), None)
+        return next((job for job in self._unfinished() if job.id == job_id), None)
+
+    def _unfinished(self) -> Iterator[Job]:
+        return itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)
 
     def _live(self) -> list[JobStatus]:
         """All running and waiting jobs, with their positions and the estimated seconds until they end."""
@@ -199,9 +213,8 @@ class LocalQueue:
 
     def _remembered(self, job_id: str) -> JobStatus:
         if job_id not in self._ended:
-            raise UnknownJob(
-                f"There is no job {job_id[:100]!r}; of those that have ended, the last {REMEMBERED} are known."
-            )
+            name = job_name(job_id)[:100]
+            raise UnknownJob(f"There is no job {name!r}; of those that have ended, the last {REMEMBERED} are known.")
         return self._ended[job_id]
 
     def _work(self) -> None:

@@ -1,16 +1,22 @@
 """The protocol of a job queue, which runs its jobs in this process or on other machines."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from sd_api.errors import JobIdTaken
+from sd_api.errors import JobIdTaken, QueueFull
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.owners import job_name
 from sd_api.settings import Limits
 
 # Seconds offered as Retry-After until a job has been timed.
 FIRST_GUESS_SECONDS = 10
+
+# The most memory for the images of all unfinished jobs of a process, and for those of one client, as multiples of the
+# largest body: a client may have about twelve images with the most pixels.
+LARGEST_BODIES, LARGEST_BODIES_PER_CLIENT = 8, 4
 
 
 class JobQueue(Protocol):
@@ -29,19 +35,25 @@ class JobQueue(Protocol):
             Whether they have ended.
         """
 
-    def submit(self, spec: JobSpec, *, job_id: str | None = None, client: str = "", rejoin: bool = False) -> Job:
+    def submit(
+        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+    ) -> Job:
         """Accept a job.
 
         Args:
             spec: the job's spec.
-            job_id: the id that the client has chosen; None chooses one.
-            client: the fair-queue key; a client waits behind at most one job of each other client.
-            rejoin: whether to return the client's running or waiting job with that id, instead of raising JobIdTaken.
-                In a cluster this includes jobs that have ended, while their results are cached.
+            job_id: the id, see ``sd_api.owners.qualified``; None chooses one.
+            client: the fair-queue key, see ``sd_api.owners.client_of``; a client waits behind at most one job of each
+                other client.
+            program: which of the client's programs sends it; a program waits behind at most one job of each other
+                program of its client, in each turn of the client.
+            rejoin: whether the job is a task's: it outlives this process, the limit for each client does not count it,
+                and the client's running or waiting job with that id is returned, instead of raising JobIdTaken. In a
+                cluster this includes jobs that have ended, while their results are cached.
 
         Raises:
             JobIdTaken: another job has that id.
-            QueueFull: the limit of waiting jobs is reached, in all or for this client.
+            QueueFull: the limit of waiting jobs, or of the memory for images, is reached, in all or for this client.
             ServerStopping: the server is shutting down.
         """
 
@@ -78,7 +90,29 @@ class JobQueue(Protocol):
 
 def taken(job_id: str) -> JobIdTaken:
     """The error for an id that another job has."""
-    return JobIdTaken(f"job_id {job_id!r} is taken by another job; choose a new one for each request.")
+    return JobIdTaken(f"job_id {job_name(job_id)!r} is taken by another job; choose a new one for each request.")
+
+
+def refuse_too_large(job: Job, unfinished: Iterable[Job], limits: Limits) -> None:
+    """Refuse a job if its images and those of unfinished jobs would take too much memory.
+
+    Args:
+        job: the job; one without images is never refused, and the limit for each client is not for tasks.
+        unfinished: the jobs whose images this process holds.
+        limits: the size of the largest body, of which the limits of memory are multiples.
+
+    Raises:
+        QueueFull: the images of all jobs, or of this client's jobs, would take too much memory.
+    """
+    more = job.spec.memory
+    if not more:
+        return
+    held = [(other.client, other.spec.memory) for other in unfinished]
+    total, own = sum(size for _, size in held), sum(size for client, size in held if client == job.client)
+    if own and own + more > LARGEST_BODIES_PER_CLIENT * limits.max_request_bytes and not job.lasting:
+        raise QueueFull(f"The images of your waiting requests take {own:,} bytes. Try again.", FIRST_GUESS_SECONDS)
+    if total and total + more > LARGEST_BODIES * limits.max_request_bytes:
+        raise QueueFull(f"The images of all waiting requests take {total:,} bytes. Try again.", FIRST_GUESS_SECONDS)
 
 
 def why_full(total: int, own: int, limits: Limits) -> str:

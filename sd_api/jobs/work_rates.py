@@ -71,16 +71,7 @@ class WorkRates:
         self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float
     ) -> float | None:
         """The estimated seconds left of a running job, more and more from its own steps."""
-        expected = self.seconds(kind, work)
-        left = None if expected is None else max(0.0, expected - worked_seconds)
-        if progress is None or not progress.step:
-            return left
-        by_its_steps = worked_seconds / progress.step * (progress.steps - progress.step)
-        if left is None:
-            return by_its_steps
-        # The first steps take longer than the others: they include what is done once.
-        done = progress.step / progress.steps
-        return done * by_its_steps + (1 - done) * left
+        return seconds_left(progress, worked_seconds, self.seconds(kind, work))
 
     def _closest(self, kind: JobKind) -> list[Timing]:
         """The timings of this kind, else of its operation on any device, else of its model."""
@@ -89,6 +80,25 @@ class WorkRates:
         if kind in same_model:
             return same_model[kind]
         return [timing for timings in same_operation or same_model.values() for timing in timings]
+
+
+def seconds_left(progress: Progress | None, worked_seconds: float, expected: float | None) -> float | None:
+    """The estimated seconds left of a running job, more and more from its own steps.
+
+    Args:
+        progress: its last step.
+        worked_seconds: how long the engine has worked on it.
+        expected: the estimate for the whole job; None if there is none.
+    """
+    left = None if expected is None else max(0.0, expected - worked_seconds)
+    if progress is None or not progress.step:
+        return left
+    by_its_steps = worked_seconds / progress.step * (progress.steps - progress.step)
+    if left is None:
+        return by_its_steps
+    # The first steps take longer than the others: they include what is done once.
+    done = progress.step / progress.steps
+    return done * by_its_steps + (1 - done) * left
 
 
 def _fit(timings: list[Timing]) -> tuple[float, float]:

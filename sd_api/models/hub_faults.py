@@ -22,7 +22,7 @@ from sd_api.errors import JobCancelled, ModelUnavailable
 log = logging.getLogger(__name__)
 
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
-_DEMO_HINT = "Or start with the built-in model: python server.py --demo"
+_DEMO_HINT = "Or start with the built-in model: --demo"
 
 
 @contextmanager

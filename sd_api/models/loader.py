@@ -59,7 +59,7 @@ def load_pipeline(
                 if isinstance(part, torch.nn.Module):
                     guard_narrow_inputs(part)
     pipeline.set_progress_bar_config(disable=True)
-    log.info("Loaded %s in %.1f s", source, time.monotonic() - started)
+    log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
 
 
@@ -93,7 +93,7 @@ def explained_loading(path: Path) -> Iterator[None]:
         log.exception("Loading %s failed", path)
         raise ModelUnavailable(
             f"The model in {path} cannot be loaded: {type(error).__name__}: {error}. Its files may be incomplete or "
-            "of a kind that this server does not know; download it again, or check with: python server.py --check"
+            "of a kind that this server does not know; download it again, or start with --check to look for faults"
         ) from None
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -12,15 +13,18 @@ from sd_api.errors import ServerError
 from sd_api.serving.bodies import Bodies, Body, ClientGone
 from sd_api.web.admission import ADMISSION, REFUSAL, Admission
 from sd_api.web.client import CLIENT_GONE
-from sd_api.web.reading import BODY
+from sd_api.web.reading import BODY, RELEASE
 from sd_api.web.tasks.events import EventStreams
 
 # Threads besides those that wait for their turn in the queue: for requests that run, as many as go into one batch,
 # and for those that are being read or refused.
 SPARE_THREADS = 32
 
-# Threads for what is done at once: /ping, /health and their like, and whether a body is to be read.
+# Threads for what is done at once: /health and its like, and whether a body is to be read.
 READING_THREADS = 4
+
+# What asks whether the server is there has a thread of its own, because it waits for nothing: no device, no store.
+PROBE = "/ping"
 
 # What only reads and can take its time all the same: images, which may have to be converted.
 SLOW_READS = "/blob/"
@@ -64,8 +68,9 @@ class Edge:
         self._events = events
         # Without a limit of what is queued, because a thread would wait there for a client that does not read.
         self._wsgi = WSGIMiddleware(_in_one_piece(app), workers=threads, send_queue_size=0)
-        # Of their own, so that /ping is answered while every other thread decodes pictures.
+        # Of their own, so that they are free while every other thread decodes pictures.
         self._reading = WSGIMiddleware(_in_one_piece(app), workers=READING_THREADS, send_queue_size=0)
+        self._probing = WSGIMiddleware(_in_one_piece(app), workers=1, send_queue_size=0)
         self._bodies = Bodies(LARGEST_BODIES * max_request_bytes)
         self._stopping = False
 
@@ -109,7 +114,8 @@ class Edge:
         body = self._bodies.open()
         try:
             outcome = await _read(body, receive, admission)
-            await self._answer({**_with_length(scope, body.length), **outcome}, receive, send)
+            release = partial(asyncio.get_running_loop().call_soon_threadsafe, body.close)
+            await self._answer({**_with_length(scope, body.length), **outcome, RELEASE: release}, receive, send)
         except ClientGone:
             pass
         finally:
@@ -120,7 +126,7 @@ class Edge:
         watcher = asyncio.create_task(_watch(receive, gone))
         reads = scope["method"] in ("GET", "HEAD", "OPTIONS") and not scope["path"].startswith(SLOW_READS)
         quick = reads or scope["path"].startswith(JOBS) or REFUSAL in scope
-        application = self._reading if quick else self._wsgi
+        application = self._probing if scope["path"] == PROBE else self._reading if quick else self._wsgi
         try:
             await application({**scope, CLIENT_GONE: gone}, _no_body, send)
         except asyncio.CancelledError:

@@ -2,8 +2,14 @@
 
 import errno
 import socket
+from ipaddress import ip_address
+
+import psutil
 
 from sd_api.errors import ConfigurationError
+
+# An address that stands for every one of this machine, and the one by which this machine reaches itself.
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -29,10 +35,28 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def where(listener: socket.socket) -> str:
-    """The address of a listening socket, for the person at the terminal."""
+    """The URL of a listening socket on this machine."""
     address, port = listener.getsockname()[:2]
-    if address in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
-        return f"http://127.0.0.1:{port}, and on the network at this machine's address, port {port}"
+    return _url(EVERY_ADDRESS.get(address, address), port)
+
+
+def where_else(listener: socket.socket) -> list[str]:
+    """The URLs of a listening socket for other machines, if it listens on every address of this one."""
+    address, port = listener.getsockname()[:2]
+    if address not in EVERY_ADDRESS:
+        return []
+    interfaces, states = psutil.net_if_addrs(), psutil.net_if_stats()
+    found = [
+        ip_address(entry.address.partition("%")[0])
+        for name, entries in interfaces.items()
+        if name in states and states[name].isup
+        for entry in entries
+        if entry.family == listener.family
+    ]
+    return [_url(str(each), port) for each in sorted(found, key=int) if not each.is_loopback and not each.is_link_local]
+
+
+def _url(address: str, port: int) -> str:
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 

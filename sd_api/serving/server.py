@@ -12,7 +12,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from sd_api.serving.connection import ConnectionConfig, ConnectionTable
 from sd_api.serving.descriptors import raise_limit, share
 from sd_api.serving.edge import SPARE_THREADS, Edge
-from sd_api.serving.listener import where
+from sd_api.serving.listener import where, where_else
 from sd_api.settings import Settings
 from sd_api.starting import stop_signals
 from sd_api.web.tasks.events import EventStreams
@@ -45,6 +45,9 @@ def serve(
     for number in (*HANDLED_SIGNALS, *stop_signals()):
         signal.signal(number, server.handle_exit)
     log.info("Listening on %s (Ctrl-C stops)", where(listener))
+    log.info("Open this page: %s/", where(listener))
+    for url in where_else(listener):
+        log.info("From other machines: %s/", url)
     server.run([listener])
 
 

@@ -73,11 +73,25 @@ class Limits(_Section):
         default=3600, description="how long one request may take, without waiting and loading, in seconds"
     )
     max_pending_tasks_per_user: Count = Field(
-        default=1000, description="the tasks of one user, or of one public token, that may wait"
+        default=1000, description="the tasks of one user, or of all public tokens of one address, that may wait"
     )
+    max_pending_public_tasks: Count = Field(
+        default=2000, description="the tasks of all public tokens together that may wait"
+    )
+    max_pending_tasks: Count = Field(default=10_000, description="the tasks of all users and tokens that may wait")
     max_blob_bytes_per_user: ByteCount = Field(
-        default=2 * 1024 * 1024 * 1024,
-        description="the size of all images kept for one user, or for one public token, in bytes",
+        default=2 * 1024**3,
+        description="the size of all images kept for one user, or for all public tokens of one address, in bytes",
+    )
+    max_public_blob_bytes: ByteCount = Field(
+        default=8 * 1024**3, description="the size of all images kept for all public tokens together, in bytes"
+    )
+    max_blob_bytes: ByteCount = Field(
+        default=64 * 1024**3, description="the size of all images kept for all users and tokens, in bytes"
+    )
+    min_free_data_bytes: ByteCount = Field(
+        default=32 * 1024**2,
+        description="the room that new images and tasks leave on the disk with the images, in bytes",
     )
     max_model_bytes: ByteCount = Field(
         default=64 * 1024 * 1024 * 1024, description="the size of a model that is downloaded from the hub, in bytes"
@@ -168,6 +182,10 @@ class Settings(_Section):
         default=False, description="whether every caller may have a token without being a user"
     )
     require_token: bool = Field(default=False, description="whether the plugin's endpoints need a token, too")
+    share_jobs: bool = Field(
+        default=False,
+        description="whether all callers see, fetch and cancel each other's jobs; tasks always belong to their owners",
+    )
     any_model: bool | None = Field(
         default=None,
         description="whether tasks may name any model on the hub; by default only those of clients on this computer, "

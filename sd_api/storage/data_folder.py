@@ -7,6 +7,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from sd_api.errors import ConfigurationError
+from sd_api.storage.privacy import make_private
 
 
 class DataFolder:
@@ -16,14 +17,15 @@ class DataFolder:
         path: the folder, which is created if it does not exist; None is the platform's folder for such data.
 
     Raises:
-        ConfigurationError: the folder cannot be written, or another server uses it.
+        ConfigurationError: the folder cannot be written, cannot be closed to other users, or another server uses it.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path or Path(platformdirs.user_data_dir("sd-api-server", appauthor=False))
-        self._lock = FileLock(self.path / "lock")
+        self._lock = FileLock(self.path / "lock", mode=0o600)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path)
             # The operating system releases the lock if the process is killed.
             self._lock.acquire(timeout=0)
         except Timeout:

@@ -1,23 +1,21 @@
-"""Immutable contents as files, named by their hash or by another unique name; a file that exists is complete."""
+"""Immutable contents as files, each under a unique name; a file that exists is complete."""
 
-import errno
 import os
+import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Set
 from pathlib import Path
 
-from sd_api.errors import StoreUnavailable
-
-DISK_FULL = "The disk that this server keeps things on is full. Nothing is lost; try again when there is room."
+from sd_api.errors import DiskFull
+from sd_api.storage.disk import DISK_FULL, translate_disk_errors
 
 # Seconds that a file may exist without being listed, because it is written first and listed afterwards.
 GRACE = 3600.0
 
 
 class ContentFiles:
-    """A folder of files, in subfolders by the first two digits of their names.
+    """A folder of files, in subfolders by the first two characters of their names.
 
     Args:
         folder: the folder, which is created if it does not exist.
@@ -25,54 +23,48 @@ class ContentFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Held while a file's time is renewed or a file is deleted, so that no renewed file is deleted.
-        self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write(self, digest: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Write a content; it survives a power failure once this returns.
 
         Args:
-            digest: the hash of the content, in hexadecimal digits.
+            name: the name, in hexadecimal digits, which no other content has.
             content: the bytes.
 
         Raises:
-            StoreUnavailable: the disk is full.
+            DiskFull: the disk is full or cannot be written.
         """
-        path = self._path(digest)
-        with self._lock:
-            if path.exists():
-                os.utime(path)
-                return
-        try:
-            self._write(path, content)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreUnavailable(DISK_FULL) from None
-            raise
+        with translate_disk_errors():
+            self._write(self._path(name), content)
 
-    def read(self, digest: str) -> bytes:
-        """The content with that hash.
+    def check_room(self, more: int, spare: int) -> None:
+        """Raise DiskFull if so many more bytes would leave less than ``spare`` bytes on the disk."""
+        if shutil.disk_usage(self._folder).free < more + spare:
+            raise DiskFull(DISK_FULL)
+
+    def read(self, name: str) -> bytes:
+        """The content of that name.
 
         Raises:
             FileNotFoundError: there is no such content.
         """
-        return self._path(digest).read_bytes()
+        return self._path(name).read_bytes()
 
-    def remove(self, digest: str) -> None:
+    def remove(self, name: str) -> None:
         """Delete a content, if it exists."""
-        self._path(digest).unlink(missing_ok=True)
+        self._path(name).unlink(missing_ok=True)
 
     def remove_all_but(self, wanted: Set[str]) -> int:
         """Delete the files that are not in ``wanted`` and older than ``GRACE`` seconds; returns their number."""
         oldest = time.time() - GRACE
-        # The temporary files of interrupted writes are among them, because their names are no hashes.
+        # The temporary files of interrupted writes are among them, because no content has their names.
         unwanted = [path for path in self._folder.glob("??/*") if path.name not in wanted]
-        return sum(self._remove(path, oldest) for path in unwanted)
+        return sum(_remove_older(path, oldest) for path in unwanted)
 
     def _write(self, path: Path, content: bytes) -> None:
         if not path.parent.exists():
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             _sync_folder(self._folder)
         # It is closed below, and then renamed.
         part = tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False)  # noqa: SIM115
@@ -88,19 +80,19 @@ class ContentFiles:
             raise
         _sync_folder(path.parent)
 
-    def _remove(self, path: Path, oldest: float) -> bool:
-        with self._lock:
-            try:
-                if path.stat().st_mtime > oldest:
-                    return False
-            except FileNotFoundError:
-                # A temporary file that has been renamed meanwhile.
-                return False
-            path.unlink()
-            return True
+    def _path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
 
-    def _path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
+
+def _remove_older(path: Path, oldest: float) -> bool:
+    try:
+        if path.stat().st_mtime > oldest:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        # A temporary file that has been renamed meanwhile, or an image that was deleted.
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ import time
 from hashlib import sha256
 from uuid import uuid4
 
-from sd_api.errors import QuotaExceeded, UnknownBlob
+from sd_api.errors import UnknownBlob
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob
 
@@ -22,14 +22,6 @@ def new_blob(owner: str, content: bytes, media_type: str, limits: Limits) -> Blo
         media_type=media_type,
         created=now,
         expires=now + limits.max_days_kept * SECONDS_OF_A_DAY,
-    )
-
-
-def quota_exceeded(used: int, limits: Limits) -> QuotaExceeded:
-    """The error for an owner whose images take ``used`` bytes and leave no room for another."""
-    return QuotaExceeded(
-        f"Your images take {used:,} bytes, and {limits.max_blob_bytes_per_user:,} may be kept for you. "
-        "Delete some with DELETE /blob/<id>."
     )
 
 

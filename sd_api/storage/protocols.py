@@ -16,7 +16,7 @@ class User:
 
     Attributes:
         id: 32 hexadecimal digits, unique over time.
-        name: unique; upper and lower case differ.
+        name: unique; names that differ in case only are one, see ``storage.names``.
         password_hash: in argon2's encoded form, with its salt and parameters.
     """
 
@@ -95,14 +95,19 @@ class UserStore(Protocol):
         """
 
     def find(self, name: str) -> User | None:
-        """The user of that name; None if there is none."""
+        """The user of that name, whatever its case; None if there is none."""
 
 
 class TaskStore(Protocol):
     """Stores tasks and their events. When a method returns, its change survives a crash and a power failure."""
 
     def add(self, task: Task, content: Mapping[str, Any]) -> Event:
-        """Store a new task, together with its first event."""
+        """Store a new task, together with its first event.
+
+        Raises:
+            TooManyTasks: too many tasks of the owner's client are pending.
+            Overloaded: too many tasks of all public tokens, or of all owners, are pending.
+        """
 
     def record(
         self, task: Task, state: TaskState, content: Mapping[str, Any], images: Sequence[Blob] = ()
@@ -129,8 +134,8 @@ class TaskStore(Protocol):
     def events_since(self, owner: str, event_id: int, *, limit: int) -> list[Event]:
         """The events of an owner's tasks with a larger id, in order."""
 
-    def count_pending(self, owner: str) -> int:
-        """The number of an owner's pending tasks."""
+    def check_room(self, owner: str) -> None:
+        """Raise the error with which ``add`` would refuse a task of this owner now."""
 
     def count_starts(self, task: Task) -> int:
         """How many times a task has been started."""
@@ -149,7 +154,8 @@ class BlobStore(Protocol):
         """List an image that ``make`` has written.
 
         Raises:
-            QuotaExceeded: the owner would exceed the quota.
+            QuotaExceeded: the images of the owner's client would exceed the quota.
+            Overloaded: the images of all public tokens, or of all owners, would exceed their limit.
         """
 
     def blob(self, owner: str, blob_id: str) -> Blob:
@@ -167,7 +173,7 @@ class BlobStore(Protocol):
         """
 
     def check_quota(self, owner: str, more: int = 0) -> None:
-        """Raise QuotaExceeded if an owner's quota has no room for so many more bytes."""
+        """Raise the error with which ``add`` would refuse so many more bytes, or StoreUnavailable for a full disk."""
 
     def remove(self, blob: Blob) -> None:
         """Delete an image."""

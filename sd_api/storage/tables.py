@@ -29,6 +29,9 @@ users = Table(
     Column("id", String(32), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
+    # See ``storage.names``. Not unique, because earlier versions took names that differ in case only.
+    Column("folded", Text, nullable=False, server_default=""),
+    Index(None, "folded"),
 )
 
 tasks = Table(
@@ -42,6 +45,9 @@ tasks = Table(
     Column("state", String(16), nullable=False),
     Column("created", Float, nullable=False),
     Column("ended", Float),
+    # See ``owners.client_of``.
+    Column("client", Text, nullable=False, server_default=""),
+    Index(None, "state", "client"),
     Index(None, "owner", "number"),
     Index(None, "state", "number"),
     sqlite_autoincrement=True,
@@ -70,6 +76,9 @@ blobs = Table(
     Column("media_type", Text, nullable=False),
     Column("created", Float, nullable=False),
     Column("expires", Float, nullable=False),
+    # See ``owners.client_of``. The index has all that sizes are summed up by.
+    Column("client", Text, nullable=False, server_default=""),
+    Index(None, "client", "expires", "size"),
     Index(None, "owner"),
     Index(None, "sha256"),
     Index(None, "expires"),

@@ -4,12 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, case, delete, func, insert, select, update
 
 from sd_api.errors import UnknownTask
+from sd_api.owners import USER, client_of
+from sd_api.settings import Limits
 from sd_api.storage.blobs import insert_blob
 from sd_api.storage.database import Database
 from sd_api.storage.protocols import UNFINISHED, Blob, Event, Task, TaskState
+from sd_api.storage.room import Usage, check_tasks
 from sd_api.storage.tables import events, tasks
 
 _TASK = (tasks.c.id, tasks.c.owner, tasks.c.parameters, tasks.c.state, tasks.c.created)
@@ -19,12 +22,15 @@ _LAST_EVENT = select(func.max(events.c.id)).where(events.c.task_id == tasks.c.id
 class SqlTasks:
     """A TaskStore over SQL."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
+        self._limits = limits
 
     def add(self, task: Task, content: Mapping[str, Any]) -> Event:
         """See TaskStore."""
         with self._database.writing() as connection:
+            # In the same transaction, so that concurrent requests cannot exceed a limit together.
+            self._check_room(connection, task.owner)
             connection.execute(
                 insert(tasks).values(
                     id=task.id,
@@ -32,6 +38,7 @@ class SqlTasks:
                     parameters=dict(task.parameters),
                     state=task.state,
                     created=task.created,
+                    client=client_of(task.owner),
                 )
             )
             return _insert_event(connection, task, content)
@@ -41,7 +48,8 @@ class SqlTasks:
     ) -> Event | None:
         """See TaskStore."""
         ended = None if state in UNFINISHED else time.time()
-        with self._database.writing() as connection:
+
+        def change(connection: Connection) -> Event | None:
             changed = connection.execute(
                 update(tasks)
                 .where(tasks.c.id == task.id, tasks.c.state.in_(UNFINISHED))
@@ -52,6 +60,11 @@ class SqlTasks:
             for image in images:
                 insert_blob(connection, image)
             return _insert_event(connection, task, content)
+
+        if state == "cancelled":
+            return self._database.deleting(change)
+        with self._database.writing() as connection:
+            return change(connection)
 
     def task(self, owner: str, task_id: str) -> Task:
         """See TaskStore."""
@@ -98,11 +111,10 @@ class SqlTasks:
         with self._database.reading() as connection:
             return [Task(**row) for row in connection.execute(query).mappings()]
 
-    def count_pending(self, owner: str) -> int:
+    def check_room(self, owner: str) -> None:
         """See TaskStore."""
-        query = select(func.count()).where(tasks.c.owner == owner, tasks.c.state == "pending")
         with self._database.reading() as connection:
-            return int(connection.execute(query).scalar_one())
+            self._check_room(connection, owner)
 
     def count_starts(self, task: Task) -> int:
         """See TaskStore."""
@@ -113,8 +125,14 @@ class SqlTasks:
 
     def delete_ended(self, before: float) -> int:
         """See TaskStore."""
-        with self._database.writing() as connection:
-            return int(connection.execute(delete(tasks).where(tasks.c.ended < before)).rowcount)
+        ended = delete(tasks).where(tasks.c.ended < before)
+        return self._database.deleting(lambda connection: int(connection.execute(ended).rowcount))
+
+    def _check_room(self, connection: Connection, owner: str) -> None:
+        own, public = tasks.c.client == client_of(owner), ~tasks.c.client.startswith(USER)
+        counts = (func.count(counted) for counted in (case((own, 1)), case((public, 1)), 1))
+        used = connection.execute(select(*counts).where(tasks.c.state == "pending")).one()
+        check_tasks(owner, Usage(*map(int, used)), self._limits)
 
 
 def _insert_event(connection: Connection, task: Task, content: Mapping[str, Any]) -> Event:

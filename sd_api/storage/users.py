@@ -1,12 +1,13 @@
 """The user store over the database."""
 
 from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
 
-from sd_api.errors import NameTaken
 from sd_api.storage.database import Database
+from sd_api.storage.names import chosen, folded, taken
 from sd_api.storage.protocols import User
 from sd_api.storage.tables import users
+
+_USER = (users.c.id, users.c.name, users.c.password_hash)
 
 
 class SqlUsers:
@@ -17,14 +18,17 @@ class SqlUsers:
 
     def add(self, user: User) -> None:
         """See UserStore."""
-        try:
-            with self._database.writing() as connection:
-                connection.execute(insert(users).values(id=user.id, name=user.name, password_hash=user.password_hash))
-        except IntegrityError:
-            raise NameTaken(f"There is a user {user.name!r} already; choose another username.") from None
+        key = folded(user.name)
+        # Writing transactions run one after the other, so nobody adds the name in between.
+        with self._database.writing() as connection:
+            if connection.execute(select(users.c.id).where(users.c.folded == key)).first() is not None:
+                raise taken(user.name)
+            connection.execute(
+                insert(users).values(id=user.id, name=user.name, password_hash=user.password_hash, folded=key)
+            )
 
     def find(self, name: str) -> User | None:
         """See UserStore."""
         with self._database.reading() as connection:
-            row = connection.execute(select(users).where(users.c.name == name)).mappings().first()
-        return None if row is None else User(**row)
+            rows = connection.execute(select(*_USER).where(users.c.folded == folded(name))).mappings().all()
+        return chosen(name, [User(**row) for row in rows])

@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
+from sd_api.errors import DiskFull, QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
-from sd_api.storage.protocols import UNFINISHED, BlobStore, Event, Task, TaskStore
-from sd_api.tasks.event_bus import EventBus, preview_channel
+from sd_api.owners import client_of, qualified
+from sd_api.storage.protocols import UNFINISHED, Blob, BlobStore, Task, TaskStore
+from sd_api.tasks.event_bus import EventBus
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.previews import preview_id
 from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.task_queue import TaskQueue
+from sd_api.tasks.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +38,15 @@ class _Dispatched:
 
     Attributes:
         task: the task.
+        watch: publishes its progress.
         warnings: what its job does other than its parameters say.
         started: whether its start has been recorded.
-        preview: the last preview that an event has named.
     """
 
     task: Task
+    watch: Watch
     warnings: list[str]
     started: bool = False
-    preview: bytes | None = None
 
 
 class TaskDispatcher:
@@ -88,6 +89,8 @@ class TaskDispatcher:
         self._retries: list[Callable[[], None]] = []
         self._retry_at = 0.0
         self._retry_needed = False
+        # Whether the job queue may have room for another task: not after each step of a job.
+        self._may_dispatch = True
         self._dispatched: dict[str, _Dispatched] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="tasks", daemon=True)
@@ -99,7 +102,7 @@ class TaskDispatcher:
 
     def add(self, task: Task) -> None:
         """Queue a new task."""
-        self._inbox.put(partial(self._pending.add, task))
+        self._inbox.put(partial(self._queue, task))
 
     def stop(self, timeout: float) -> None:
         """Record the changes that have arrived so far, and stop; the next start recovers unfinished tasks.
@@ -133,7 +136,9 @@ class TaskDispatcher:
             if not self._try(action):
                 self._retries.append(action)
                 self._retry_at = time.monotonic() + RETRY_INTERVAL
-        self._retry_needed = not self._try(self._dispatch) or bool(self._retries)
+        if self._may_dispatch:
+            self._may_dispatch = not self._try(self._dispatch)
+        self._retry_needed = self._may_dispatch or bool(self._retries)
         return True
 
     def _try(self, action: Callable[[], None]) -> bool:
@@ -150,8 +155,13 @@ class TaskDispatcher:
             log.exception("The state of a task could not be stored")
         return True
 
+    def _queue(self, task: Task) -> None:
+        self._pending.add(task)
+        self._may_dispatch = True
+
     def _recover(self, tasks: deque[Task]) -> None:
         """Queue the tasks that a process has left unfinished when it ended; tasks whose jobs still run are followed."""
+        self._may_dispatch = True
         while tasks:
             task = tasks[0]
             if task.state == "started" and self._job_exists(task):
@@ -162,7 +172,7 @@ class TaskDispatcher:
 
     def _job_exists(self, task: Task) -> bool:
         try:
-            self._jobs.job(task.id)
+            self._jobs.job(_job_id(task))
         except UnknownJob:
             return False
         return True
@@ -199,10 +209,14 @@ class TaskDispatcher:
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
             return
+        if task.state == "pending":
+            # Since it was accepted, the pictures of earlier tasks may have filled the quota.
+            self._blobs.check_quota(task.owner)
         spec, warnings = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
-        job = self._jobs.submit(spec, job_id=task.id, client=task.owner, rejoin=True)
-        self._dispatched[task.id] = _Dispatched(task, warnings, started=task.state == "started")
+        job = self._jobs.submit(spec, job_id=_job_id(task), client=client_of(task.owner), rejoin=True)
+        watch = Watch(task, self._jobs, self._event_bus)
+        self._dispatched[job.id] = _Dispatched(task, watch, warnings, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))
         # The job may have started, or even ended, before it had this listener; the owner may have cancelled the task.
         self._inbox.put(partial(self._follow, job))
@@ -214,7 +228,7 @@ class TaskDispatcher:
 
     def _cancel(self, task: Task) -> None:
         with contextlib.suppress(UnknownJob):
-            self._jobs.cancel(task.id, "This task was cancelled.")
+            self._jobs.cancel(_job_id(task), "This task was cancelled.")
 
     def _follow(self, job: Job) -> None:
         """Record the state of a job, which may have changed again since its listener was called."""
@@ -227,35 +241,17 @@ class TaskDispatcher:
         if has_started and not dispatched.started:
             if not self._journal.record(dispatched.task, "started"):
                 self._cancel(dispatched.task)
-            dispatched.started = True
+            dispatched.started = self._may_dispatch = True
         if status.state in ENDED:
             del self._dispatched[job.id]
+            self._may_dispatch = True
             try:
                 self._end(dispatched, job)
             except StoreUnavailable:
                 self._dispatched[job.id] = dispatched
                 raise
-        elif status.progress is not None and self._event_bus.has_listeners(dispatched.task.owner):
-            self._publish_progress(dispatched)
-
-    def _publish_progress(self, dispatched: _Dispatched) -> None:
-        task, channel = dispatched.task, preview_channel(dispatched.task.owner)
-        previews_wanted = self._event_bus.has_listeners(channel)
-        status = self._jobs.job(task.id, preview=previews_wanted)
-        if status.progress is None:
-            return
-        content: dict[str, Any] = {
-            "event_type": "progress",
-            **status.progress.as_json(),
-            "seconds_left": status.seconds_left,
-        }
-        self._event_bus.publish(Event(None, task.id, task.owner, content))
-        if previews_wanted:
-            # Each preview is named once, because there are more steps than previews.
-            if status.preview is not None and status.preview != dispatched.preview:
-                dispatched.preview = status.preview
-                content = {**content, "preview_blob_id": preview_id(task.id, status.progress.step)}
-            self._event_bus.publish(Event(None, task.id, channel, content))
+        else:
+            dispatched.watch.publish(job)
 
     def _end(self, dispatched: _Dispatched, job: Job) -> None:
         task = dispatched.task
@@ -269,14 +265,21 @@ class TaskDispatcher:
             self._finish(task, result, [*dispatched.warnings, *result.warnings])
 
     def _finish(self, task: Task, result: GenerationResult, warnings: list[str]) -> None:
+        images: list[Blob] = []
         try:
-            images = [self._blobs.make(task.owner, image.png, "image/png") for image in result.images]
+            images.extend(self._blobs.make(task.owner, image.png, "image/png") for image in result.images)
             descriptions = [
                 {"blob_id": blob.id, "parameters_used": _parameters_used(task, image), "nsfw": image.nsfw}
                 for blob, image in zip(images, result.images, strict=True)
             ]
             details = {"image": descriptions[0], "images": descriptions, "warnings": warnings}
             self._journal.record(task, "finished", details, images)
+        except DiskFull:
+            # None of them is listed. They are written anew when there is room; until then, others can use what is left.
+            for blob in images:
+                with contextlib.suppress(DiskFull):
+                    self._blobs.remove(blob)
+            raise
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -285,6 +288,10 @@ class TaskDispatcher:
     def _fail(self, task: Task, error: Exception) -> None:
         failure = generation_failure(log, error, f"task {task.id}")
         self._journal.record(task, "cancelled", {"reason": failure.message})
+
+
+def _job_id(task: Task) -> str:
+    return qualified(task.owner, task.id)
 
 
 def _parameters_used(task: Task, image: GeneratedImage) -> dict[str, Any]:

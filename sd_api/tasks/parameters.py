@@ -52,6 +52,8 @@ TASKS = Dialect(
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     image=Annotated[str, StringConstraints(pattern=BLOB_ID), AfterValidator(stored_id)],
     image_form="the id of a blob",
+    # Ids are chosen by the server, so this one has to be replaced by that of an image of yours.
+    image_example=lambda _: "52ab0c1d3e4f5a6b7c8d9e0f1a2b3c4d",
 )
 
 
@@ -84,12 +86,14 @@ class TaskParams(BaseModel):
         validate_default=True,
         max_length=50,
         description="huggingface, or local for a custom model of the configuration by its url_path",
+        examples=["huggingface"],
     )
     model_id: str | None = Field(
         default=None,
         validate_default=True,
         max_length=200,
         description="the model's name at its provider; null is the server's main model",
+        examples=[None],
     )
 
     @field_validator("model_provider")
@@ -127,8 +131,13 @@ KINDS: Mapping[str, type[Operation]] = {
 
 _MODELS = {"txt2img": "Txt2ImgParams", "img2img": "Img2ImgParams", "inpaint": "InpaintParams", "edit": "EditParams"}
 
+
+def _task_type(kind: str) -> Any:
+    return Field(default=kind, description="what to do; it follows from the other fields if it is left out")
+
+
 PARAMETERS: Mapping[str, type[TaskParams]] = {
-    kind: TASKS.model(operation, _MODELS[kind], TaskParams, task_type=(Literal[kind], kind))
+    kind: TASKS.model(operation, _MODELS[kind], TaskParams, task_type=(Literal[kind], _task_type(kind)))
     for kind, operation in KINDS.items()
 }
 """The parameters of each task_type."""

@@ -6,6 +6,7 @@ no cleaning up.
 
 from sd_api.errors import UnknownBlob, UnknownJob
 from sd_api.jobs.queue import JobQueue
+from sd_api.owners import qualified
 
 
 def preview_id(task_id: str, step: int) -> str:
@@ -17,7 +18,7 @@ class Previews:
     """Finds previews by their blob ids.
 
     Args:
-        jobs: the job queue, where a task's job has the task's id.
+        jobs: the job queue, where a task's job is called like the task.
     """
 
     def __init__(self, jobs: JobQueue) -> None:
@@ -40,9 +41,9 @@ class Previews:
         if not dash:
             return None
         try:
-            status = self._jobs.job(task_id)
+            status = self._jobs.job(qualified(owner, task_id))
         except UnknownJob:
             status = None
-        if status is None or status.client != owner or status.preview is None:
+        if status is None or status.preview is None:
             raise UnknownBlob(f"There is no preview {blob_id[:100]!r} of yours, or not any more.")
         return status.preview

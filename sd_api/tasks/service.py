@@ -1,15 +1,14 @@
 """The operations on tasks that a dialect offers to their owners."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from sd_api.errors import TooManyTasks, UnknownJob
+from sd_api.errors import UnknownJob
 from sd_api.jobs.queue import JobQueue
-from sd_api.settings import Limits
+from sd_api.owners import qualified
 from sd_api.storage.protocols import BlobStore, Event, Task, TaskStore
 from sd_api.tasks.dispatcher import TaskDispatcher
 from sd_api.tasks.journal import Journal
@@ -26,7 +25,6 @@ class TaskService:
         journal: stores and publishes their changes.
         requests: makes jobs' requests from tasks' parameters.
         dispatcher: sends them to the job queue.
-        limits: how many tasks of one owner may be pending.
     """
 
     def __init__(
@@ -37,7 +35,6 @@ class TaskService:
         journal: Journal,
         requests: RequestMaker,
         dispatcher: TaskDispatcher,
-        limits: Limits,
     ) -> None:
         self._jobs = jobs
         self._store = store
@@ -45,9 +42,6 @@ class TaskService:
         self._journal = journal
         self._requests = requests
         self._dispatcher = dispatcher
-        self._limits = limits
-        # Held while tasks are counted and added, so that concurrent requests do not exceed the limit together.
-        self._accepting = threading.Lock()
 
     def create(self, owner: str, fields: Mapping[str, Any], *, from_here: bool = True) -> str:
         """Accept a task. Once its id is returned, the task is done unless its owner cancels it or its parameters fail.
@@ -61,18 +55,15 @@ class TaskService:
             pydantic.ValidationError: naming every parameter that is not valid.
             InvalidFields: parameters do not fit each other.
             QuotaExceeded: the owner's quota leaves no room for its pictures.
-            TooManyTasks: as many tasks are pending as the configuration allows.
+            TooManyTasks: as many tasks of the owner's client are pending as the configuration allows.
+            Overloaded: a limit for all public tokens, or for all owners, is reached.
         """
-        parameters = self._requests.complete(owner, fields, from_here=from_here)
+        self._store.check_room(owner)
         self._blobs.check_quota(owner)
+        parameters = self._requests.complete(owner, fields, from_here=from_here)
         task = Task(uuid4().hex, owner, parameters, "pending", time.time())
-        with self._accepting:
-            if self._store.count_pending(owner) >= self._limits.max_pending_tasks_per_user:
-                raise TooManyTasks(
-                    f"{self._limits.max_pending_tasks_per_user} of your tasks are waiting, as many as "
-                    "limits.max_pending_tasks_per_user allows. Wait until one is done, or cancel one."
-                )
-            self._journal.accept(task)
+        # Counts once more, together with others that arrive at the same time, maybe at other processes.
+        self._journal.accept(task)
         self._dispatcher.add(task)
         return task.id
 
@@ -99,4 +90,4 @@ class TaskService:
         if self._journal.record(task, "cancelled", {"reason": reason}):
             # A task that is still pending has no job; the dispatcher skips it.
             with contextlib.suppress(UnknownJob):
-                self._jobs.cancel(task.id, reason)
+                self._jobs.cancel(qualified(owner, task.id), reason)

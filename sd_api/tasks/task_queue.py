@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sd_api.jobs.fair_queue import FairQueue
+from sd_api.owners import client_of
 from sd_api.storage.protocols import Task
 
 
@@ -42,8 +43,13 @@ class _PendingTask:
 
     @property
     def client(self) -> str:
-        """Fair-queue key: the task's owner."""
-        return self.task.owner
+        """Fair-queue key: the client of the task's owner."""
+        return client_of(self.task.owner)
+
+    @property
+    def program(self) -> str:
+        """The tasks of a client stay in the order in which they came."""
+        return ""
 
 
 class LocalTaskQueue:

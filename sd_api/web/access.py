@@ -24,6 +24,7 @@ def make_blueprint(settings: Settings) -> Blueprint:
             "allowed_hosts": list(settings.allowed_hosts),
             "allowed_origins": list(settings.allowed_origins),
             "require_token": settings.require_token,
+            "share_jobs": settings.share_jobs,
             "enable_signup": settings.enable_signup,
             "enable_public_token": settings.enable_public_token,
         }

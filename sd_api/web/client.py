@@ -1,4 +1,4 @@
-"""The client of a request: its fair-queue key, and whether it is still connected."""
+"""The client of a request: its program, and whether it is still connected."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,10 +16,9 @@ CLIENT_GONE = "sd_api.client_gone"
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
 
-def client_name() -> str:
-    """The client's fair-queue key: its address and its User-Agent, which stand for one program on one machine."""
-    # The address alone would not do: the plugin, a browser and a script on one machine share it.
-    return f"{request.remote_addr} {request.headers.get('User-Agent', '')[:200]}"
+def program_name() -> str:
+    """Which of a client's programs sends the current request; the plugin, a browser and a script differ."""
+    return request.headers.get("User-Agent", "")[:200]
 
 
 def is_on_this_computer() -> bool:

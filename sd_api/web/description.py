@@ -101,16 +101,24 @@ def operation(
     )
 
 
-def in_path(name: str, text: str, pattern: str | None = None) -> Parameter:
-    """Describe a parameter in the path, and the pattern that it must match."""
+def example_of(model: type[BaseModel], *optional: str) -> dict[str, Any]:
+    """An example of a body from those that its fields declare.
+
+    Args:
+        model: the model of the body.
+        optional: which of its optional fields to show besides the required ones.
+    """
+    shown = {name: field for name, field in model.model_fields.items() if field.is_required() or name in optional}
+    return {name: (field.examples or [None])[0] for name, field in shown.items()}
+
+
+def in_path(name: str, text: str, example: str, pattern: str | None = None) -> Parameter:
+    """Describe a parameter in the path, with a valid example and the pattern that it must match."""
+    schema = {"type": "string", "minLength": 1, "examples": [example]}
+    if pattern is not None:
+        schema["pattern"] = pattern
     return Parameter.model_validate(
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": text,
-            "schema": {"type": "string", "minLength": 1} | ({} if pattern is None else {"pattern": pattern}),
-        }
+        {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
     )
 
 

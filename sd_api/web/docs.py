@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from sd_api.generation.fields import Field
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.settings import Limits
 from sd_api.tasks.parameters import KINDS, TASKS
@@ -20,7 +20,7 @@ BEGIN = "<!-- The fields, written by python -m sd_api.web.docs -->"
 END = "<!-- End of the fields -->"
 
 # The calls of OpenAI's API that make each operation.
-_OPENAI_CALLS: Mapping[OperationName, str] = {
+_OPENAI_CALLS = {
     "txt2img": "`generations`",
     "img2img": "`edits`, `variations`",
     "masking": "`edits` with a mask",

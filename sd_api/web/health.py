@@ -1,4 +1,4 @@
-"""``GET /health``: the state of the engine, its device and models, the last failures, and who was refused."""
+"""``GET /health``: the state of the engine, its device and models, the owner's last failures, and who was refused."""
 
 import platform
 from dataclasses import asdict
@@ -10,13 +10,14 @@ from flask import Blueprint
 from sd_api import __version__
 from sd_api.jobs.failures import RecentFailures
 from sd_api.jobs.queue import JobQueue
+from sd_api.web.bearer import JobOwners
 from sd_api.web.refused_callers import RefusedCallers
 
 PACKAGES = ("torch", "diffusers", "transformers")
 
 
-def make_blueprint(queue: JobQueue, failures: RecentFailures, refused: RefusedCallers) -> Blueprint:
-    """The health endpoint over ``queue``, with its last failures, and over the guards' refusals."""
+def make_blueprint(queue: JobQueue, failures: RecentFailures, refused: RefusedCallers, owners: JobOwners) -> Blueprint:
+    """The health endpoint over ``queue``, with the last failures of the owner's jobs and the guards' refusals."""
     blueprint = Blueprint("health", __name__)
     # Read once, because reading the metadata of installed packages is slow.
     versions = {
@@ -34,7 +35,7 @@ def make_blueprint(queue: JobQueue, failures: RecentFailures, refused: RefusedCa
             "dtype": status.dtype,
             "models": [asdict(model) for model in status.models],
             "versions": versions,
-            "failures": [asdict(failure) for failure in failures.latest_first()],
+            "failures": [asdict(failure) for failure in failures.latest_first(owners.owner())],
             "refused_callers": [asdict(caller) for caller in refused.latest_first()],
         }
         if status.message is not None:

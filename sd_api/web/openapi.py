@@ -1,17 +1,16 @@
-"""The OpenAPI document of all dialects, and pages to read it and to try it out."""
+"""The OpenAPI document of all dialects; the studio has a page to read it and to try it out."""
 
 import json
-import sys
 from functools import cache
 from typing import Any
 
 import yaml
-from flask import Blueprint, Flask, Response
-from flask_swagger_ui import get_swaggerui_blueprint
+from flask import Blueprint
 from openapi_pydantic import Components, Info, OpenAPI, SecurityScheme, Tag
 from openapi_pydantic.util import construct_open_api_with_schema_class
 
 from sd_api import __version__
+from sd_api.web.fixed import fixed
 from sd_api.web.openai import description as openai
 from sd_api.web.plugin import description as plugin
 from sd_api.web.tasks import description as tasks
@@ -77,34 +76,14 @@ _Dumper.add_representer(
 )
 
 
-def register_openapi(app: Flask) -> None:
-    """Serve the document at ``/openapi.json`` and ``/openapi.yml``, and its pages at ``/docs``."""
+@cache
+def _as_json() -> bytes:
+    return json.dumps(describe(), ensure_ascii=False).encode()
+
+
+def make_blueprint() -> Blueprint:
+    """The document at ``/openapi.json`` and ``/openapi.yml``."""
     blueprint = Blueprint("openapi", __name__)
-
-    def as_json() -> dict[str, Any]:
-        return describe()
-
-    def yml() -> Response:
-        return Response(as_yaml(), mimetype="application/yaml")
-
-    blueprint.add_url_rule("/openapi.json", view_func=as_json)
-    blueprint.add_url_rule("/openapi.yml", view_func=yml)
-    app.register_blueprint(blueprint)
-    # Without the last, the page would send its address to a validator on the internet unless it is the loopback's.
-    config = {"app_name": "Stable Diffusion API", "validatorUrl": None}
-    pages = get_swaggerui_blueprint("/docs", "/openapi.json", config)
-    pages.after_request(_allow_what_the_pages_need)
-    app.register_blueprint(pages)
-
-
-def _allow_what_the_pages_need(response: Response) -> Response:
-    # The page of Swagger UI has its script within it, its styles too, and pictures as data.
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
-        "img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return response
-
-
-if __name__ == "__main__":
-    sys.stdout.write(as_yaml())
+    blueprint.add_url_rule("/openapi.json", "json", lambda: fixed("openapi.json", _as_json()))
+    blueprint.add_url_rule("/openapi.yml", "yml", lambda: fixed("openapi.yml", as_yaml().encode()))
+    return blueprint

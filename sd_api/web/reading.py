@@ -18,6 +18,9 @@ from sd_api.web.content_coding import find_unpacker, read_unpacked
 # Where the network edge puts the whole body, as a file that belongs to the request.
 BODY = "sd_api.body"
 
+# Where the network edge puts a function that gives back the memory which it counts for the body.
+RELEASE = "sd_api.release"
+
 # Escapes such as %2B cost far more than other bytes. Base64 in lines of 64 has one in 18 bytes; what is short may
 # have nothing else.
 BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
@@ -199,6 +202,12 @@ class BoundedRequest(Request):
         if isinstance(e, UnicodeDecodeError):
             raise wrong_bytes_of_json(e.object, e.encoding) from None
         return super().on_json_loading_failed(e)
+
+
+def give_up_form(asked: Request) -> None:
+    """Give back the memory of a form, once all has been read from it and the request waits for its job."""
+    vars(asked).pop("form", None)
+    asked.environ.get("asgi.scope", {}).get(RELEASE, lambda: None)()
 
 
 class BoundedJson(DefaultJSONProvider):

@@ -77,7 +77,7 @@ def test_a_name_is_given_once(accounts: Accounts) -> None:
 
 
 def test_each_public_token_is_somebody_else(accounts: Accounts) -> None:
-    owners = {accounts.identify(accounts.public_token()).owner for _ in range(3)}
+    owners = {accounts.identify(accounts.public_token("10.0.0.1")).owner for _ in range(3)}
     assert len(owners) == 3
     assert all(owner.startswith("public:") for owner in owners)
 
@@ -87,7 +87,7 @@ def test_what_is_switched_off_is_refused(users: SqlUsers) -> None:
     with pytest.raises(NotEnabled, match="ENABLE_SIGNUP"):
         closed.sign_up("ann", "correct horse", "here")
     with pytest.raises(NotEnabled, match="ENABLE_PUBLIC_TOKEN"):
-        closed.public_token()
+        closed.public_token("here")
 
 
 def test_no_such_user_and_wrong_password_are_told_alike(accounts: Accounts) -> None:

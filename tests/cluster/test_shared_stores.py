@@ -1,9 +1,12 @@
 """What is particular about stores that many processes share; tests/contract has what all stores promise."""
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,12 @@ from sample_tasks import make_task, sample_event
 
 from sd_api.accounts.attempts import PER_USER, Attempts
 from sd_api.cluster.connection import check_redis, connect
-from sd_api.errors import ConfigurationError, NameTaken, StoreUnavailable, TooManyAttempts, UnknownBlob
+from sd_api.errors import ConfigurationError, NameTaken, StoreUnavailable, TooManyAttempts, TooManyTasks, UnknownBlob
+from sd_api.owners import public_token
 from sd_api.settings import Cluster, Settings
 from sd_api.storage.cluster import blobs as redis_blobs
 from sd_api.storage.cluster.commands import Commands
-from sd_api.storage.protocols import User
+from sd_api.storage.protocols import Blob, User
 from sd_api.stores import Stores
 from sd_api.stores import open_stores as open_these
 from sd_api.tasks.cluster import task_queue
@@ -81,9 +85,10 @@ def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStor
     stores = open_stores()
     with connect(redis_server.cluster) as client:
         commands = Commands(client)
+        task = ("1", "user:a", "user:a", "{}", 1.0, '{"event_type":"pending"}')
         for _ in range(2):
             stores.users.add(User("1", "Ann", "hash"))
-            assert commands.run("add_task", "1", "user:a", "{}", 1.0, '{"event_type":"pending"}') == b"1"
+            assert commands.run("add_task", 1, 1, 1, *task) == b"1"
         assert commands.run("claim", "me", 60, 10, "")[0] == b"1"
         assert commands.run("claim", "me", 60, 10, "")[0] == b"1"
         blob = ("b", "user:a", 7, 4e9, "{}")
@@ -92,8 +97,8 @@ def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStor
         for _ in range(2):
             assert commands.run("record", "1", "the end", "finished", '{"event_type":"finished"}', *blob) == b"3"
         for _ in range(2):
-            assert commands.run("add_blob", 100, "c", "user:a", 5, 4e9, "{}") is None
-        assert commands.run("bytes_used", "user:a") == 12
+            assert commands.run("add_blob", 100, 100, 100, "c", "user:a", 5, 4e9, "{}") is None
+        assert commands.run("bytes_used", "user:a") == [12, 0, 12]
     kinds = [event.content["event_type"] for event in stores.tasks.events_since("user:a", 0, limit=10)]
     assert kinds == ["pending", "started", "finished"]
     assert stores.tasks.count_starts(make_task()) == 1
@@ -115,7 +120,7 @@ def test_a_start_that_two_processes_tell_of_is_told_once(open_stores: OpenStores
 def test_nothing_is_left_of_what_is_deleted(open_stores: OpenStores, redis_server: RedisServer) -> None:
     stores = open_stores()
     for number in range(250):
-        task = make_task(str(number), f"user:{number % 3}")
+        task = make_task(str(number), ("user:1", "user:2", public_token("10.0.0.1", "3"))[number % 3])
         stores.tasks.add(task, sample_event("pending"))
         blob = stores.blobs.make(task.owner, b"picture", "image/png")
         stores.tasks.record(task, "finished", sample_event("finished"), [blob])
@@ -123,7 +128,46 @@ def test_nothing_is_left_of_what_is_deleted(open_stores: OpenStores, redis_serve
     assert stores.tasks.delete_ended(4e9) == 250
     with redis_server.client() as client:
         # The numbers go on; and this process's connection is no key.
-        assert set(client.keys("*")) == {b"sd:store:numbers", b"sd:store:secret_key"}
+        assert set(client.keys("*")) == {b"sd:store:numbers", b"sd:store:secret_key", b"sd:store:names"}
+
+
+def test_two_processes_do_not_pass_a_limit_together(open_stores: OpenStores) -> None:
+    both = [open_stores(limits={"max_pending_tasks_per_user": 5}) for _ in range(2)]
+
+    def add(number: int) -> bool:
+        try:
+            both[number % 2].tasks.add(make_task(str(number)), sample_event("pending"))
+        except TooManyTasks:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(add, range(40))) == 5
+
+
+def test_what_earlier_versions_have_stored_is_counted(open_stores: OpenStores, redis_server: RedisServer) -> None:
+    """A blob and a pending task as they were stored, of an owner whose token names no address."""
+    blob = Blob("b", "public:1", "", 7, "image/png", 1.0, 4e9)
+    with redis_server.client() as client:
+        client.hset("sd:store:blob:b", mapping={"owner": "public:1", "size": 7, "blob": json.dumps(asdict(blob))})
+        client.zadd("sd:store:blobs", {"b": 4e9})
+        client.zadd("sd:store:blobs:public:1", {"b": 4e9})
+        client.set("sd:store:bytes:public:1", 7)
+        task = {"owner": "public:1", "parameters": "{}", "state": "pending", "created": 1.0, "number": 1, "starts": 0}
+        client.hset("sd:store:task:t", mapping=task | {"event_ids": "1", "event_id": "1", "event": "{}"})
+        client.sadd("sd:store:pending:public:1", "t")
+        client.zadd("sd:store:waiting:public:1", {"t": 1})
+        client.zadd("sd:store:turns", {"public:1": 1})
+    stores = open_stores()
+    with connect(redis_server.cluster) as client:
+        commands = Commands(client)
+        assert commands.run("bytes_used", "public:1") == [7, 7, 7]
+        stores.blobs.remove(stores.blobs.blob("public:1", "b"))
+        assert commands.run("bytes_used", "public:1") == [0, 0, 0]
+        assert commands.run("claim", "me", 60, 10, "")[0] == b"t"
+        assert commands.run("tasks_pending", "public:1") == [1, 0, 0]
+        assert stores.tasks.record(stores.tasks.task("public:1", "t"), "started", sample_event("started"))
+        assert commands.run("tasks_pending", "public:1") == [0, 0, 0]
 
 
 def test_contents_that_nobody_lists_are_swept(

@@ -8,9 +8,11 @@ import pytest
 from redis_server import RedisServer
 from tasks_server import STATUS, Driven, Server
 
+from sd_api.errors import StoreUnavailable
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.models.catalog import ModelCatalog
+from sd_api.owners import client_of, qualified
 from sd_api.settings import Settings
 from sd_api.storage.protocols import Task
 from sd_api.stores import Stores
@@ -85,7 +87,9 @@ class Dying:
 
     def submit(self, task: Task) -> None:
         request, _ = self._requests.make(task.owner, task.parameters)
-        self.server.queue.submit(request, job_id=task.id, client=task.owner)
+        self.server.queue.submit(
+            request, job_id=qualified(task.owner, task.id), client=client_of(task.owner), rejoin=True
+        )
 
     def begin(self, task: Task) -> None:
         self.server.store.record(task, "started", {"event_type": "started"})
@@ -179,14 +183,28 @@ def test_what_ends_while_redis_is_away_is_kept_when_it_is_back(
 ) -> None:
     server = join()
     running, waiting = server.create("running"), server.create("waiting")
-    server.wait(running, "started")
+    deadline = time.monotonic() + 20
+    # The worker has begun with it, rather than just claimed it.
+    while not any(event.content["event_type"] == "progress" for event in server.events):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     redis_server.kill()
     engine.permissions.release(2)
     while not engine.made:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     # Long enough that it was tried in vain.
     time.sleep(0.3)
     redis_server.start()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            server.tasks.last_event("user:a", running)
+            break
+        except StoreUnavailable:
+            # Requests are refused until the first one of a second has been answered.
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     for task_id in (running, waiting):
         server.wait(task_id, "finished")
         assert server.kinds(task_id) == ["pending", "started", "finished"]

@@ -12,7 +12,15 @@ from stores import OpenAgain, opened
 from sd_api.storage.protocols import BlobStore, TaskStore, UserStore
 from sd_api.stores import Stores
 
-LIMITS = {"max_blob_bytes_per_user": 100, "max_queued_requests_per_client": 2}
+LIMITS = {
+    "max_queued_requests_per_client": 2,
+    "max_pending_tasks_per_user": 16,
+    "max_pending_public_tasks": 18,
+    "max_pending_tasks": 44,
+    "max_blob_bytes_per_user": 100,
+    "max_public_blob_bytes": 120,
+    "max_blob_bytes": 200,
+}
 
 
 @pytest.fixture

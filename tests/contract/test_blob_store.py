@@ -7,7 +7,8 @@ from hashlib import sha256
 
 import pytest
 
-from sd_api.errors import QuotaExceeded, UnknownBlob
+from sd_api.errors import Overloaded, QuotaExceeded, UnknownBlob
+from sd_api.owners import public_token
 from sd_api.storage.protocols import Blob, BlobStore
 
 # As many bytes as any image has: every value, and the end of a line in both ways.
@@ -83,3 +84,20 @@ def test_a_quota_holds_against_uploads_at_the_same_time(blobs: BlobStore) -> Non
     blobs.check_quota("user:a")
     blobs.remove(made[added.index(True)])
     blobs.check_quota("user:a", 40)
+
+
+def test_images_of_public_tokens_count_for_their_address_and_all_of_them_together(blobs: BlobStore) -> None:
+    first, second, third = (public_token(address, "a") for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2"))
+    kept = blobs.make(first, bytes(90), "image/png")
+    blobs.add(kept)
+    with pytest.raises(QuotaExceeded, match="take 90 bytes"):
+        blobs.add(blobs.make(second, bytes(10), "image/png"))
+    with pytest.raises(Overloaded, match="all public tokens take 90 bytes") as refusal:
+        blobs.check_quota(third, 30)
+    assert refusal.value.retry_after is not None
+    blobs.add(blobs.make("user:a", bytes(90), "image/png"))
+    with pytest.raises(Overloaded, match="All images take 180 bytes"):
+        blobs.add(blobs.make("user:b", bytes(20), "image/png"))
+    blobs.remove(kept)
+    blobs.check_quota(third, 30)
+    blobs.check_quota("user:b", 90)

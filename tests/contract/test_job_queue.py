@@ -1,10 +1,12 @@
 """What every JobQueue promises; each implementation is put through the same tests."""
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 from requested import request
 from small_cluster import SmallCluster
 
@@ -31,7 +33,7 @@ LOADING = EngineStatus("loading", "a model")
 READY = EngineStatus(
     "ready", "a model", "cpu", "fp32", abilities={None: ModelAbilities(("txt2img",), size_multiple=8, native_size=None)}
 )
-LIMITS = Limits(max_queued_requests=4, max_queued_requests_per_client=3, max_job_seconds=30)
+LIMITS = Limits(max_queued_requests=4, max_queued_requests_per_client=3, max_job_seconds=30, max_request_bytes=15_000)
 
 
 class StepByStep:
@@ -305,6 +307,28 @@ def test_a_queue_full_of_others_jobs_refuses_too(queue: JobQueue, engine: StepBy
         queue.submit(request(), client="third")
 
 
+def test_images_of_waiting_jobs_have_a_limit_of_memory(queue: JobQueue, engine: StepByStep) -> None:
+    # The file is noise, so that it is as large as its pixels; a client may have two of these.
+    image = Image.frombytes("RGB", (64, 64), random.Random(1).randbytes(64 * 64 * 3))
+    large = request(image=image, strength=1.0)
+    jobs = [queue.submit(large, client="a")]
+    wait_until_running(engine)
+    jobs.append(queue.submit(large, client="a"))
+    assert jobs[0].spec.memory > 2 * 64 * 64 * 3
+    with pytest.raises(QueueFull, match=r"images of your waiting requests take [0-9,]+ bytes") as refusal:
+        queue.submit(large, client="a")
+    assert refusal.value.retry_after is not None
+    queue.cancel(queue.submit(request(), client="a").id, "A job without images is always taken.")
+    jobs += [queue.submit(large, client="b") for _ in range(2)]
+    with pytest.raises(QueueFull, match="images of all waiting requests"):
+        queue.submit(large, client="c")
+    engine.steps.release(100)
+    for job in jobs:
+        job.result()
+    assert_soon(lambda: not queue.jobs())
+    assert queue.submit(large, client="c").result()
+
+
 def test_clients_are_served_round_robin(queue: JobQueue, engine: StepByStep) -> None:
     jobs = [queue.submit(request("running"), client="first")]
     wait_until_running(engine)
@@ -318,6 +342,20 @@ def test_clients_are_served_round_robin(queue: JobQueue, engine: StepByStep) -> 
     for job in jobs:
         job.result()
     assert engine.started == expected
+
+
+def test_the_programs_of_a_client_take_turns_and_share_its_limit(queue: JobQueue, engine: StepByStep) -> None:
+    jobs = [queue.submit(request("running"))]
+    wait_until_running(engine)
+    jobs += [queue.submit(request(name), client="a", program=name[0]) for name in ("s 1", "s 2", "t 1")]
+    with pytest.raises(QueueFull, match="3 of your requests are waiting"):
+        queue.submit(request("u 1"), client="a", program="u")
+    # Tasks are counted elsewhere.
+    jobs.append(queue.submit(request("task"), client="a", rejoin=True))
+    engine.steps.release(5)
+    for job in jobs:
+        job.result()
+    assert engine.started == ["running", "s 1", "t 1", "task", "s 2"]
 
 
 def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: JobQueue, engine: StepByStep) -> None:

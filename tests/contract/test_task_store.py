@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sample_tasks import make_task, sample_event
 
-from sd_api.errors import UnknownBlob, UnknownTask
+from sd_api.errors import Overloaded, TooManyTasks, UnknownBlob, UnknownTask
+from sd_api.owners import public_token
 from sd_api.storage.protocols import TaskStore
 from sd_api.stores import Stores
 
@@ -73,11 +74,52 @@ def test_tasks_come_newest_first_with_their_last_event(tasks: TaskStore) -> None
     ]
     assert [task.id for task, _ in tasks.tasks("user:a", limit=10, offset=4)] == ["0"]
     assert tasks.tasks("user:a", limit=10, offset=5) == []
-    assert tasks.count_pending("user:a") == 4
     assert tasks.count_starts(make_task("3")) == 1
     tasks.record(make_task("3"), "pending", sample_event("pending"))
-    assert tasks.count_pending("user:a") == 5
     assert tasks.count_starts(make_task("3")) == 1
+
+
+def fill(tasks: TaskStore, owner: str, number: int) -> int:
+    """Add tasks at the same time; how many of them were taken."""
+
+    def add(number: int) -> bool:
+        try:
+            tasks.add(make_task(f"{owner} {number}", owner), sample_event("pending"))
+        except (TooManyTasks, Overloaded):
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        return sum(threads.map(add, range(number)))
+
+
+def test_no_client_has_more_pending_tasks_than_allowed(tasks: TaskStore) -> None:
+    assert fill(tasks, "user:a", 20) == 16
+    with pytest.raises(TooManyTasks, match="16 of your tasks are waiting") as refusal:
+        tasks.check_room("user:a")
+    assert refusal.value.retry_after is not None
+    tasks.check_room("user:b")
+    first, _ = tasks.tasks("user:a", limit=1, offset=0)[0]
+    tasks.record(first, "started", sample_event("started"))
+    tasks.check_room("user:a")
+    tasks.record(first, "pending", sample_event("pending"))
+    with pytest.raises(TooManyTasks):
+        tasks.check_room("user:a")
+
+
+def test_public_tokens_count_for_their_address_and_all_of_them_together(tasks: TaskStore) -> None:
+    assert fill(tasks, public_token("10.0.0.1", "a"), 10) == 10
+    assert fill(tasks, public_token("10.0.0.1", "b"), 10) == 6
+    with pytest.raises(TooManyTasks):
+        tasks.check_room(public_token("10.0.0.1", "c"))
+    assert fill(tasks, public_token("10.0.0.2", "a"), 10) == 2
+    with pytest.raises(Overloaded, match="18 tasks of public tokens are waiting") as refusal:
+        tasks.check_room(public_token("10.0.0.3", "a"))
+    assert refusal.value.retry_after is not None
+    assert fill(tasks, "user:a", 16) == 16
+    assert fill(tasks, "user:b", 16) == 10
+    with pytest.raises(Overloaded, match="44 tasks are waiting"):
+        tasks.check_room("user:c")
 
 
 def test_events_after_one_that_is_known(tasks: TaskStore) -> None:

@@ -7,8 +7,9 @@ import resource
 from collections.abc import Iterator
 
 import attack
+import attack_stores
 import pytest
-from attacked_server import Target, attacked
+from attacked_server import Row, Target, attacked
 
 SIZE = 20
 MB = 1 << 20
@@ -20,7 +21,7 @@ def target() -> Iterator[Target]:
         yield target
 
 
-def accept(row: attack.Row) -> None:
+def accept(row: Row) -> None:
     """Within the limits, but for the time, of which a busy machine takes more."""
     assert row.right, row
     assert row.notice.memory < row.memory, row
@@ -54,6 +55,15 @@ def test_more_connections_than_descriptors_disturb_nobody() -> None:
 
 def test_a_log_that_nobody_reads_stops_nobody() -> None:
     row = attack.fill_pipe(300, ready=False)
+    # Not its memory: the model is being loaded meanwhile.
+    assert row.right, row
+    assert row.notice.seconds < 10 * row.seconds, row
+
+
+def test_a_full_disk_refuses_uploads_and_takes_deletions() -> None:
+    row = attack_stores.fill_disk(16, ready=False)
+    if row is None:
+        pytest.skip("this user may not mount a disk")
     # Not its memory: the model is being loaded meanwhile.
     assert row.right, row
     assert row.notice.seconds < 10 * row.seconds, row

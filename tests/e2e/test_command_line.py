@@ -1,6 +1,7 @@
 """What ``python server.py`` says when it does not start, and to who only wants to know."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -25,8 +26,11 @@ def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_shows_every_option(repository: Path) -> None:
     result = run(repository, "--help")
     assert result.returncode == 0
-    for option in ("--config", "--host", "--port", "--device", "--demo", "--check"):
-        assert option in result.stdout
+    text = " ".join(result.stdout.split())
+    defaults = dict(re.findall(r"(--\w+) (?:TEXT|PATH|INTEGER) .*?\[default: \((.*?)\)\]", text))
+    assert defaults["--config"].startswith("config.json")
+    assert [defaults[option] for option in ("--host", "--port", "--device")] == ["127.0.0.1", "1337", "auto"]
+    assert set(defaults) | {"--demo", "--check", "--version", "--help"} == set(re.findall(r" (--\w+) ", text))
 
 
 def test_a_taken_port_is_named_with_the_way_out(repository: Path) -> None:

@@ -19,8 +19,8 @@ QUICK: dict[str, Any] = {"prompt": "a dog", "width": 64, "height": 64, "num_infe
 LONG = QUICK | {"num_inference_steps": 500}
 
 
-def post(server: ServerProcess, client: str = "test", **form: Any) -> requests.Response:
-    return requests.post(f"{server.url}/txt2img", data=form, headers={"User-Agent": client}, timeout=120)
+def post(server: ServerProcess, client: str = "10.0.0.1", **form: Any) -> requests.Response:
+    return requests.post(f"{server.url}/txt2img", data=form, headers={"X-Forwarded-For": client}, timeout=120)
 
 
 def state(server: ServerProcess, job_id: str) -> str:
@@ -39,7 +39,11 @@ def wait_for(server: ServerProcess, job_id: str, *states: str) -> str:
 
 @pytest.fixture(scope="module")
 def server(start_server: Any) -> ServerProcess:
-    started: ServerProcess = start_server(limits={"max_queued_requests": 40, "max_queued_requests_per_client": 2})
+    started: ServerProcess = start_server(
+        limits={"max_queued_requests": 40, "max_queued_requests_per_client": 2},
+        trusted_proxies=["127.0.0.1"],
+        share_jobs=True,
+    )
     started.wait_until("ready")
     return started
 
@@ -53,7 +57,7 @@ def expected(server: ServerProcess) -> str:
 
 def test_fifty_clients_at_once_each_get_one_answer_and_the_right_picture(server: ServerProcess, expected: str) -> None:
     def ask(number: int) -> tuple[int, str, str]:
-        answer = post(server, f"client {number % 25}", **QUICK, job_id=f"crowd-{number}")
+        answer = post(server, f"10.0.0.{number % 25}", **QUICK, job_id=f"crowd-{number}")
         picture = answer.json()["images"][0]["base64"] if answer.ok else ""
         return answer.status_code, state(server, f"crowd-{number}"), picture
 
@@ -81,12 +85,11 @@ def test_whenever_jobs_are_stopped_each_ends_once_and_the_next_picture_is_right(
         job_id = f"stopped-{next(NUMBERS)}"
         if fate == "cancelled":
             threading.Timer(seconds, requests.post, [f"{server.url}/jobs/{job_id}/cancel"], {"timeout": 60}).start()
+        headers = {"X-Forwarded-For": f"10.0.1.{next(NUMBERS) % 200}"}
         form = QUICK | {"num_inference_steps": 20, "job_id": job_id}
         timeout = seconds if fate == "left" else 60
         try:
-            status = requests.post(
-                f"{server.url}/txt2img", data=form, headers={"User-Agent": job_id}, timeout=timeout
-            ).status_code
+            status = requests.post(f"{server.url}/txt2img", data=form, headers=headers, timeout=timeout).status_code
         except requests.exceptions.ReadTimeout:
             status = None
         return job_id, status
@@ -113,7 +116,7 @@ def test_a_client_that_goes_cancels_its_own_job_and_no_other(server: ServerProce
     with ThreadPoolExecutor(1) as other:
         with pytest.raises(requests.exceptions.ReadTimeout):
             requests.post(f"{server.url}/txt2img", data=LONG | {"job_id": "left"}, timeout=0.5)
-        stays = other.submit(post, server, "stays", **QUICK, job_id="stays")
+        stays = other.submit(post, server, "10.0.0.2", **QUICK, job_id="stays")
         assert wait_for(server, "left", *ENDED) == "cancelled"
         assert stays.result().status_code == 200
     message = requests.get(f"{server.url}/jobs/left", timeout=10).json()["job"]["message"]

@@ -1,6 +1,8 @@
 """The package as it is built and installed: nothing is missing in it, and a server starts from it."""
 
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
@@ -39,32 +41,35 @@ def test_every_file_is_in_it(repository: Path, wheel: Path) -> None:
         for path in (repository / "sd_api").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert packed == {"server.py", *files}
+    assert packed == files
 
 
 @pytest.fixture
-def unpacked(wheel: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "unpacked"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
+def installed(wheel: Path, tmp_path: Path) -> Path:
+    """A folder with the package and its commands."""
+    folder = tmp_path / "installed"
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
+    command += ["--disable-pip-version-check", "--target", str(folder), str(wheel)]
+    subprocess.run(command, check=True, timeout=200)
     return folder
 
 
 @pytest.fixture
-def server(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
-    """A server of the package, started in an empty folder."""
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    monkeypatch.chdir(empty)
-    arguments = ["--demo", "--device", "cpu", "--port", "0", "--data", str(tmp_path / "data")]
+def server(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
+    """A server of the package in a terminal, started by its command in a folder with a configuration."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"host": "0.0.0.0", "enable_public_token": true}', encoding="utf-8")
+    monkeypatch.chdir(folder)
+    command = [str(installed / "bin" / "sd-api-server"), "--demo", "--device", "cpu", "--port", "0"]
     # Compiled files show below which code ran.
-    environment = {"HF_HUB_OFFLINE": "1", "ENABLE_PUBLIC_TOKEN": "1", "PYTHONDONTWRITEBYTECODE": ""}
-    server = ServerProcess(unpacked, *arguments, environment=environment)
+    environment = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": ""}
+    server = ServerProcess([*command, "--data", str(tmp_path / "data")], environment, columns=80)
     yield server
     server.kill()
 
 
-def test_a_server_of_it_makes_a_picture_and_keeps_tasks(server: ServerProcess, unpacked: Path) -> None:
+def test_a_server_of_it_makes_a_picture_and_keeps_tasks(server: ServerProcess, installed: Path) -> None:
     server.wait_until("ready")
     form = {"prompt": "a dog", "num_inference_steps": 1, "width": 64, "height": 64}
     assert requests.post(f"{server.url}/txt2img", data=form, timeout=60).json()["status"] == "success"
@@ -75,4 +80,26 @@ def test_a_server_of_it_makes_a_picture_and_keeps_tasks(server: ServerProcess, u
     for path in ("/", "/status", "/docs/", "/openapi.yml"):
         assert requests.get(server.url + path, timeout=10).ok, path
     # It was this package's code that ran.
-    assert list(unpacked.glob("sd_api/web/__pycache__/openapi.*.pyc"))
+    assert list(installed.glob("sd_api/web/__pycache__/openapi.*.pyc"))
+
+    # The terminal, which has 80 columns, shows nothing but this program's own lines, each of them whole.
+    server.wait_for_line("Ready")
+    lines = server.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    own = [line for line in lines if line.strip() and not line.startswith("txt2img with ")]
+    assert [line for line in own if not re.match(r"\d\d:\d\d:\d\d  \S| {10}\S", line)] == []
+    assert re.fullmatch(r"[\d:]{8}  sd-api-server [\d.]+ is starting", lines[0])
+    assert f"  Open this page: {server.url}/" in server.output
+    elsewhere = re.findall(r"From other machines: (\S+)", server.output)
+    assert {requests.get(url, timeout=10).status_code for url in elsewhere} <= {200}
+    assert f"http://{address_of_this_machine()}:{server.url.rpartition(':')[2]}/" in [*elsewhere, f"{server.url}/"]
+
+
+def address_of_this_machine() -> str:
+    """The address that others see, or the loopback's where there are no others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])

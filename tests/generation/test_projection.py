@@ -30,6 +30,7 @@ FRENCH = Dialect(
     left_out=frozenset({"eta", "negative_prompt"}),
     image=str,
     image_form="the name of a file",
+    image_example=lambda png: "an image",
 )
 PAINTING = FRENCH.model(Inpaint, "Peinture", BaseModel)
 DRAWING = FRENCH.model(TextToImage, "Dessin", BaseModel)

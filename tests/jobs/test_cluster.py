@@ -20,7 +20,8 @@ from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progres
 from sd_api.generation.operations import OPERATIONS, Operation
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.spec import JobSpec
-from sd_api.jobs.cluster import board, codec
+from sd_api.jobs.cluster import codec, worker_board
+from sd_api.jobs.cluster.claimed import ClaimedJob
 from sd_api.jobs.cluster.feed import ClaimFeed
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
@@ -156,7 +157,7 @@ def test_a_model_stays_while_there_are_jobs_for_it_but_nobody_waits_for_ever(
         job.result()
     assert engine.made == ["first", "a0", "a2", "b1", "b3"]
 
-    monkeypatch.setattr(board, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(worker_board, "PATIENCE_SECONDS", 0.0)
     engine.may_go_on.clear()
     jobs = [queue.submit(with_model("b", "again"))]
     wait_until(lambda: "again" in engine.made)
@@ -196,7 +197,7 @@ def test_a_job_outlives_the_process_that_accepted_it(
     engine.may_go_on.clear()
     start_worker(engine)
     for job_id in ("of a task", "of a task that ends meanwhile"):
-        queue.submit(request(job_id), job_id=job_id, client="user:a")
+        queue.submit(request(job_id), job_id=job_id, client="user:a", rejoin=True)
     assert engine.reported.wait(10)
     assert queue.stop(timeout=10)
 
@@ -218,7 +219,7 @@ def test_what_only_clients_of_a_server_that_died_have_waited_for_is_not_made(
     # It sends no heartbeats.
     dead = ClusterQueue(cluster, LOADING, LIMITS)
     dead.submit(request("waiting"), job_id="waiting", client="somebody")
-    dead.submit(request("task"), job_id="task", client="user:a")
+    dead.submit(request("task"), job_id="task", client="user:a", rejoin=True)
     dead.cache_result(dead.submit(request("kept"), job_id="kept", client="somebody"))
     with redis_server.client() as client:
         client.delete(f"sd:server:{dead._id}")
@@ -249,12 +250,12 @@ def test_a_cached_result_can_be_fetched_from_another_process(
 def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sd_api.jobs.cluster.queue.MAX_OUTAGE_SECONDS", 0.5)
+    monkeypatch.setattr("sd_api.jobs.cluster.follower.MAX_OUTAGE_SECONDS", 0.5)
     engine = OneModel()
     engine.may_go_on.clear()
     start_worker(engine)
     waiting = queue.submit(request("waiting"))
-    task = queue.submit(request("task"), client="user:a")
+    task = queue.submit(request("task"), client="user:a", rejoin=True)
     assert engine.reported.wait(10)
     redis_server.kill()
     try:
@@ -275,7 +276,7 @@ def test_a_job_that_redis_has_lost_is_made_all_the_same(
 ) -> None:
     kept = queue.submit(request("kept"))
     queue.cache_result(kept)
-    jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a")]
+    jobs = [kept, queue.submit(request("waiting")), queue.submit(request("task"), client="user:a", rejoin=True)]
     redis_server.emptied()
     start_worker(OneModel())
     for job in jobs:
@@ -305,10 +306,10 @@ def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
 
 
 def test_who_waits_is_told_where_there_is_no_worker(queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = queue.submit(request(), client="user:a")
+    task = queue.submit(request(), client="user:a", rejoin=True)
     kept = queue.submit(request())
     queue.cache_result(kept)
-    monkeypatch.setattr("sd_api.jobs.cluster.queue.MAX_OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr("sd_api.jobs.cluster.follower.MAX_OUTAGE_SECONDS", 0.0)
     waiting = queue.submit(request())
     with pytest.raises(Unavailable, match="No worker is running"):
         waiting.result()
@@ -394,7 +395,7 @@ def test_no_lease_is_renewed_where_the_engine_is_stuck(start_worker: StartWorker
 def test_a_job_that_joins_begins_where_the_next_one_cannot_be_read() -> None:
     running, first = Job(request("running", steps=9)), Job(request("first"))
 
-    def open_job(claim: board.Claim) -> Any:
+    def open_job(claim: worker_board.Claim) -> Any:
         if claim.job_id == "first":
             return first
         raise redis.ConnectionError
@@ -414,5 +415,69 @@ def test_a_job_that_joins_begins_where_the_next_one_cannot_be_read() -> None:
 class Joining:
     """A board on which two jobs may join, and Redis goes after it has said so."""
 
-    def join(self, *_: Any, **__: Any) -> list[tuple[board.Claim, bool]]:
-        return [(board.Claim("first", 1), False), (board.Claim("second", 1), False)]
+    queue_changes = b"1"
+
+    def join(self, *_: Any, **__: Any) -> list[tuple[worker_board.Claim, bool]]:
+        return [(worker_board.Claim("first", 1), False), (worker_board.Claim("second", 1), False)]
+
+
+class Looked(Joining):
+    """A board without jobs that counts how often the queues are looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def join(self, *_: Any, **__: Any) -> list[tuple[worker_board.Claim, bool]]:
+        self.looks += 1
+        return []
+
+
+def test_the_queues_are_looked_at_only_after_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sd_api.jobs.cluster.feed.RESERVATION", 0.0)
+    looked, statuses = Looked(), []
+    feed: Any = ClaimFeed(
+        [Job(request("running", steps=9))],  # type: ignore[list-item]
+        worker="",
+        board=looked,  # type: ignore[arg-type]
+        open_job=lambda _: None,
+        status=lambda: statuses.append(1) or LOADING,  # type: ignore[func-returns-value]
+        begun=lambda _: None,
+    )
+    feed.poll(16, active=False)
+    # Twice after each change: a job that was reserved for another worker may join when that is over.
+    for changes, looks in ((b"1", 1), (b"1", 2), (b"1", 2), (b"2", 3), (b"2", 4), (b"2", 4)):
+        looked.queue_changes = changes
+        feed.poll(16, active=True)
+        assert looked.looks == len(statuses) == looks
+    feed.poll(8, active=True)
+    assert looked.looks == 5
+
+
+def test_a_job_whose_outcome_waits_for_redis_answers_others() -> None:
+    back, tried = threading.Event(), threading.Event()
+
+    def end(*_: Any) -> bool:
+        tried.set()
+        if not back.wait(0.01):
+            raise redis.ConnectionError
+        return True
+
+    job = ClaimedJob(
+        worker_board.Claim("1", 1),
+        request(),
+        "client",
+        (),
+        10,
+        device=None,
+        reports=SimpleNamespace(),  # type: ignore[arg-type]
+        outcomes=SimpleNamespace(end=end),  # type: ignore[arg-type]
+        stopping=threading.Event(),
+    )
+    ending = threading.Thread(target=job.fail, args=(Unavailable("no"),))
+    ending.start()
+    assert tried.wait(10)
+    job.listen(lambda _: None)
+    assert (job.status().state, job.settled) == ("failed", False)
+    back.set()
+    job.settle()
+    ending.join()

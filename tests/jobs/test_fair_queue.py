@@ -21,9 +21,9 @@ class FairQueueMachine(RuleBasedStateMachine):
         self.by_client: dict[str, list[Job]] = {}
         self.passed: dict[str, Counter[str]] = {}
 
-    @rule(client=CLIENTS)
-    def add(self, client: str) -> None:
-        job = Job(request(), client=client)
+    @rule(client=CLIENTS, program=st.sampled_from("xy"))
+    def add(self, client: str, program: str) -> None:
+        job = Job(request(), client=client, program=program)
         if not self.by_client.get(client):
             self.passed[client] = Counter()
         self.by_client.setdefault(client, []).append(job)
@@ -35,7 +35,9 @@ class FairQueueMachine(RuleBasedStateMachine):
         expected = next(iter(self.queue))
         job = self.queue.take()
         assert job is expected
-        assert self.by_client[job.client].pop(0) is job
+        own = self.by_client[job.client]
+        assert job is next(other for other in own if other.program == job.program)
+        own.remove(job)
         self.passed[job.client] = Counter()
         for client, jobs in self.by_client.items():
             if jobs and client != job.client:
@@ -54,8 +56,20 @@ class FairQueueMachine(RuleBasedStateMachine):
         assert len(self.queue) == sum(map(len, self.by_client.values()))
         order = list(self.queue)
         for client, jobs in self.by_client.items():
-            assert [job for job in order if job.client == client] == jobs
-            assert self.queue.count(client) == len(jobs)
+            assert [job for job in order if job.client == client] == list(self.queue.of(client))
+            for program in "xy":
+                alike = [job for job in order if (job.client, job.program) == (client, program)]
+                assert alike == [job for job in jobs if job.program == program]
 
 
 TestFairQueue = FairQueueMachine.TestCase
+
+
+def test_the_programs_of_a_client_take_turns() -> None:
+    queue: FairQueue[Job] = FairQueue()
+    for program in "ssstsut":
+        queue.add(Job(request(), client="a", program=program))
+    assert [job.program for job in queue] == list("stustss")
+    queue.take()
+    queue.add(Job(request(), client="a", program="v"))
+    assert [job.program for job in queue] == list("tusvtss")

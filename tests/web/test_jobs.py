@@ -95,7 +95,13 @@ def test_of_many_at_once_with_one_id_one_is_made(client: FlaskClient) -> None:
     assert job(client, job_id)["state"] == "finished"
 
 
-@pytest.mark.parametrize("job_id", ["", " ", "a/b", "ö", "a" * 65, "a\nb", "a\n", ".."])
+def test_an_empty_id_lets_the_server_choose(client: FlaskClient) -> None:
+    chosen = {client.post("/txt2img", data=FORM | {"job_id": ""}).headers["X-Job-Id"] for _ in range(2)}
+    assert len(chosen) == 2
+    assert "" not in chosen
+
+
+@pytest.mark.parametrize("job_id", [" ", "a/b", "ö", "a" * 65, "a\nb", "a\n", ".."])
 def test_an_id_that_is_no_good_in_a_path_is_refused(client: FlaskClient, job_id: str) -> None:
     response = client.post("/txt2img", data=FORM | {"job_id": job_id})
     assert response.status_code == 400

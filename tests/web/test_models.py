@@ -98,6 +98,7 @@ def test_without_an_address_nothing_is_judged(client: FlaskClient) -> None:
         "allowed_hosts",
         "allowed_origins",
         "require_token",
+        "share_jobs",
         "enable_signup",
         "enable_public_token",
     }

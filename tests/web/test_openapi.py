@@ -1,7 +1,9 @@
 """The description of the API: valid, committed as it is, complete, and readable without internet."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,16 +11,105 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
+from pydantic import BaseModel
+from werkzeug.datastructures import MultiDict
 
 from sd_api.errors import ServerStopping
+from sd_api.generation.examples import LANDSCAPE
+from sd_api.generation.operations import OperationName
 from sd_api.generation.schedulers import SCHEDULERS
-from sd_api.tasks.parameters import PARAMETERS
+from sd_api.models.catalog import ModelCatalog
+from sd_api.settings import Limits, Settings
+from sd_api.tasks.parameters import PARAMETERS, TaskReading, parse_parameters
 from sd_api.web.admission import REFUSAL
+from sd_api.web.description import FORM
 from sd_api.web.docs import documents
 from sd_api.web.openapi import as_yaml, describe
+from sd_api.web.plugin.forms import FORMS, decode_form
+from sd_api.web.tasks.bodies import Credentials
 
 # Not described: pages, and the description itself.
-UNDESCRIBED = ("studio.", "swagger_ui.", "openapi.")
+UNDESCRIBED = ("studio.", "openapi.")
+
+
+def parts_of(part: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every parameter and every property in a part of the description, with its place there."""
+    if isinstance(part, list):
+        for number, each in enumerate(part):
+            yield from parts_of(each, f"{place}/{number}")
+    elif isinstance(part, dict):
+        if "in" in part and "schema" in part:
+            yield place, part["schema"] | {"description": part.get("description", "")}
+        for name, each in part.items():
+            if name == "properties":
+                yield from ((f"{place}/{field}", schema) for field, schema in each.items())
+            if name not in ("links", "examples", "example", "default"):
+                yield from parts_of(each, f"{place}/{name}")
+
+
+PARTS = dict(parts_of(describe(), ""))
+
+
+def examples_of(schema: dict[str, Any]) -> list[Any]:
+    """The examples of a property; where it names none, its default or the first of its choices."""
+    if "examples" in schema:
+        return list(schema["examples"])
+    return [schema[name] for name in ("const", "default") if name in schema] or schema.get("enum", [])[:1]
+
+
+def is_made_of_others(schema: dict[str, Any]) -> bool:
+    """Whether a property holds a file, or objects whose own properties have the examples."""
+    inner = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    inner += [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), dict)]
+    return any("$ref" in each for each in inner) or schema.get("format") == "binary"
+
+
+def test_every_parameter_and_property_has_a_description_and_a_valid_example() -> None:
+    assert len(PARTS) > 200
+    components = {"components": describe()["components"]}
+    for place, schema in PARTS.items():
+        assert schema.get("description"), place
+        examples = examples_of(schema)
+        assert examples or is_made_of_others(schema), place
+        for example in examples:
+            assert OAS31Validator({**components, **schema}).is_valid(example), f"{place}: {example}"
+
+
+def examples_in(model: type[BaseModel]) -> dict[str, list[Any]]:
+    properties = model.model_json_schema()["properties"]
+    return {name: examples_of(schema) for name, schema in properties.items()}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_server_takes_the_examples_of_a_form(name: OperationName) -> None:
+    examples = examples_in(FORMS[name])
+    # The pages send the first of each; so it is one that can be sent twice.
+    assert examples["job_id"] == ["", "my-first-picture"]
+    for number in range(2):
+        fields = {field: str(values[min(number, len(values) - 1)]) for field, values in examples.items()}
+        spec, form = decode_form(MultiDict(fields), name, Limits())
+        assert spec.operation.prompt == "corgi with a top hat"
+        assert spec.seeds == (42,)
+        assert form.job_id == examples["job_id"][number]
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_the_server_takes_the_examples_of_a_task(kind: str, settings: Settings) -> None:
+    catalog = ModelCatalog(settings)
+    reading = TaskReading(limits=Limits(), content=lambda field, blob_id: LANDSCAPE, find_model=catalog.find)
+    fields = {field: values[0] for field, values in examples_in(PARAMETERS[kind]).items()}
+    assert parse_parameters(fields, reading).model_dump() == fields
+
+
+def test_the_server_takes_the_examples_of_whole_bodies() -> None:
+    for path in ("/user", "/token"):
+        content = describe()["paths"][path]["post"]["requestBody"]["content"]
+        assert Credentials.model_validate(content[FORM]["example"]).username == "ann"
+    content = describe()["paths"]["/masking"]["post"]["requestBody"]["content"]
+    fields = {name: str(value) for name, value in content[FORM]["example"].items()}
+    spec, _ = decode_form(MultiDict(fields), "masking", Limits())
+    assert spec.operation.steps == 20
+    assert spec.operation.size == (64, 64)
 
 
 def test_it_is_valid() -> None:
@@ -85,16 +176,6 @@ def test_every_discriminator_maps_the_values_that_are_sent() -> None:
 
 def test_a_task_may_name_every_scheduler() -> None:
     assert set(PARAMETERS["txt2img"].model_json_schema()["properties"]["scheduler"]["enum"]) == set(SCHEDULERS)
-
-
-@pytest.mark.parametrize("path", ["/docs/", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"])
-def test_the_pages_come_from_this_server(client: FlaskClient, path: str) -> None:
-    with client.get(path) as answer:
-        assert answer.status_code == 200
-        text = answer.get_data(as_text=True)
-        if path == "/docs/":
-            assert not re.search(r'(src|href)="https?://', text)
-            assert "/openapi.json" in text
 
 
 def test_docs_without_the_slash_leads_there(client: FlaskClient) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from sd_api.web.studio import STATIC, TYPES
+from sd_api.web.fixed import TYPES
+from sd_api.web.studio import STATIC
 
 FILES = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("path", ["/", "/status", *(f"/studio/{name}" for name in FILES)])
+@pytest.mark.parametrize("path", ["/", "/status", "/docs/", *(f"/studio/{name}" for name in FILES)])
 def test_every_file_is_served_safely_and_only_when_it_has_changed(client: FlaskClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 200
-    name = {"/": "index.html", "/status": "status.html"}.get(path, path.removeprefix("/studio/"))
+    name = {"/": "index.html", "/status": "status.html", "/docs/": "docs.html"}.get(path, path.removeprefix("/studio/"))
     assert response.get_data() == (STATIC / name).read_bytes()
     assert response.headers["Content-Type"] == TYPES[Path(name).suffix]
     policy = response.headers["Content-Security-Policy"]

@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from sd_api.accounts.tokens import Identity
+from sd_api.errors import StoreUnavailable
 from sd_api.storage.protocols import Event
 from sd_api.tasks.events import EventSource
 from sd_api.web.tasks import events as module
@@ -84,6 +87,40 @@ def test_progress_that_nobody_takes_is_passed_over_and_what_counts_is_not() -> N
         serving.cancel()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StoreUnavailable("Redis is away."), "missed events cannot be read now"),
+        (ZeroDivisionError("secret"), "error id"),
+    ],
+)
+def test_a_catch_up_that_fails_ends_the_listening_with_a_code_and_one_line(
+    error: Exception, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Source):
+        def missed(self, owner: str, since: int) -> Iterator[list[Event]]:
+            yield [event(8)]
+            raise error
+
+    async def run() -> None:
+        source, told = Failing(), []
+        listener = Listener(source, Identity("user:a", time.time() + 60), 7, progress=False)
+
+        async def tell(event: Event) -> None:
+            told.append(event)
+
+        await asyncio.wait_for(listener.serve(tell, never, "gone"), 5)
+        assert told == [event(8)]
+        assert listener.dismissed is not None
+        assert listener.dismissed[0] == 1011
+        assert reason in listener.dismissed[1]
+        assert "secret" not in listener.dismissed[1]
+        assert source.hear is None
+
+    asyncio.run(run())
+    assert len([record for record in caplog.records if record.name == module.__name__]) == 1
 
 
 def test_a_token_that_expires_ends_the_listening() -> None:

@@ -9,6 +9,7 @@ Keys, with times in milliseconds of Redis's own clock:
 - ``sd:jobs:<id>``: a hash with a job's request, state, pictures and result; it expires some time after the job's end.
 - ``sd:queue:<client>``: a list of a client's queued jobs; ``sd:clients``: a sorted set of the clients that have any, in
   the order in which they are served; ``sd:clients:sequence`` counts services, ``sd:clients:last`` was served last.
+- ``sd:queue:changes`` counts the changes of the queues.
 - ``sd:leases``: a sorted set of the running jobs by the end of their leases, which their workers renew.
 - ``sd:workers``: a sorted set of the workers by the end of their leases; ``sd:worker:<id>``: a worker's status as JSON.
 - ``sd:healthy:<version>``: the workers whose engine works; ``sd:idle:<version>:<model>``: the idle workers that have

@@ -7,12 +7,12 @@ import time
 import redis
 
 from sd_api.cluster.connection import transient_fault
-from sd_api.errors import GenerationFailed
+from sd_api.errors import GenerationFailed, ServerError
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
-from sd_api.jobs.cluster.board import Claim, JobBoard
-from sd_api.jobs.job import Job
+from sd_api.jobs.cluster.worker_board import Claim, Held, WorkerBoard
+from sd_api.jobs.job import Job, State
 from sd_api.jobs.work_rates import JobKind, Timing
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class ClaimedJob(Job):
         claim: the worker's lease of the job.
         spec: what to make.
         client: the client's fair-queue key.
+        subscribers: the servers that follow it.
         max_seconds: how long the engine may work on it.
         device: where it runs, see EngineStatus.
         reports: takes progress; its connection fails at once if Redis is away.
@@ -43,11 +44,12 @@ class ClaimedJob(Job):
         claim: Claim,
         spec: JobSpec,
         client: str,
+        subscribers: tuple[str, ...],
         max_seconds: float,
         *,
         device: str | None,
-        reports: JobBoard,
-        outcomes: JobBoard,
+        reports: WorkerBoard,
+        outcomes: WorkerBoard,
         stopping: threading.Event,
     ) -> None:
         super().__init__(spec, job_id=claim.job_id, client=client, max_seconds=max_seconds)
@@ -60,8 +62,11 @@ class ClaimedJob(Job):
         self._stopping = stopping
         self._lost = False
         self._no_report_before = 0.0
+        self._subscribers = subscribers
         self._preview_to_send: bytes | None = None
-        self.listen(lambda _: self._write_outcome())
+        # When a client last asked for previews, by the clock of Redis.
+        self._preview_asked_at: bytes | None = None
+        self._settled = threading.Event()
 
     def lose(self) -> None:
         """Note that the lease has gone to another worker; the engine stops at its next step."""
@@ -79,27 +84,51 @@ class ClaimedJob(Job):
             self.cancel("This job is not wanted any more, or another worker has it.")
         super().report(progress)
 
+    def held(self) -> Held:
+        """How far it is."""
+        return Held(self.claim, self.progress, self.working_seconds())
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to be written."""
+        return self._settled.is_set()
+
+    def settle(self) -> None:
+        """Wait until Redis has the outcome of a job that has ended, unless it is another worker's."""
+        self._settled.wait()
+
     def _send_report(self, progress: Progress) -> None:
-        works = progress.phase not in ("downloading", "loading")
         preview, self._preview_to_send = self._preview_to_send, None
         try:
-            wanted, preview_wanted = self._reports.report(self.claim, progress, works=works, preview=preview)
+            if preview is not None:
+                self._reports.show(self.claim, preview)
+            heard = self._reports.report(self.claim, self._subscribers, progress, preview=preview is not None)
         except redis.RedisError as error:
             log.warning("A step could not be reported: %s", error)
             self._no_report_before = time.monotonic() + REPORT_PAUSE
             return
-        self._lost = not wanted
-        if preview_wanted:
+        self._lost = not heard.wanted
+        self._subscribers = heard.subscribers
+        if heard.preview_asked != self._preview_asked_at:
+            self._preview_asked_at = heard.preview_asked
             self.ask_preview()
 
+    def _end(self, state: State, outcome: GenerationResult | ServerError) -> bool:
+        # Written after the end, because the job's lock is held until then, and others wait for it.
+        ends = super()._end(state, outcome)
+        if ends:
+            try:
+                self._write_outcome()
+            finally:
+                self._settled.set()
+        return ends
+
     def _write_outcome(self) -> None:
-        if not self.ended or self._lost:
-            return
         outcome, timed = self.outcome(), None
         if isinstance(outcome, GenerationResult) and (seconds := self.working_seconds() / self.batch):
             kind = JobKind(self.spec.model, self.spec.operation.name, self._device)
             timed = kind, Timing(self.spec.work, seconds)
-        while not self._stopping.is_set():
+        while not (self._lost or self._stopping.is_set()):
             try:
                 self._outcomes.end(self.claim, outcome, timed)
             except redis.RedisError as error:

@@ -13,6 +13,7 @@ from sd_api.generation import wire
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.spec import JobSpec
+from sd_api.jobs.job import State
 from sd_api.jobs.work_rates import JobKind, Timing
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Limits
@@ -94,6 +95,11 @@ def progress_text(progress: Progress) -> str:
 def read_progress(text: bytes | str | None) -> Progress | None:
     """Decode what ``progress_text`` has encoded."""
     return None if text is None else Progress(**json.loads(text))
+
+
+def update_text(job_id: str, state: State, progress: Progress, *, preview: bool) -> str:
+    """Encode an update of a job as the scripts do; ``preview`` is whether there is a new preview."""
+    return json.dumps({"id": job_id, "state": state, "progress": progress_text(progress), "preview": preview})
 
 
 def kind_text(kind: JobKind) -> str:

@@ -2,16 +2,22 @@
 
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import redis
 
 from sd_api.generation.engine import EngineStatus
-from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.cluster.claimed import ClaimedJob
+from sd_api.jobs.cluster.worker_board import Claim, WorkerBoard
 from sd_api.jobs.dispatch import RunningJobs
 
 log = logging.getLogger(__name__)
+
+# Seconds after which a job that was reserved for another worker, see submit.lua, may join here.
+RESERVATION = 1.1
 
 
 class ClaimFeed:
@@ -31,7 +37,7 @@ class ClaimFeed:
         claimed: Sequence[ClaimedJob],
         *,
         worker: str,
-        board: JobBoard,
+        board: WorkerBoard,
         open_job: Callable[[Claim], ClaimedJob | None],
         status: Callable[[], EngineStatus],
         begun: Callable[[Sequence[ClaimedJob]], None],
@@ -43,6 +49,9 @@ class ClaimFeed:
         self._status = status
         self._begun = begun
         self._running: RunningJobs[ClaimedJob] = RunningJobs()
+        # The queues and the running jobs when the queues were last looked at, and when to do so without a change.
+        self._seen: Any = None
+        self._look_again = math.inf
 
     def poll(self, at_once: int, *, active: bool) -> list[ClaimedJob]:
         """See JobFeed."""
@@ -66,6 +75,21 @@ class ClaimFeed:
         return []
 
     def _join(self) -> list[ClaimedJob]:
+        """Claim the jobs that begin now; Redis is asked only if something has changed since the last time."""
+        situation = self._board.queue_changes, self._running.at_once, tuple(self._running.jobs)
+        now = time.monotonic()
+        if situation != self._seen:
+            self._look_again = now + RESERVATION
+        elif now < self._look_again:
+            return []
+        else:
+            self._look_again = math.inf
+        self._seen = None
+        jobs = self._claim()
+        self._seen = situation
+        return jobs
+
+    def _claim(self) -> list[ClaimedJob]:
         jobs: list[ClaimedJob] = []
         models = self._status().abilities
         for claim, overtakes in self._board.join(self._worker, self._running, models=models):

@@ -1,16 +1,16 @@
 """The status of jobs from their hashes in Redis, with queue positions and estimated times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sd_api.jobs.cluster import codec
-from sd_api.jobs.job import JobStatus
+from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.work_rates import JobKind, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 
 STATUS_FIELDS = (
-    *("client", "mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
+    *("mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
     *("work", "working"),
 )
 
@@ -27,7 +27,6 @@ def read_status(job_id: str, fields: codec.Read) -> JobStatus:
     message, started, ended = fields["message"], fields["started"], fields["ended"]
     return JobStatus(
         id=job_id,
-        client=(fields["client"] or b"").decode(),
         mode=mode,
         model=(fields["model"] or b"").decode() or None,
         state=state,
@@ -47,10 +46,19 @@ class Overview:
         rates: what has been learned from finished jobs.
         now: Redis's time, in seconds since 1970.
         workers: those that there are.
+        find: the job of an id, if this process hears of its steps; those in Redis may be a second old.
     """
 
-    def __init__(self, rates: WorkRates, *, now: float, workers: Sequence[WorkerStatus]) -> None:
+    def __init__(
+        self,
+        rates: WorkRates,
+        *,
+        now: float,
+        workers: Sequence[WorkerStatus],
+        find: Callable[[str], Job | None],
+    ) -> None:
         self._rates = rates
+        self._find = find
         self._now = now
         self._workers = max(1, len(workers))
         self._device_of = {job_id: worker.engine.device for worker in workers for job_id in worker.jobs}
@@ -66,6 +74,9 @@ class Overview:
         for job_id, fields in jobs.items():
             status = read_status(job_id, fields)
             worked = self._now - _seconds(fields["working"]) if fields["working"] else 0.0
+            job = self._find(job_id)
+            if job is not None and job.progress is not None:
+                status, worked = replace(status, progress=job.progress), job.working_seconds()
             left = self._rates.seconds_left(self._kind(status), _work(fields), status.progress, worked)
             self._add(left)
             statuses.append(replace(status, seconds_left=left))

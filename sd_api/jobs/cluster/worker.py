@@ -14,10 +14,10 @@ from dramatiq.middleware import Middleware
 from sd_api.cluster.connection import connect
 from sd_api.errors import generation_failure
 from sd_api.generation.engine import Engine, EngineStatus
-from sd_api.jobs.cluster.board import Claim, JobBoard
 from sd_api.jobs.cluster.claimed import ClaimedJob
 from sd_api.jobs.cluster.feed import ClaimFeed
 from sd_api.jobs.cluster.work_tokens import ACTOR, QUEUE, TokenBroker
+from sd_api.jobs.cluster.worker_board import Claim, WorkerBoard
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Listener
 from sd_api.jobs.workers import WorkerStatus
@@ -65,8 +65,8 @@ class ClusterWorker:
         self._engine = EngineThread(make_engine, loading)
         self._client = connect(cluster)
         self._client_without_retries = connect(cluster, attempts=0)
-        self._board = JobBoard(self._client, cluster)
-        self._reports = JobBoard(self._client_without_retries, cluster)
+        self._board = WorkerBoard(self._client, cluster)
+        self._reports = WorkerBoard(self._client_without_retries, cluster)
         self._jobs: tuple[ClaimedJob, ...] = ()
         self._busy = True
         self._stopping = threading.Event()
@@ -159,10 +159,13 @@ class ClusterWorker:
                 begun=self._note_jobs,
             )
             self._engine.serve(feed)
+            for job in self._jobs:
+                if job.ended:
+                    job.settle()
 
     def _note_jobs(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Include the jobs that have begun in the heartbeats."""
-        self._jobs = tuple(jobs)
+        """Include the jobs that have begun in the heartbeats, beside those whose outcome is still being written."""
+        self._jobs = tuple(dict.fromkeys((*(job for job in self._jobs if not job.settled), *jobs)))
         if self._stopping.is_set():
             self._release_jobs()
         with contextlib.suppress(redis.RedisError):
@@ -172,7 +175,7 @@ class ClusterWorker:
     def _open_job(self, claim: Claim) -> ClaimedJob | None:
         """The job of a claim; None if its spec cannot be decoded, in which case the job has failed."""
         try:
-            request, client = self._board.request(claim, self._limits)
+            request, client, subscribers = self._board.request(claim, self._limits)
         except redis.RedisError:
             raise
         except Exception as error:
@@ -182,6 +185,7 @@ class ClusterWorker:
             claim,
             request,
             client,
+            subscribers,
             self._limits.max_job_seconds,
             device=self._engine.status().device,
             reports=self._reports,
@@ -218,18 +222,18 @@ class ClusterWorker:
             id=self.id, started=self._started, engine=status, jobs=tuple(job.id for job in jobs if not job.ended)
         )
         lost = self._reports.heartbeat(
-            worker, self._renewed(jobs), healthy=status.state != "failed", idle=not self._busy
+            worker, [job.held() for job in self._renewed(jobs)], healthy=status.state != "failed", idle=not self._busy
         )
         for job in jobs:
             if job.id in lost:
                 job.lose()
 
-    def _renewed(self, jobs: Sequence[ClaimedJob]) -> list[Claim]:
-        """The claims whose leases are renewed; none where the engine is stuck in one of the jobs."""
+    def _renewed(self, jobs: Sequence[ClaimedJob]) -> list[ClaimedJob]:
+        """The jobs whose leases are renewed; none where the engine is stuck in one of the jobs."""
         longest = self._limits.max_job_seconds + STUCK_SECONDS
         # The clocks of the jobs that were overtaken stand still, so they would be kept for ever.
         stuck = any(job.working_seconds() >= longest for job in jobs if not job.ended)
-        return [] if stuck else [job.claim for job in jobs]
+        return [] if stuck else list(jobs)
 
 
 class _OnWorkerThread(Middleware):

@@ -3,18 +3,20 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import redis
 
 from sd_api.cluster.connection import translate_redis_errors
+from sd_api.owners import client_of
 from sd_api.settings import Limits
 from sd_api.storage.cluster.commands import Commands
 from sd_api.storage.cluster.contents import Contents
 from sd_api.storage.files import GRACE
-from sd_api.storage.images import new_blob, quota_exceeded, unknown_blob
+from sd_api.storage.images import new_blob, unknown_blob
 from sd_api.storage.protocols import Blob
+from sd_api.storage.room import Usage, check_bytes, most_bytes
 
 
 class RedisBlobs:
@@ -23,7 +25,7 @@ class RedisBlobs:
     Args:
         client: the connection to Redis, which lists the images.
         contents: hold the images' contents.
-        limits: the quota of each owner, and the time to live of an image.
+        limits: of all images, and the time to live of each.
     """
 
     def __init__(self, client: redis.Redis, contents: Contents, limits: Limits) -> None:
@@ -41,9 +43,9 @@ class RedisBlobs:
 
     def add(self, blob: Blob) -> None:
         """See BlobStore."""
-        used = self._commands.run("add_blob", self._limits.max_blob_bytes_per_user, *blob_arguments(blob))
+        used = self._commands.run("add_blob", *astuple(most_bytes(self._limits)), *blob_arguments(blob))
         if used is not None:
-            raise quota_exceeded(used, self._limits)
+            check_bytes(blob.owner, Usage(*used), blob.size, self._limits)
 
     @translate_redis_errors()
     def blob(self, owner: str, blob_id: str) -> Blob:
@@ -63,9 +65,9 @@ class RedisBlobs:
 
     def check_quota(self, owner: str, more: int = 0) -> None:
         """See BlobStore."""
-        used = self._commands.run("bytes_used", owner)
-        if used + more >= self._limits.max_blob_bytes_per_user:
-            raise quota_exceeded(used, self._limits)
+        self._contents.check_room(more, self._limits.min_free_data_bytes)
+        used = self._commands.run("bytes_used", client_of(owner))
+        check_bytes(owner, Usage(*used), more, self._limits)
 
     def remove(self, blob: Blob) -> None:
         """See BlobStore."""
@@ -88,5 +90,5 @@ class RedisBlobs:
 
 
 def blob_arguments(blob: Blob) -> tuple[str | float, ...]:
-    """The arguments of an image for the commands: its id, owner, size, expiry, and all of its fields as JSON."""
-    return blob.id, blob.owner, blob.size, blob.expires, json.dumps(asdict(blob))
+    """The arguments of an image for the commands: its id, client, size, expiry, and all of its fields as JSON."""
+    return blob.id, client_of(blob.owner), blob.size, blob.expires, json.dumps(asdict(blob))

@@ -22,6 +22,9 @@ IN_REDIS = "redis"
 class Contents(Protocol):
     """Stores immutable bytes by name."""
 
+    def check_room(self, more: int, spare: int) -> None:
+        """Raise StoreUnavailable if it is known that so many more bytes would leave less than ``spare`` bytes."""
+
     def write(self, name: str, content: bytes) -> None:
         """Store a content; it is stored once this returns."""
 
@@ -41,6 +44,9 @@ class RedisContents:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+
+    def check_room(self, more: int, spare: int) -> None:
+        """See Contents; Redis refuses by itself what does not fit into its memory."""
 
     @translate_redis_errors()
     def write(self, name: str, content: bytes) -> None:
@@ -72,6 +78,9 @@ class RemoteContents:
     def __init__(self, files: fsspec.AbstractFileSystem, folder: str) -> None:
         self._files = files
         self._folder = folder.rstrip("/")
+
+    def check_room(self, more: int, spare: int) -> None:
+        """See Contents; file systems of fsspec do not say how much room they have."""
 
     def write(self, name: str, content: bytes) -> None:
         """See Contents."""

@@ -1,4 +1,4 @@
--- Tasks, the task queue, events and the list of images. Each command is one transaction: Redis runs nothing else
+-- Tasks, the task queue, events, the list of images and users. Each command is one transaction: Redis runs nothing else
 -- meanwhile. ARGV[1] names the command, and the others are its arguments. Commands are idempotent: one that is sent
 -- again, because its answer was lost, answers the same and changes nothing.
 --
@@ -13,6 +13,20 @@ end
 
 local function next_number(kind)
   return string.format('%.0f', redis.call('HINCRBY', 'sd:store:numbers', kind, 1))
+end
+
+-- The keys in which something of a client is counted: its own, that of all public tokens, and that of all.
+local function counters(name, client)
+  local keys = {name .. client, name .. 'all'}
+  if string.sub(client, 1, 5) ~= 'user:' then table.insert(keys, name .. 'public') end
+  return keys
+end
+
+-- Whether as much is used as is allowed, or more: by a client, by all public tokens, or in all.
+local function is_full(client, used, more, own, public, total)
+  local is_public = string.sub(client, 1, 5) ~= 'user:'
+  return used[1] + more >= tonumber(own) or used[3] + more >= tonumber(total)
+    or (is_public and used[2] + more >= tonumber(public))
 end
 
 local function task(id)
@@ -35,22 +49,22 @@ end
 
 -- The task queue ----------------------------------------------------------------------------------------------------
 
--- Queue a task for a process to dispatch, among its owner's tasks in the order in which they were accepted.
-local function enqueue(id, owner, number)
-  redis.call('ZADD', 'sd:store:waiting:' .. owner, number, id)
-  if not redis.call('ZSCORE', 'sd:store:turns', owner) then
-    redis.call('ZADD', 'sd:store:turns', next_number('turn'), owner)
-    -- The owner that was served last comes after all others, new owners included.
+-- Queue a task for a process to dispatch, among its client's tasks in the order in which they were accepted.
+local function enqueue(id, client, number)
+  redis.call('ZADD', 'sd:store:waiting:' .. client, number, id)
+  if not redis.call('ZSCORE', 'sd:store:turns', client) then
+    redis.call('ZADD', 'sd:store:turns', next_number('turn'), client)
+    -- The client that was served last comes after all others, new clients included.
     local served = redis.call('HGET', 'sd:store:numbers', 'served')
-    if served and served ~= owner then
+    if served and served ~= client then
       redis.call('ZADD', 'sd:store:turns', 'XX', next_number('turn'), served)
     end
   end
 end
 
-local function drop_owner_if_empty(owner)
-  if redis.call('EXISTS', 'sd:store:waiting:' .. owner) == 0 then
-    redis.call('ZREM', 'sd:store:turns', owner)
+local function drop_client_if_empty(client)
+  if redis.call('EXISTS', 'sd:store:waiting:' .. client) == 0 then
+    redis.call('ZREM', 'sd:store:turns', client)
   end
 end
 
@@ -78,14 +92,14 @@ function commands.claim(process, lease, max_dispatched, taken)
     return task(claimed)
   end
   redis.call('DEL', 'sd:store:claimed:' .. process)
-  local owner = redis.call('ZRANGE', 'sd:store:turns', 0, 0)[1]
-  if not owner or redis.call('SCARD', 'sd:store:ahead') >= tonumber(max_dispatched) then
+  local client = redis.call('ZRANGE', 'sd:store:turns', 0, 0)[1]
+  if not client or redis.call('SCARD', 'sd:store:ahead') >= tonumber(max_dispatched) then
     return false
   end
-  local id = redis.call('ZPOPMIN', 'sd:store:waiting:' .. owner)[1]
-  redis.call('ZADD', 'sd:store:turns', next_number('turn'), owner)
-  redis.call('HSET', 'sd:store:numbers', 'served', owner)
-  drop_owner_if_empty(owner)
+  local id = redis.call('ZPOPMIN', 'sd:store:waiting:' .. client)[1]
+  redis.call('ZADD', 'sd:store:turns', next_number('turn'), client)
+  redis.call('HSET', 'sd:store:numbers', 'served', client)
+  drop_client_if_empty(client)
   assign(id, process)
   redis.call('SADD', 'sd:store:ahead', id)
   redis.call('SET', 'sd:store:claimed:' .. process, id)
@@ -105,13 +119,13 @@ function commands.renew(process, lease, ...)
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', 'sd:store:carriers', '-inf', time)) do
     for _, id in ipairs(redis.call('SMEMBERS', 'sd:store:carried:' .. dead)) do
       unassign(id)
-      local found = redis.call('HMGET', 'sd:store:task:' .. id, 'state', 'owner', 'number')
+      local found = redis.call('HMGET', 'sd:store:task:' .. id, 'state', 'owner', 'number', 'client')
       if found[1] == 'started' then
         assign(id, process)
         redis.call('SADD', left, id)
       elseif found[1] == 'pending' then
         redis.call('SREM', 'sd:store:ahead', id)
-        enqueue(id, found[2], found[3])
+        enqueue(id, found[4] or found[2], found[3])
       end
     end
     redis.call('DEL', 'sd:store:claimed:' .. dead)
@@ -131,11 +145,23 @@ end
 
 -- Images ------------------------------------------------------------------------------------------------------------
 
-local function insert_blob(id, owner, size, expires, blob)
-  redis.call('HSET', 'sd:store:blob:' .. id, 'owner', owner, 'size', size, 'blob', blob)
+-- Images of earlier versions are not yet in the sums of public tokens and of all.
+local function sum_up()
+  if redis.call('EXISTS', 'sd:store:bytes:all') == 1 then return end
+  for _, id in ipairs(redis.call('ZRANGE', 'sd:store:blobs', 0, -1)) do
+    local found = redis.call('HMGET', 'sd:store:blob:' .. id, 'owner', 'size', 'client')
+    for place, key in ipairs(counters('sd:store:bytes:', found[3] or found[1])) do
+      if place > 1 then redis.call('INCRBY', key, found[2]) end
+    end
+  end
+end
+
+local function insert_blob(id, client, size, expires, blob)
+  sum_up()
+  redis.call('HSET', 'sd:store:blob:' .. id, 'client', client, 'size', size, 'blob', blob)
   redis.call('ZADD', 'sd:store:blobs', expires, id)
-  redis.call('ZADD', 'sd:store:blobs:' .. owner, expires, id)
-  redis.call('INCRBY', 'sd:store:bytes:' .. owner, size)
+  redis.call('ZADD', 'sd:store:blobs:' .. client, expires, id)
+  for _, key in ipairs(counters('sd:store:bytes:', client)) do redis.call('INCRBY', key, size) end
   redis.call('ZREM', 'sd:store:unlisted', id)
 end
 
@@ -145,19 +171,22 @@ function commands.expect_blob(id)
 end
 
 function commands.drop_blob(id)
-  local found = redis.call('HMGET', 'sd:store:blob:' .. id, 'owner', 'size')
-  if found[1] then
+  sum_up()
+  local found = redis.call('HMGET', 'sd:store:blob:' .. id, 'client', 'size', 'owner')
+  -- Images of earlier versions have an owner that is their client.
+  local client = found[1] or found[3]
+  if client then
     redis.call('ZREM', 'sd:store:blobs', id)
-    redis.call('ZREM', 'sd:store:blobs:' .. found[1], id)
-    if redis.call('DECRBY', 'sd:store:bytes:' .. found[1], found[2]) <= 0 then
-      redis.call('DEL', 'sd:store:bytes:' .. found[1])
+    redis.call('ZREM', 'sd:store:blobs:' .. client, id)
+    for _, key in ipairs(counters('sd:store:bytes:', client)) do
+      if redis.call('DECRBY', key, found[2]) <= 0 then redis.call('DEL', key) end
     end
   end
   redis.call('DEL', 'sd:store:blob:' .. id)
   redis.call('ZADD', 'sd:store:unlisted', 0, id)
 end
 
--- Delete some of the expired images, of one owner or of all; returns their number.
+-- Delete some of the expired images, of one client or of all; returns their number.
 local function drop_expired(blobs)
   local expired = redis.call('ZRANGEBYSCORE', blobs, '-inf', now(), 'LIMIT', 0, 1000)
   for _, id in ipairs(expired) do
@@ -177,38 +206,54 @@ function commands.delete_orphaned(...)
   redis.call('ZREM', 'sd:store:unlisted', ...)
 end
 
--- The bytes that an owner's images take.
-function commands.bytes_used(owner)
-  while drop_expired('sd:store:blobs:' .. owner) > 0 do end
-  return tonumber(redis.call('GET', 'sd:store:bytes:' .. owner) or 0)
+-- The bytes that the images of a client, of all public tokens, and of all clients take.
+function commands.bytes_used(client)
+  sum_up()
+  while drop_expired('sd:store:blobs:' .. client) > 0 do end
+  drop_expired('sd:store:blobs')
+  local used = redis.call('MGET', 'sd:store:bytes:' .. client, 'sd:store:bytes:public', 'sd:store:bytes:all')
+  return {tonumber(used[1] or 0), tonumber(used[2] or 0), tonumber(used[3] or 0)}
 end
 
--- List an image, unless its owner would then have `quota` bytes or more; the owner's bytes are returned in that case.
-function commands.add_blob(quota, id, owner, size, expires, blob)
+-- List an image, unless a limit would then be reached: of its client, of all public tokens, or of all. In that case, what
+-- they use is returned.
+function commands.add_blob(own, public, total, id, client, size, expires, blob)
   if redis.call('EXISTS', 'sd:store:blob:' .. id) == 1 then
     return false
   end
-  local used = commands.bytes_used(owner)
-  if used + size >= tonumber(quota) then
+  local used = commands.bytes_used(client)
+  if is_full(client, used, size, own, public, total) then
     return used
   end
-  insert_blob(id, owner, size, expires, blob)
+  insert_blob(id, client, size, expires, blob)
   return false
 end
 
 -- Tasks -------------------------------------------------------------------------------------------------------------
 
-function commands.add_task(id, owner, parameters, created, content)
+-- The pending tasks of a client, of all public tokens, and of all clients.
+function commands.tasks_pending(client)
+  local function count(who) return redis.call('SCARD', 'sd:store:pending:' .. who) end
+  return {count(client), count('public'), count('all')}
+end
+
+-- Store a task, unless a limit of pending tasks is reached: of its client, of all public tokens, or of all. Returns the id of
+-- its first event; in that case, how many tasks they have.
+function commands.add_task(own, public, total, id, owner, client, parameters, created, content)
   local key = 'sd:store:task:' .. id
   if redis.call('EXISTS', key) == 1 then
     return string.match(redis.call('HGET', key, 'event_ids'), '%d+')
   end
+  local used = commands.tasks_pending(client)
+  if is_full(client, used, 0, own, public, total) then
+    return used
+  end
   local number = next_number('task')
-  redis.call('HSET', key, 'owner', owner, 'parameters', parameters, 'state', 'pending', 'created', created,
+  redis.call('HSET', key, 'owner', owner, 'client', client, 'parameters', parameters, 'state', 'pending', 'created', created,
     'number', number, 'starts', 0)
   redis.call('ZADD', 'sd:store:tasks:' .. owner, number, id)
-  redis.call('SADD', 'sd:store:pending:' .. owner, id)
-  enqueue(id, owner, number)
+  for _, counter in ipairs(counters('sd:store:pending:', client)) do redis.call('SADD', counter, id) end
+  enqueue(id, client, number)
   return store_event(id, owner, content)
 end
 
@@ -216,8 +261,10 @@ end
 -- change, so that one that is sent again is recognised. Each image is five arguments, those of insert_blob.
 function commands.record(id, change, state, content, ...)
   local key = 'sd:store:task:' .. id
-  local found = redis.call('HMGET', key, 'state', 'owner', 'number', 'change', 'event_id')
+  local found = redis.call('HMGET', key, 'state', 'owner', 'number', 'change', 'event_id', 'client')
   local before, owner, number = found[1], found[2], found[3]
+  -- Tasks of earlier versions have no client but their owner.
+  local client = found[6] or owner
   if found[4] == change then
     return found[5]
   elseif before ~= 'pending' and before ~= 'started' then
@@ -229,13 +276,13 @@ function commands.record(id, change, state, content, ...)
   redis.call('HSET', key, 'state', state, 'change', change)
   redis.call('SREM', 'sd:store:ahead', id)
   if state == 'pending' then
-    redis.call('SADD', 'sd:store:pending:' .. owner, id)
+    for _, counter in ipairs(counters('sd:store:pending:', client)) do redis.call('SADD', counter, id) end
     unassign(id)
-    enqueue(id, owner, number)
+    enqueue(id, client, number)
   else
-    redis.call('SREM', 'sd:store:pending:' .. owner, id)
-    redis.call('ZREM', 'sd:store:waiting:' .. owner, id)
-    drop_owner_if_empty(owner)
+    for _, counter in ipairs(counters('sd:store:pending:', client)) do redis.call('SREM', counter, id) end
+    redis.call('ZREM', 'sd:store:waiting:' .. client, id)
+    drop_client_if_empty(client)
     if state == 'started' then
       redis.call('HINCRBY', key, 'starts', 1)
     else
@@ -276,6 +323,19 @@ function commands.delete_tasks(before)
     redis.call('DEL', 'sd:store:task:' .. id)
   end
   return #ended
+end
+
+-- Users -------------------------------------------------------------------------------------------------------------
+
+-- Store a user, unless another one has a name that is the same when folded. Returns whether the user is stored.
+function commands.add_user(name, folded, user)
+  local alike, key = 'sd:store:names:' .. folded, 'sd:store:user:' .. name
+  if redis.call('EXISTS', alike) == 1 then
+    return redis.call('GET', key) == user and 1 or 0
+  end
+  redis.call('SET', key, user)
+  redis.call('SADD', alike, name)
+  return 1
 end
 
 return commands[ARGV[1]](unpack(ARGV, 2))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 from uuid import uuid4
 
@@ -9,25 +10,30 @@ import redis
 
 from sd_api.cluster.connection import translate_redis_errors
 from sd_api.errors import UnknownTask
+from sd_api.owners import client_of
+from sd_api.settings import Limits
 from sd_api.storage.cluster.blobs import blob_arguments
 from sd_api.storage.cluster.commands import Commands
 from sd_api.storage.protocols import Blob, Event, Task, TaskState
+from sd_api.storage.room import Usage, check_tasks, most_tasks
 
 
 class RedisTasks:
     """A TaskStore over Redis, whose scripts publish each event that they store to all processes."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, limits: Limits) -> None:
         self._client = client
         self._commands = Commands(client)
+        self._limits = limits
 
     def add(self, task: Task, content: Mapping[str, Any]) -> Event:
         """See TaskStore."""
-        parameters = json.dumps(dict(task.parameters))
-        event_id = self._commands.run(
-            "add_task", task.id, task.owner, parameters, task.created, json.dumps(dict(content))
-        )
-        return Event(int(event_id), task.id, task.owner, content)
+        client, parameters = client_of(task.owner), json.dumps(dict(task.parameters))
+        fields = (task.id, task.owner, client, parameters, task.created, json.dumps(dict(content)))
+        added = self._commands.run("add_task", *astuple(most_tasks(self._limits)), *fields)
+        if isinstance(added, list):
+            check_tasks(task.owner, Usage(*added), self._limits)
+        return Event(int(added), task.id, task.owner, content)
 
     def record(
         self, task: Task, state: TaskState, content: Mapping[str, Any], images: Sequence[Blob] = ()
@@ -65,10 +71,9 @@ class RedisTasks:
             for key, fields in found
         ]
 
-    @translate_redis_errors()
-    def count_pending(self, owner: str) -> int:
+    def check_room(self, owner: str) -> None:
         """See TaskStore."""
-        return int(self._client.scard(f"sd:store:pending:{owner}"))
+        check_tasks(owner, Usage(*self._commands.run("tasks_pending", client_of(owner))), self._limits)
 
     @translate_redis_errors()
     def count_starts(self, task: Task) -> int:

@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import redis
@@ -24,6 +24,9 @@ PROGRESS = "sd:store:progress:"
 
 # Seconds until a new listener gets progress, at most.
 SUBSCRIBE_INTERVAL = 0.1
+
+# Seconds between two counts of the listeners at all processes, and for which a channel that was asked for is counted.
+COUNT_INTERVAL, COUNT_MEMORY = 1.0, 10.0
 
 # Seconds between two heartbeats, and without any answer after which the connection counts as broken.
 HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT = 5.0, 15.0
@@ -49,6 +52,9 @@ class RedisEventBus:
         self._subscriber = subscriber
         self._tasks = tasks
         self._local = LocalEventBus()
+        # The channels that were asked for: when, and whether they had listeners at any process.
+        self._asked: dict[str, float] = {}
+        self._heard: dict[str, bool] = {}
         # The id of the last event that reached this process; None before Redis was reached.
         self._last_id: int | None = None
         self._stopping = threading.Event()
@@ -76,8 +82,10 @@ class RedisEventBus:
         """See EventBus."""
         if self._local.has_listeners(owner):
             return True
-        ((_, subscribers),) = self._client.pubsub_numsub(PROGRESS + owner)
-        return bool(subscribers)
+        self._asked[owner] = time.monotonic()
+        if owner not in self._heard:
+            self._count_listeners([owner])
+        return self._heard.get(owner, False)
 
     @translate_redis_errors()
     def publish(self, event: Event) -> None:
@@ -85,6 +93,21 @@ class RedisEventBus:
         # A stored event has been published by the script that stored it.
         if event.id is None:
             self._client.publish(PROGRESS + event.owner, f"{event.task_id} {json.dumps(dict(event.content))}")
+
+    def _count_listeners(self, owners: Sequence[str]) -> None:
+        counts = self._client.pubsub_numsub(*(PROGRESS + owner for owner in owners))
+        for owner, (_, count) in zip(owners, counts, strict=True):
+            self._heard[owner] = bool(count)
+
+    @translate_redis_errors()
+    def _count_again(self) -> None:
+        """Count the listeners of the channels that were asked for lately, and forget the others."""
+        oldest = time.monotonic() - COUNT_MEMORY
+        for owner in [owner for owner, asked in list(self._asked.items()) if asked < oldest]:
+            self._heard.pop(owner, None)
+            del self._asked[owner]
+        if owners := list(self._asked):
+            self._count_listeners(owners)
 
     @translate_redis_errors()
     def _last_stored_id(self) -> int:
@@ -107,7 +130,7 @@ class RedisEventBus:
         with self._subscriber.pubsub() as connection:  # type: ignore[no-untyped-call]
             connection.subscribe(EVENTS)
             subscribed: set[str] = set()
-            last_message = last_ping = time.monotonic()
+            last_message = last_ping = last_count = time.monotonic()
             while not self._stopping.is_set():
                 wanted = self._local.owners()
                 if new := wanted - subscribed:
@@ -117,6 +140,9 @@ class RedisEventBus:
                 subscribed = wanted
                 message = connection.get_message(timeout=SUBSCRIBE_INTERVAL)
                 now = time.monotonic()
+                if now - last_count > COUNT_INTERVAL:
+                    last_count = now
+                    self._count_again()
                 if message is not None:
                     last_message = now
                     self._handle(message["type"], message["channel"], message["data"])

@@ -17,45 +17,52 @@ TAG = "openai"
 class Fault(BaseModel):
     """What went wrong."""
 
-    message: str = Field(description="what happened and what to do, for the person who reads it")
-    type: str = Field(description="the kind of the error")
-    param: str | None = Field(description="the first faulty field")
-    code: str | None = Field(description="the reason, for programs")
+    message: str = Field(
+        description="what happened and what to do, for the person who reads it",
+        examples=["n is 0; it must be from 1 to 16"],
+    )
+    type: str = Field(description="the kind of the error", examples=["invalid_request_error"])
+    param: str | None = Field(description="the first faulty field", examples=["n"])
+    code: str | None = Field(description="the reason, for programs", examples=["invalid_fields"])
 
 
 class OpenAIFailure(BaseModel):
     """Every failure of these endpoints."""
 
-    error: Fault
+    error: Fault = Field(description="what went wrong")
 
 
 class OpenAIImage(BaseModel):
     """One picture: its file, or its address."""
 
-    b64_json: str | None = Field(default=None, description="the file as base64 text")
-    url: str | None = Field(default=None, description="its address, valid for an hour")
-    seed: int = Field(description="the seed that reproduces it")
+    b64_json: str | None = Field(default=None, description="the file as base64 text", examples=["iVBORw0KGgo="])
+    url: str | None = Field(default=None, description="its address, valid for an hour", examples=[None])
+    seed: int = Field(description="the seed that reproduces it", examples=[42])
 
 
 class OpenAIImages(BaseModel):
     """The pictures of one request."""
 
-    created: int = Field(description="seconds since 1970")
-    size: str = Field(description="the size of each picture, as WIDTHxHEIGHT")
-    quality: str = Field(description="the quality that was chosen")
+    created: int = Field(description="seconds since 1970", examples=[1795000000])
+    size: str = Field(description="the size of each picture, as WIDTHxHEIGHT", examples=["512x512"])
+    quality: str = Field(description="the quality that was chosen", examples=["medium"])
     background: Literal["opaque"] = Field(description="pictures are opaque")
-    output_format: str = Field(description="png, jpeg or webp")
+    output_format: str = Field(description="png, jpeg or webp", examples=["png"])
     data: list[OpenAIImage] = Field(description="the pictures")
-    warnings: list[str] | None = Field(default=None, description="what had to be done in a lesser way")
+    warnings: list[str] | None = Field(
+        default=None,
+        description="what had to be done in a lesser way",
+        examples=[["style is not known here and was ignored."]],
+    )
 
 
 class OpenAIModel(BaseModel):
     """One model."""
 
-    id: str = Field(description="its name in requests")
+    id: str = Field(description="its name in requests", examples=["builtin"])
     object: Literal["model"] = Field(description="always model")
-    created: int = Field(description="when the server started, in seconds since 1970")
-    owned_by: str = Field(description="always local")
+    created: int = Field(description="when the server started, in seconds since 1970", examples=[1795000000])
+    owned_by: str = Field(description="always local", examples=["local"])
 
 
 class OpenAIModels(BaseModel):
@@ -72,6 +79,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
         403: "the Host or the Origin is not allowed",
         404: "no model or picture has that name",
         413: "more bytes or more fields than the limit",
+        415: "the Content-Encoding is neither gzip nor deflate, or the charset is unknown",
         500: "a fault of the server; its log explains the id in the message",
         503: "the queue is full, the model is unavailable, memory is exhausted, or the server is shutting down",
     }
@@ -81,7 +89,7 @@ def _failures(*statuses: int) -> dict[int, Response]:
 def _generation(name: str, text: str, kind: str, shape: Shape, example: Any = None) -> PathItem:
     answers = {
         200: answer("the pictures; with stream=true server-sent events", OpenAIImages),
-        **_failures(400, 401, 403, 413, 500, 503),
+        **_failures(400, 401, 403, 413, 415, 500, 503),
     }
     return PathItem(post=operation(name, TAG, text, answers, sent=body(kind, shape, example), security=SECURITY))
 
@@ -98,7 +106,8 @@ def _sized(mode: Literal["txt2img", "img2img", "masking"], *optional: str) -> Sc
     }
     for name in ("image", "mask"):
         if name in properties:
-            properties[name] |= {"type": "string", "format": "binary"}
+            field = {"type": "string", "format": "binary", "description": properties[name]["description"]}
+            properties[name] = field
     required = [name for name in schema.get("required", ()) if name not in optional]
     return Schema.model_validate({"type": "object", "properties": properties, "required": required})
 
@@ -130,7 +139,9 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "A picture by the address that a request with response_format=url was answered with",
                 {200: answer("the picture", BINARY, kind=PNG), **_failures(403, 404, 500, 503)},
-                parameters=[in_path("name", "the signed name of the picture")],
+                parameters=[
+                    in_path("name", "the signed name of the picture", "WyI1ZTQ4ZiIsMCwicG5nIiwxMDBd.awi9wA.1Pc5uKzWW")
+                ],
             )
         ),
         "/v1/models": PathItem(
@@ -148,7 +159,7 @@ def describe() -> dict[str, PathItem]:
                 TAG,
                 "One model",
                 {200: answer("the model", OpenAIModel), **read, **_failures(404)},
-                parameters=[in_path("model_id", "its id; slashes may be escaped")],
+                parameters=[in_path("model_id", "its id; slashes may be escaped", "builtin")],
                 security=SECURITY,
             )
         ),

@@ -1,5 +1,6 @@
 """What a request of this dialect may have: OpenAI's fields, and beside them this server's own under their own names."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ OPENAI = Dialect(
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     image=Annotated[bytes, Field(min_length=1)],
     image_form="a file in a form, or as base64 text or a data: URL in JSON",
+    image_example=lambda png: b64encode(png).decode(),
 )
 
 
@@ -46,9 +48,16 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
-    model: str = Field(default="", max_length=200, description="a model of /v1/models; others mean the main model")
+    model: str = Field(
+        default="",
+        max_length=200,
+        description="a model of /v1/models; others mean the main model",
+        examples=["builtin"],
+    )
     response_format: Literal["b64_json", "url"] | None = Field(
-        default=None, description="url answers a link that is valid for an hour; the default of dall-e-2 and dall-e-3"
+        default=None,
+        description="url answers a link that is valid for an hour; the default of dall-e-2 and dall-e-3",
+        examples=["b64_json"],
     )
     output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="the format of the pictures")
     output_compression: int = Field(default=100, ge=0, le=100, description="the quality of jpeg and webp")
@@ -60,11 +69,11 @@ class Options(BaseModel):
     )
     stream: bool = Field(default=False, description="whether the answer is a stream of events")
     partial_images: int = Field(default=0, ge=0, le=3, description="how many previews the stream has at most")
-    style: str | None = Field(default=None, description="has no effect")
-    moderation: str | None = Field(default=None, description="has no effect")
-    input_fidelity: str | None = Field(default=None, description="has no effect")
-    user: str | None = Field(default=None, description="has no effect")
-    safety_identifier: str | None = Field(default=None, description="has no effect")
+    style: str | None = Field(default=None, description="has no effect", examples=[None])
+    moderation: str | None = Field(default=None, description="has no effect", examples=[None])
+    input_fidelity: str | None = Field(default=None, description="has no effect", examples=[None])
+    user: str | None = Field(default=None, description="has no effect", examples=[None])
+    safety_identifier: str | None = Field(default=None, description="has no effect", examples=[None])
 
     @property
     def level(self) -> str:

@@ -27,7 +27,8 @@ def picture_bytes(field: str, value: Any) -> bytes:
         InvalidField: It is something else, or the address of a picture elsewhere: this server fetches nothing.
     """
     if isinstance(value, FileStorage):
-        return value.read()
+        content: bytes = value.read()
+        return content
     if isinstance(value, dict):
         value = value.get("image_url")
     if isinstance(value, dict):
@@ -100,7 +101,7 @@ class Links:
             UnknownJob: The name is not one of this server, or it has expired.
         """
         try:
-            job_id, number, output, compression = self._serializer.loads(name, max_age=RESULT_TTL_SECONDS)
+            job_id, number, output, compression = self._serializer.loads(name, max_age=int(RESULT_TTL_SECONDS))
         except BadSignature:
             raise UnknownJob("This link is none of this server, or it has expired after an hour.") from None
         return job_id, number, output, compression

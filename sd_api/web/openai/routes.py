@@ -16,8 +16,10 @@ from sd_api.jobs.job import Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
 from sd_api.models.sources import parse_source
+from sd_api.owners import job_name
 from sd_api.settings import Settings
-from sd_api.web.client import client_name, when_client_goes
+from sd_api.web.bearer import JobOwners
+from sd_api.web.client import when_client_goes
 from sd_api.web.openai import answers
 from sd_api.web.openai.forms import Options, decode_fields, size_of
 from sd_api.web.openai.pictures import Links, mask_file, mask_of_alpha, picture_bytes, resized_file
@@ -30,10 +32,12 @@ USUAL_SIDE = 512
 _PICTURES = {"image": "image", "image[]": "image", "images": "image", "mask": "mask"}
 
 
-def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache, links: Links) -> Blueprint:
+def make_blueprint(
+    settings: Settings, queue: JobQueue, results: ResultsCache, links: Links, owners: JobOwners
+) -> Blueprint:
     """The endpoints that make pictures and list models."""
     blueprint = Blueprint("openai", __name__, url_prefix="/v1")
-    endpoints = OpenAIEndpoints(settings, queue, results, links)
+    endpoints = OpenAIEndpoints(settings, queue, results, links, owners)
     blueprint.add_url_rule("/images/generations", view_func=endpoints.generations, methods=["POST"])
     blueprint.add_url_rule("/images/edits", view_func=endpoints.edits, methods=["POST"])
     blueprint.add_url_rule("/images/variations", view_func=endpoints.variations, methods=["POST"])
@@ -64,8 +68,11 @@ def make_links_blueprint(results: ResultsCache, links: Links) -> Blueprint:
 class OpenAIEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue, results: ResultsCache, links: Links) -> None:
+    def __init__(
+        self, settings: Settings, queue: JobQueue, results: ResultsCache, links: Links, owners: JobOwners
+    ) -> None:
         self._settings = settings
+        self._owners = owners
         self._queue = queue
         self._results = results
         self._links = links
@@ -114,11 +121,11 @@ class OpenAIEndpoints:
         return self._answer(spec, options, kind)
 
     def _answer(self, spec: JobSpec, options: Options, kind: str) -> Any:
-        job = self._queue.submit(spec, client=client_name())
+        job = self._owners.submit(self._queue, spec)
 
         @after_this_request
         def name_job(response: Response) -> Response:
-            response.headers["X-Job-Id"] = job.id
+            response.headers["X-Job-Id"] = job_name(job.id)
             return response
 
         if options.stream:
@@ -178,7 +185,7 @@ class OpenAIEndpoints:
 def _fields() -> dict[str, Any]:
     """The fields of the request, of a form or of JSON: without null, each picture as the bytes of its file."""
     if request.mimetype == "multipart/form-data":
-        came = {name: request.form.getlist(name) for name in request.form}
+        came: dict[str, list[Any]] = {name: request.form.getlist(name) for name in request.form}
         for name in request.files:
             came[name] = [*came.get(name, []), *request.files.getlist(name)]
     else:

@@ -8,6 +8,7 @@ from typing import Any
 from sd_api.errors import InvalidField, ServerError
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import JobStatus
+from sd_api.owners import job_name
 from sd_api.web.plugin.forms import PLUGIN
 
 
@@ -33,8 +34,7 @@ def success(result: GenerationResult) -> dict[str, Any]:
 def job_entry(status: JobStatus) -> dict[str, Any]:
     """The JSON object of one job, see ``JobEntry`` in the schemas."""
     fields = asdict(status)
-    # The client's name is private.
-    del fields["client"]
+    fields["id"] = job_name(status.id)
     fields["progress"] = None if status.progress is None else status.progress.as_json()
     if status.preview is not None:
         fields["preview"] = b64encode(status.preview).decode("ascii")

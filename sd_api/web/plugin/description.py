@@ -1,11 +1,9 @@
 """The plugin's endpoints for OpenAPI."""
 
-from typing import Any
-
 from openapi_pydantic import PathItem, Response, Schema
 
 from sd_api.generation.operations import OperationName
-from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, in_path, in_query, operation
+from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, example_of, in_path, in_query, operation
 from sd_api.web.plugin.forms import FORMS
 from sd_api.web.plugin.schemas import (
     Access,
@@ -13,6 +11,7 @@ from sd_api.web.plugin.schemas import (
     CustomModelEntry,
     Failure,
     Health,
+    JobQuery,
     Jobs,
     Offer,
     OneJob,
@@ -33,8 +32,9 @@ def _failures(*statuses: int) -> dict[int, Response]:
         400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
         401: "the configuration requires a token, and the request has no valid one",
         403: "the Host or the Origin is not allowed",
-        404: "no model or job has that name",
-        409: "the job was cancelled or has no result yet, or its job_id is another job's",
+        404: "no model or job of yours has that name",
+        408: "the body came too slowly",
+        409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
         413: "more bytes or more fields than the limit",
         415: "the Content-Encoding is neither gzip nor deflate, or the charset is unknown",
         422: "a well-formed value outside the limits",
@@ -48,7 +48,7 @@ def _made() -> dict[int, Response]:
     return {
         200: answer("the pictures", Pictures),
         202: answer("the job, with wait=false", OneJob),
-        **_failures(400, 401, 403, 409, 413, 415, 422, 500, 503),
+        **_failures(400, 401, 403, 408, 409, 413, 415, 422, 500, 503),
     }
 
 
@@ -60,18 +60,14 @@ def _read_only(name: str, text: str, answers: dict[int, Response], *, tag: str =
 def describe() -> dict[str, PathItem]:
     """The paths of this dialect."""
     read = _failures(401, 403, 500, 503)
-    text = {"prompt": "a dog on a blue background", "num_inference_steps": 20, "seed": 42}
-    image = text | {"init_image": "iVBORw0KGgo…", "strength": 0.7}
-    generations: dict[OperationName, tuple[str, dict[str, Any]]] = {
-        "txt2img": ("Text to image", text),
-        "img2img": ("Image to image", image),
-        "masking": ("Replace what a mask shows in white", image | {"mask_image": "iVBORw0KGgo…"}),
-        "edit": (
-            "Change an image as the prompt says, with a model that was made for it",
-            {"prompt": "make it winter", "init_image": "iVBORw0KGgo…", "image_guidance_scale": 1.5},
-        ),
+    generations: dict[OperationName, str] = {
+        "txt2img": "Text to image",
+        "img2img": "Image to image",
+        "masking": "Replace what a mask shows in white",
+        "edit": "Change an image as the prompt says, with a model that was made for it",
     }
-    job = in_path("job_id", "the job's id")
+    sent = {name: body(FORM, FORMS[name], example_of(FORMS[name], "num_inference_steps", "seed")) for name in FORMS}
+    job = in_path("job_id", "the job's id", "my-first-picture")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
     not_ready = Schema.model_validate(
         {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Health", "Failure")]}
@@ -83,7 +79,7 @@ def describe() -> dict[str, PathItem]:
         ),
         "/health": _read_only(
             "health",
-            "The state of the engine, its device and models, and the last failures",
+            "The state of the engine, its device and models, your last failures, and who was refused",
             {
                 200: answer("loading or ready", Health),
                 **read,
@@ -118,10 +114,8 @@ def describe() -> dict[str, PathItem]:
             )
         ),
         **{
-            f"/{name}": PathItem(
-                post=operation(name, TAG, text, _made(), sent=body(FORM, FORMS[name], example), security=SECURITY)
-            )
-            for name, (text, example) in generations.items()
+            f"/{name}": PathItem(post=operation(name, TAG, text, _made(), sent=sent[name], security=SECURITY))
+            for name, text in generations.items()
         },
         "/custom/{url_path}": PathItem(
             post=operation(
@@ -130,15 +124,22 @@ def describe() -> dict[str, PathItem]:
                 "Any operation with a custom model: masking with mask_image, an edit with image_guidance_scale, "
                 "image to image with init_image alone",
                 {**_made(), **_failures(404)},
-                sent=body(FORM, FORMS["txt2img"], text),
-                parameters=[in_path("url_path", "the model's url_path; slashes stay as they are")],
+                sent=sent["txt2img"],
+                parameters=[in_path("url_path", "the model's url_path; slashes stay as they are", "my_first_model")],
                 security=SECURITY,
             )
         ),
-        "/jobs": _read_only("jobs", "The running and waiting jobs", {200: several, **read}, tag=JOBS),
+        "/jobs": _read_only(
+            "jobs", "Your running and waiting jobs, and the number of others'", {200: several, **read}, tag=JOBS
+        ),
         "/jobs/{job_id}": PathItem(
             get=operation(
-                "job", JOBS, "One job", {200: one, **read, **_failures(404)}, parameters=[job], security=SECURITY
+                "job",
+                JOBS,
+                "One job",
+                {200: one, **read, **_failures(404)},
+                parameters=[job, *in_query(JobQuery)],
+                security=SECURITY,
             )
         ),
         "/jobs/{job_id}/result": PathItem(
@@ -156,10 +157,10 @@ def describe() -> dict[str, PathItem]:
                 "cancel_job",
                 JOBS,
                 "Cancel one job",
-                {200: one, **read, **_failures(404, 413)},
+                {200: one, **read, **_failures(404, 408, 413)},
                 parameters=[job],
                 security=SECURITY,
             )
         ),
-        "/progress": _read_only("progress", "The first running job", {200: one, **read}, tag=JOBS),
+        "/progress": _read_only("progress", "Your first running job", {200: one, **read}, tag=JOBS),
     }

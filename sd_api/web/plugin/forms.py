@@ -1,5 +1,6 @@
 """The plugin's forms: its names and defaults for the fields, and its own fields."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -37,6 +38,7 @@ PLUGIN = Dialect(
     stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text",
+    image_example=lambda png: b64encode(png).decode(),
 )
 
 # Pydantic's error types in words for a designer.
@@ -51,8 +53,8 @@ PROBLEMS = {
     "string_pattern_mismatch": "must be 1 to 64 letters from A to Z, digits, hyphens or underscores",
 }
 
-# These characters are safe in a path and in a header.
-JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# These characters are safe in a path and in a header. A form cannot hold null: empty is none.
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 
 
 def _without_null(schema: dict[str, Any]) -> None:
@@ -67,16 +69,22 @@ class JobForm(BaseModel):
     """The fields of a form that concern the job, not its pictures.
 
     Fields that are not listed are ignored, as they always were, and named in the answer's warnings.
-
-    Attributes:
-        job_id: the client's id for the job, with which it can ask about the job before the answer comes.
-        wait: whether the answer is the pictures; if not, the job is answered at once and outlives its connection.
     """
 
     model_config = ConfigDict(frozen=True, json_schema_extra=_without_null)
 
-    job_id: JobId | None = None
-    wait: bool = True
+    job_id: JobId = Field(
+        default="",
+        description="the client's id for the job, with which it can ask about the job before the answer comes; a new "
+        "one for each request, and empty if the server shall choose it",
+        examples=["", "my-first-picture"],
+    )
+    wait: bool = Field(
+        default=True,
+        description="whether the answer is the pictures; if not, the job is answered at once and outlives its "
+        "connection",
+        examples=[True],
+    )
 
 
 _NAMES: Mapping[OperationName, str] = {
@@ -104,7 +112,7 @@ def decode_form(
         model: the ``url_path`` of a custom model; None is the main model.
 
     Returns:
-        The spec of the job, and the form.
+        The spec of the job, and the fields that concern the job.
 
     Raises:
         InvalidFields: naming every field that is malformed or out of limits.
@@ -122,7 +130,9 @@ def decode_form(
         # What is missing may have come under another name, or in a body that is no form at all.
         further = ignored if fields else ["the form has no fields"]
         raise InvalidFields(faults, "; ".join([*(fault.message for fault in faults), *further])) from None
-    return PLUGIN.spec(OPERATIONS[mode], read, reading, model=model), read
+    spec = PLUGIN.spec(OPERATIONS[mode], read, reading, model=model)
+    # Without the images' texts, because a request waits for its job.
+    return spec, JobForm(job_id=read.job_id, wait=read.wait)
 
 
 def _in_words(error: ErrorDetails) -> str:

@@ -1,80 +1,92 @@
 """The endpoints that watch and stop jobs, in the shape of the plugin's answers.
 
-Jobs of tasks are not shown here: they are visible only with their owner's token.
+Each sees the jobs of the request's owner only, those of its tasks included; other jobs are unknown to it.
 """
 
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 
-from sd_api.accounts.tokens import is_owner
 from sd_api.errors import JobNotEnded, ServerError, UnknownJob
 from sd_api.jobs.job import ENDED, JobStatus
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
+from sd_api.owners import is_of, qualified
+from sd_api.web.bearer import JobOwners
 from sd_api.web.plugin.answers import job_entry, success
 
 
-def make_blueprint(queue: JobQueue, results: ResultsCache) -> Blueprint:
+def make_blueprint(queue: JobQueue, results: ResultsCache, owners: JobOwners) -> Blueprint:
     """The job endpoints over ``queue`` and the results cache of its jobs."""
     blueprint = Blueprint("jobs", __name__)
-    endpoints = JobEndpoints(queue, results)
+    endpoints = JobEndpoints(queue, results, owners)
     blueprint.add_url_rule("/jobs", view_func=endpoints.jobs)
     blueprint.add_url_rule("/jobs/<job_id>", view_func=endpoints.job)
     blueprint.add_url_rule("/jobs/<job_id>/result", view_func=endpoints.result)
     blueprint.add_url_rule("/jobs/<job_id>/cancel", view_func=endpoints.cancel, methods=["POST"])
     blueprint.add_url_rule("/progress", view_func=endpoints.progress)
+    blueprint.after_request(_leave_as_it_is)
     return blueprint
+
+
+def _leave_as_it_is(response: Response) -> Response:
+    """Let nothing on the way compress pictures and previews, which are compressed already."""
+    response.cache_control.no_transform = True
+    return response
 
 
 class JobEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, queue: JobQueue, results: ResultsCache) -> None:
+    def __init__(self, queue: JobQueue, results: ResultsCache, owners: JobOwners) -> None:
         self._queue = queue
         self._results = results
+        self._owners = owners
 
     def jobs(self) -> dict[str, Any]:
-        """The running jobs, then the waiting ones in queue order."""
-        return {"status": "success", "jobs": [job_entry(job) for job in self._shown()]}
+        """The owner's running jobs, then its waiting ones in queue order; of others' jobs, their number."""
+        jobs = self._queue.jobs()
+        own = self._own(jobs)
+        return {"status": "success", "jobs": [job_entry(job) for job in own], "others": len(jobs) - len(own)}
 
     def job(self, job_id: str) -> dict[str, Any]:
         """One job, also for a while after its end; ``?preview=true`` adds a preview of its first picture."""
         wanted = request.args.get("preview", "").lower() in ("true", "1")
-        self._refuse_tasks(job_id)
-        return {"status": "success", "job": job_entry(self._queue.job(job_id, preview=wanted))}
+        return {"status": "success", "job": job_entry(self._queue.job(self._id(job_id), preview=wanted))}
 
     def result(self, job_id: str) -> dict[str, Any]:
         """The result of a job that was sent with ``wait=false``."""
-        outcome = self._results.cached_result(job_id)
+        outcome = self._results.cached_result(self._id(job_id))
         if outcome is None:
-            raise self._no_result_error(job_id)
+            self._refuse_unfinished(job_id)
+            # It may have ended since the first look.
+            outcome = self._results.cached_result(self._id(job_id))
+        if outcome is None:
+            raise UnknownJob(
+                f"The pictures of job {job_id!r} are not kept, or not any more; only those of jobs that were "
+                "sent with wait=false are, for an hour at most."
+            )
         if isinstance(outcome, ServerError):
             raise outcome
         return success(outcome)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Cancel a job; the answer has its final state."""
-        self._refuse_tasks(job_id)
-        return {"status": "success", "job": job_entry(self._queue.cancel(job_id, "This job was cancelled."))}
+        status = self._queue.cancel(self._id(job_id), "This job was cancelled.")
+        return {"status": "success", "job": job_entry(status)}
 
     def progress(self) -> dict[str, Any]:
-        """The first running job; null if no job is running."""
-        running = next((job for job in self._shown() if job.state == "running"), None)
+        """The owner's first running job; null if none is running."""
+        running = next((job for job in self._own(self._queue.jobs()) if job.state == "running"), None)
         return {"status": "success", "job": None if running is None else job_entry(running)}
 
-    def _no_result_error(self, job_id: str) -> ServerError:
-        self._refuse_tasks(job_id)
-        if self._queue.job(job_id).state not in ENDED:
-            return JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")
-        return UnknownJob(
-            f"The pictures of job {job_id!r} are not kept, or not any more; only those of jobs that were "
-            "sent with wait=false are, for an hour at most."
-        )
+    def _refuse_unfinished(self, job_id: str) -> None:
+        if self._queue.job(self._id(job_id)).state not in ENDED:
+            raise JobNotEnded(f"Job {job_id!r} has not ended yet; ask again when its state says so.")
 
-    def _shown(self) -> list[JobStatus]:
-        return [job for job in self._queue.jobs() if not is_owner(job.client)]
+    def _own(self, jobs: list[JobStatus]) -> list[JobStatus]:
+        owner = self._owners.owner()
+        return [job for job in jobs if is_of(owner, job.id)]
 
-    def _refuse_tasks(self, job_id: str) -> None:
-        if is_owner(self._queue.job(job_id).client):
-            raise UnknownJob(f"There is no job {job_id[:100]!r}; tasks are at /task/<task_id>, with a token.")
+    def _id(self, job_id: str) -> str:
+        return qualified(self._owners.owner(), job_id)

@@ -10,10 +10,13 @@ from sd_api.errors import RequestError
 from sd_api.generation.operations import OPERATIONS, OperationName
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
+from sd_api.owners import job_name
 from sd_api.settings import CustomModel, Settings
-from sd_api.web.client import client_name, when_client_goes
+from sd_api.web.bearer import JobOwners
+from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
+from sd_api.web.reading import give_up_form
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
@@ -25,10 +28,10 @@ _OPERATION_BY_FIELD: Mapping[str, OperationName] = {
 }
 
 
-def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache) -> Blueprint:
-    """The plugin's endpoints over ``queue``; ``results`` caches those of jobs with ``wait=false``."""
+def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners) -> Blueprint:
+    """The plugin's endpoints over ``queue``; ``results`` caches those of jobs with ``wait=false`` for their owners."""
     blueprint = Blueprint("plugin", __name__)
-    endpoints = PluginEndpoints(settings, queue, results)
+    endpoints = PluginEndpoints(settings, queue, results, owners)
     blueprint.add_url_rule("/ping", view_func=endpoints.ping)
     blueprint.add_url_rule("/custom_models", view_func=endpoints.custom_models)
     for name in OPERATIONS:
@@ -40,10 +43,11 @@ def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache) -
 class PluginEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue, results: ResultsCache) -> None:
+    def __init__(self, settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners) -> None:
         self._settings = settings
         self._queue = queue
         self._results = results
+        self._owners = owners
 
     def ping(self) -> dict[str, Any]:
         """Answer at once, whatever the server is doing."""
@@ -69,11 +73,12 @@ class PluginEndpoints:
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
-        job = self._queue.submit(spec, job_id=form.job_id, client=client_name())
+        job = self._owners.submit(self._queue, spec, form.job_id or None)
+        give_up_form(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:
-            response.headers["X-Job-Id"] = job.id
+            response.headers["X-Job-Id"] = job_name(job.id)
             return response
 
         if not form.wait:

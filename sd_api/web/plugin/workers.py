@@ -5,25 +5,25 @@ from typing import Any
 
 from flask import Blueprint
 
-from sd_api.accounts.tokens import is_owner
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.workers import WorkerStatus
+from sd_api.owners import is_of, job_name
+from sd_api.web.bearer import JobOwners
 
 
-def make_blueprint(queue: JobQueue) -> Blueprint:
+def make_blueprint(queue: JobQueue, owners: JobOwners) -> Blueprint:
     """The endpoint over the workers of ``queue``; a server without a cluster is its own only worker."""
     blueprint = Blueprint("workers", __name__)
 
     def workers() -> dict[str, Any]:
-        # The jobs of tasks are visible only with their owner's token.
-        shown = {job.id for job in queue.jobs() if not is_owner(job.client)}
-        return {"status": "success", "workers": [_worker_entry(worker, shown) for worker in queue.workers()]}
+        owner = owners.owner()
+        return {"status": "success", "workers": [_worker_entry(worker, owner) for worker in queue.workers()]}
 
     blueprint.add_url_rule("/workers", view_func=workers)
     return blueprint
 
 
-def _worker_entry(worker: WorkerStatus, shown: set[str]) -> dict[str, Any]:
+def _worker_entry(worker: WorkerStatus, owner: str) -> dict[str, Any]:
     engine = worker.engine
     return {
         "id": worker.id,
@@ -37,5 +37,5 @@ def _worker_entry(worker: WorkerStatus, shown: set[str]) -> dict[str, Any]:
         "memory": None if engine.memory is None else asdict(engine.memory),
         "models": [asdict(model) for model in engine.models],
         "busy": bool(worker.jobs),
-        "jobs": [job_id for job_id in worker.jobs if job_id in shown],
+        "jobs": [job_name(job_id) for job_id in worker.jobs if is_of(owner, job_id)],
     }

@@ -40,7 +40,7 @@ class AccountEndpoints:
 
     def public_token(self) -> dict[str, Any]:
         """A public token."""
-        return _token_response(self._accounts.public_token())
+        return _token_response(self._accounts.public_token(_client()))
 
 
 def _client() -> str:

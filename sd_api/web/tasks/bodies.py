@@ -61,7 +61,9 @@ class Password(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    password: str = Field(min_length=1, max_length=1024, examples=["correct horse battery staple"])
+    password: str = Field(
+        min_length=1, max_length=1024, examples=["correct horse battery staple"], description="1 to 1024 characters"
+    )
 
 
 class Credentials(Password):
@@ -76,8 +78,8 @@ class Credentials(Password):
 class Page(BaseModel):
     """The requested part of a list."""
 
-    limit: int = Field(default=20, ge=1, le=100, description="the most entries to return")
-    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="the number of entries to skip")
+    limit: int = Field(default=20, ge=1, le=100, description="the most entries to return", examples=[20])
+    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="the number of entries to skip", examples=[0])
 
 
 def read_credentials(username: str | None = None) -> Credentials:

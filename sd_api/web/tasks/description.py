@@ -14,6 +14,7 @@ from sd_api.web.description import (
     TOKEN,
     answer,
     body,
+    example_of,
     in_path,
     in_query,
     media,
@@ -46,7 +47,8 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
     ProgressEvent,
 )
 
-_ID = Schema.model_validate({"type": "string", "examples": ["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"]})
+_EXAMPLE_ID = "8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"
+_ID = Schema.model_validate({"type": "string", "examples": [_EXAMPLE_ID]})
 
 
 def _failures(*statuses: int) -> dict[int, Response]:
@@ -55,13 +57,15 @@ def _failures(*statuses: int) -> dict[int, Response]:
         401: "the request has no valid token, or the username or the password is wrong",
         403: "the configuration does not allow this, or the Host or the Origin is not allowed",
         404: "you have none with that id",
+        408: "the body came too slowly",
         409: "the username is taken",
         413: "the body has more bytes or fields than the limit, or your images have reached the limit of storage",
         415: "the body is not an image in a supported format, its Content-Encoding is neither gzip nor deflate, or its "
         "charset is unknown",
         429: "too many requests; Retry-After says when to try again",
         500: "a fault of the server; its log explains the id in the message",
-        503: "the server is shutting down, the disk is full, or the model is unavailable",
+        503: "the server is shutting down, or the model or the store is unavailable",
+        507: "the disk is full or cannot be written",
     }
     return {status: answer(texts[status], Detail) for status in (*statuses, 403, 500, 503)}
 
@@ -84,12 +88,12 @@ def describe() -> dict[str, PathItem]:
 
 
 def _accounts() -> dict[str, PathItem]:
-    credentials = {"username": "ann", "password": "correct horse battery staple"}
-    whole = body(FORM, Credentials, credentials)
-    password = body(FORM, Password, {"password": credentials["password"]})
-    name = in_path("username", "who", rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$")
-    user = {200: answer("done", NewUser, example={"username": "ann"}), **_failures(400, 409, 413, 415, 429)}
-    token = {200: answer("a token", Token), **_failures(400, 401, 413, 415, 429)}
+    whole = body(FORM, Credentials, example_of(Credentials))
+    password = body(FORM, Password, example_of(Password))
+    pattern = rf"^[^/\x00-\x1f]{{1,{MAX_USERNAME}}}$"
+    name = in_path("username", "who", example_of(Credentials)["username"], pattern)
+    user = {200: answer("done", NewUser), **_failures(400, 408, 409, 413, 415, 429, 507)}
+    token = {200: answer("a token", Token), **_failures(400, 401, 408, 413, 415, 429)}
     return {
         "/user": PathItem(
             post=operation(
@@ -128,15 +132,15 @@ def _accounts() -> dict[str, PathItem]:
                 "public_token",
                 ACCOUNTS,
                 "A token without an account (ENABLE_PUBLIC_TOKEN); its tasks and images are visible only with it",
-                {200: answer("a token", Token), **_failures(413)},
+                {200: answer("a token", Token), **_failures(408, 413)},
             )
         ),
     }
 
 
 def _tasks() -> dict[str, PathItem]:
-    example = {"prompt": "corgi with a top hat", "negative_prompt": "monocle", "steps": 20, "seed": 42}
-    task = in_path("task_id", "which task")
+    example = example_of(PARAMETERS["txt2img"], "negative_prompt", "steps", "seed")
+    task = in_path("task_id", "which task", _EXAMPLE_ID)
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
         "/task": PathItem(
@@ -146,7 +150,7 @@ def _tasks() -> dict[str, PathItem]:
                 "Ask for pictures. Without task_type, the kind follows from the fields",
                 {
                     200: answer("the task's id", _ID, names=names),
-                    **_failures(400, 401, 413, 415, 429),
+                    **_failures(400, 401, 408, 413, 415, 429, 507),
                     **_unprocessable(),
                 },
                 sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
@@ -166,7 +170,7 @@ def _tasks() -> dict[str, PathItem]:
                 "cancel_task",
                 TASKS,
                 "End a task, waiting or running",
-                {204: answer("it has ended"), **_failures(401, 404, 413)},
+                {204: answer("it has ended"), **_failures(401, 404, 408, 413, 507)},
                 parameters=[task],
                 security=TOKEN,
             ),
@@ -185,18 +189,21 @@ def _tasks() -> dict[str, PathItem]:
 
 
 def _blobs() -> dict[str, PathItem]:
-    blob = in_path("blob_id", "which image")
+    blob = in_path("blob_id", "which image", _EXAMPLE_ID)
     names = dict.fromkeys(("download_blob", "delete_blob"), "blob_id")
-    form = Schema.model_validate(
-        {"type": "object", "required": ["blob_data"], "properties": {"blob_data": BINARY.model_dump(exclude_none=True)}}
-    )
+    file = BINARY.model_dump(exclude_none=True) | {"description": "an image file, such as PNG or JPEG"}
+    form = Schema.model_validate({"type": "object", "required": ["blob_data"], "properties": {"blob_data": file}})
     return {
         "/blob": PathItem(
             post=operation(
                 "upload_blob",
                 BLOBS,
                 "Send an image, in a form; the image alone with its own content type, such as image/png, will do, too",
-                {200: answer("the image's id", _ID, names=names), **_failures(400, 401, 413, 415), **_unprocessable()},
+                {
+                    200: answer("the image's id", _ID, names=names),
+                    **_failures(400, 401, 408, 413, 415, 507),
+                    **_unprocessable(),
+                },
                 sent=body(MULTIPART, form),
                 security=TOKEN,
             )
@@ -220,7 +227,7 @@ def _blobs() -> dict[str, PathItem]:
                 "delete_blob",
                 BLOBS,
                 "Forget an image",
-                {204: answer("it is gone"), **_failures(401, 404, 413)},
+                {204: answer("it is gone"), **_failures(401, 404, 408, 413, 507)},
                 parameters=[blob],
                 security=TOKEN,
             ),

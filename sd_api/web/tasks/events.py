@@ -7,14 +7,15 @@ listener has a bounded queue; one that does not keep up is disconnected, so that
 import asyncio
 import contextlib
 import json
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
-from sd_api.errors import InvalidField, NotAuthenticated, ServerError
+from sd_api.errors import InvalidField, NotAuthenticated, ServerError, StoreUnavailable, log_unexpected
 from sd_api.storage.protocols import Event
 from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.events import EventSource
@@ -34,7 +35,9 @@ HEARTBEAT_INTERVAL = 15.0
 CLOSE_TIMEOUT = 1.0
 
 # Close codes of websockets (RFC 6455).
-POLICY_VIOLATION, SERVICE_RESTART, TRY_AGAIN_LATER = 1008, 1012, 1013
+POLICY_VIOLATION, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1008, 1011, 1012, 1013
+
+log = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -235,7 +238,7 @@ class Listener:
         if self._since is not None:
             # New events wait in the queue; those that were read from the store, too, are skipped there.
             missed = self._events.missed(self._identity.owner, self._since)
-            while page := await asyncio.to_thread(next, missed, None):
+            while page := await self._next_page(missed):
                 for event in page:
                     await send_event(event)
                     known = event.id or known
@@ -248,6 +251,17 @@ class Listener:
                 continue
             if event.id is None or event.id > known:
                 await send_event(event)
+
+    async def _next_page(self, missed: Iterator[list[Event]]) -> list[Event] | None:
+        """The next missed events; None after the last. If they cannot be read, the listener is disconnected."""
+        try:
+            return await asyncio.to_thread(next, missed, None)
+        except StoreUnavailable as error:
+            log.warning("A listener was disconnected, because its missed events cannot be read: %s", error.message)
+            self.dismiss(INTERNAL_ERROR, "Your missed events cannot be read now; come back with the same since.")
+        except Exception as error:
+            self.dismiss(INTERNAL_ERROR, log_unexpected(log, error, "reading the missed events of a listener"))
+        return None
 
     def _on_event(self, event: Event) -> None:
         """Queue an event; called on any thread."""

@@ -47,7 +47,11 @@ local function move_to_end(client)
   redis.call('ZADD', 'sd:clients', redis.call('INCR', 'sd:clients:sequence'), client)
 end
 
+-- Have working workers look whether a job may begin at their next step.
+local function queue_changed() redis.call('INCR', 'sd:queue:changes') end
+
 local function dequeue(id, client)
+  queue_changed()
   redis.call('LREM', queue_key(client), 1, id)
   if redis.call('EXISTS', queue_key(client)) == 0 then redis.call('ZREM', 'sd:clients', client) end
 end
@@ -73,6 +77,7 @@ local function requeue_first(id)
   redis.call('HSET', key, 'state', 'queued')
   redis.call('HDEL', key, 'worker', 'progress', 'working', 'preview')
   redis.call('LPUSH', queue_key(client), id)
+  queue_changed()
   local first = redis.call('ZRANGE', 'sd:clients', 0, 0, 'WITHSCORES')
   redis.call('ZADD', 'sd:clients', (first[2] or 0) - 1, client)
   publish(id)

@@ -1,6 +1,6 @@
 -- Arguments: lease, tries.
 -- Requeues the jobs whose leases have expired; after `tries` expired leases a job fails. Removes dead workers. Returns
--- the number of queued jobs.
+-- the number of clients that have queued jobs.
 local lease, tries = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- If this script has not run for half a lease, Redis or all processes were away, so that heartbeats were impossible.
@@ -19,4 +19,4 @@ if redis.call('EXISTS', 'sd:expiry:grace') == 0 then
     end
   end
 end
-return count_queued()
+return redis.call('ZCARD', 'sd:clients')

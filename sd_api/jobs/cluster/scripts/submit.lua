@@ -1,9 +1,10 @@
--- Arguments: id, client, nonce, server, the server's lease, rejoin, limit of queued jobs, limit per client, version,
--- model; then fields and values of the job's hash.
+-- Arguments: id, client, program, nonce, server, the server's lease, rejoin, limit of queued jobs, limit per client,
+-- version, model; then fields and values of the job's hash.
 -- Queues a job. Returns 'accepted', 'joined', 'taken' or 'full'; with 'accepted', also the idle worker that the job is
 -- reserved for, or ''.
-local id, client, nonce, server, server_lease, rejoin = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
-local limit, limit_per_client, version, model = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local id, client, program, nonce, server, server_lease = unpack(ARGV, 1, 6)
+local rejoin, limit, limit_per_client = ARGV[7] == '1', tonumber(ARGV[8]), tonumber(ARGV[9])
+local version, model = ARGV[10], ARGV[11]
 local key = job_key(id)
 redis.call('SET', 'sd:server:' .. server, '', 'PX', server_lease)
 
@@ -16,13 +17,29 @@ if owner then
   return {'joined', ''}
 end
 
-local total, own = count_queued(), redis.call('LLEN', queue_key(client))
-if total >= limit or own >= limit_per_client then return {'full', total, own} end
+-- The client's queued jobs, each with its program and its round: the first job of each program is of round 1.
+local queued, rounds, own = {}, {}, 0
+for _, other in ipairs(redis.call('LRANGE', queue_key(client), 0, -1)) do
+  local its_program, its_lasting = unpack(redis.call('HMGET', job_key(other), 'program', 'lasting'))
+  rounds[its_program] = (rounds[its_program] or 0) + 1
+  queued[#queued + 1] = {id = other, program = its_program, round = rounds[its_program]}
+  if its_lasting ~= '1' then own = own + 1 end
+end
+local total = count_queued()
+if total >= limit or (own >= limit_per_client and not rejoin) then return {'full', total, own} end
 
 redis.call('HSET', key, 'state', 'queued', 'client', client, 'nonce', nonce, 'subscribers', server, 'version', version,
-  'model', model, 'created', now, unpack(ARGV, 11))
-redis.call('RPUSH', queue_key(client), id)
-if own == 0 then
+  'model', model, 'program', program, 'created', now, unpack(ARGV, 12))
+-- A client's programs take turns: the job goes before those of a later round, and after its own program's.
+local before
+for _, other in ipairs(queued) do
+  if other.program == program then before = nil
+  elseif not before and other.round > (rounds[program] or 0) + 1 then before = other.id end
+end
+if before then redis.call('LINSERT', queue_key(client), 'BEFORE', before, id)
+else redis.call('RPUSH', queue_key(client), id) end
+queue_changed()
+if #queued == 0 then
   move_to_end(client)
   -- The client that was served last comes after all others, new clients included.
   local last_served = redis.call('GET', 'sd:clients:last')

@@ -64,7 +64,8 @@ export const models = () => call("/models");
 export const customModels = () => call("/custom_models");
 export const ping = () => call("/ping");
 export const access = (query = {}) => call(`/access?${new URLSearchParams(query)}`);
-export const jobs = async () => (await call("/jobs")).jobs;
+/** The caller's own jobs, and the number of others' jobs. */
+export const jobs = () => call("/jobs");
 
 let hasWorkers = true;
 

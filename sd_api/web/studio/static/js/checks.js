@@ -39,7 +39,7 @@ function isHere(address) {
   if (url.protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
   if (port !== OWN_PORT && url.protocol === "https:") return ["bad", `The proxy in front of the server is at ${location.origin}.`];
   if (port !== OWN_PORT) {
-    return ["bad", `This server listens on port ${OWN_PORT}, the address says ${port}. Change one of the two: python server.py --port ${url.port || PLUGIN_PORT}.`];
+    return ["bad", `This server listens on port ${OWN_PORT}, the address says ${port}. Change one of the two: start the server with --port ${url.port || PLUGIN_PORT}.`];
   }
   const usual = port === PLUGIN_PORT ? " That is the plugin’s own default." : ` The plugin’s own default is ${PLUGIN_PORT}, so ${port} has to be set there.`;
   return ["good", `Port ${port} is right.${usual}`];

@@ -1,14 +1,14 @@
 // All that the status page knows, as text that can be given away: the API tells it no secrets to begin with.
 import { count } from "./dom.js";
 
-export function report({ health, jobs, workers, access, checks }) {
+export function report({ health, jobs, others, workers, access, checks }) {
   const rows = [
     ["Server", `${health.versions.server}, ${health.status}${health.message ? `: ${health.message}` : ""}`],
     ["Model", health.model],
     ["Device", `${health.device ?? "not chosen yet"}, ${health.dtype ?? "precision not chosen yet"}`],
     ["Versions", Object.entries(health.versions).map((pair) => pair.join(" ")).join(", ")],
     ["Models", health.models.map(({ model, bytes, on_device }) => `${model} (${bytes} bytes${on_device ? "" : ", off the device"})`).join(", ") || "none is loaded"],
-    ["Queue", `${jobs.filter(({ state }) => state === "running").length} running, ${jobs.filter(({ state }) => state === "queued").length} waiting`],
+    ["Queue", `${jobs.filter(({ state }) => state === "running").length} running, ${jobs.filter(({ state }) => state === "queued").length} waiting, ${others} of others`],
     ...workers.map((worker) => ["Worker", `${worker.host}, ${workerInWords(worker)}`]),
     ["Listens on", access.listens_on],
     ["Further names", access.allowed_hosts.join(", ") || "none"],

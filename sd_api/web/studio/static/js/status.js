@@ -1,6 +1,6 @@
 // The status page: asks the server again and again, and shows what it says.
 import * as api from "./api.js";
-import { announce, byId, copyText, element, pause } from "./dom.js";
+import { announce, byId, copyText, count, element, pause } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
 import { refusalInWords, report, size, workerInWords } from "./report.js";
@@ -23,14 +23,14 @@ const SUBLINES = {
 };
 
 // What was found last; the report is made of it.
-const found = { health: null, jobs: [], workers: [], access: null, checks: [] };
+const found = { health: null, jobs: [], others: 0, workers: [], access: null, checks: [] };
 let lastRun = 0;
 
 async function refresh() {
   let state = "gone";
   try {
     found.health = await api.health();
-    found.jobs = await api.jobs();
+    ({ jobs: found.jobs, others: found.others } = await api.jobs());
     found.workers = await api.workers();
     found.access = await api.access();
     state = found.health.status;
@@ -63,14 +63,15 @@ function show(state) {
     ["Device", health.device ?? "not chosen yet"],
     ["Precision", health.dtype ?? "not chosen yet"],
     ["Wants a token", access.require_token ? "yes" : "no"],
+    ["Jobs are seen by", access.share_jobs ? "every caller (share_jobs)" : "their sender: the same token, else the same computer"],
     ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
   ]);
   lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device }) => [
     model, `${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`,
   ]));
-  lines("queue", "Nothing runs and nothing waits.", found.jobs.map((job) => [
-    `${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}`, inWords(job),
-  ]));
+  const own = found.jobs.map((job) => [`${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}`, inWords(job)]);
+  const others = found.others ? [[`${count(found.others, "job")} of others`, "Only their senders see more."]] : [];
+  lines("queue", "Nothing runs and nothing waits.", [...own, ...others]);
   byId("workers-panel").hidden = found.workers.length === 0;
   lines("workers", "", found.workers.map((worker) => [worker.host, workerInWords(worker)]));
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
