@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sd_api import __version__
-from sd_api.errors import InvalidField, ServerError
+from sd_api.errors import ServerError
 from sd_api.generation.metadata import KEYS, read_parameters
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.schedulers import KARRAS, SCHEDULERS
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.decoding import read_texts
 from sd_api.jobs.job import JobStatus
-from sd_api.web.a1111.forms import A1111, Asked
+from sd_api.owners import job_name
+from sd_api.web.a1111.forms import Asked
 from sd_api.web.a1111.samplers import SamplerNotFound
 
 # Fields whose values are not sent back.
@@ -27,25 +28,35 @@ _PHASES = {"downloading": "The model is downloaded", "loading": "The model is lo
 
 
 def generation(
-    result: GenerationResult | None, spec: JobSpec, asked: Asked, came: Mapping[str, Any], model: str
+    result: GenerationResult, spec: JobSpec, sent_back: Mapping[str, Any], model: str, *, send_images: bool
 ) -> dict[str, Any]:
     """The answer to a generation.
 
     Args:
-        result: The pictures; None where the job was interrupted.
-        spec: What was made.
-        asked: The request as it was validated.
-        came: The request as it came.
-        model: The name of the model.
+        result: The pictures; none where the job was interrupted.
+        spec: What was asked for.
+        sent_back: See the function of that name.
+        model: The title of the model.
+        send_images: Whether the answer has the pictures.
     """
-    made = () if result is None else result.images
-    warnings = () if result is None else _warnings(result)
+    warnings = _warnings(result)
     return {
-        "images": [base64_text(image.png) for image in made if asked.send_images],
-        "parameters": _sent_back(asked, came),
-        "info": json.dumps(_info(made, spec, came, model)),
+        "images": [base64_text(image.png) for image in result.images if send_images],
+        "parameters": sent_back,
+        "info": json.dumps(_info(result.images, spec, model) | {"batch_size": sent_back["batch_size"]}),
         **({"warnings": warnings} if warnings else {}),
     }
+
+
+def sent_back(asked: Asked, came: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of the dialect with what came for it; pictures are null, and what programs add may be secret.
+
+    Args:
+        asked: The request as it was validated.
+        came: The request as it came.
+    """
+    fields = {name: came.get(name, field.default) for name, field in type(asked).model_fields.items()}
+    return fields | dict.fromkeys(_PICTURES & fields.keys())
 
 
 def progress(job: JobStatus | None) -> dict[str, Any]:
@@ -57,7 +68,7 @@ def progress(job: JobStatus | None) -> dict[str, Any]:
         "skipped": False,
         "interrupted": False,
         "stopping_generation": False,
-        "job": "" if job is None else job.id,
+        "job": "" if job is None else job_name(job.id),
         "job_count": 0 if job is None else 1,
         "job_timestamp": "0" if job is None else timestamp(job.created),
         "job_no": 0,
@@ -99,17 +110,13 @@ def picture_information(content: bytes) -> dict[str, Any]:
 
 def failure(error: ServerError, status: int) -> tuple[Mapping[str, Any], int]:
     """See Render. Faulty fields are 422, as in the web UI."""
-    message = error.message
-    if isinstance(error, InvalidField):
-        # What only the model could refuse has the field's canonical name.
-        message = type(error)(A1111.name(error.field), error.problem).message
     if error.errors:
         status = 422
     return {
         "error": type(error).__name__,
-        "detail": message,
+        "detail": error.message,
         "body": "",
-        "errors": error.hint if isinstance(error, SamplerNotFound) else message,
+        "errors": error.hint if isinstance(error, SamplerNotFound) else error.message,
     }, status
 
 
@@ -123,13 +130,7 @@ def timestamp(seconds: float) -> str:
     return time.strftime("%Y%m%d%H%M%S", time.localtime(seconds))
 
 
-def _sent_back(asked: Asked, came: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field of the dialect with what came for it; what programs add of their own may be secret."""
-    fields = {name: came.get(name, field.default) for name, field in type(asked).model_fields.items()}
-    return fields | dict.fromkeys(_PICTURES & fields.keys())
-
-
-def _info(made: Sequence[GeneratedImage], spec: JobSpec, came: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _info(made: Sequence[GeneratedImage], spec: JobSpec, model: str) -> dict[str, Any]:
     operation = spec.operation
     choice = SCHEDULERS.get(operation.scheduler or "")
     variations = [-1 if image.variation_seed is None else image.variation_seed for image in made]
@@ -149,7 +150,6 @@ def _info(made: Sequence[GeneratedImage], spec: JobSpec, came: Mapping[str, Any]
         "sampler_name": operation.scheduler if choice is None else choice.sampler,
         "cfg_scale": operation.guidance,
         "steps": operation.steps,
-        "batch_size": came.get("batch_size", 1),
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": model,

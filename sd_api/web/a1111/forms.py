@@ -1,6 +1,7 @@
 """What a request of this dialect may have: A1111's fields, and beside them this server's own under their own names."""
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -40,6 +41,7 @@ A1111 = Dialect(
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text or a data: URL",
+    image_example=lambda png: b64encode(png).decode(),
 )
 
 # What other servers call a job has parentheses; these characters are safe in a path and in a header.
@@ -62,15 +64,19 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     n_iter: int = Field(default=1, ge=1, le=1000, description="how often batch_size pictures are made")
-    sampler_index: str | None = Field(default=None, description="an older name of sampler_name")
+    sampler_index: str | None = Field(default=None, description="an older name of sampler_name", examples=["Euler a"])
     scheduler: str = Field(default="Automatic", max_length=100, description="Automatic or Karras")
-    override_settings: dict[str, Any] = Field(default={}, description="options for this request alone")
+    override_settings: dict[str, Any] = Field(
+        default={}, description="options for this request alone", examples=[{"CLIP_stop_at_last_layers": 2}]
+    )
     override_settings_restore_afterwards: bool = Field(
         default=True, description="false makes these options those of later requests too"
     )
-    alwayson_scripts: dict[str, Any] = Field(default={}, description="the arguments of extensions, by their names")
+    alwayson_scripts: dict[str, Any] = Field(
+        default={}, description="the arguments of extensions, by their names", examples=[{}]
+    )
     send_images: bool = Field(default=True, description="whether the answer has the pictures")
-    force_task_id: TaskId | None = Field(default=None, description="the id of the job")
+    force_task_id: TaskId | None = Field(default=None, description="the id of the job", examples=["my-first-picture"])
 
 
 class AskedOfImage(Asked):
@@ -87,8 +93,12 @@ class AskedOfImage(Asked):
 
     resize_mode: int = Field(default=0, ge=0, le=3, description="0 and 3 stretch the image, 1 crops, 2 fills up")
     mask_blur: int = Field(default=4, ge=0, le=512, description="the radius by which the mask is blurred, in pixels")
-    mask_blur_x: int | None = Field(default=None, ge=0, le=512, description="with mask_blur_y: the larger one counts")
-    mask_blur_y: int | None = Field(default=None, ge=0, le=512, description="with mask_blur_x: the larger one counts")
+    mask_blur_x: int | None = Field(
+        default=None, ge=0, le=512, description="with mask_blur_y: the larger one counts", examples=[4]
+    )
+    mask_blur_y: int | None = Field(
+        default=None, ge=0, le=512, description="with mask_blur_x: the larger one counts", examples=[4]
+    )
     inpainting_mask_invert: bool = Field(default=False, description="whether black is made anew")
     inpaint_full_res: bool = Field(default=True, description="whether a masked picture keeps the size of its image")
     inpaint_full_res_padding: int = Field(default=0, ge=0, le=4096, description="has no effect yet")
@@ -118,16 +128,17 @@ FORMS: Mapping[OperationName, type[Asked]] = {
 }
 """The request for each operation; ``init_images`` has been replaced by its only image."""
 
+# Programs send the fields of all operations with each.
+_OF_ANY_OPERATION = frozenset(name for form in FORMS.values() for name in form.model_fields)
+
 # Fields of A1111 that are accepted in silence, because they change no picture here or only act with refused ones.
-NO_EFFECT = frozenset(
-    """
-    comments denoising_strength do_not_save_grid do_not_save_samples disable_extra_networks firstphase_height
-    firstphase_width height hr_additional_modules hr_cfg hr_checkpoint_name hr_distilled_cfg hr_negative_prompt hr_prompt
-    hr_resize_x hr_resize_y hr_sampler_name hr_scale hr_scheduler hr_second_pass_steps hr_upscaler image_cfg_scale
-    include_init_images infotext inpaint_full_res inpaint_full_res_padding inpainting_fill inpainting_mask_invert
-    latent_mask mask mask_blur mask_blur_x mask_blur_y mask_round refiner_switch_at resize_mode s_min_uncond s_noise
-    s_tmax s_tmin save_images script_args seed_enable_extras width distilled_cfg_scale eta
-    """.split()
+NO_EFFECT = (
+    *("comments", "disable_extra_networks", "distilled_cfg_scale", "do_not_save_grid", "do_not_save_samples"),
+    *("firstphase_height", "firstphase_width", "hr_additional_modules", "hr_cfg", "hr_checkpoint_name"),
+    *("hr_distilled_cfg", "hr_negative_prompt", "hr_prompt", "hr_resize_x", "hr_resize_y", "hr_sampler_name"),
+    *("hr_scale", "hr_scheduler", "hr_second_pass_steps", "hr_upscaler", "include_init_images", "infotext"),
+    *("initial_noise_multiplier", "latent_mask", "mask_round", "refiner_switch_at", "s_min_uncond", "s_noise"),
+    *("s_tmax", "s_tmin", "save_images", "script_args", "seed_enable_extras"),
 )
 
 # Fields that would change the picture by what this server does not have, and what that is.
@@ -148,7 +159,7 @@ _NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})[^>]*>")
 
 
 def decode_fields(
-    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, *, clip_skip: int
+    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, clip_skip: int
 ) -> tuple[JobSpec, Asked]:
     """Turn the fields of a request into a job.
 
@@ -163,14 +174,14 @@ def decode_fields(
         InvalidFields: Naming every field that is malformed, out of limits, or asks for what is not here.
         SamplerNotFound: There is no such sampler.
     """
-    known = {*FORMS[operation].model_fields, *NO_EFFECT, *_REFUSED}
+    known = {*_OF_ANY_OPERATION, *NO_EFFECT, *_REFUSED}
     ignored = unknown_fields(A1111, OPERATIONS[operation], list(came), known)
     reading.warnings += [f"{sentence}." for sentence in ignored]
     faults = _refusals(came)
     try:
         read = FORMS[operation].model_validate({"clip_skip": clip_skip, **_in_our_terms(came)}, context=reading)
     except ValidationError as error:
-        raise InvalidFields([*faults, *faults_in(error, _in_words)]) from None
+        raise InvalidFields([*faults, *faults_in(error, in_words)]) from None
     faults += _controlled(read.alwayson_scripts, reading)
     if faults:
         raise InvalidFields(faults)
@@ -198,16 +209,26 @@ def as_whole(value: Any) -> int | None:
         return None
 
 
+def own_fields(came: Mapping[str, Any]) -> AskedOfImage:
+    """The fields that say how images are read; the defaults where any is faulty, which is found with all others."""
+    try:
+        return AskedOfImage.model_validate(came)
+    except ValidationError:
+        return AskedOfImage()
+
+
 def _refusals(came: Mapping[str, Any]) -> list[InvalidField]:
     faults = [
         InvalidField(name, f"asks for the {what}, which this server does not have; leave it out")
         for name, what in _REFUSED.items()
         if name in came and str(came[name]).lower() not in _MEANS_NOTHING
     ]
-    for name in ("prompt", "negative_prompt"):
-        if network := _NETWORK.search(str(came.get(name, ""))):
-            faults.append(InvalidField(name, f"names the network {network[1]!r}, and this server has none; leave it out"))
-    return faults
+    prompts = {name: _NETWORK.search(str(came.get(name, ""))) for name in ("prompt", "negative_prompt")}
+    return faults + [
+        InvalidField(name, f"names the network {network[1]!r}, and this server has none; leave it out")
+        for name, network in prompts.items()
+        if network
+    ]
 
 
 def _controlled(scripts: Mapping[str, Any], reading: Reading) -> list[InvalidField]:
@@ -232,6 +253,9 @@ def _acts(unit: Any) -> bool:
     return any(str(unit.get(name, "none")).lower() not in _MEANS_NOTHING for name in ("model", "module"))
 
 
-def _in_words(error: ErrorDetails) -> str:
+def in_words(error: ErrorDetails) -> str:
+    """What is wrong with a value that has the wrong type, see ``faults_in``."""
+    if error["type"] == "missing":
+        return "is missing"
     shown = repr(error["input"])
     return f"is {shown if len(shown) <= 40 else shown[:40] + '…'}; {error['msg'][0].lower()}{error['msg'][1:]}"

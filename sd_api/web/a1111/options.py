@@ -54,18 +54,18 @@ class Checkpoints:
         return None if title == self.main else title
 
 
-class Known(BaseModel):
+class A1111Options(BaseModel):
     """The options that act, and those that programs expect to find; all others are kept as they come."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    sd_model_checkpoint: str = Field(description="the model, a title of sd-models")
+    sd_model_checkpoint: str = Field(description="the model, a title of sd-models", examples=["builtin"])
     sd_checkpoint_hash: str = Field(default="", description="has no effect")
     CLIP_stop_at_last_layers: int = Field(default=1, ge=1, le=12, description="see clip_skip")
     sd_vae: str = Field(default="Automatic", description="Automatic or None: each model has its own")
     inpainting_mask_weight: float = Field(default=1.0, description="has no effect")
     img2img_color_correction: bool = Field(default=False, description="has no effect")
-    face_restoration_model: str | None = Field(default=None, description="has no effect")
+    face_restoration_model: str | None = Field(default=None, description="has no effect", examples=[None])
     samples_format: str = Field(default="png", description="has no effect")
 
 
@@ -79,10 +79,10 @@ class Options:
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._lock = threading.Lock()
-        self._current = Known(sd_model_checkpoint=checkpoints.main)
+        self._current = A1111Options(sd_model_checkpoint=checkpoints.main)
 
     @property
-    def current(self) -> Known:
+    def current(self) -> A1111Options:
         """The options as they are now."""
         return self._current
 
@@ -91,7 +91,7 @@ class Options:
         with self._lock:
             self._current = self.with_changes(changes)
 
-    def with_changes(self, changes: Mapping[str, Any]) -> Known:
+    def with_changes(self, changes: Mapping[str, Any]) -> A1111Options:
         """The options as they would be with some changes; those that are null stay.
 
         Raises:
@@ -101,13 +101,11 @@ class Options:
         """
         given = {name: value for name, value in changes.items() if value is not None}
         try:
-            changed = Known.model_validate({**self._current.model_dump(), **given})
+            changed = A1111Options.model_validate({**self._current.model_dump(), **given})
         except ValidationError as error:
             raise InvalidFields(faults_in(error, lambda details: f"cannot be that: {details['msg']}")) from None
         if changed.sd_vae not in ("Automatic", "None", ""):
             raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are Automatic and None")
         if len(json.dumps(changed.model_dump())) > MOST_CHARACTERS:
             raise QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")
-        return changed.model_copy(
-            update={"sd_model_checkpoint": self._checkpoints.title(changed.sd_model_checkpoint)}
-        )
+        return changed.model_copy(update={"sd_model_checkpoint": self._checkpoints.title(changed.sd_model_checkpoint)})

@@ -1,5 +1,6 @@
 """The pictures of requests: base64 texts to files of the size and the polarity that this server works with."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,38 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from scipy import ndimage
 
 from sd_api.errors import InvalidField
+from sd_api.generation.operations import MIN_SIDE, OperationName
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.decoding import read_alpha, read_image, read_mask
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.sizing import contained_size, cover, fill_up, resize_mask
+from sd_api.settings import Limits
+from sd_api.web.a1111.forms import A1111, as_whole, own_fields
 
 # Of a mask with alpha, what is more opaque than this is made anew.
 _HALF = 128
+
+
+def content_of(came: Mapping[str, Any], operation: OperationName, limits: Limits) -> Callable[[str, Any], bytes]:
+    """How the images of a request are read, see ``Reading.content``: at the size that the answer will have.
+
+    Args:
+        came: The fields of the request.
+        operation: What to do.
+        limits: What may be asked for.
+    """
+    own, most = own_fields(came), limits.max_image_pixels
+    keeps_size = operation == "masking" and own.inpaint_full_res
+    size = None if keeps_size else _size(came, limits)
+
+    def content(field: str, value: Any) -> bytes:
+        file = picture_bytes(field, value)
+        if field == "mask":
+            invert = own.inpainting_mask_invert
+            return mask_file(file, size, own.resize_mode, invert=invert, blur=own.blur, max_pixels=most)
+        return file if size is None else resized_file(field, file, size, own.resize_mode, max_pixels=most)
+
+    return content
 
 
 def picture_bytes(field: str, value: Any) -> bytes:
@@ -44,12 +70,11 @@ def resized_file(field: str, content: bytes, size: tuple[int, int], mode: int, *
 
 
 def mask_file(
-    field: str, content: bytes, size: tuple[int, int] | None, mode: int, *, invert: bool, blur: int, max_pixels: int
+    content: bytes, size: tuple[int, int] | None, mode: int, *, invert: bool, blur: int, max_pixels: int
 ) -> bytes:
     """The file of a mask in which white is made anew.
 
     Args:
-        field: The field's name, for messages.
         content: A picture file; where it is transparent anywhere, alpha counts rather than light.
         size: Width and height of the image after it was resized; None where it was not.
         mode: See ``AskedOfImage.resize_mode``.
@@ -57,9 +82,9 @@ def mask_file(
         blur: The radius of a blur in pixels.
         max_pixels: The most pixels that it may have.
     """
-    mask = read_alpha(field, content, max_pixels=max_pixels)
+    mask = read_alpha("mask", content, max_pixels=max_pixels)
     if mask.getextrema() == (255, 255):
-        mask = read_mask(field, content, max_pixels=max_pixels)
+        mask = read_mask("mask", content, max_pixels=max_pixels)
     else:
         mask = mask.point([255 * (level > _HALF) for level in range(256)])
     if size is not None and mask.size != size:
@@ -112,3 +137,11 @@ def _resized(picture: Image.Image, size: tuple[int, int], mode: int) -> Image.Im
     if mode == 2:
         return fill_up(picture, size)
     return resize_mask(picture, size) if picture.mode == "L" else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _size(came: Mapping[str, Any], limits: Limits) -> tuple[int, int] | None:
+    """Width and height of the answer; None where they are faulty, which is found with all other faults."""
+    width, height = (as_whole(came.get(side, A1111.defaults[side])) for side in ("width", "height"))
+    if width is None or height is None or min(width, height) < MIN_SIDE:
+        return None
+    return (width, height) if width <= limits.max_width and height <= limits.max_height else None

@@ -121,7 +121,7 @@ class OpenAIEndpoints:
         return self._answer(spec, options, kind)
 
     def _answer(self, spec: JobSpec, options: Options, kind: str) -> Any:
-        job = self._owners.submit(self._queue, spec)
+        job = self._owners.submit(self._queue, spec, dialect="openai")
 
         @after_this_request
         def name_job(response: Response) -> Response:

@@ -73,7 +73,7 @@ class PluginEndpoints:
         if request.files:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
-        job = self._owners.submit(self._queue, spec, form.job_id or None)
+        job = self._owners.submit(self._queue, spec, form.job_id or None, dialect="plugin")
         give_up_form(request)
 
         @after_this_request
