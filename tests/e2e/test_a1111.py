@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import requests
 import webuiapi
+from click.testing import CliRunner
 from pictures import from_base64, half_mask, photograph, to_base64
 from PIL import Image
 from ready_server import ready_server
 from tiny_model import tiny_model
+
+from tools.conformance.__main__ import main
 
 QUICK: dict[str, Any] = {"prompt": "a dog", "steps": 2, "seed": 5, "width": 64, "height": 64}
 
@@ -302,3 +305,12 @@ def test_unknown_paths_are_short_and_other_authorizations_disturb_nobody(url: st
         assert answer.status_code == 200
     assert requests.get(f"{url}/models", timeout=10).json()["object"] == "list"
     assert [model["id"] for model in requests.get(f"{url}/models", timeout=10).json()["data"]][1] == "folder/other"
+
+
+def test_the_conformance_suite_finds_every_dialect_complete(url: str) -> None:
+    done = CliRunner().invoke(main, [url])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[-2] for line in done.output.splitlines()[1:]] == ["yes"] * 4
+    assert max(map(len, done.output.splitlines())) <= 80
+    nothing = CliRunner().invoke(main, [f"{url}/nothing"])
+    assert (nothing.exit_code, nothing.output.count(" no ")) == (2, 4)
