@@ -2,8 +2,6 @@
 
 import re
 
-from flask import request
-
 from sd_api.jobs.job import JobStatus
 from sd_api.jobs.queue import JobQueue
 from sd_api.owners import client_of, is_address, is_of, job_name
@@ -27,13 +25,16 @@ class CallersJobs:
         self._queue = queue
         self._owners = owners
 
-    def find(self) -> list[JobStatus]:
-        """The running jobs, then the waiting ones; only one of them where the query names a ``force_task_id``."""
-        named = request.args.get("force_task_id") or None
+    def find(self, name: str) -> list[JobStatus]:
+        """The running jobs, then the waiting ones.
+
+        Args:
+            name: Only the job of this name; all of them where it is empty.
+        """
         return [
             job
             for job in self._queue.jobs()
-            if job.dialect == DIALECT and self._is_the_callers(job) and named in (None, job_name(job.id))
+            if job.dialect == DIALECT and self._is_the_callers(job) and name in ("", job_name(job.id))
         ]
 
     def _is_the_callers(self, job: JobStatus) -> bool:

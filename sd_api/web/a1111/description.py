@@ -11,6 +11,7 @@ from sd_api.web.a1111.extras import Expansion, OnePicture, ResizeOne, ResizeSeve
 from sd_api.web.a1111.forms import FORMS
 from sd_api.web.a1111.lists import LISTS, NOTHING_TO_DO
 from sd_api.web.a1111.options import A1111Options
+from sd_api.web.a1111.requests import JobQuery, ProgressQuery
 from sd_api.web.description import JSON, TOKEN, Shape, answer, body, in_query, operation
 
 # Without a token, unless require_token is set; the token may also be the password of HTTP Basic.
@@ -18,7 +19,6 @@ SECURITY: list[dict[str, list[str]]] = [{}, *TOKEN, {"basic": []}]
 
 TAG = "a1111"
 
-_ANY = Schema.model_validate({})
 _NULL = Schema.model_validate({"type": "null"})
 _LIST = Schema.model_validate({"type": "array"})
 _OBJECT = Schema.model_validate({"type": "object"})
@@ -72,19 +72,6 @@ class A1111Progress(BaseModel):
     textinfo: str | None = Field(description="what it waits for", examples=[None])
 
 
-class ProgressQuery(BaseModel):
-    """What to say of the progress."""
-
-    skip_current_image: bool = Field(default=False, description="whether to leave the preview out")
-    force_task_id: str = Field(default="", description="only the job of this id; all where it is empty")
-
-
-class InterruptQuery(BaseModel):
-    """What to stop."""
-
-    force_task_id: str = Field(default="", description="only the job of this id; all where it is empty")
-
-
 class Resized(BaseModel):
     """A picture at another size."""
 
@@ -132,17 +119,25 @@ def _failures(*statuses: int) -> dict[int, Response]:
 def _get(name: str, text: str, shape: Shape, query: type[BaseModel] | None = None) -> PathItem:
     answers = {200: answer("what there is", shape), **_failures(401, 403, 500, 503)}
     parameters = [] if query is None else in_query(query)
+    if query is not None:
+        answers |= _failures(422)
     return PathItem(get=operation(f"a1111_{name}", TAG, text, answers, parameters=parameters, security=SECURITY))
 
 
 def _post(
-    name: str, text: str, shape: Shape, sent: Shape | None = None, query: type[BaseModel] | None = None
+    name: str,
+    text: str,
+    shape: Shape,
+    sent: Shape | None = None,
+    *,
+    required: bool = True,
+    query: type[BaseModel] | None = None,
 ) -> PathItem:
     answers = {200: answer("it is done", shape), **_failures(401, 403, 413, 415, 500, 503)}
     parameters = [] if query is None else in_query(query)
     if sent is not None:
         answers |= _failures(400, 404, 409, 422)
-    asked = None if sent is None else body(JSON, sent)
+    asked = None if sent is None else body(JSON, sent, required=required)
     return PathItem(
         post=operation(f"a1111_{name}", TAG, text, answers, sent=asked, parameters=parameters, security=SECURITY)
     )
@@ -175,9 +170,9 @@ def _lists() -> Iterator[tuple[str, PathItem]]:
 def describe() -> dict[str, PathItem]:
     """The paths of this dialect."""
     options = _get("options", "The options of this server process", A1111Options)
-    options.post = _post("set_options", "Change options", _NULL, _OBJECT).post
+    options.post = _post("set_options", "Change options", _NULL, _OBJECT, required=False).post
     api = {
-        "txt2img": _post("txt2img", "Pictures from text", A1111Pictures, FORMS["txt2img"]),
+        "txt2img": _post("txt2img", "Pictures from text", A1111Pictures, FORMS["txt2img"], required=False),
         "img2img": _post(
             "img2img",
             "Pictures from an image: all over, or where a mask is white",
@@ -186,8 +181,8 @@ def describe() -> dict[str, PathItem]:
         ),
         "options": options,
         "progress": _get("progress", "How far the caller's job is", A1111Progress, ProgressQuery),
-        "interrupt": _post("interrupt", "End the caller's jobs", _OBJECT, query=InterruptQuery),
-        "skip": _post("skip", "End the caller's running job", _OBJECT, query=InterruptQuery),
+        "interrupt": _post("interrupt", "End the caller's jobs", _OBJECT, query=JobQuery),
+        "skip": _post("skip", "End the caller's running job", _OBJECT, query=JobQuery),
         "sd-models": _get("sd_models", "The models of this server", _LIST),
         "memory": _get("memory", "The memory of the server and its graphics card", _OBJECT),
         **dict(_lists()),

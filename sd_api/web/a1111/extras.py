@@ -1,22 +1,18 @@
 """The endpoints that work on finished pictures: other sizes, growing masks, and how a picture was made."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Blueprint
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
-from sd_api.generation.projection import faults_in
+from sd_api.errors import InvalidField, OutOfLimits
 from sd_api.imaging.decoding import read_image
 from sd_api.imaging.encoding import encode_png
 from sd_api.settings import Limits
 from sd_api.web.a1111.answers import base64_text, picture_information
-from sd_api.web.a1111.forms import in_words
 from sd_api.web.a1111.pictures import UPSCALERS, expanded_mask, picture_bytes, upscaled
-from sd_api.web.a1111.requests import json_fields
-
-Request = TypeVar("Request", bound=BaseModel)
+from sd_api.web.a1111.requests import read_body
 
 _FROZEN = ConfigDict(frozen=True)
 _PICTURE = Field(description="a picture as base64 text", examples=["iVBORw0KGgo="])
@@ -103,12 +99,12 @@ class ExtrasEndpoints:
 
     def resize_one(self) -> dict[str, Any]:
         """A picture at another size."""
-        asked = _read(ResizeOne)
+        asked = read_body(ResizeOne)
         return {"image": self._resized(asked, "image", asked.image), "html_info": ""}
 
     def resize_several(self) -> dict[str, Any]:
         """Several pictures at other sizes."""
-        asked = _read(ResizeSeveral)
+        asked = read_body(ResizeSeveral)
         if len(asked.imageList) > self._limits.max_num_outputs:
             most = self._limits.max_num_outputs
             raise OutOfLimits("imageList", f"has {len(asked.imageList)} pictures; at most {most} are allowed")
@@ -117,11 +113,11 @@ class ExtrasEndpoints:
 
     def read_parameters(self) -> dict[str, Any]:
         """How a picture was made."""
-        return picture_information(picture_bytes("image", _read(OnePicture).image))
+        return picture_information(picture_bytes("image", read_body(OnePicture).image))
 
     def expand(self) -> dict[str, Any]:
         """A mask that has grown."""
-        asked = _read(Expansion)
+        asked = read_body(Expansion)
         mask = picture_bytes("mask", asked.mask)
         most = self._limits.max_image_pixels
         return {"mask": base64_text(expanded_mask(mask, asked.mask_expansion, asked.blur, max_pixels=most))}
@@ -141,13 +137,6 @@ class ExtrasEndpoints:
             second = upscaled(picture, size, _upscaler("upscaler_2", asked.upscaler_2), crop=crop)
             first = Image.blend(first, second, share)
         return base64_text(encode_png(first))
-
-
-def _read(kind: type[Request]) -> Request:
-    try:
-        return kind.model_validate(json_fields())
-    except ValidationError as error:
-        raise InvalidFields(faults_in(error, in_words)) from None
 
 
 def _upscaler(field: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """The endpoints that make pictures, and those that watch and stop that. Each decodes, submits, waits, encodes."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from sd_api.errors import InvalidField, JobCancelled, RequestError, UnknownJob
 from sd_api.generation.operations import OperationName
 from sd_api.generation.projection import Reading
 from sd_api.generation.result import GenerationResult
-from sd_api.jobs.job import Job
+from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.queue import JobQueue
 from sd_api.owners import job_name
 from sd_api.settings import Settings
@@ -19,7 +20,7 @@ from sd_api.web.a1111.callers import DIALECT, CallersJobs
 from sd_api.web.a1111.forms import A1111, decode_fields
 from sd_api.web.a1111.options import A1111Options, Checkpoints, Options
 from sd_api.web.a1111.pictures import content_of
-from sd_api.web.a1111.requests import json_fields
+from sd_api.web.a1111.requests import JobQuery, ProgressQuery, json_fields, read_query
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.reading import give_up_form
@@ -72,10 +73,10 @@ class A1111Endpoints:
 
     def progress(self) -> dict[str, Any]:
         """The progress of the caller's first job, with a preview unless ``skip_current_image`` says otherwise."""
-        skips = request.args.get("skip_current_image", "").lower() in ("true", "1")
-        for job in self._callers_jobs.find():
+        asked = read_query(ProgressQuery)
+        for job in self._callers_jobs.find(asked.force_task_id):
             try:
-                return answers.progress(self._queue.job(job.id, preview=not skips))
+                return answers.progress(self._queue.job(job.id, preview=not asked.skip_current_image))
             except UnknownJob:
                 # It has ended meanwhile.
                 continue
@@ -83,15 +84,11 @@ class A1111Endpoints:
 
     def interrupt(self) -> dict[str, Any]:
         """End the caller's jobs, and no others."""
-        for job in self._callers_jobs.find():
-            self._queue.cancel(job.id, _INTERRUPTED)
-        return {}
+        return self._end(self._callers_jobs.find(read_query(JobQuery).force_task_id))
 
     def skip(self) -> dict[str, Any]:
         """End the caller's job that runs, and no other."""
-        for job in self._callers_jobs.find()[:1]:
-            self._queue.cancel(job.id, _INTERRUPTED)
-        return {}
+        return self._end(self._callers_jobs.find(read_query(JobQuery).force_task_id)[:1])
 
     def options(self) -> dict[str, Any]:
         """The options of this server process."""
@@ -101,6 +98,13 @@ class A1111Endpoints:
         """Change some options; unknown ones are kept and given back."""
         self._options.change(json_fields())
         return Response("null", mimetype="application/json")
+
+    def _end(self, jobs: list[JobStatus]) -> dict[str, Any]:
+        for job in jobs:
+            # It may have ended meanwhile, and be forgotten.
+            with suppress(UnknownJob):
+                self._queue.cancel(job.id, _INTERRUPTED)
+        return {}
 
     def _submit_with_image(self, fields: dict[str, Any]) -> "_Submitted":
         images = fields.get("init_images")
