@@ -21,7 +21,8 @@ import sd_api
 sd_api.__version__ = os.environ.get("PRETENDED_VERSION", sd_api.__version__)
 
 from sd_api.errors import JobCancelled  # noqa: E402
-from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress, Run  # noqa: E402
+from sd_api.generation.abilities import ModelAbilities  # noqa: E402
+from sd_api.generation.engine import EngineStatus, Feed, Progress, Run  # noqa: E402
 from sd_api.generation.result import GeneratedImage, GenerationResult  # noqa: E402
 from sd_api.settings import load_settings  # noqa: E402
 from sd_api.starting import configure_logging  # noqa: E402

@@ -18,12 +18,18 @@ def unusual(field: Field) -> Any:
     param = field.param
     if field.type is ImageRef:
         kind: Any = "mask" if param.control == "mask" else "image"
-        return ImageRef(content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=2048 * 2048)
+        return ImageRef(
+            content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=LIMITS.max_image_pixels
+        )
     if param.choices is not None:
         return param.choices[-1]
+    if param.check is not None:
+        # Only an example can say what a text with a form of its own looks like.
+        assert param.example is not None
+        return param.example
     kind = next(iter(get_args(field.type) or (field.type,)))
     if kind is bool:
-        return False
+        return field.default is False
     if kind is str:
         return f"a {field.name}, „odd“: 7\nof two lines"
     high = param.highest(LIMITS)
@@ -36,7 +42,7 @@ def unusual(field: Field) -> Any:
 def asked(operation: type[Operation], **changes: Any) -> JobSpec:
     """A job in which no field has its default."""
     values = {field.name: unusual(field) for field in fields_of(operation)} | changes
-    seeds = {"seeds": (7, 7), "variation_seeds": (8, 9)}
+    seeds: dict[str, Any] = {"seeds": (7, 7), "variation_seeds": (8, 9)}
     return JobSpec(
         operation=operation(**values, limits=LIMITS),
         model="folder/other",

@@ -9,7 +9,8 @@ from PIL import Image
 from running_server import serving
 
 from sd_api.errors import OutOfMemory
-from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.engine import EngineStatus, Feed, Progress
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.settings import Settings
 from sd_api.wiring import build_services

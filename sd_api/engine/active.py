@@ -2,10 +2,16 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
+from PIL import Image
+
+from sd_api.engine.passes import Drawn, Unit, drawn
 from sd_api.errors import JobCancelled, ServerError
 from sd_api.generation.engine import Phase, Progress, Run
+from sd_api.generation.plan import Pass
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.models.families.base import Row
 from sd_api.models.library import LoadedModel
@@ -19,6 +25,7 @@ class ActiveJob:
 
     Attributes:
         run: Whose pictures they are.
+        spec: What it asks for, planned for the model.
         model: What makes them.
         safety: What filters them; None where nothing does.
         alone: Whether its rows go through the model one by one, because a shared forward has failed.
@@ -29,6 +36,7 @@ class ActiveJob:
 
     def __init__(self, run: Run, model: LoadedModel, safety: SafetyFilter | None) -> None:
         self.run = run
+        self.spec = run.spec.for_model(model.abilities)
         self.model = model
         self.safety = safety
         self.alone = False
@@ -37,10 +45,17 @@ class ActiveJob:
         self.begun = time.monotonic()
         self._lock = threading.RLock()
         self._going = True
-        self._rows: dict[int, Row] = {}
-        self._opened = 0
-        self._decoded = 0
-        self._steps = 0
+        self._rows: dict[Row, Unit] = {}
+        self._units = deque(
+            Unit(picture=picture, region=region)
+            for picture in range(len(self.spec.seeds))
+            for region in range(len(self.spec.plan.regions))
+        )
+        self._flagged: set[int] = set()
+        self._drawn: dict[int, dict[int, Image.Image]] = {}
+        # The steps of a row by the strength of its pass, and those of the rows that are gone.
+        self._steps: dict[float | None, int] = {}
+        self._steps_done = 0
         self._images: dict[int, GeneratedImage] = {}
         self._warnings = list(run.spec.warnings)
 
@@ -52,39 +67,61 @@ class ActiveJob:
     @property
     def has_steps(self) -> bool:
         """Whether the device still has something to do for it."""
-        return self._going and self._decoded < len(self.run.spec.seeds)
+        return self._going and bool(self._units or self._rows)
 
     @property
     def rows(self) -> Sequence[Row]:
         """The rows that are open, in the order of its pictures."""
-        return list(self._rows.values())
+        return list(self._rows)
 
-    def next_picture(self) -> int | None:
-        """The number of the next picture without a row, counted from 0; None where there is none."""
-        return self._opened if self._opened < len(self.run.spec.seeds) else None
+    def next_unit(self) -> Unit | None:
+        """The next pass without a row; None where there is none."""
+        return self._units[0] if self._units else None
 
     def open(self, row: Row) -> None:
-        """Take the row of the next picture."""
-        self._rows[self._opened] = row
-        self._opened += 1
-        self._steps = row.steps
+        """Take the row of the next pass."""
+        unit = self._units.popleft()
+        self._rows[row] = unit
+        self._steps[self._pass(unit).strength] = row.steps
 
-    def close(self, row: Row) -> int:
-        """Let a row go that is decoded; the number of its picture."""
-        number = next(number for number, other in self._rows.items() if other is row)
-        del self._rows[number]
-        self._decoded += 1
-        return number
+    def close(self, row: Row, image: Image.Image) -> Drawn | None:
+        """Let a row go that is decoded, with what came out of the model; its picture, once all of it is drawn."""
+        unit = self._rows.pop(row)
+        self._steps_done += row.steps
+        region, image = self.spec.plan.regions[unit.region], drawn(image, self._pass(unit))
+        if unit.step + 1 < len(region.passes):
+            self._units.appendleft(replace(unit, step=unit.step + 1, drawn=image))
+            return None
+        parts = self._drawn.setdefault(unit.picture, {})
+        parts[unit.region] = image
+        if len(parts) < len(self.spec.plan.regions):
+            return None
+        del self._drawn[unit.picture]
+        return Drawn(unit.picture, tuple(parts[number] for number in sorted(parts)), unit.picture in self._flagged)
+
+    def is_last_pass(self, row: Row) -> bool:
+        """Whether what a row draws is shown."""
+        unit = self._rows[row]
+        return unit.step + 1 == len(self.spec.plan.regions[unit.region].passes)
+
+    def flag(self, row: Row) -> None:
+        """Note that the safety filter has flagged what a row draws."""
+        self._flagged.add(self._rows[row].picture)
+
+    def _pass(self, unit: Unit) -> Pass:
+        return self.spec.plan.regions[unit.region].passes[unit.step]
 
     def release(self) -> None:
         """Let all rows go; each refers to its job, so the memory of both would wait for the garbage collector."""
         self._rows.clear()
+        self._units.clear()
+        self._drawn.clear()
 
     def report_step(self) -> None:
         """Report the steps of all its rows."""
-        steps = sum(row.step for row in self._rows.values())
-        decoding = bool(self._rows) and all(row.done for row in self._rows.values())
-        self._report_steps("decoding" if decoding else "denoising", steps, self._steps)
+        steps = sum(row.step for row in self._rows)
+        decoding = bool(self._rows) and all(row.done for row in self._rows)
+        self._report_steps("decoding" if decoding else "denoising", steps)
 
     def report_inner_step(self, step: int, steps: int) -> None:
         """Report a step of a row that makes all its steps at once.
@@ -92,12 +129,19 @@ class ActiveJob:
         Raises:
             JobCancelled: The job is not wanted any more.
         """
-        self._report_steps("denoising", step, steps)
+        self._steps[None] = steps
+        self._report_steps("denoising", step)
         if not self._going:
             raise JobCancelled("This job is not wanted any more.")
 
-    def _report_steps(self, phase: Phase, open_steps: int, steps: int) -> None:
-        self.report(Progress(phase, self._decoded * steps + open_steps, len(self.run.spec.seeds) * steps))
+    def _report_steps(self, phase: Phase, open_steps: int) -> None:
+        passes = [each for region in self.spec.plan.regions for each in region.passes]
+        steps = sum(self._expected_steps(each) for each in passes)
+        self.report(Progress(phase, self._steps_done + open_steps, len(self.spec.seeds) * steps))
+
+    def _expected_steps(self, one: Pass) -> int:
+        """The steps of a pass, exactly as soon as one like it has a row."""
+        return self._steps.get(one.strength, self.spec.steps_of(one))
 
     def report(self, progress: Progress) -> None:
         """Report to the run; a cancelled one has ended."""
@@ -118,7 +162,7 @@ class ActiveJob:
         """Take the finished picture of a number; whether the job is finished with it."""
         with self._lock:
             self._images[number] = image
-            if not self._going or len(self._images) < len(self.run.spec.seeds):
+            if not self._going or len(self._images) < len(self.spec.seeds):
                 return False
             self._going = False
             images = tuple(self._images[number] for number in range(len(self._images)))

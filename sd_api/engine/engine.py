@@ -9,15 +9,16 @@ import torch
 
 from sd_api.engine import previews
 from sd_api.engine.active import ActiveJob
-from sd_api.engine.diffusion import step
+from sd_api.engine.diffusion import forwards, step
 from sd_api.engine.finishing import Finisher
 from sd_api.engine.loading import Loading
+from sd_api.engine.passes import Drawn, enlarged, operation_of
 from sd_api.engine.safety import filtered
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.engine import EngineStatus, Feed, Run
-from sd_api.generation.operations import MIN_SIDE, FromImage, Operation
+from sd_api.generation.operations import FromImage, Operation
+from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
-from sd_api.imaging.sizing import padded_size
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import BROKEN, Row
 from sd_api.models.library import ModelLibrary
@@ -108,7 +109,7 @@ class DiffusersEngine:
                 self._give_back(ActiveJob(run, model, None), operation)
                 return None
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
-            for warning in model.family.warnings(model.parts, operation):
+            for warning in (*model.family.warnings(model.parts, operation), *enlarged(job.spec.plan)):
                 job.warn(warning)
         except JobCancelled:
             return None
@@ -121,8 +122,8 @@ class DiffusersEngine:
         """Finish a job that has no steps: its pictures are the image that was sent, so there is nothing to filter."""
         assert isinstance(operation, FromImage)  # noqa: S101 - only what begins with an image may have no steps
         scheduler = operation.scheduler or scheduler_name(job.model.parts.pipeline.scheduler)
-        for number in range(len(job.run.spec.seeds)):
-            self._finisher.finish(job, number, operation.image.pixels, nsfw=False, scheduler=scheduler)
+        for number in range(len(job.spec.seeds)):
+            self._finisher.finish(job, Drawn(number, (), nsfw=False), scheduler=scheduler)
 
     def _share(self, lead: ActiveJob, active: Sequence[ActiveJob]) -> list[ActiveJob]:
         """The jobs that may share forwards with one of them, that one first."""
@@ -134,7 +135,7 @@ class DiffusersEngine:
             if job is not lead
             and not job.alone
             and job.model is lead.model
-            and job.run.spec.batch_key == lead.run.spec.batch_key
+            and job.spec.batch_key == lead.spec.batch_key
         ]
         return [lead, *others]
 
@@ -145,7 +146,8 @@ class DiffusersEngine:
             How many rows to step at once from now on.
         """
         parts, family = jobs[0].model.parts, jobs[0].model.family
-        rows = self._rows(jobs, 1 if jobs[0].alone else min(at_once, family.max_rows))
+        together = 1 if jobs[0].alone else min(at_once, family.max_rows)
+        rows = self._rows(jobs, together)
         if not rows:
             return at_once
         due = previews.due(dict.fromkeys(rows.values()))
@@ -156,11 +158,11 @@ class DiffusersEngine:
 
         try:
             with out_of_memory_as_ours():
-                failures = step(family, parts, list(rows), look)
+                failures = step(family, parts, list(rows), look, at_once=together, between=lambda: _look_alive(rows))
         except JobCancelled:
             return at_once
         except OutOfMemory:
-            return self._with_fewer(rows, at_once)
+            return self._with_fewer(rows, at_once, min(together, forwards(list(rows))))
         except Exception as error:
             self._fail_or_separate(rows, error)
             return at_once
@@ -175,7 +177,7 @@ class DiffusersEngine:
         """The rows for one forward; those of further pictures are opened while there is room."""
         rows: dict[Row, ActiveJob] = {}
         for job in jobs:
-            while job.going and len(job.rows) + len(rows) < at_once and job.next_picture() is not None:
+            while job.going and len(job.rows) + len(rows) < at_once and job.next_unit() is not None:
                 self._open(job)
             for row in job.rows[: at_once - len(rows)]:
                 if job.going and (not rows or row.key == next(iter(rows)).key):
@@ -184,22 +186,24 @@ class DiffusersEngine:
         return dict(sorted(rows.items(), key=lambda entry: entry[1].begun))
 
     def _open(self, job: ActiveJob) -> None:
-        """Open the row of a job's next picture."""
-        number, spec, model = job.next_picture(), job.run.spec, job.model
-        assert number is not None  # noqa: S101 - the caller has looked
-        size = padded_size(spec.size, multiple=model.abilities.size_multiple, minimum=MIN_SIDE)
+        """Open the row of a job's next pass."""
+        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.model.parts
+        assert unit is not None  # noqa: S101 - the caller has looked
+        seeds = spec.pictures[unit.picture]
+        one = spec.plan.regions[unit.region].passes[unit.step]
 
         def start() -> Row:
             with torch.inference_mode(), out_of_memory_as_ours():
-                conditioning = model.family.encode(model.parts, spec.operation)
-                return model.family.start(model.parts, spec.operation, spec.pictures[number], size, conditioning)
+                operation = operation_of(spec.operation, spec.plan, unit, seeds.seed)
+                conditioning = family.encode(parts, operation)
+                return family.start(parts, operation, seeds, one.size, conditioning, one.tiles)
 
         try:
             try:
                 row = start()
             except OutOfMemory:
                 free_memory()
-                if not self._library.make_room_for(model):
+                if not self._library.make_room_for(job.model):
                     raise
                 row = start()
         except Exception as error:
@@ -209,19 +213,25 @@ class DiffusersEngine:
         job.open(row)
         job.report_step()
 
-    def _with_fewer(self, rows: dict[Row, ActiveJob], at_once: int) -> int:
-        """After running out of memory: make room, else step fewer rows at once, else give up."""
+    def _with_fewer(self, rows: dict[Row, ActiveJob], at_once: int, together: int) -> int:
+        """After running out of memory: make room, else step fewer rows at once, else give up.
+
+        Args:
+            rows: Those of the step.
+            at_once: How many rows were allowed.
+            together: How many rows, or tiles of them, went through the model in one forward.
+        """
         free_memory()
-        log.warning("Out of memory with %d at once", len(rows))
+        log.warning("Out of memory with %d at once", together)
         jobs = list(dict.fromkeys(rows.values()))
         if self._library.make_room_for(jobs[0].model):
             return at_once
-        if len(rows) == 1:
+        if together == 1:
             self._fail(jobs[0], OutOfMemory("The step does not fit."))
             return 1
         for job in jobs:
-            job.warn(f"Memory ran out with {len(rows)} pictures at once, so fewer were made at a time.")
-        return len(rows) // 2
+            job.warn(f"Memory ran out with {together} pictures at once, so fewer were made at a time.")
+        return together // 2
 
     def _fail_or_separate(self, rows: dict[Row, ActiveJob], error: Exception) -> None:
         jobs = set(rows.values())
@@ -266,23 +276,33 @@ class DiffusersEngine:
             self._hand_over(job, row, image)
 
     def _hand_over(self, job: ActiveJob, row: Row, image: Any) -> None:
-        nsfw = False
         try:
-            if job.safety is not None:
+            if job.safety is not None and job.is_last_pass(row):
                 with torch.inference_mode(), out_of_memory_as_ours():
                     self._library.place([job.safety.checker])
                     (image,), (nsfw,) = filtered(job.safety, [image], self._device.device)
+                if nsfw:
+                    job.flag(row)
         except Exception as error:
             self._fail(job, error)
             return
-        number = job.close(row)
-        self._finisher.finish(job, number, image, nsfw=nsfw, scheduler=row.scheduler_name)
+        if (picture := job.close(row, image)) is not None:
+            self._finisher.finish(job, picture, scheduler=row.scheduler_name)
 
     def _fail(self, job: ActiveJob, error: Exception) -> None:
         if isinstance(error, OutOfMemory) or is_out_of_memory(error):
             free_memory()
-            error = _nothing_smaller(job.run.spec)
+            error = _nothing_smaller(job.spec)
         job.fail(generation_failure(log, error, job.run.spec.operation.name))
+
+
+def _look_alive(rows: dict[Row, ActiveJob]) -> None:
+    """End a step of many forwards where no job wants it any more."""
+    jobs = set(rows.values())
+    for job in jobs:
+        job.report_step()
+    if not any(job.going for job in jobs):
+        raise JobCancelled("These jobs are not wanted any more.")
 
 
 def _room(active: Sequence[ActiveJob], at_once: int) -> int:
@@ -301,7 +321,7 @@ def _going_on(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
 
 
 def _nothing_smaller(spec: JobSpec) -> OutOfMemory:
-    width, height = spec.size
+    width, height = max(spec.plan.forwards, key=area)
     return OutOfMemory(
         f"There is not enough memory for a picture of {width}×{height}, not even for one at a "
         "time. Try a smaller size, close other programs that use the GPU, or set "

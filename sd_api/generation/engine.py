@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from sd_api.errors import ServerError
-from sd_api.generation.operations import OperationName
+from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 
@@ -109,25 +109,6 @@ class DeviceMemory:
 
     total: int
     free: int
-
-
-@dataclass(frozen=True)
-class ModelAbilities:
-    """What a model can do, as far as its files say once it is loaded.
-
-    Attributes:
-        modes: The operations that it was made for.
-        size_multiple: Pixels; other sizes are padded up to a multiple of this.
-        native_size: Pixels; the side of the squares that it was trained with, None where its files do not say.
-        capabilities: What a field may require, see ``Param.requires``; for example ``clip_skip``.
-        schedulers: The names of those that work with it; empty where a request may name none.
-    """
-
-    modes: tuple[OperationName, ...]
-    size_multiple: int
-    native_size: int | None
-    capabilities: tuple[str, ...] = ()
-    schedulers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from sd_api.settings import Limits
 
-Control = Literal["text", "number", "slider", "choice", "switch", "image", "mask", "seed"]
+Value = TypeVar("Value", bound=Any)
+
+Control = Literal["text", "line", "number", "slider", "choice", "switch", "image", "mask", "seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,20 @@ def _fields(operation: type) -> tuple[Field, ...]:
         Field(field.name, hints[field.name].__origin__, hints[field.name].__metadata__[0], field.default)
         for field in dataclasses.fields(operation)
     )
+
+
+def derived(value: Any, kind: type[Value], **changes: Any) -> Value:
+    """Make a valid operation or job of another one; its values are not compared with the limits of clients again.
+
+    Args:
+        value: What the other values are taken from.
+        kind: What to make.
+        changes: The values that differ, and those that ``value`` does not have.
+    """
+    made = object.__new__(kind)
+    names = [field.name for field in dataclasses.fields(kind) if hasattr(value, field.name)]
+    made.__dict__.update({name: getattr(value, name) for name in names} | changes)
+    return made
 
 
 def out_of_range(value: float, low: float, high: float) -> str | None:

@@ -48,3 +48,10 @@ class ImageRef:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright; decodes the image."""
         return self.pixels.size
+
+    @classmethod
+    def of(cls, image: Image.Image, kind: Kind) -> "ImageRef":
+        """An image that is made of pixels, for an operation that is derived from a client's."""
+        ref = cls(content=b"", kind=kind, field=kind, max_pixels=image.width * image.height)
+        ref.__dict__["pixels"] = image
+        return ref

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from sd_api import __version__
 from sd_api.generation.fields import Field, fields_of
-from sd_api.generation.operations import OPERATIONS, Operation
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.schedulers import KARRAS, SCHEDULERS, find_scheduler
 from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
 
@@ -25,6 +25,7 @@ _FIRST = ("Steps", "Sampler", _SCHEDULE, "CFG scale", "Seed", "Size", "Model")
 
 _NEGATIVE = "Negative prompt"
 
+_REGIONS = "Regions"
 # The value of that key for the schedule of the sampler or the model itself.
 _AUTOMATIC = "Automatic"
 
@@ -39,16 +40,18 @@ class Parameters:
     Attributes:
         fields: The values of fields, by their canonical names; ``seed``, ``width`` and ``height`` are among them.
         model: The name of the model; None where the text does not tell it.
+        regions: What the model worked on, see ``Plan.text``; None where it was the whole picture at once.
     """
 
     fields: dict[str, Any]
     model: str | None
+    regions: str | None = None
 
 
 def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, model: str) -> str:
     """Tell how one picture was made.
 
-    A field that every operation has is left out where it has its default.
+    A field is left out where it has its default, and the plan where all was made at once.
 
     Args:
         spec: What was asked for.
@@ -59,16 +62,17 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
     operation = spec.operation
     width, height = spec.size
     pairs: dict[str, object] = {"Seed": picture.seed, "Size": f"{width}x{height}", "Model": model}
-    shared = {field.name for field in fields_of(Operation)}
     choice = SCHEDULERS.get(scheduler)
     if choice is not None and choice.karras:
         pairs[_SCHEDULE] = KARRAS
     chosen = {"scheduler": scheduler if choice is None else choice.sampler, "variation_seed": picture.variation}
     for field in fields_of(type(operation)):
         value = chosen.get(field.name, getattr(operation, field.name))
-        if field.param.png_key is not None and not (field.name in shared and value == field.default):
+        if field.param.png_key is not None and value != field.default:
             pairs[field.param.png_key] = value
     negative = pairs.pop(_NEGATIVE, None)
+    if not spec.plan.whole:
+        pairs[_REGIONS] = spec.plan.text()
     pairs["Version"] = f"sd-api-server {__version__}"
     order = [*(key for key in _FIRST if key in pairs), *(key for key in pairs if key not in _FIRST)]
 
@@ -112,7 +116,7 @@ def read_parameters(text: str) -> Parameters | None:
         fields["scheduler"] = find_scheduler(sampler) or sampler
     if size := re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", pairs.get("Size", "")):
         fields["width"], fields["height"] = int(size[1]), int(size[2])
-    return Parameters(fields, pairs.get("Model"))
+    return Parameters(fields, pairs.get("Model"), pairs.get(_REGIONS))
 
 
 def _written_fields() -> list[Field]:
@@ -129,7 +133,7 @@ def _value(field: Field, text: str | None) -> Any:
         return None
     (kind,) = set(get_args(field.type) or (field.type,)) - {NoneType}
     try:
-        return kind(text)
+        return text == "True" if kind is bool else kind(text)
     except ValueError:
         return None
 

@@ -6,14 +6,21 @@ tables of the documentation follow from these declarations; see ``projection.py`
 
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
+
+from PIL import Image
 
 from sd_api.errors import InvalidFields, OutOfLimits
 from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
+from sd_api.generation.plan import area, intersection
+from sd_api.generation.planned_fields import AnySize, EditedArea
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
+from sd_api.imaging.masks import extended, prepared, within
+from sd_api.imaging.sizing import extended_image
 from sd_api.settings import Limits
 
 OperationName = Literal["txt2img", "img2img", "masking", "edit"]
@@ -209,7 +216,7 @@ class Operation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextToImage(Operation):
+class TextToImage(AnySize, Operation):
     """Draws what the prompt says."""
 
     name: ClassVar[OperationName] = "txt2img"
@@ -251,15 +258,6 @@ class TextToImage(Operation):
         return self.width, self.height
 
 
-def image_too_large(image: ImageRef, limits: Limits) -> str | None:
-    """Say that a side of an image is too long; ``ImageRef`` has counted its pixels."""
-    # A line of few pixels would be padded to a great many.
-    width, height = image.size
-    if width <= limits.max_width and height <= limits.max_height:
-        return None
-    return f"is {width}×{height} pixels; at most {limits.max_width}×{limits.max_height} are allowed"
-
-
 @dataclass(frozen=True, kw_only=True)
 class FromImage(Operation):
     """What begins with an image; the result has its size."""
@@ -271,7 +269,6 @@ class FromImage(Operation):
             aliases=("init_image", "init_images", "initial_image", "input_image", "source_image"),
             description="The image to start from.",
             example=LANDSCAPE,
-            check=image_too_large,
             per_image=True,
             control="image",
         ),
@@ -282,12 +279,28 @@ class FromImage(Operation):
         """See Operation."""
         return self.image.size
 
+    @property
+    def at_once(self) -> bool:
+        """Whether the model has to work on the whole image at once, whatever its size."""
+        raise NotImplementedError
+
+    @property
+    def canvas(self) -> Image.Image:
+        """What the result replaces. Callers must not change it."""
+        return self.image.pixels
+
+    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+        yield from super()._faults(limits)
+        width, height = self.image.size
+        # A line of few pixels would be padded to a great many.
+        if self.at_once and (width > limits.max_width or height > limits.max_height):
+            most = f"at most {limits.max_width}×{limits.max_height} are allowed at once"
+            yield OutOfLimits("image", f"is {width}×{height} pixels; {most}")
+
 
 @dataclass(frozen=True, kw_only=True)
-class ImageToImage(FromImage):
-    """Redraws an image."""
-
-    name: ClassVar[OperationName] = "img2img"
+class Redrawing(FromImage):
+    """What redraws an image, or a part of it."""
 
     strength: Annotated[
         float,
@@ -313,7 +326,19 @@ class ImageToImage(FromImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(ImageToImage):
+class ImageToImage(AnySize, Redrawing):
+    """Redraws an image."""
+
+    name: ClassVar[OperationName] = "img2img"
+
+    @property
+    def at_once(self) -> bool:
+        """See FromImage."""
+        return self.plan == "whole"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint(EditedArea, Redrawing):
     """Replaces the part of an image that a mask shows."""
 
     name: ClassVar[OperationName] = "masking"
@@ -331,12 +356,57 @@ class Inpaint(ImageToImage):
         ),
     ]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """See Operation; what ``extend`` adds is part of it."""
+        left, top, right, bottom = self.margins
+        width, height = self.image.size
+        return left + width + right, top + height + bottom
+
+    @property
+    def at_once(self) -> bool:
+        """See FromImage."""
+        return self.inpaint_area == "whole"
+
+    @cached_property
+    def canvas(self) -> Image.Image:
+        """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
+        return extended_image(self.image.pixels, self.margins)
+
+    @cached_property
+    def replaced(self) -> Image.Image:
+        """The mask as it acts: mode L, of the canvas's size, 255 is replaced. Callers must not change it."""
+        mask = prepared(
+            self.mask.pixels,
+            self.image.size,
+            invert=self.mask_invert,
+            grow=self.mask_grow,
+            blur=self.mask_blur,
+        )
+        if any(self.margins):
+            mask = extended(mask, self.margins)
+        return mask if self.rectangle is None else within(mask, self.rectangle)
+
+    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+        yield from super()._faults(limits)
+        if any(self.margins) and area(self.size) > limits.max_image_pixels:
+            width, height = self.size
+            yield OutOfLimits("extend", f"makes {width}×{height}; at most {limits.max_image_pixels:,} are allowed")
+        elif self.rectangle is not None and intersection(self.rectangle, (0, 0, *self.size)) is None:
+            width, height = self.size
+            yield OutOfLimits("region", f"is {self.region}, which has no pixel of the image's {width}×{height}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Edit(FromImage):
     """Changes an image as an instruction says, with a model that was trained for that."""
 
     name: ClassVar[OperationName] = "edit"
+
+    @property
+    def at_once(self) -> bool:
+        """See FromImage."""
+        return True
 
     image_guidance: Annotated[
         float,

@@ -2,12 +2,16 @@
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
-from sd_api.generation.fields import Param, fields_of, out_of_range
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.fields import Param, derived, fields_of, out_of_range
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Operation
+from sd_api.generation.plan import Pass, Plan
+from sd_api.generation.planning import plan
 from sd_api.generation.seeds import MAX_SEED, seeds_from
 from sd_api.settings import Limits
 
@@ -71,6 +75,7 @@ class JobSpec:
     Attributes:
         operation: What to do.
         model: The ``url_path`` of a custom model, or ``provider:id``; None is the main model.
+        abilities: What is known of the model; None until it has been loaded somewhere.
         seeds: The seed of each picture, 0 to ``MAX_SEED``. Every seed is used as it is.
         variation_seeds: The seed of each picture's second noise; empty where ``variation_strength`` is 0.
         warnings: What the answer has to say of the request, as sentences.
@@ -84,6 +89,7 @@ class JobSpec:
     seeds: tuple[int, ...]
     variation_seeds: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    abilities: ModelAbilities | None = None
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:
@@ -151,12 +157,33 @@ class JobSpec:
         """Width and height of the result, in pixels."""
         return self.operation.size
 
+    def for_model(self, abilities: ModelAbilities | None) -> "JobSpec":
+        """The same job, planned for a model with such abilities."""
+        return self if abilities == self.abilities else derived(self, JobSpec, abilities=abilities)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How each picture is made; an estimate while ``abilities`` is None."""
+        return plan(self.operation) if self.abilities is None else plan(self.operation, self.abilities)
+
+    @property
+    def rows(self) -> int:
+        """How many regions of pictures there are to make."""
+        return len(self.seeds) * len(self.plan.regions)
+
     @property
     def work(self) -> float:
         """How much there is to do: pictures times steps, those of the autoencoder included, times pixels."""
-        width, height = self.size
-        steps = self.operation.steps_run + AUTOENCODER_STEPS
-        return len(self.seeds) * steps * max(width * height, SMALLEST_WORK)
+        return len(self.seeds) * sum(self._work(each) for region in self.plan.regions for each in region.passes)
+
+    def _work(self, one: Pass) -> float:
+        return (self.steps_of(one) + AUTOENCODER_STEPS) * max(one.pixels, SMALLEST_WORK)
+
+    def steps_of(self, one: Pass) -> int:
+        """The denoising steps of a pass."""
+        if one.strength is None:
+            return self.operation.steps_run
+        return max(1, int(self.operation.steps * one.strength))
 
     @property
     def memory(self) -> int:
@@ -166,13 +193,13 @@ class JobSpec:
 
     @property
     def batch_key(self) -> Hashable:
-        """Jobs with the same key may share forwards: model, size, and every field that is not marked per image."""
+        """Jobs with the same key may share forwards: model, working sizes, and every field not marked per image."""
         shared = (
             (field.name, getattr(self.operation, field.name))
             for field in fields_of(type(self.operation))
             if not field.param.per_image
         )
-        return self.model, self.size, tuple(shared)
+        return self.model, self.plan.forwards, tuple(shared)
 
 
 def seed_faults(seeds: tuple[int, ...], variation_seeds: tuple[int, ...], limits: Limits) -> Iterator[OutOfLimits]:

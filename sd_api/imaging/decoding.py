@@ -16,6 +16,7 @@ from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory, ServerError
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.bmp_file import open_bmp
 from sd_api.imaging.colour import to_alpha, to_mask, to_rgb
+from sd_api.imaging.decoded import DecodedPixels
 from sd_api.imaging.heif_file import is_avif, is_heic, open_avif, open_heic
 from sd_api.imaging.jpeg_file import open_jpeg
 from sd_api.imaging.png_file import open_png
@@ -36,6 +37,9 @@ class _Format:
 def _starts(pattern: bytes) -> Callable[[bytes], object]:
     return re.compile(pattern, re.DOTALL).match
 
+
+# One for the process, as its memory is.
+_DECODED = DecodedPixels()
 
 _FORMATS = [
     _Format("PNG", "image/png", _starts(rb"\x89PNG\r\n\x1a\n"), open_png),
@@ -167,7 +171,7 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
                 field,
                 f"has {width} x {height} pixels, {width * height:,} in all; at most {max_pixels:,} are allowed",
             )
-        return convert(source.load())
+        return _DECODED.decode(width * height, max_pixels, lambda: convert(source.load()))
     except ServerError:
         raise
     except MemoryError:

@@ -27,7 +27,9 @@ def encode_png(image: Image.Image, *, parameters: str | None = None) -> bytes:
     png = io.BytesIO()
     # Pillow's default, a search for longer matches than runs, takes two to six times as long on
     # photographs and saves 3 % at best, because PNG's row filters leave hardly any other matches.
-    image.convert("RGB").save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
+    # Without a copy of what is RGB already.
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    rgb.save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
     return png.getvalue()
 
 

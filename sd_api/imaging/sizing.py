@@ -32,10 +32,24 @@ def pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     Returns:
         An image of that size with the same ``info``; the same image where nothing has to be added.
     """
-    if image.size == size:
+    return extended_image(image, (0, 0, size[0] - image.width, size[1] - image.height))
+
+
+def extended_image(image: Image.Image, margins: tuple[int, int, int, int]) -> Image.Image:
+    """Enlarge the canvas on its sides, repeating the pixels of the edge.
+
+    Args:
+        image: an image of mode RGB or L.
+        margins: pixels on the left, top, right and bottom.
+
+    Returns:
+        An image with the same ``info``; the same image where nothing has to be added.
+    """
+    if not any(margins):
         return image
+    left, top, right, bottom = margins
     pixels = np.asarray(image)
-    edges = [(0, size[1] - image.height), (0, size[0] - image.width)] + [(0, 0)] * (pixels.ndim - 2)
+    edges = [(top, bottom), (left, right)] + [(0, 0)] * (pixels.ndim - 2)
     padded = Image.fromarray(np.pad(pixels, edges, mode="edge"))
     padded.info = dict(image.info)
     return padded
@@ -44,6 +58,24 @@ def pad(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Cut out the top left region of that size; the inverse of ``pad``."""
     return image.crop((0, 0, *size))
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bring an image to another scale without ringing at its edges; the same size changes nothing.
+
+    Args:
+        image: Mode RGB.
+        size: new width and height.
+
+    Returns:
+        The same image where nothing has to be done.
+    """
+    if image.size == size:
+        return image
+    # Neither filter has negative lobes, so no pixel is beyond those that it is made of. Hamming is the sharper one of
+    # the two where it averages, and shows steps where it enlarges.
+    shrinks = size[0] * size[1] < image.width * image.height
+    return image.resize(size, Image.Resampling.HAMMING if shrinks else Image.Resampling.BILINEAR)
 
 
 def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:

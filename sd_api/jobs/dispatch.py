@@ -55,14 +55,14 @@ class RunningJobs(Generic[Entry]):
         """The jobs that are worked on: the last one, and those that share its forwards."""
         front = self.jobs[-1:]
         for job in self.jobs[:-1]:
-            if job.spec.batch_key == front[0].spec.batch_key and _pictures(front) < self.at_once:
+            if job.spec.batch_key == front[0].spec.batch_key and _rows(front) < self.at_once:
                 front.append(job)
         return front
 
     @property
     def room(self) -> int:
-        """How many pictures may join the forwards of the front."""
-        return self.at_once - _pictures(self.front()) if self.jobs else 0
+        """How many rows may join the forwards of the front."""
+        return self.at_once - _rows(self.front()) if self.jobs else 0
 
     def longest_overtaker(self) -> float:
         """The most work, see ``JobSpec.work``, of a job that may overtake; 0 where none runs."""
@@ -153,7 +153,7 @@ class Dispatcher(Generic[Entry]):
     def _joins(self, job: Entry) -> bool:
         front = self.running.front()
         fits = bool(front) and job.spec.batch_key == front[0].spec.batch_key
-        return fits and len(job.spec.seeds) <= self.running.room
+        return fits and job.spec.rows <= self.running.room
 
     def _is_short(self, job: Entry) -> bool:
         return job.spec.work <= self.running.longest_overtaker()
@@ -166,5 +166,5 @@ def _remaining(job: Dispatched) -> float:
     return job.spec.work * (1 - done)
 
 
-def _pictures(jobs: Collection[Dispatched]) -> int:
-    return sum(len(job.spec.seeds) for job in jobs)
+def _rows(jobs: Collection[Dispatched]) -> int:
+    return sum(job.spec.rows for job in jobs)

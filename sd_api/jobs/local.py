@@ -14,7 +14,7 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, refuse_too_large, taken, why_full
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, planned, refuse_too_large, taken, why_full
 from sd_api.jobs.work_rates import JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
@@ -68,6 +68,7 @@ class LocalQueue:
         rejoin: bool = False,
     ) -> Job:
         """See JobQueue."""
+        spec = planned(spec, lambda: self.status().abilities)
         job = Job(
             spec,
             job_id=job_id,

@@ -1,9 +1,10 @@
 """The protocol of a job queue, which runs its jobs in this process or on other machines."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from sd_api.errors import JobIdTaken, QueueFull
+from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
@@ -15,7 +16,7 @@ from sd_api.settings import Limits
 FIRST_GUESS_SECONDS = 10
 
 # The most memory for the images of all unfinished jobs of a process, and for those of one client, as multiples of the
-# largest body: a client may have about twelve images with the most pixels.
+# largest body. A job alone is always taken, however large its images are.
 LARGEST_BODIES, LARGEST_BODIES_PER_CLIENT = 8, 4
 
 
@@ -94,6 +95,16 @@ class JobQueue(Protocol):
 
     def workers(self) -> list[WorkerStatus]:
         """The status of all workers, the oldest first."""
+
+
+def planned(spec: JobSpec, abilities: Callable[[], Mapping[str | None, ModelAbilities]]) -> JobSpec:
+    """A job with the plan by which a queue estimates it; it is made where no lock is held, as large masks take a while.
+
+    Args:
+        spec: The job.
+        abilities: Returns what is known of models, by their names; asked only where the plan depends on it.
+    """
+    return spec if spec.plan.whole else spec.for_model(abilities().get(spec.model))
 
 
 def taken(job_id: str) -> JobIdTaken:

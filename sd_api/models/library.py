@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
-from sd_api.generation.engine import ModelAbilities, ModelMemory
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted

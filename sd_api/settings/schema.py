@@ -56,12 +56,12 @@ class CustomModel(_Section):
 class Limits(_Section):
     """The most that one request may ask for, and how many may wait."""
 
-    max_request_bytes: Count = Field(default=64 * 1024 * 1024, description="the size of one request's body, in bytes")
+    max_request_bytes: Count = Field(default=128 * 1024 * 1024, description="the size of one request's body, in bytes")
     max_image_pixels: Count = Field(
-        default=2048 * 2048, description="width times height of an image that is sent, in pixels"
+        default=200_000_000, description="width times height of an image that is sent, in pixels"
     )
-    max_width: Count = Field(default=2048, description="the width of a result, in pixels")
-    max_height: Count = Field(default=2048, description="the height of a result, in pixels")
+    max_width: Count = Field(default=2048, description="the width of what a model draws at once, in pixels")
+    max_height: Count = Field(default=2048, description="the height of what a model draws at once, in pixels")
     max_num_inference_steps: Count = Field(default=500, description="the steps of one request")
     max_num_outputs: Count = Field(default=16, description="the images of one request")
     max_prompt_length: Count = Field(default=4000, description="the length of a prompt, in characters")

@@ -13,7 +13,8 @@ from stores import opened
 from tasks_server import STATUS, Server
 
 from sd_api.errors import JobCancelled
-from sd_api.generation.engine import Feed, ModelAbilities, Progress
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.engine import Feed, Progress
 from sd_api.jobs.cluster.queue import ClusterQueue
 from sd_api.jobs.cluster.worker import ClusterWorker
 from sd_api.settings import Settings

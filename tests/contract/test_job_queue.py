@@ -22,7 +22,8 @@ from sd_api.errors import (
     ServerStopping,
     UnknownJob,
 )
-from sd_api.generation.engine import Engine, EngineStatus, Feed, ModelAbilities, Progress, Run
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.engine import Engine, EngineStatus, Feed, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import Job
 from sd_api.jobs.local import LocalQueue

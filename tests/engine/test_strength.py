@@ -8,7 +8,7 @@ from pictures import from_png, half_mask, photograph, png
 from running import generate, parts, serve
 
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint
+from sd_api.generation.operations import ImageToImage, Inpaint, Redrawing
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
 from sd_api.settings import Limits
@@ -17,7 +17,7 @@ LIMITS = Limits()
 IMAGE = photograph(70, 90)
 
 
-def spec(operation: type[ImageToImage], **changes: Any) -> JobSpec:
+def spec(operation: type[Redrawing], **changes: Any) -> JobSpec:
     fields: dict[str, Any] = {"image": ImageRef(png(IMAGE), "image", "image", max_pixels=10**6), **changes}
     if operation is Inpaint:
         fields["mask"] = ImageRef(png(half_mask(70, 90)), "mask", "mask", max_pixels=10**6)
@@ -26,7 +26,7 @@ def spec(operation: type[ImageToImage], **changes: Any) -> JobSpec:
 
 
 @pytest.mark.parametrize("operation", [ImageToImage, Inpaint])
-def test_no_strength_gives_the_image_back(engine: Any, operation: type[ImageToImage]) -> None:
+def test_no_strength_gives_the_image_back(engine: Any, operation: type[Redrawing]) -> None:
     calls: list[torch.nn.Module] = []
     loaded = parts(engine)
     modules = [loaded.unet, loaded.vae.encoder, loaded.vae.decoder, loaded.text_encoder]

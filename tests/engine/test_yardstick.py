@@ -22,7 +22,7 @@ from tiny_families import parts_of, sd, sdxl
 
 from sd_api.engine.diffusion import denoise, step
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, Redrawing, TextToImage
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
@@ -109,7 +109,7 @@ def by_hand(name: str, asked: Operation, seed: int, mask: Image.Image = MASK) ->
         arguments |= {"width": SIDE, "height": SIDE}
     if isinstance(asked, Edit):
         arguments |= {"image": IMAGE, "image_guidance_scale": asked.image_guidance}
-    if isinstance(asked, ImageToImage):
+    if isinstance(asked, Redrawing):
         arguments |= {"image": IMAGE, "strength": asked.strength}
     if isinstance(asked, Inpaint):
         arguments |= {"mask_image": mask, "width": SIDE, "height": SIDE}

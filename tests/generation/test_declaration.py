@@ -35,6 +35,8 @@ def another(field: Field, value: Any) -> Any:
         return replace(value, content=png(photograph(70, 90, seed=2)))
     if field.param.choices is not None:
         return field.param.choices[0]
+    if field.param.check is not None:
+        return f"{field.param.example}0"
     if isinstance(value, bool | str):
         return not value if isinstance(value, bool) else value + "!"
     return value + (1 if isinstance(value, int) else 0.01)
@@ -50,7 +52,7 @@ def changed(spec: JobSpec, field: Field) -> JobSpec:
 def test_a_field_is_told_in_words(operation: type[Operation], field: Field) -> None:
     assert 1 <= len(field.param.label.split()) <= 3
     assert field.param.description.endswith(".")
-    assert field.param.control in ("text", "number", "slider", "choice", "switch", "image", "mask", "seed")
+    assert field.param.control in ("text", "line", "number", "slider", "choice", "switch", "image", "mask", "seed")
 
 
 @pytest.mark.parametrize(("operation", "field"), EVERY, ids=name_of)
@@ -94,8 +96,9 @@ def test_a_field_is_on_the_wire(operation: type[Operation], field: Field) -> Non
 @pytest.mark.parametrize(("operation", "field"), EVERY, ids=name_of)
 def test_only_what_is_marked_may_differ_in_a_batch(operation: type[Operation], field: Field) -> None:
     spec = asked(operation)
-    same = changed(spec, field).batch_key == spec.batch_key
-    assert same == (field.param.per_image and field.name not in ("width", "height"))
+    other = changed(spec, field)
+    # What changes the plan need not be marked: the working sizes stand in every batch key.
+    assert (other.batch_key == spec.batch_key) == (field.param.per_image and other.plan.forwards == spec.plan.forwards)
 
 
 @pytest.mark.parametrize(("operation", "field"), EVERY, ids=name_of)

@@ -87,7 +87,8 @@ def test_every_fault_is_named_at_once_the_malformed_and_the_others() -> None:
 
 def test_images_beyond_the_limits_are_named() -> None:
     given = {"invite": "un chien", "photo": "photo", "masque": "photo"}
-    assert faults_of(given, Limits(max_width=39)) == {"photo": OutOfLimits}
+    with pytest.raises(InvalidFields, match=r"^photo is 40×30 pixels; at most 39×2048 are allowed at once"):
+        spec_of(given | {"inpaint_area": "whole"}, Limits(max_width=39))
     assert faults_of(given, Limits(max_image_pixels=1199)) == {"photo": OutOfLimits, "masque": OutOfLimits}
 
 

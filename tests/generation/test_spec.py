@@ -1,5 +1,6 @@
 """The job's own limits, which hold for every dialect, and its seeds."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from sd_api.errors import InvalidFields
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, TextToImage
+from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
 from sd_api.settings import Limits
@@ -87,8 +88,8 @@ def test_any_strength_above_zero_leaves_a_step(strength: float, steps: int, run:
         ("clip_skip", {"clip_skip": 0}),
         ("variation_seed", {"variation_seed": -1}),
         ("variation_strength", {"variation_strength": 1.1}),
-        ("image", {"image": image_of(Image.new("RGB", (2049, 1)))}),
-        ("image", {"image": image_of(Image.new("RGB", (1, 60000)))}),
+        ("image", {"image": image_of(Image.new("RGB", (2049, 1))), "plan": "whole"}),
+        ("image", {"image": image_of(Image.new("RGB", (1, 60000))), "plan": "whole"}),
         ("strength", {"image": IMAGE, "strength": 1.01}),
         ("strength", {"image": IMAGE, "strength": -0.04}),
         ("strength", {"image": IMAGE, "strength": float("nan")}),
@@ -99,6 +100,25 @@ def test_what_lies_beyond_is_refused_by_name(field: str, changes: dict[str, Any]
         redrawn(**changes) if "image" in changes else drawn(**changes)
     assert [fault.field for fault in refusal.value.faults] == [field]
     assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("region", "1,2,3", "is '1,2,3'; it must be x,y,width,height in whole pixels, such as 0,0,512,512"),
+        ("region", "0,0,-8,8", "is '0,0,-8,8'; it must be"),
+        ("region", "500,0,10,10", "is 500,0,10,10, which has no pixel of the image's 10×20"),
+        ("region", "0,0,0,10", "is 0,0,0,10, which has no pixel"),
+        ("extend", "much", "is 'much'; it must be left,top,right,bottom in whole pixels, such as 0,0,256,0"),
+        ("extend", "99990,0,99990,1000000", "makes 199990×1000020; at most 200,000,000 are allowed"),
+        ("context", -1, "is -1; it must be from 0 to 4096"),
+        ("fill", "lava", "is 'lava'; valid are original, blur, neutral, noise, border"),
+    ],
+)
+def test_a_faulty_field_of_a_plan_is_refused_with_what_is_valid(field: str, value: Any, words: str) -> None:
+    mask = ImageRef(content=png(Image.new("L", (10, 20), 255)), kind="mask", field="mask", max_pixels=1000)
+    with pytest.raises(InvalidFields, match=f"^{re.escape(f'{field} {words}')}"):
+        Inpaint(**{**COMMON, "image": IMAGE, "mask": mask, "strength": 0.8, field: value})
 
 
 @pytest.mark.parametrize(

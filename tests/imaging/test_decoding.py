@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from imaging.psd_files import psd
 from PIL import Image, ImageCms
 
-from sd_api.errors import InvalidField, OutOfLimits
+from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory
+from sd_api.imaging.decoded import ALWAYS, DecodedPixels
 from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask
 
 Bytes = Callable[..., bytes]
@@ -252,3 +253,26 @@ def test_a_file_with_changed_bytes_is_read_or_refused(sample: bytes, changes: li
     for place, value in changes:
         changed[place % len(changed)] = value
     read_or_refuse(bytes(changed))
+
+
+def test_all_decoded_images_together_are_limited() -> None:
+    decoded = DecodedPixels()
+
+    def hold(pixels: int) -> Image.Image:
+        return decoded.decode(pixels, 10, picture)
+
+    alone = hold(2 * ALWAYS)
+    with pytest.raises(OutOfMemory):
+        hold(1)
+    del alone
+    held = [hold(ALWAYS // 2), hold(ALWAYS // 2)]
+    with pytest.raises(OutOfMemory):
+        hold(1)
+    held.pop()
+
+    def broken() -> Image.Image:
+        raise SyntaxError("broken PNG file")
+
+    with pytest.raises(SyntaxError):
+        decoded.decode(ALWAYS // 2, 10, broken)
+    hold(ALWAYS // 2)

@@ -16,7 +16,8 @@ from requested import request
 
 from sd_api import errors
 from sd_api.errors import InvalidField, InvalidFields, JobCancelled, JobIdTaken, OutOfLimits, ServerError, Unavailable
-from sd_api.generation.engine import EngineStatus, Feed, ModelAbilities, Progress, Run
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
 from sd_api.generation.operations import OPERATIONS, Operation
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.generation.spec import JobSpec

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from requested import request
 
-from sd_api.generation.engine import EngineStatus, ModelAbilities, Progress
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.engine import EngineStatus, Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job
 from sd_api.jobs.local import LocalQueue

@@ -26,8 +26,8 @@ def test_defaults() -> None:
 def test_default_limits_let_the_largest_documented_image_pass() -> None:
     limits = Settings().limits
 
-    assert limits.max_request_bytes == 64 * 1024**2
-    assert limits.max_width * limits.max_height == 2048 * 2048 <= limits.max_image_pixels
+    assert limits.max_request_bytes == 128 * 1024**2
+    assert limits.max_width * limits.max_height == 2048 * 2048 <= limits.max_image_pixels == 200_000_000
 
 
 @pytest.mark.parametrize("section", [Settings(), Limits(), CustomModel.model_validate(MODEL)])

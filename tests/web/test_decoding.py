@@ -85,6 +85,15 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
         safety_checker="0",
         init_image=IMAGE,
         mask_image=MASK,
+        inpaint_area="masked",
+        context="16",
+        region="0,0,64,64",
+        extend="0,0,8,0",
+        fill="border",
+        mask_blur="1",
+        mask_grow="-2",
+        mask_invert="true",
+        seam="3",
         strength="0.5",
         seed="5",
         num_outputs="2",
@@ -94,6 +103,9 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
     assert (made.prompt, made.negative_prompt, made.steps, made.guidance) == ("a dog", "a cat", 20, 3.0)
     assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == ("ddim", 0.5, 2, False)
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
+    assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
+    assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
+    assert (made.mask_invert, made.seam) == (True, 3)
     assert (spec.model, spec.seeds, spec.variation_seeds) == (None, (5, 6), ())
 
 
@@ -247,6 +259,15 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "safety_filter": False,
         "initial_image": image,
         "mask": mask,
+        "inpaint_area": "masked",
+        "context": 16,
+        "region": "0,0,64,64",
+        "extend": "0,0,8,0",
+        "fill": "border",
+        "mask_blur": 1,
+        "mask_grow": -2,
+        "mask_invert": True,
+        "seam": 3,
         "strength": 0.5,
         "seed": 5,
         "num_outputs": 2,
@@ -260,6 +281,9 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
     assert (made.prompt, made.negative_prompt, made.steps, made.guidance) == ("a dog", "a cat", 20, 3.0)
     assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == ("ddim", 0.5, 2, False)
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
+    assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
+    assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
+    assert (made.mask_invert, made.seam) == (True, 3)
     assert (spec.model, spec.seeds, spec.variation_seeds) == ("custom", (5, 5), (7, 8))
     used = [each["parameters_used"] for each in images]
     assert used[0] == parameters | {"task_type": "inpaint"}

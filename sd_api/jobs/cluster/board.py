@@ -79,6 +79,7 @@ class JobBoard(Board):
             "lasting": int(job.lasting),
             "work": spec.work,
             "pictures": len(spec.seeds),
+            "rows": spec.rows,
             "batch": batch_of(spec),
             "ttl": ENDED_JOB_TTL_SECONDS * 1000,
         }

@@ -1,7 +1,9 @@
 """The job queue of an API process in a cluster: jobs are accepted here and made by workers elsewhere."""
 
+import contextlib
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
 
@@ -9,7 +11,8 @@ import redis
 
 from sd_api import __version__
 from sd_api.cluster.connection import connect, translate_redis_errors
-from sd_api.errors import QueueFull, ServerStopping, UnknownJob
+from sd_api.errors import QueueFull, ServerStopping, StoreUnavailable, UnknownJob
+from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster.board import JobBoard
@@ -17,7 +20,7 @@ from sd_api.jobs.cluster.followed import FollowedJobs
 from sd_api.jobs.cluster.follower import NO_WORKER, Follower
 from sd_api.jobs.cluster.work_tokens import TokenBroker
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, taken
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, planned, taken
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -89,6 +92,7 @@ class ClusterQueue:
         rejoin: bool = False,
     ) -> Job:
         """See JobQueue."""
+        spec = planned(spec, self._abilities)
         job = Job(spec, job_id=job_id, client=client, program=program, dialect=dialect, lasting=rejoin)
         for listener in self._listeners:
             job.listen(listener)
@@ -183,3 +187,9 @@ class ClusterQueue:
         except redis.RedisError as error:
             # The job is queued, so an idle worker will issue the token.
             log.warning("A job waits until Redis can be reached again: %s", error)
+
+    def _abilities(self) -> Mapping[str | None, ModelAbilities]:
+        """What the workers' models can do; without Redis, which ``submit`` waits for, nothing is known of them."""
+        with contextlib.suppress(StoreUnavailable):
+            return self.status().abilities
+        return {}

@@ -20,6 +20,7 @@ from sd_api.jobs.cluster.work_tokens import ACTOR, QUEUE, TokenBroker
 from sd_api.jobs.cluster.worker_board import Claim, WorkerBoard
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Listener
+from sd_api.jobs.queue import planned
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
@@ -176,6 +177,7 @@ class ClusterWorker:
         """The job of a claim; None if its spec cannot be decoded, in which case the job has failed."""
         try:
             request, client, subscribers = self._board.request(claim, self._limits)
+            request = planned(request, lambda: self._engine.status().abilities)
         except redis.RedisError:
             raise
         except Exception as error:

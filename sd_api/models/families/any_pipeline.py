@@ -14,8 +14,9 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from sd_api.errors import GenerationFailed
-from sd_api.generation.engine import ModelAbilities
-from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, Operation
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.operations import FromImage, Inpaint, Operation, Redrawing
+from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import pad, resize_mask, whole_cells
 from sd_api.models.auto_classes import auto_classes
@@ -77,7 +78,7 @@ class AnyPipeline:
             "negative_prompt": operation.negative_prompt and not _has_guidance_by_negative_prompt(known),
             "guidance": not _has_true_guidance(known) and "guidance_scale" not in known,
             "steps": "num_inference_steps" not in known,
-            "strength": isinstance(operation, ImageToImage) and "strength" not in known,
+            "strength": isinstance(operation, Redrawing) and "strength" not in known,
             "eta": operation.eta and not adds_noise,
             "clip_skip": operation.clip_skip > 1,
             "variation_strength": operation.variation_strength,
@@ -90,7 +91,13 @@ class AnyPipeline:
         """See Family; the pipeline encodes by itself."""
 
     def start(
-        self, parts: Parts, operation: Operation, seeds: PictureSeeds, size: tuple[int, int], conditioning: None
+        self,
+        parts: Parts,
+        operation: Operation,
+        seeds: PictureSeeds,
+        size: tuple[int, int],
+        conditioning: None,
+        tiles: Sequence[Box] = (),
     ) -> WholeRow:
         """See Family."""
         return WholeRow(
@@ -101,6 +108,10 @@ class AnyPipeline:
             seed=seeds.seed,
             size=size,
         )
+
+    def view(self, row: WholeRow, tile: Box) -> WholeRow:
+        """See Family; there are no tiles, because the pipeline predicts by itself."""
+        return row
 
     def predict(self, parts: Parts, rows: Sequence[WholeRow]) -> list[Image.Image]:
         """See Family."""
@@ -180,7 +191,7 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
         arguments["negative_prompt"] = operation.negative_prompt
     if isinstance(operation, FromImage):
         arguments["image"] = pad(operation.image.pixels, row.size)
-    if isinstance(operation, ImageToImage):
+    if isinstance(operation, Redrawing):
         arguments |= _part_of_schedule(known, pipeline, operation)
     if isinstance(operation, Inpaint):
         mask = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
@@ -189,7 +200,7 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
     return {name: value for name, value in arguments.items() if name in known}
 
 
-def _part_of_schedule(known: Signature, pipeline: Any, operation: ImageToImage) -> dict[str, Any]:
+def _part_of_schedule(known: Signature, pipeline: Any, operation: Redrawing) -> dict[str, Any]:
     """The steps and the strength that leave a step to make, where the pipelines would fail without one."""
     if "original_inference_steps" not in known:
         return {"strength": max(operation.strength, _share_of_one(operation.steps))}

@@ -8,8 +8,9 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
-from sd_api.generation.engine import ModelAbilities
+from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.operations import Operation
+from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 
@@ -29,6 +30,8 @@ class Row:
         step: The steps that are done.
         steps: All steps; a row whose ``step`` has reached it is done.
         latents: (1, channels, height, width), or None where the family keeps them to itself.
+        tiles: Boxes in cells of the latents (left, upper, right, lower) that go through the model one by one, see
+            ``Family.view``; empty where the latents go through it at once.
         on_step: Is called within ``predict`` by families whose ``predict`` makes several steps, with the steps done
             and all steps; it raises JobCancelled where the row is not wanted any more.
     """
@@ -38,6 +41,7 @@ class Row:
     step: int = 0
     steps: int = 0
     latents: torch.Tensor | None = None
+    tiles: tuple[Box, ...] = ()
     on_step: Callable[[int, int], None] = field(default=lambda _step, _steps: None)
 
     @property
@@ -78,7 +82,13 @@ class Family(Protocol):
         """
 
     def start(
-        self, parts: Parts, operation: Operation, seeds: PictureSeeds, size: tuple[int, int], conditioning: Any
+        self,
+        parts: Parts,
+        operation: Operation,
+        seeds: PictureSeeds,
+        size: tuple[int, int],
+        conditioning: Any,
+        tiles: Sequence[Box] = (),
     ) -> Row:
         """A row before its first step.
 
@@ -88,7 +98,11 @@ class Family(Protocol):
             seeds: Of this picture.
             size: Width and height to work at, a multiple of ``size_multiple``; images are padded to it.
             conditioning: What ``encode`` returned.
+            tiles: Boxes in ``size`` that go through the model one by one, for models with the capability ``tiles``.
         """
+
+    def view(self, row: Row, tile: Box) -> Row:
+        """What a tile shows of a row, as a row for ``predict``; it shares the row's state."""
 
     def predict(self, parts: Parts, rows: Sequence[Row]) -> list[Any]:
         """One forward for rows with the same key, guidance included; changes no row."""

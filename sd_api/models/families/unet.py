@@ -4,6 +4,7 @@ The arithmetic and the order of random draws are those of diffusers' pipelines, 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -14,17 +15,19 @@ from diffusers.models.embeddings import get_timestep_embedding
 from PIL import Image
 
 from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
-from sd_api.generation.engine import ModelAbilities
-from sd_api.generation.operations import Edit, ImageToImage, Operation, OperationName
+from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.operations import Edit, Operation, OperationName, Redrawing
+from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
-from sd_api.models.families.unet_rows import Conditioning, UNetRow
+from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import Start
 from sd_api.models.schedulers import make_scheduler, scheduler_name
+from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
 MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
@@ -66,7 +69,7 @@ class UNetFamily:
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "variations"),
+            capabilities=("clip_skip", "tiles", "variations"),
             schedulers=tuple(SCHEDULERS),
         )
 
@@ -136,25 +139,28 @@ class UNetFamily:
         seeds: PictureSeeds,
         size: tuple[int, int],
         conditioning: Conditioning,
+        tiles: Sequence[Box] = (),
     ) -> UNetRow:
         """See Family."""
         scheduler = make_scheduler(operation.scheduler, parts.pipeline.scheduler)
         scheduler.set_timesteps(operation.steps, device=parts.device)
         timesteps = scheduler.timesteps
-        if isinstance(operation, ImageToImage):
+        if isinstance(operation, Redrawing):
             begin = (operation.steps - operation.steps_run) * scheduler.order
             timesteps = timesteps[begin:]
             if hasattr(scheduler, "set_begin_index"):
                 scheduler.set_begin_index(begin)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        latents, channels, kept = Start(self.image_encoder, parts, operation, seeds, size, generator).begin(
+        cells = tuple(in_cells(tile, parts.pipeline.vae_scale_factor) for tile in tiles)
+        latents, channels, kept = Start(self.image_encoder, parts, operation, seeds, size, generator, cells).begin(
             scheduler, timesteps
         )
         return UNetRow(
-            key=(latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape),
+            key=key_of(latents, conditioning, channels, cells),
             scheduler_name=scheduler_name(scheduler),
             steps=len(timesteps),
             latents=latents,
+            tiles=cells,
             scheduler=scheduler,
             timesteps=timesteps,
             conditioning=conditioning,
@@ -163,8 +169,14 @@ class UNetFamily:
             options=_step_options(scheduler, operation.eta, generator),
             channels=channels,
             kept=kept,
-            size_ids=self.size_ids(parts, size),
+            size_ids=self.size_ids(parts, size_of(tiles[0]) if tiles else size),
         )
+
+    @staticmethod
+    def view(row: UNetRow, tile: Box) -> UNetRow:
+        """See Family."""
+        channels = None if row.channels is None else cut(row.channels, tile)
+        return replace(row, latents=cut(row.latents, tile), channels=channels, kept=None, tiles=())
 
     @staticmethod
     def predict(parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
@@ -222,9 +234,24 @@ class UNetFamily:
     def decode(parts: Parts, rows: Sequence[UNetRow], warnings: list[str]) -> list[Image.Image]:
         """See Family."""
         parts.place([parts.autoencoder])
-        pixels = decode(parts.autoencoder.module, torch.cat([row.latents for row in rows]), warnings)
-        images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
-        return images
+        tiled = {row: _decode_tiles(parts, row, warnings) for row in rows if row.tiles}
+        plain = [row.latents for row in rows if not row.tiles]
+        images = iter(_decode(parts, torch.cat(plain), warnings) if plain else [])
+        return [tiled[row] if row.tiles else next(images) for row in rows]
+
+
+def _decode(parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
+    pixels = decode(parts.autoencoder.module, latents, warnings)
+    images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
+    return images
+
+
+def _decode_tiles(parts: Parts, row: UNetRow, warnings: list[str]) -> Image.Image:
+    """Decode tile by tile; where there is none, the picture is black, and nothing of it is used."""
+    factor = parts.pipeline.vae_scale_factor
+    height, width = row.latents.shape[2:]
+    tiles = ((_decode(parts, cut(row.latents, tile), warnings)[0], in_pixels(tile, factor)) for tile in row.tiles)
+    return pasted(tiles, (width * factor, height * factor))
 
 
 def _variants(row: UNetRow) -> list[Variant]:

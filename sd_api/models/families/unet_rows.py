@@ -1,11 +1,14 @@
 """The rows of the families with a UNet."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from sd_api.generation.plan import Box
 from sd_api.models.families.base import Row
+from sd_api.models.tiling import cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +79,12 @@ class UNetRow(Row):
     channels: torch.Tensor | None
     kept: Kept | None
     size_ids: torch.Tensor | None
+
+
+def key_of(
+    latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
+) -> Hashable:
+    """Rows share a forward if what goes through the UNet at once has the same shape."""
+    if tiles:
+        latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
+    return latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape

@@ -1,6 +1,6 @@
 """How a row of a UNet begins: noise alone, an image with noise, or what a mask keeps of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,12 +10,14 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation
+from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import highest_levels, pad, resize_mask
 from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
 from sd_api.models.components import Parts
 from sd_api.models.families.noise import draw, slerp
 from sd_api.models.families.unet_rows import Kept
+from sd_api.models.tiling import in_pixels, merged
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Start:
     seeds: PictureSeeds
     size: tuple[int, int]
     generator: torch.Generator
+    tiles: Sequence[Box] = ()
 
     def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
         """The first latents, additional channels, and the latents that a mask keeps."""
@@ -35,11 +38,11 @@ class Start:
         if isinstance(operation, Inpaint):
             return self._inpaint(operation, scheduler, timesteps)
         if isinstance(operation, ImageToImage):
-            image = self._encode(self._pixels(operation.image.pixels))
+            image = self._encode(operation.image.pixels)
             return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
         channels = None
         if isinstance(operation, Edit):
-            channels = encode_unscaled(self._encoder, self._pixels(operation.image.pixels))
+            channels = encode_unscaled(self._encoder, self._pixels(pad(operation.image.pixels, self.size)))
         return self._noise() * scheduler.init_noise_sigma, channels, None
 
     def _inpaint(
@@ -47,9 +50,8 @@ class Start:
     ) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
         trained = self.parts.denoiser.config.in_channels == 9
         whole = operation.strength == 1
-        pixels = self._pixels(operation.image.pixels)
         # As diffusers has it; another order in memory would change the last bit of the convolutions.
-        image = None if trained and whole else self._encode(pixels).contiguous()
+        image = None if trained and whole else self._encode(operation.image.pixels).contiguous()
         noise = self._noise()
         latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
         factor = self.parts.pipeline.vae_scale_factor
@@ -60,7 +62,7 @@ class Start:
             # Such a UNet was trained with black and white; grey acts when the picture is finished.
             mask = (levels > 0).to(latents)
             cells = mask.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-            masked = self._encode(pixels * (1 - cells))
+            masked = self._encode(operation.image.pixels, without=cells)
             return latents, torch.cat([mask, masked], 1), None
         if is_random(self.parts.autoencoder.module):
             # diffusers encodes the masked image here also where the UNet does not take it.
@@ -78,11 +80,26 @@ class Start:
         return noise.to(self.parts.device, self.parts.denoiser.dtype)
 
     def _pixels(self, image: Image.Image) -> torch.Tensor:
-        pixels: torch.Tensor = VaeImageProcessor().preprocess(pad(image, self.size))
+        pixels: torch.Tensor = VaeImageProcessor().preprocess(image)
         return pixels.to(self.parts.device, self.parts.denoiser.dtype)
 
-    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        return encode_pixels(self._encoder, pixels, self.generator)
+    def _encode(self, image: Image.Image, without: torch.Tensor | None = None) -> torch.Tensor:
+        """The latents of an image, padded; with tiles they are 0 where there is none.
+
+        Args:
+            image: The image.
+            without: (1, 1, height, width): 1 where the image is left out, 0 elsewhere.
+        """
+        factor, image = self.parts.pipeline.vae_scale_factor, pad(image, self.size)
+        cells = (self.size[0] // factor, self.size[1] // factor)
+        latents = []
+        for tile in self.tiles or [(0, 0, *cells)]:
+            left, upper, right, lower = box = in_pixels(tile, factor)
+            pixels = self._pixels(image.crop(box))
+            if without is not None:
+                pixels = pixels * (1 - without[..., upper:lower, left:right])
+            latents.append((encode_pixels(self._encoder, pixels, self.generator), tile))
+        return merged(latents, cells)
 
     @cached_property
     def _encoder(self) -> Any:

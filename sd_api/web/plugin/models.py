@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Blueprint
 
+from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.description import describe_fields
-from sd_api.generation.engine import ModelAbilities
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Settings

@@ -1,4 +1,4 @@
--- Arguments: worker, version, healthy, loaded models (JSON), lease, batch size in pictures, patience.
+-- Arguments: worker, version, healthy, loaded models (JSON), lease, batch size in rows, patience.
 -- Chooses the worker's next job, and jobs that share its batch. Returns the id and the attempt of each job, and, if
 -- there are none, the worker that a queued job is reserved for.
 local worker, version, healthy, models = ARGV[1], ARGV[2], ARGV[3] == '1', cjson.decode(ARGV[4])
@@ -52,15 +52,15 @@ redis.call('SET', 'sd:clients:last', client)
 
 -- Jobs with the same batch key join while the batch has room. A job whose lease has expired before runs alone, because
 -- it may be what killed its worker.
-local batch, pictures, expired = unpack(redis.call('HMGET', job_key(chosen), 'batch', 'pictures', 'expired_leases'))
-local room = batch_size - pictures
+local batch, rows, expired = unpack(redis.call('HMGET', job_key(chosen), 'batch', 'rows', 'expired_leases'))
+local room = batch_size - rows
 if not expired and room > 0 then
   for _, id in ipairs(in_fair_order()) do
-    local its_batch, its_pictures, its_expired = unpack(
-      redis.call('HMGET', job_key(id), 'batch', 'pictures', 'expired_leases'))
-    if its_batch == batch and not its_expired and not cancel_if_abandoned(id) and tonumber(its_pictures) <= room then
+    local its_batch, its_rows, its_expired = unpack(
+      redis.call('HMGET', job_key(id), 'batch', 'rows', 'expired_leases'))
+    if its_batch == batch and not its_expired and not cancel_if_abandoned(id) and tonumber(its_rows) <= room then
       take(id)
-      room = room - its_pictures
+      room = room - its_rows
     end
   end
 end

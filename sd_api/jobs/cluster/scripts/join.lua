@@ -1,4 +1,4 @@
--- Arguments: worker, version, loaded models (JSON), lease, batch key of the jobs that it works on, pictures that the batch
+-- Arguments: worker, version, loaded models (JSON), lease, batch key of the jobs that it works on, rows that the batch
 -- has room for, the most work of a job that may overtake.
 -- Chooses the queued jobs that a working worker begins at a step boundary; the rules are those of jobs/dispatch.py.
 -- Returns the id, the attempt and whether it overtakes (0 or 1) of each job.
@@ -19,12 +19,12 @@ end
 
 for _, id in ipairs(in_fair_order()) do
   local key = job_key(id)
-  local its_version, model, its_batch, pictures, work, passed, expired, other, reserved_until = unpack(redis.call('HMGET',
-    key, 'version', 'model', 'batch', 'pictures', 'work', 'passed_work', 'expired_leases', 'reserved_for',
+  local its_version, model, its_batch, rows, work, passed, expired, other, reserved_until = unpack(redis.call('HMGET',
+    key, 'version', 'model', 'batch', 'rows', 'work', 'passed_work', 'expired_leases', 'reserved_for',
     'reserved_until'))
   work = tonumber(work)
   local free = not (other and other ~= worker and now < tonumber(reserved_until)) and not expired
-  local joins = free and its_batch == batch and tonumber(pictures) <= room
+  local joins = free and its_batch == batch and tonumber(rows) <= room
   local overtakes = free and not joins and not overtaken and its_version == version and loaded[model]
     and work <= longest
   if cancel_if_abandoned(id) then
@@ -36,7 +36,7 @@ for _, id in ipairs(in_fair_order()) do
     end
     local _, attempt = start(id, worker, lease)
     jobs[#jobs + 1] = {id, attempt, overtakes and 1 or 0}
-    if joins then room = room - pictures else overtaken = true end
+    if joins then room = room - rows else overtaken = true end
   else
     passed_over[#passed_over + 1] = {id = id, patience = work - tonumber(passed or 0)}
   end

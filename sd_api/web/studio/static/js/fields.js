@@ -41,6 +41,7 @@ export const label = (name) => drawn.get(name)?.label;
 
 const CONTROLS = {
   text: () => element("textarea", { rows: 1 }),
+  line: () => element("input", { type: "text" }),
   number: numeric,
   seed: (field) => element("input", { type: "number", inputMode: "numeric", step: field.step ?? 1, placeholder: "random" }),
   slider: numeric,

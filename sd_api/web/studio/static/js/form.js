@@ -33,7 +33,7 @@ export function request() {
     const input = control(name);
     if (input.closest("[data-field]").hidden || input.disabled) continue;
     if (field.control === "switch") fields[name] = input.checked;
-    else if (input.value || !["choice", "seed"].includes(field.control)) fields[name] = input.value;
+    else if (input.value || !(field.default === null || ["choice", "seed"].includes(field.control))) fields[name] = input.value;
   }
   if (!seedIsKept()) fields.seed = offer.fields.seed.default;
   return { mode, model: control("model").value || null, fields };

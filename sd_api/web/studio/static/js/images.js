@@ -17,11 +17,14 @@ export function fromBase64(text, type) {
 // What the server reads as well; of others that a browser can show, such as AVIF or HEIC, it gets a PNG.
 const READ_BY_SERVER = ["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"];
 
+// A mask is painted on a canvas of the image's size, and browsers have no larger ones on every device.
+const MAX_CANVAS_PIXELS = 64e6;
+
 /**
  * Open an image within limits: {blob, width, height, scaled}. One that is too large is made smaller;
  * any other is sent as the file that it is, with its colours. Null for what this browser cannot show.
  */
-export async function openImage(file, { max_width, max_height, max_image_pixels }) {
+export async function openImage(file, { max_image_pixels }) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
@@ -29,7 +32,7 @@ export async function openImage(file, { max_width, max_height, max_image_pixels 
     return null;
   }
   const { width, height } = bitmap;
-  const scale = Math.min(1, max_width / width, max_height / height, Math.sqrt(max_image_pixels / (width * height)));
+  const scale = Math.min(1, Math.sqrt(Math.min(max_image_pixels, MAX_CANVAS_PIXELS) / (width * height)));
   if (scale === 1 && READ_BY_SERVER.includes(file.type)) return { blob: file, width, height, scaled: false };
   const canvas = new OffscreenCanvas(Math.max(1, Math.floor(width * scale)), Math.max(1, Math.floor(height * scale)));
   const context = canvas.getContext("2d");

@@ -1,0 +1,123 @@
+"""What each pass of a plan asks of a family, and what becomes of the picture that it draws."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from sd_api.generation.fields import derived
+from sd_api.generation.images import ImageRef
+from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.plan import Box, Pass, Plan, Region, size_of
+from sd_api.imaging.filling import filled
+from sd_api.imaging.masks import within
+from sd_api.imaging.sizing import crop, resize_mask, resized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One row's worth of work: a pass of a region of a picture.
+
+    Attributes:
+        picture: The number of the picture, counted from 0.
+        region: The number of the region in the plan.
+        step: The number of the pass in the region.
+        drawn: What the pass before it has drawn, at the canvas's scale; None for the first pass.
+    """
+
+    picture: int
+    region: int
+    step: int = 0
+    drawn: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture of which every region is drawn.
+
+    Attributes:
+        picture: Its number, counted from 0.
+        regions: What was drawn in each region of the plan, of the size of the last pass's box.
+        nsfw: Whether one of them was flagged.
+    """
+
+    picture: int
+    regions: tuple[Image.Image, ...]
+    nsfw: bool
+
+
+def operation_of(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Operation:
+    """What a pass asks for: an operation with images of its own, so that families know nothing of plans.
+
+    Args:
+        operation: What the job asks for.
+        plan: Of that operation.
+        unit: The pass.
+        seed: Of its picture, for ``fill``.
+    """
+    region = plan.regions[unit.region]
+    one = region.passes[unit.step]
+    if isinstance(operation, Inpaint):
+        return _inpaint(operation, region, unit, seed)
+    if plan.whole:
+        return operation
+    if isinstance(operation, TextToImage) and unit.drawn is None:
+        return derived(operation, TextToImage, width=one.size[0], height=one.size[1])
+    image = unit.drawn
+    if image is None:
+        assert isinstance(operation, FromImage)  # noqa: S101 - there is nothing else to begin with
+        image = resized(operation.image.pixels.crop(one.box), one.inner)
+    strength = getattr(operation, "strength", None) if one.strength is None else one.strength
+    return derived(operation, ImageToImage, image=ImageRef.of(image, "image"), strength=strength)
+
+
+def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Operation:
+    one = region.passes[unit.step]
+    image, mask = operation.canvas.crop(one.box), own_mask(operation.replaced, region, one.box)
+    if unit.drawn is not None:
+        # The second pass sees a part of what the first one has seen.
+        left, upper, right, lower = relative(one.box, region.passes[unit.step - 1].box)
+        image = Image.composite(unit.drawn.crop((left, upper, right, lower)), image, mask)
+    image, mask = resized(image, one.inner), resize_mask(mask, one.inner)
+    if unit.drawn is None:
+        image = filled(image, mask, operation.fill, seed)
+    return derived(
+        operation,
+        Inpaint,
+        image=ImageRef.of(image, "image"),
+        mask=ImageRef.of(mask, "mask"),
+        strength=operation.strength if one.strength is None else one.strength,
+    )
+
+
+def drawn(image: Image.Image, one: Pass) -> Image.Image:
+    """What a pass has drawn, at the canvas's scale and without its padding.
+
+    Args:
+        image: What came out of the model.
+        one: The pass.
+    """
+    return resized(crop(image, one.inner), size_of(one.box))
+
+
+def enlarged(plan: Plan) -> Iterator[str]:
+    """Sentences about regions that are shown larger than they were drawn."""
+    for region in plan.regions:
+        last = region.passes[-1]
+        width, height = size_of(last.box)
+        if last.inner[0] < width - 1:
+            yield (
+                f"This model does not draw in tiles, so a part of {width}×{height} was drawn with "
+                f"{last.inner[0]}×{last.inner[1]} pixels and enlarged."
+            )
+
+
+def own_mask(mask: Image.Image, region: Region, box: Box) -> Image.Image:
+    """The mask of a region within a box; what other regions replace is kept."""
+    return within(mask.crop(box), relative(region.edit, box))
+
+
+def relative(box: Box, origin: Box) -> Box:
+    """A box in the coordinates of another one."""
+    left, upper = origin[:2]
+    return box[0] - left, box[1] - upper, box[2] - left, box[3] - upper

@@ -1,0 +1,24 @@
+"""What a model can do."""
+
+from dataclasses import dataclass
+
+from sd_api.generation.operations import OperationName
+
+
+@dataclass(frozen=True)
+class ModelAbilities:
+    """What a model can do, as far as its files say once it is loaded.
+
+    Attributes:
+        modes: The operations that it was made for.
+        size_multiple: Pixels; other sizes are padded up to a multiple of this.
+        native_size: Pixels; the side of the squares that it was trained with, None where its files do not say.
+        capabilities: What a field may require, see ``Param.requires``; for example ``clip_skip``.
+        schedulers: The names of those that work with it; empty where a request may name none.
+    """
+
+    modes: tuple[OperationName, ...]
+    size_multiple: int
+    native_size: int | None
+    capabilities: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()

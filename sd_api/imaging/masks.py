@@ -1,0 +1,94 @@
+"""Masks of mode L, 255 = replace and 0 = keep: what is done to a client's before it acts."""
+
+import numpy as np
+from PIL import Image, ImageChops, ImageFilter
+from scipy import ndimage
+
+from sd_api.imaging.sizing import resize_mask
+
+# Parts of a mask are looked for in cells, at first of this side in pixels; in larger ones where there are more parts.
+_CELL = 8
+MAX_PARTS = 256
+
+
+def prepared(
+    mask: Image.Image, size: tuple[int, int], *, invert: bool = False, grow: int = 0, blur: int = 0
+) -> Image.Image:
+    """Bring a mask to the size of its image, and change it as asked.
+
+    Args:
+        mask: As the client sent it.
+        size: Width and height of the image.
+        invert: Whether black is replaced.
+        grow: Pixels by which it grows on all sides, or shrinks below 0.
+        blur: The radius of a Gaussian blur in pixels.
+    """
+    mask = resize_mask(mask, size)
+    if invert:
+        mask = ImageChops.invert(mask)
+    if grow:
+        change = ndimage.maximum_filter if grow > 0 else ndimage.minimum_filter
+        # What lies outside of the image is as its edge, so that a mask at the edge does not shrink away from it.
+        mask = Image.fromarray(change(np.asarray(mask), size=2 * abs(grow) + 1, mode="nearest"))
+    return mask.filter(ImageFilter.GaussianBlur(blur)) if blur else mask
+
+
+def extended(mask: Image.Image, margins: tuple[int, int, int, int]) -> Image.Image:
+    """Add margins (left, top, right, bottom) in which everything is replaced."""
+    left, top, right, bottom = margins
+    canvas = Image.new("L", (left + mask.width + right, top + mask.height + bottom), 255)
+    canvas.paste(mask, (left, top))
+    return canvas
+
+
+def within(mask: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Keep everything outside of a box."""
+    kept = Image.new("L", mask.size, 0)
+    kept.paste(mask.crop(box), box[:2])
+    return kept
+
+
+def with_seam(mask: Image.Image, width: int) -> Image.Image:
+    """Let a mask rise smoothly from 0 to its value within a border.
+
+    Args:
+        mask: The mask; the edges of the image are no border of it.
+        width: Of the border in pixels, inside of the mask.
+    """
+    levels = np.asarray(mask)
+    if width == 0 or levels.all():
+        return mask
+    rise = (ndimage.distance_transform_edt(levels > 0) / (width + 1)).clip(0, 1)
+    return Image.fromarray(np.rint(levels * rise**2 * (3 - 2 * rise)).astype(np.uint8))
+
+
+def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:
+    """The boxes of a mask's connected parts, at most ``MAX_PARTS``; parts that nearly touch count as connected.
+
+    Args:
+        mask: Mode L; everything above 0 is masked.
+    """
+    box = mask.getbbox()
+    if box is None:
+        return []
+    # In cells: an average of pixels that are 0 or 255 is above 0 where one of 64 is.
+    cells = np.asarray(mask.crop(box).point(lambda level: 255 if level else 0).reduce(_CELL)) > 0
+    side = _CELL
+    labels, count = ndimage.label(cells, np.ones((3, 3)))
+    while count > MAX_PARTS:
+        side *= 2
+        cells = np.pad(cells, [(0, length % 2) for length in cells.shape])
+        cells = cells[::2, ::2] | cells[1::2, ::2] | cells[::2, 1::2] | cells[1::2, 1::2]
+        labels, count = ndimage.label(cells, np.ones((3, 3)))
+    return [_tight(mask, box, rows, columns, side) for rows, columns in ndimage.find_objects(labels)]
+
+
+def _tight(
+    mask: Image.Image, box: tuple[int, int, int, int], rows: slice, columns: slice, side: int
+) -> tuple[int, int, int, int]:
+    """The box of what is masked in some cells of a box."""
+    left, upper = box[0] + columns.start * side, box[1] + rows.start * side
+    right, lower = min(box[0] + columns.stop * side, box[2]), min(box[1] + rows.stop * side, box[3])
+    tight = mask.crop((left, upper, right, lower)).getbbox()
+    assert tight is not None  # noqa: S101 - there is something masked in each cell
+    return left + tight[0], upper + tight[1], left + tight[2], upper + tight[3]

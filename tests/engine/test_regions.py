@@ -1,0 +1,247 @@
+"""Edits of canvases that are larger than the model: what is drawn, what is kept, and what forwards are shared."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import photograph
+from PIL import Image
+from requested import request
+from running import generate, serve
+from tiny_families import filled, remade, sd
+from tiny_model import make_unet
+
+from sd_api.errors import JobCancelled
+from sd_api.generation.engine import Progress
+from sd_api.generation.fields import derived
+from sd_api.generation.images import ImageRef
+from sd_api.generation.metadata import read_parameters
+from sd_api.generation.operations import Inpaint
+from sd_api.generation.plan import Box
+from sd_api.generation.spec import JobSpec
+from sd_api.imaging.blending import composite
+from sd_api.jobs.job import Job
+from sd_api.models.tiling import cut, merged, pasted
+from sd_api.wiring import build_engine
+
+SIDE = 64
+CANVAS = photograph(400, 300)
+FAR, NEAR = (300, 40, 330, 70), (40, 200, 70, 230)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that was trained with squares of 64 x 64 pixels, as its files say."""
+    folder = tmp_path_factory.mktemp("small")
+    pipeline = sd()
+    pipeline.register_modules(unet=filled(remade(make_unet(), sample_size=SIDE // 8)))
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path, make_settings: Any) -> Any:
+    engine = build_engine(make_settings(model=str(model), requires_safety_checker=False))
+    engine.load()
+    return engine
+
+
+def masked(*boxes: Box, size: tuple[int, int] = CANVAS.size) -> Image.Image:
+    mask = Image.new("L", size)
+    for box in boxes:
+        mask.paste(255, box)
+    return mask
+
+
+def edit(*boxes: Box, image: Image.Image = CANVAS, **fields: Any) -> JobSpec:
+    # DDIM makes one forward for each step.
+    fields = {"strength": 1.0, "steps": 2, "scheduler": "ddim", **fields}
+    return request(image=image, mask=masked(*boxes, size=image.size), **fields)
+
+
+def drawn(engine: Any, spec: JobSpec) -> Image.Image:
+    (picture,) = generate(engine, spec).images
+    image = Image.open(BytesIO(picture.png))
+    image.load()
+    return image
+
+
+def array(image: Image.Image) -> np.ndarray[Any, Any]:
+    return np.asarray(image, np.int16)
+
+
+def forwards(engine: Any) -> Any:
+    """Shapes of what goes through the UNet, in a list that grows."""
+    shapes: list[tuple[int, ...]] = []
+    unet = engine._library.get(None).parts.denoiser.module
+    return shapes, unet.register_forward_hook(lambda _module, inputs, _output: shapes.append(tuple(inputs[0].shape)))
+
+
+def test_a_region_is_what_diffusers_makes_of_the_same_crop(engine: Any, model: Path) -> None:
+    # On the cells of the latents, where diffusers' masks and those of the server are the same.
+    masked_part = (200, 150, 232, 182)
+    spec = edit(masked_part, context=48, seam=0).for_model(engine.status().abilities[None])
+    ((one,),) = [region.passes for region in spec.plan.regions]
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(model, safety_checker=None)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    crop, mask = CANVAS.crop(one.box), masked(masked_part).crop(one.box)
+    width, height = one.size
+    assert (one.box, one.size) == ((152, 102, 280, 230), (128, 128))
+    operation = spec.operation
+    made = pipeline(
+        prompt=operation.prompt,
+        image=crop,
+        mask_image=mask,
+        width=width,
+        height=height,
+        num_inference_steps=operation.steps,
+        guidance_scale=operation.guidance,
+        strength=1.0,
+        generator=torch.Generator("cpu").manual_seed(7),
+    ).images[0]
+    expected = CANVAS.copy()
+    expected.paste(composite(crop, made, mask), one.box[:2])
+    assert (array(drawn(engine, spec)) == array(expected)).all()
+
+
+def test_regions_are_drawn_as_each_alone_and_everything_else_is_kept(engine: Any) -> None:
+    both = array(drawn(engine, edit(FAR, NEAR)))
+    # Corners and edges of the canvas are no special place.
+    for box in (FAR, NEAR):
+        left, upper, right, lower = box
+        alone = array(drawn(engine, edit(box)))
+        assert (both[upper:lower, left:right] == alone[upper:lower, left:right]).all()
+        assert (both[upper:lower, left:right] != array(CANVAS)[upper:lower, left:right]).mean() > 0.5
+    kept = np.asarray(masked(FAR, NEAR)) == 0
+    assert (both[kept] == array(CANVAS)[kept]).all()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_regions_of_pictures_and_jobs_share_forwards(engine: Any) -> None:
+    other = edit((100, 100, 130, 130), image=photograph(500, 220, seed=1))
+    jobs = [Job(edit(FAR, NEAR, seeds=(7, 8))), Job(other)]
+    shapes, hook = forwards(engine)
+    serve(engine, jobs)
+    hook.remove()
+    # Two regions of two pictures, and one of another canvas, each with and without the prompt.
+    assert shapes == [(10, 4, 16, 16)] * 2
+    alone = array(drawn(engine, other))
+    assert np.abs(array(Image.open(BytesIO(jobs[1].result().images[0].png))) - alone).max() <= 1
+
+
+def test_a_canvas_of_twelve_megapixels_costs_what_its_mask_costs(engine: Any) -> None:
+    # Flat, because encoding a PNG file of noise takes longer than all else.
+    canvas = Image.new("RGB", (4000, 3000), (90, 120, 150))
+    shapes, hook = forwards(engine)
+    result = drawn(engine, edit((3980, 2980, 4000, 3000), image=canvas))
+    hook.remove()
+    assert shapes == [(2, 4, 8, 8)] * 2
+    assert result.size == (4000, 3000)
+    assert result.crop((0, 0, 3980, 3000)).getcolors() == [(3980 * 3000, (90, 120, 150))]
+    assert array(result.crop((3980, 2980, 4000, 3000))).std() > 1
+    parameters = read_parameters(result.info["parameters"])
+    assert parameters is not None
+    assert parameters.regions == "64x64+3936+2936 at 64x64"
+
+
+def test_a_large_region_is_refined_in_tiles_and_its_steps_are_reported(engine: Any) -> None:
+    steps: list[tuple[int, int]] = []
+    job = Job(edit((50, 50, 250, 250), steps=6))
+    job.listen(lambda job: steps.append((job.progress.step, job.progress.steps)) if job.progress else None)
+    shapes, hook = forwards(engine)
+    serve(engine, [job])
+    hook.remove()
+    _first, second = job.spec.for_model(engine.status().abilities[None]).plan.regions[0].passes
+    # Six steps at the model's own scale, and the last two of six in tiles.
+    assert shapes == [(2, 4, 8, 8)] * (6 + 2 * len(second.tiles))
+    assert len(second.tiles) > 4
+    assert steps[-1] == (8, 8)
+    assert steps == sorted(steps)
+    result = Image.open(BytesIO(job.result().images[0].png))
+    kept = np.asarray(masked((50, 50, 250, 250))) == 0
+    assert (array(result)[kept] == array(CANVAS)[kept]).all()
+    assert array(result)[50:250, 50:250].std() > 5
+
+
+def test_a_step_of_many_tiles_ends_where_its_job_is_cancelled(engine: Any) -> None:
+    class Cancelled(Job):
+        def report(self, progress: Progress) -> None:
+            if progress.step >= 6 and len(shapes) > 8:
+                raise JobCancelled("Enough.")
+            super().report(progress)
+
+    shapes, hook = forwards(engine)
+    serve(engine, [Cancelled(edit((50, 50, 250, 250), steps=6))])
+    hook.remove()
+    assert len(shapes) == 9
+
+
+@pytest.mark.parametrize("mode", ["txt2img", "img2img"])
+def test_pictures_beyond_the_models_reach_are_refined_in_tiles(engine: Any, mode: str) -> None:
+    fields: dict[str, Any] = {"size": (192, 128), "steps": 4, "scheduler": "ddim"}
+    if mode == "img2img":
+        fields |= {"image": photograph(192, 128), "strength": 0.9}
+    shapes, hook = forwards(engine)
+    result = drawn(engine, request(**fields))
+    hook.remove()
+    assert result.size == (192, 128)
+    assert array(result).std() > 5
+    assert shapes[-1] == (2, 4, 8, 8)
+    del shapes[:]
+    whole = drawn(engine, request(**fields, plan="whole"))
+    assert whole.size == (192, 128)
+
+
+def test_one_tile_is_plain() -> None:
+    tensor = torch.randn(1, 4, 8, 12)
+    assert torch.equal(merged([(tensor, (0, 0, 12, 8))], (12, 8)), tensor)
+    assert (array(pasted([(CANVAS, (0, 0, 400, 300))], (400, 300))) == array(CANVAS)).all()
+
+
+@given(st.integers(1, 5), st.integers(1, 5))
+def test_tiles_of_one_picture_are_that_picture(across: int, down: int) -> None:
+    tiles = [(x * 8, y * 8, x * 8 + 16, y * 8 + 16) for y in range(down) for x in range(across)]
+    size = across * 8 + 8, down * 8 + 8
+    tensor = torch.randn(1, 4, size[1], size[0])
+    assert torch.allclose(merged([(cut(tensor, tile), tile) for tile in tiles], size), tensor, atol=1e-5)
+    picture = CANVAS.crop((0, 0, *size))
+    assert np.abs(array(pasted([(picture.crop(tile), tile) for tile in tiles], size)) - array(picture)).max() <= 1
+
+
+def test_what_is_added_to_a_canvas_is_drawn_and_the_rest_kept(engine: Any) -> None:
+    result = array(drawn(engine, edit(extend="0,0,40,8")))
+    assert result.shape == (308, 440, 3)
+    assert (result[:300, :400] == array(CANVAS)).all()
+    assert result[:, 400:].std() > 1
+
+
+@pytest.mark.parametrize("fill", ["blur", "neutral", "noise", "border"])
+def test_a_masked_part_may_begin_with_something_else(engine: Any, fill: str) -> None:
+    original = array(drawn(engine, edit(FAR, strength=0.5)))
+    result = array(drawn(engine, edit(FAR, strength=0.5, fill=fill)))
+    left, upper, right, lower = FAR
+    assert (result[upper:lower, left:right] != original[upper:lower, left:right]).mean() > 0.2
+    kept = np.asarray(masked(FAR)) == 0
+    assert (result[kept] == array(CANVAS)[kept]).all()
+
+
+def test_a_mask_grows_and_inverts_and_fades(engine: Any) -> None:
+    wider = array(drawn(engine, edit(FAR, mask_grow=4, seam=0)))
+    changed = (wider != array(CANVAS)).any(axis=2)
+    left, upper, right, lower = FAR
+    assert not changed[: upper - 4].any()
+    assert changed[upper - 4 : lower + 4, left - 4 : right + 4].mean() > 0.9
+    spec = edit(FAR)
+    inverted = derived(spec.operation, Inpaint, mask=ImageRef.of(masked(FAR).point(lambda v: 255 - v), "mask"))
+    assert (array(inverted.replaced) == 255 - array(masked(FAR))).all()
+    turned = derived(inverted, Inpaint, mask_invert=True)
+    assert (array(turned.replaced) == array(masked(FAR))).all()
+    seam = np.abs(array(drawn(engine, edit(FAR, seam=10))) - array(CANVAS)).sum(axis=2)[upper:lower, left:right]
+    assert seam[:, 0].mean() < seam[:, 14].mean() / 2
