@@ -123,27 +123,51 @@ def test_every_field_is_in_the_infotext(url: str) -> None:
 
 def test_the_three_polarities_of_masks_mean_the_same_hole(api: webuiapi.WebUIApi, url: str) -> None:
     image, mask = photograph(96, 64), half_mask(96, 64)
-    fields = QUICK | {"images": [image]} | SHARP
-    white = api.img2img(**fields, mask_image=mask)
-    # With the size of its image, which inpaint_full_res keeps.
-    assert white.image.size == (96, 64)
+    fields = QUICK | {"width": 96, "images": [image]} | SHARP | {"inpaint_full_res": False}
+    white = api.img2img(**fields, mask_image=mask).image
     form = {"init_image": to_base64(image), "mask_image": to_base64(mask), "strength": 1}
-    plugin = same_by_plugin(url, "/masking", **form)
+    assert white.tobytes() == same_by_plugin(url, "/masking", **form).tobytes()
     holed = Image.new("RGBA", (96, 64), (0, 0, 0, 255))
     holed.paste((0, 0, 0, 0), (48, 0, 96, 64))
     openai = {"prompt": "a dog", "image": to_base64(image), "mask": to_base64(holed), "steps": 2, "seed": 5}
     openai |= {"guidance": 7, "scheduler": "euler-a"}
     answer = requests.post(f"{url}/v1/images/edits", json=openai, timeout=60).json()
-    by_alpha = from_base64(answer["data"][0]["b64_json"])
-    assert white.image.tobytes() == plugin.tobytes() == by_alpha.tobytes()
-    assert white.image.crop((0, 0, 48, 64)).tobytes() == image.crop((0, 0, 48, 64)).tobytes()
+    assert white.tobytes() == from_base64(answer["data"][0]["b64_json"]).tobytes()
+    kept = (0, 0, 48, 64)
+    assert white.size == (96, 64)
+    assert white.crop(kept).tobytes() == image.crop(kept).tobytes()
     # A mask with transparency: what is opaque is made anew, whatever its colour.
     painted = Image.new("RGBA", (96, 64), (0, 0, 0, 0))
     painted.paste((10, 200, 10, 200), (48, 0, 96, 64))
-    assert api.img2img(**fields, mask_image=painted).image.tobytes() == plugin.tobytes()
+    assert api.img2img(**fields, mask_image=painted).image.tobytes() == white.tobytes()
     black = Image.eval(mask, lambda level: 255 - level)
-    inverted = api.img2img(**fields, mask_image=black, inpainting_mask_invert=1)
-    assert inverted.image.tobytes() == plugin.tobytes()
+    assert api.img2img(**fields, mask_image=black, inpainting_mask_invert=1).image.tobytes() == white.tobytes()
+
+
+def test_the_masked_part_alone_is_made_at_the_size_of_the_image(api: webuiapi.WebUIApi, url: str) -> None:
+    image, mask = photograph(96, 64), half_mask(96, 64)
+    fields = QUICK | {"steps": 1, "images": [image]} | SHARP
+    made = api.img2img(**fields, mask_image=mask, inpaint_full_res_padding=16).image
+    form = {"init_image": to_base64(image), "mask_image": to_base64(mask), "strength": 1, "num_inference_steps": 1}
+    form |= {"inpaint_area": "masked", "context": 16}
+    assert made.size == (96, 64)
+    assert made.tobytes() == same_by_plugin(url, "/masking", **form).tobytes()
+
+
+@pytest.mark.parametrize(("number", "fill"), [(0, "border"), (1, "original"), (2, "noise"), (3, "neutral")])
+def test_fills_and_the_usual_blur_are_this_servers(api: webuiapi.WebUIApi, url: str, number: int, fill: str) -> None:
+    image, mask = photograph(64, 64), half_mask(64, 64)
+    fields = QUICK | {"images": [image], "inpainting_fill": number, "inpaint_full_res": False}
+    made = api.img2img(**fields, mask_image=mask, denoising_strength=0.5).image
+    form = {
+        "init_image": to_base64(image),
+        "mask_image": to_base64(mask),
+        "strength": 0.5,
+        "fill": fill,
+        "mask_blur": 4,
+    }
+    assert made.tobytes() == same_by_plugin(url, "/masking", **form).tobytes()
+    assert made.info["parameters"].count("Mask blur: 4,") == 1
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])

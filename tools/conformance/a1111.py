@@ -75,6 +75,7 @@ def masking(server: Server) -> None:
 def inverted(server: Server) -> None:
     """Replaces what is black in an inverted mask."""
     fields = {"mask": text(right_half("L", 255, 0, (96, 64))), "mask_blur": 0, "inpainting_mask_invert": 1}
+    fields |= {"inpaint_full_res": False, "width": 96}
     image = picture(post(server, "img2img", json=IMAGE | fields)["images"][0])
     expect(same_left(image, gradient(96, 64)), "what is white has changed")
 

@@ -7,11 +7,12 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from sd_api.errors import InvalidField, OutOfLimits
-from sd_api.imaging.decoding import read_image
+from sd_api.imaging.decoding import read_image, read_mask
 from sd_api.imaging.encoding import encode_png
+from sd_api.imaging.masks import prepared
 from sd_api.settings import Limits
 from sd_api.web.a1111.answers import base64_text, picture_information
-from sd_api.web.a1111.pictures import UPSCALERS, expanded_mask, picture_bytes, upscaled
+from sd_api.web.a1111.pictures import UPSCALERS, picture_bytes, upscaled
 from sd_api.web.a1111.requests import read_body
 
 _FROZEN = ConfigDict(frozen=True)
@@ -118,9 +119,8 @@ class ExtrasEndpoints:
     def expand(self) -> dict[str, Any]:
         """A mask that has grown."""
         asked = read_body(Expansion)
-        mask = picture_bytes("mask", asked.mask)
-        most = self._limits.max_image_pixels
-        return {"mask": base64_text(expanded_mask(mask, asked.mask_expansion, asked.blur, max_pixels=most))}
+        mask = read_mask("mask", picture_bytes("mask", asked.mask), max_pixels=self._limits.max_image_pixels)
+        return {"mask": base64_text(encode_png(prepared(mask, mask.size, grow=asked.mask_expansion, blur=asked.blur)))}
 
     def _resized(self, asked: Resize, field: str, text: str) -> str:
         picture = read_image(field, picture_bytes(field, text), max_pixels=self._limits.max_image_pixels)

@@ -24,6 +24,8 @@ A1111 = Dialect(
         "image": "init_images",
         "strength": "denoising_strength",
         "image_guidance": "image_cfg_scale",
+        "context": "inpaint_full_res_padding",
+        "mask_invert": "inpainting_mask_invert",
         # Multiplied by n_iter, before it is validated.
         "num_outputs": "batch_size",
     },
@@ -33,6 +35,8 @@ A1111 = Dialect(
         "scheduler": "euler",
         "guidance": 7.0,
         "strength": 0.75,
+        "context": 0,
+        "mask_blur": 4,
         "width": 512,
         "height": 512,
         "seed": -1,
@@ -43,6 +47,9 @@ A1111 = Dialect(
     image_form="base64 text or a data: URL",
     image_example=lambda png: b64encode(png).decode(),
 )
+
+FILLS = ("border", "original", "noise", "neutral")
+"""What each number of ``inpainting_fill`` is here."""
 
 # What other servers call a job has parentheses; these characters are safe in a path and in a header.
 TaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_().-]{1,64}$")]
@@ -84,31 +91,35 @@ class AskedOfImage(Asked):
 
     Attributes:
         resize_mode: How the image is brought to ``width`` and ``height``: 0 and 3 stretch it, 1 crops it, 2 fills up.
-        mask_blur: The radius in pixels by which the mask is blurred, unless ``mask_blur_x`` or ``mask_blur_y`` say so.
-        inpainting_mask_invert: Whether black is made anew, and white is kept.
-        inpaint_full_res: Whether the answer has the size of the image, rather than ``width`` and ``height``.
-        inpaint_full_res_padding: Has no effect yet.
-        inpainting_fill: Has no effect yet.
+        mask_blur_x: With ``mask_blur_y``: the larger one is ``mask_blur``.
+        inpaint_full_res: Whether the model works on the masked parts of the image at its own size, rather than on all
+            of it at ``width`` and ``height``; see ``inpaint_area``.
+        inpainting_fill: What a masked part begins with, see ``fill``.
     """
 
     resize_mode: int = Field(default=0, ge=0, le=3, description="0 and 3 stretch the image, 1 crops, 2 fills up")
-    mask_blur: int = Field(default=4, ge=0, le=512, description="the radius by which the mask is blurred, in pixels")
     mask_blur_x: int | None = Field(
-        default=None, ge=0, le=512, description="with mask_blur_y: the larger one counts", examples=[4]
+        default=None, ge=0, le=512, description="with mask_blur_y: the larger one is mask_blur", examples=[4]
     )
     mask_blur_y: int | None = Field(
-        default=None, ge=0, le=512, description="with mask_blur_x: the larger one counts", examples=[4]
+        default=None, ge=0, le=512, description="with mask_blur_x: the larger one is mask_blur", examples=[4]
     )
-    inpainting_mask_invert: bool = Field(default=False, description="whether black is made anew")
-    inpaint_full_res: bool = Field(default=True, description="whether a masked picture keeps the size of its image")
-    inpaint_full_res_padding: int = Field(default=0, ge=0, le=4096, description="has no effect yet")
-    inpainting_fill: int = Field(default=0, ge=0, le=3, description="has no effect yet")
+    inpaint_full_res: bool = Field(
+        default=True, description="true: inpaint_area masked, at the size of the image; false: whole, at the other size"
+    )
+    inpainting_fill: int = Field(
+        default=0, ge=0, le=3, description="which fill: " + ", ".join(f"{at} {fill}" for at, fill in enumerate(FILLS))
+    )
 
     @property
-    def blur(self) -> int:
-        """The radius of the mask's blur, in pixels."""
-        sides = [side for side in (self.mask_blur_x, self.mask_blur_y) if side is not None]
-        return max(sides, default=self.mask_blur)
+    def in_our_terms(self) -> dict[str, Any]:
+        """The fields of masking that these mean, by this server's names."""
+        blurs = [blur for blur in (self.mask_blur_x, self.mask_blur_y) if blur is not None]
+        return {
+            "inpaint_area": "masked" if self.inpaint_full_res else "whole",
+            "fill": FILLS[self.inpainting_fill],
+            **({"mask_blur": max(blurs)} if blurs else {}),
+        }
 
 
 _NAMES: Mapping[OperationName, str] = {
@@ -189,7 +200,7 @@ def decode_fields(
 
 
 def _in_our_terms(came: Mapping[str, Any]) -> dict[str, Any]:
-    fields = dict(came)
+    fields = {**own_fields(came).in_our_terms, **came}
     sampler = str(fields.get("sampler_name", fields.get("sampler_index", "Euler")))
     fields["sampler_name"] = scheduler_of(sampler, str(fields.get("scheduler", "Automatic")))
     if fields["sampler_name"] != "ddim":

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageChops, ImageFilter, ImageOps
-from scipy import ndimage
+from PIL import Image, ImageOps
 
 from sd_api.errors import InvalidField
 from sd_api.generation.operations import MIN_SIDE, OperationName
@@ -35,8 +33,7 @@ def content_of(came: Mapping[str, Any], operation: OperationName, limits: Limits
     def content(field: str, value: Any) -> bytes:
         file = picture_bytes(field, value)
         if field == "mask":
-            invert = own.inpainting_mask_invert
-            return mask_file(file, size, own.resize_mode, invert=invert, blur=own.blur, max_pixels=most)
+            return mask_file(file, size, own.resize_mode, max_pixels=most)
         return file if size is None else resized_file(field, file, size, own.resize_mode, max_pixels=most)
 
     return content
@@ -69,17 +66,13 @@ def resized_file(field: str, content: bytes, size: tuple[int, int], mode: int, *
     return content if picture.size == size else encode_png(_resized(picture, size, mode))
 
 
-def mask_file(
-    content: bytes, size: tuple[int, int] | None, mode: int, *, invert: bool, blur: int, max_pixels: int
-) -> bytes:
-    """The file of a mask in which white is made anew.
+def mask_file(content: bytes, size: tuple[int, int] | None, mode: int, *, max_pixels: int) -> bytes:
+    """The file of a mask in this server's reading.
 
     Args:
         content: A picture file; where it is transparent anywhere, alpha counts rather than light.
         size: Width and height of the image after it was resized; None where it was not.
         mode: See ``AskedOfImage.resize_mode``.
-        invert: Whether black is made anew.
-        blur: The radius of a blur in pixels.
         max_pixels: The most pixels that it may have.
     """
     mask = read_alpha("mask", content, max_pixels=max_pixels)
@@ -87,25 +80,7 @@ def mask_file(
         mask = read_mask("mask", content, max_pixels=max_pixels)
     else:
         mask = mask.point([255 * (level > _HALF) for level in range(256)])
-    if size is not None and mask.size != size:
-        mask = _resized(mask, size, mode)
-    if invert:
-        mask = ImageChops.invert(mask)
-    return encode_png(mask.filter(ImageFilter.GaussianBlur(blur)) if blur else mask)
-
-
-def expanded_mask(content: bytes, pixels: int, blur: int, *, max_pixels: int) -> bytes:
-    """The file of a mask that has grown on all sides, and was blurred then.
-
-    Args:
-        content: The file of the mask.
-        pixels: By how much it grows.
-        blur: The radius of the blur in pixels.
-        max_pixels: The most pixels that it may have.
-    """
-    mask = read_mask("mask", content, max_pixels=max_pixels)
-    grown = Image.fromarray(ndimage.maximum_filter(np.asarray(mask), size=2 * pixels + 1, mode="nearest"))
-    return encode_png(grown.filter(ImageFilter.GaussianBlur(blur)) if blur else grown)
+    return encode_png(mask if size is None or size == mask.size else _resized(mask, size, mode))
 
 
 def upscaled(picture: Image.Image, size: tuple[int, int], upscaler: str, *, crop: bool) -> Image.Image:
