@@ -242,6 +242,7 @@ def test_models_switch_for_later_requests_and_options_are_kept(api: webuiapi.Web
     assert api.get_options()["of_a_program"] == [1, 2]
     assert "forge_preset" not in api.get_options()
     assert post(url, "options", {"sd_model_checkpoint": "no such", "of_a_program": 3}).status_code == 404
+    assert requests.post(f"{url}/sdapi/v1/options", data='{"x": NaN}', timeout=10).status_code == 400
     assert post(url, "options", {"CLIP_stop_at_last_layers": 13}).status_code == 422
     assert post(url, "options", {"much": "x" * 100_000, "more": "x" * 200_000}).status_code == 413
     assert api.get_options()["of_a_program"] == [1, 2]

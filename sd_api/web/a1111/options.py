@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, UnknownModel
+from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, RequestError, UnknownModel
 from sd_api.generation.projection import faults_in
 from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
+from sd_api.web.a1111.forms import in_words
 
 # Characters of all options as JSON; programs keep a few hundred short ones.
 MOST_CHARACTERS = 262_144
@@ -92,20 +93,25 @@ class Options:
             self._current = self.with_changes(changes)
 
     def with_changes(self, changes: Mapping[str, Any]) -> A1111Options:
-        """The options as they would be with some changes; those that are null stay.
+        """The options as they would be with some changes; those with a meaning here stay where they come as null.
 
         Raises:
             InvalidFields: An option has a value that it cannot have.
             UnknownModel: There is no such model.
             QuotaExceeded: There would be too much to keep.
+            RequestError: There is a number that JSON does not have.
         """
-        given = {name: value for name, value in changes.items() if value is not None}
+        own = A1111Options.model_fields
+        given = {name: value for name, value in changes.items() if name not in own or value not in (None, "")}
         try:
             changed = A1111Options.model_validate({**self._current.model_dump(), **given})
+            size = len(json.dumps(changed.model_dump(), allow_nan=False))
         except ValidationError as error:
-            raise InvalidFields(faults_in(error, lambda details: f"cannot be that: {details['msg']}")) from None
+            raise InvalidFields(faults_in(error, in_words)) from None
+        except ValueError:
+            raise RequestError("An option has a number that JSON does not have; send no NaN and no Infinity.") from None
         if changed.sd_vae not in ("Automatic", "None", ""):
             raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are Automatic and None")
-        if len(json.dumps(changed.model_dump())) > MOST_CHARACTERS:
+        if size > MOST_CHARACTERS:
             raise QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")
         return changed.model_copy(update={"sd_model_checkpoint": self._checkpoints.title(changed.sd_model_checkpoint)})

@@ -26,18 +26,27 @@ class ProgressQuery(JobQuery):
     skip_current_image: bool = Field(default=False, description="whether to leave the preview out")
 
 
-def json_fields() -> dict[str, Any]:
-    """The fields of the request, without those that are null or empty; a body without any is an empty object.
+def json_object() -> dict[str, Any]:
+    """The body of the request; a missing one is an empty object.
 
     Raises:
-        RequestError: The body is no JSON object.
+        RequestError: It is no JSON object.
     """
     if not request.content_length:
         return {}
     content = request.get_json(force=True, cache=False)
     if not isinstance(content, dict):
         raise RequestError("The body is no JSON object.")
-    return {name: value for name, value in content.items() if value is not None and value != ""}
+    return content
+
+
+def json_fields() -> dict[str, Any]:
+    """The fields of the body that have a value: null, an empty text and an empty list say that nothing is given.
+
+    Raises:
+        RequestError: The body is no JSON object.
+    """
+    return {name: value for name, value in json_object().items() if value is not None and value not in ("", [])}
 
 
 def read_body(kind: type[Content]) -> Content:

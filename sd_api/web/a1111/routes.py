@@ -20,7 +20,7 @@ from sd_api.web.a1111.callers import DIALECT, CallersJobs
 from sd_api.web.a1111.forms import A1111, decode_fields
 from sd_api.web.a1111.options import A1111Options, Checkpoints, Options
 from sd_api.web.a1111.pictures import content_of
-from sd_api.web.a1111.requests import JobQuery, ProgressQuery, json_fields, read_query
+from sd_api.web.a1111.requests import JobQuery, ProgressQuery, json_fields, json_object, read_query
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.reading import give_up_form
@@ -96,7 +96,7 @@ class A1111Endpoints:
 
     def set_options(self) -> Response:
         """Change some options; unknown ones are kept and given back."""
-        self._options.change(json_fields())
+        self._options.change(json_object())
         return Response("null", mimetype="application/json")
 
     def _end(self, jobs: list[JobStatus]) -> dict[str, Any]:
