@@ -51,7 +51,7 @@ def read_texts(data: bytes) -> dict[str, str]:
         if name == b"IDAT":
             break
     with PngImageFile(io.BytesIO(b"".join(kept))) as image:
-        return {key: str(value) for key, value in image.info.items() if isinstance(value, str)}
+        return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

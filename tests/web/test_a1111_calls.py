@@ -151,7 +151,7 @@ def test_gimp(client: FlaskClient) -> None:
     """gimp-stable-boy inverts each mask; stable-gimpfusion asks for ControlNet to learn that there is none."""
     assert client.get("/controlnet/model_list").status_code == 404
     original = photograph(96, 64)
-    asked = SMALL | {"prompt": "a dog", "sampler_index": "Euler", "mask": to_base64(half_mask(96, 64))}
+    asked: dict[str, Any] = SMALL | {"prompt": "a dog", "sampler_index": "Euler", "mask": to_base64(half_mask(96, 64))}
     asked |= {"inpainting_mask_invert": 1, "mask_blur": 0, "inpaint_full_res": True, "seed": 3, "init_images": []}
     missing = client.post(f"{API}/img2img", json=asked)
     assert (missing.status_code, missing.get_json()["detail"]) == (404, "Init image not found")

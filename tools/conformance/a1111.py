@@ -138,7 +138,8 @@ def progress(server: Server) -> None:
 @A1111.check
 def interrupt(server: Server) -> None:
     """Takes an interrupt without a body, with a type alone, and with an empty object."""
-    for sent in ({}, {"headers": {"Content-Type": "application/json"}}, {"json": {}}):
+    ways: list[dict[str, Any]] = [{}, {"headers": {"Content-Type": "application/json"}}, {"json": {}}]
+    for sent in ways:
         for path in ("interrupt", "skip"):
             post(server, path, **sent)
 

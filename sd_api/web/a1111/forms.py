@@ -12,7 +12,7 @@ from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operations import OPERATIONS, OperationName, TextToImage
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
-from sd_api.generation.unknown_fields import unknown_fields
+from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of
 
 A1111 = Dialect(
@@ -166,7 +166,7 @@ _REFUSED = {
 }
 _MEANS_NOTHING = frozenset({"", "0", "0.0", "-1", "false", "none", "[]"})
 
-_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})[^>]*>")
+_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})[^>]{0,100}>")
 
 
 def decode_fields(
@@ -246,7 +246,8 @@ def _controlled(scripts: Mapping[str, Any], reading: Reading) -> list[InvalidFie
     """Refuse ControlNet where it would change the picture, and say of other extensions that they are not there."""
     missing = [name[:100] for name, script in scripts.items() if name.lower() != "controlnet" and _arguments(script)]
     if missing:
-        reading.warnings.append(f"This server does not have the extensions {', '.join(missing)}; they were ignored.")
+        names = ", ".join(missing[:MOST_NAMED])
+        reading.warnings.append(f"This server does not have the extensions {names}; they were ignored.")
     units = [unit for name, script in scripts.items() if name.lower() == "controlnet" for unit in _arguments(script)]
     if any(map(_acts, units)):
         return [InvalidField("alwayson_scripts", "asks for ControlNet, which this server does not have; leave it out")]
