@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 INDEXES = "https://download.pytorch.org/whl"
+WISHES = ("auto", "cpu", "default")
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 
 # Seconds that an index has to answer in.
@@ -119,6 +120,8 @@ def is_installed() -> bool:
 
 def main(wish: str) -> None:
     """Say what is chosen, and install it, unless pip's own index has it."""
+    if wish not in WISHES and "://" not in wish:
+        sys.exit(f"TORCH is {wish!r}; it must be {', '.join(WISHES)} or the URL of an index.")
     if is_installed():
         return
     build = choose(wish, look())

@@ -157,7 +157,7 @@ def _known_format(field: str, data: bytes) -> _Format:
 
 
 def _unreadable(field: str, known: _Format, error: Exception) -> InvalidField:
-    reason = str(error) or type(error).__name__
+    reason = str(error).strip() or type(error).__name__
     return InvalidField(field, f"is a {known.name} file that cannot be read: {reason}")
 
 
