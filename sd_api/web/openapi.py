@@ -20,8 +20,8 @@ _ABOUT = """\
 One server, four dialects over the same queue and engine.
 
 The endpoints of the *plugin* take forms and answer with pictures. Those of *A1111's API* and *OpenAI's images API* do
-what theirs do. Those of the *task server* need a token, take JSON, and answer with ids. Limits are those of the server's
-configuration.
+what theirs do. Those of the *task server* need a token, take JSON, and answer with ids. Limits are those of the
+server's configuration.
 """
 
 _EVENTS = """\
