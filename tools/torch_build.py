@@ -16,6 +16,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -108,6 +109,15 @@ def answers(index: str) -> bool:
         return False
 
 
+def first_reachable(builds: Sequence[Build]) -> Build:
+    """The first build whose index can be reached; else the one of pip's own index."""
+    for build in builds:
+        if build.index is None or answers(build.index):
+            return build
+        print(f"{build.index} cannot be reached or has no torch.")
+    return Build("from the index that pip is configured with", None, f"{SMALL}; if that has CUDA, {LARGE}")
+
+
 def is_installed() -> bool:
     """Whether the version of torch that the constraints name is there, in whichever build."""
     wanted: str
@@ -124,10 +134,10 @@ def main(wish: str) -> None:
         sys.exit(f"TORCH is {wish!r}; it must be {', '.join(WISHES)} or the URL of an index.")
     if is_installed():
         return
-    build = choose(wish, look())
-    if build.index is not None and not answers(build.index):
-        print(f"{build.index} cannot be reached or has no torch.")
-        build = Build("from the index that pip is configured with", None, f"{SMALL}; if that has CUDA, {LARGE}")
+    chosen = choose(wish, look())
+    instead = [Build("for the processor, because there is none for this ROCm", f"{INDEXES}/cpu", SMALL)]
+    # CUDA, which pip's own index has, would be of no use to an AMD card.
+    build = first_reachable([chosen, *(instead if "/rocm" in (chosen.index or "") else [])])
     print(f"Torch: {build.text}.")
     print(f"With all the rest: {build.size}.")
     print("Another one: delete .venv, then make TORCH=cpu, TORCH=default or TORCH=<the URL of an index>.", flush=True)
