@@ -23,7 +23,7 @@ from sd_api.web.a1111.pictures import content_of
 from sd_api.web.a1111.requests import JobQuery, ProgressQuery, json_fields, json_object, read_query
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
-from sd_api.web.reading import give_up_form
+from sd_api.web.reading import give_up_body
 
 # A job that ended with this reason was interrupted by its own caller.
 _INTERRUPTED = "This job was interrupted."
@@ -130,7 +130,7 @@ class A1111Endpoints:
 
     def _answer(self, submitted: "_Submitted") -> dict[str, Any]:
         job = submitted.job
-        give_up_form(request)
+        give_up_body(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:

@@ -1,5 +1,8 @@
 """The pictures of requests, as files, base64 text or data: URLs, and the links to those of answers."""
 
+import hashlib
+import json
+import secrets
 from typing import Any, Literal
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -80,19 +83,46 @@ def resized_file(field: str, content: bytes, size: tuple[int, int], *, max_pixel
     return content if picture.size == size else encode_png(cover(picture, size))
 
 
+class _Sealed:
+    """Writes values so that only this server reads them: an id of a job has its owner's address.
+
+    Args:
+        secret: The key.
+    """
+
+    NONCE = 16
+
+    def __init__(self, secret: str) -> None:
+        self._key = hashlib.sha256(b"sealed picture" + secret.encode()).digest()
+
+    def dumps(self, value: Any) -> bytes:
+        """Write a JSON value."""
+        nonce = secrets.token_bytes(self.NONCE)
+        return nonce + self._mix(nonce, json.dumps(value).encode())
+
+    def loads(self, sealed: bytes) -> Any:
+        """Read what ``dumps`` wrote; the signature around it has been verified."""
+        return json.loads(self._mix(sealed[: self.NONCE], sealed[self.NONCE :]))
+
+    def _mix(self, nonce: bytes, text: bytes) -> bytes:
+        stream = hashlib.shake_256(self._key + nonce).digest(len(text))
+        return bytes(a ^ b for a, b in zip(text, stream, strict=True))
+
+
 class Links:
-    """Addresses of pictures, signed and valid for as long as the results cache keeps them.
+    """Addresses of pictures, signed and valid for as long as the results cache keeps them; what they say is sealed.
 
     Args:
         secret: The key that signs, which all servers of a cluster share.
     """
 
     def __init__(self, secret: str) -> None:
-        self._serializer = URLSafeTimedSerializer(secret, salt="openai-picture")
+        self._serializer = URLSafeTimedSerializer(secret, salt="openai-picture", serializer=_Sealed(secret))
 
     def sign(self, job_id: str, number: int, output: Format, compression: int) -> str:
         """The name of one picture of a job, in one format."""
-        return self._serializer.dumps([job_id, number, output, compression])
+        # Bytes, because what is sealed is bytes.
+        return str(self._serializer.dumps([job_id, number, output, compression]), "ascii")
 
     def read(self, name: str) -> tuple[str, int, Format, int]:
         """What was signed.

@@ -16,7 +16,7 @@ from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
-from sd_api.web.reading import give_up_form
+from sd_api.web.reading import give_up_body
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
@@ -74,7 +74,7 @@ class PluginEndpoints:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
         job = self._owners.submit(self._queue, spec, form.job_id or None, dialect="plugin")
-        give_up_form(request)
+        give_up_body(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:
