@@ -33,8 +33,10 @@ def url(make_settings: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def api(url: str) -> webuiapi.WebUIApi:
-    return webuiapi.WebUIApi(baseurl=f"{url}/sdapi/v1")
+def api(url: str) -> Iterator[webuiapi.WebUIApi]:
+    api = webuiapi.WebUIApi(baseurl=f"{url}/sdapi/v1")
+    yield api
+    api.session.close()
 
 
 def post(url: str, path: str, fields: Any, **headers: str) -> requests.Response:
