@@ -89,15 +89,8 @@ class Options(BaseModel):
         return self.response_format == "url"
 
 
-_NAMES: Mapping[OperationName, str] = {
-    "txt2img": "ImageGeneration",
-    "img2img": "ImageVariation",
-    "masking": "ImageInpainting",
-    "edit": "ImageEdit",
-}
-
 FORMS: Mapping[OperationName, type[Options]] = {
-    name: OPENAI.model(operation, _NAMES[name], Options) for name, operation in OPERATIONS.items()
+    name: OPENAI.model(operation, f"{operation.__name__}Request", Options) for name, operation in OPERATIONS.items()
 }
 """The request for each operation; ``size`` has been replaced by ``width`` and ``height``."""
 
