@@ -27,8 +27,9 @@ def url(make_settings: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def client(url: str) -> Any:
-    return openai.OpenAI(api_key="sk-without-meaning", base_url=f"{url}/v1")
+def client(url: str) -> Iterator[Any]:
+    with openai.OpenAI(api_key="sk-without-meaning", base_url=f"{url}/v1") as client:
+        yield client
 
 
 def png(image: Image.Image) -> bytes:

@@ -130,7 +130,7 @@ class OpenAIEndpoints:
         return self._answer(spec, options, kind)
 
     def _answer(self, spec: JobSpec, options: Options, kind: str) -> Any:
-        job = self._owners.submit(self._queue, spec)
+        job = self._owners.submit(self._queue, spec, dialect="openai")
         give_up_body(request)
 
         @after_this_request

@@ -75,7 +75,7 @@ class PluginEndpoints:
             raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
         spec, form = decode_form(request.form, operation, self._settings.limits, model)
         as_png = form.wait and png_wanted(len(spec.seeds))
-        job = self._owners.submit(self._queue, spec, form.job_id or None)
+        job = self._owners.submit(self._queue, spec, form.job_id or None, dialect="plugin")
         give_up_body(request)
 
         @after_this_request
