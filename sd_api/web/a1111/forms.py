@@ -43,6 +43,8 @@ A1111 = Dialect(
         "variation_seed": -1,
     },
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
+    # Its answers have no place for an offset.
+    left_out=frozenset({"output"}),
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text or a data: URL",
     image_example=lambda png: b64encode(png).decode(),
