@@ -1,7 +1,7 @@
 """Estimates of how long jobs take, learned from finished jobs."""
 
 from collections.abc import Iterable, Mapping
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
 
 from sd_api.generation.engine import Progress
@@ -44,6 +44,20 @@ class Timing(NamedTuple):
     seconds: float
 
 
+class Duration(NamedTuple):
+    """How long a job will have the device, in seconds.
+
+    Attributes:
+        expected: The estimate.
+        least: The lower end of its range.
+        most: The upper end of its range.
+    """
+
+    expected: float
+    least: float
+    most: float
+
+
 class WorkRates:
     """For each kind of job its fixed seconds, and its seconds per unit of work as ``JobSpec.work`` counts it.
 
@@ -61,11 +75,23 @@ class WorkRates:
 
     def seconds(self, kind: JobKind, work: float) -> float | None:
         """The estimated seconds of a job; None if no job of its model has finished yet."""
+        duration = self.duration(kind, work)
+        return None if duration is None else duration.expected
+
+    def duration(self, kind: JobKind, work: float) -> Duration | None:
+        """The estimated seconds of a job with their range; None if no job of its model has finished yet.
+
+        The range is as wide as eight of ten finished jobs lay around their estimates, and wider while there are few.
+        """
         timings = self._closest(kind)
         if not timings:
             return None
         overhead, rate = _fit(timings)
-        return overhead + rate * work
+        ratios = [timing.seconds / (overhead + rate * timing.work) for timing in timings]
+        low, *_, high = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else (1.0, 1.0)
+        margin = 1 + 1 / len(timings)
+        expected = overhead + rate * work
+        return Duration(expected, expected * min(low, 1 / margin), expected * max(high, margin))
 
     def seconds_left(
         self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float

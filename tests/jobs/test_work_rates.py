@@ -101,3 +101,13 @@ def test_what_is_left_comes_more_and_more_from_the_jobs_own_steps() -> None:
     assert rates.seconds_left(KIND, USUAL, Progress("decoding", 20, 20), 60.0) == 0
     assert WorkRates().seconds_left(KIND, USUAL, Progress("denoising", 5, 20), 10.0) == pytest.approx(30.0)
     assert WorkRates().seconds_left(KIND, USUAL, None, 10.0) is None
+
+
+def test_the_range_holds_what_the_jobs_were_and_is_wide_while_there_are_few() -> None:
+    assert WorkRates().duration(KIND, USUAL) is None
+    # Of one job, from half as long to twice as long.
+    assert learned((USUAL, 6.0)).duration(KIND, USUAL) == pytest.approx((6.0, 3.0, 12.0))
+    assert learned(*[(USUAL, 6.0)] * 5).duration(KIND, USUAL) == pytest.approx((6.0, 5.0, 7.2))
+    # Odd ones do not count; of the others, some take half as long again.
+    busy = learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 4, (USUAL, 600.0)).duration(KIND, USUAL)
+    assert busy == pytest.approx((6.0, 6.0 / (1 + 1 / 15), 9.0))

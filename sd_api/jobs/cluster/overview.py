@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.job import Job, JobStatus
+from sd_api.jobs.queue import Forecast
 from sd_api.jobs.work_rates import JobKind, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 
@@ -92,6 +94,16 @@ class Overview:
             self._add(own)
             statuses.append(replace(status, position=position, seconds_left=left))
         return statuses
+
+    def forecast(self, spec: JobSpec, jobs: int) -> Forecast:
+        """The time that a job would take behind all jobs seen so far; to be called after ``queued``.
+
+        Args:
+            spec: the job.
+            jobs: how many have been seen.
+        """
+        kind = JobKind(spec.model, spec.operation.name, self._device)
+        return Forecast(self._rates.duration(kind, spec.work), self._left if jobs >= self._workers else 0.0)
 
     def _kind(self, status: JobStatus) -> JobKind:
         return JobKind(status.model, status.mode, self._device_of.get(status.id, self._device))

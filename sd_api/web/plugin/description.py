@@ -4,6 +4,7 @@ from openapi_pydantic import PathItem, Response, Schema
 
 from sd_api.generation.operations import OperationName
 from sd_api.web.description import FORM, PLAIN, TEXT, TOKEN, answer, body, example_of, in_path, in_query, operation
+from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
 from sd_api.web.plugin.schemas import (
     Access,
@@ -14,6 +15,7 @@ from sd_api.web.plugin.schemas import (
     JobQuery,
     Jobs,
     Offer,
+    OneEstimate,
     OneJob,
     Pictures,
     Success,
@@ -126,6 +128,19 @@ def describe() -> dict[str, PathItem]:
                 {**_made(), **_failures(404)},
                 sent=sent["txt2img"],
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are", "my_first_model")],
+                security=SECURITY,
+            )
+        ),
+        "/estimate": PathItem(
+            post=operation(
+                "estimate",
+                TAG,
+                "What any of these forms would take, without running it: regions, steps, time, memory, warnings",
+                {
+                    200: answer("the estimate", OneEstimate),
+                    **_failures(400, 401, 403, 404, 408, 413, 415, 422, 500, 503),
+                },
+                sent=body(FORM, EstimateForm, example_of(EstimateForm, "num_inference_steps", "operation")),
                 security=SECURITY,
             )
         ),
