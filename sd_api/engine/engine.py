@@ -110,6 +110,8 @@ class DiffusersEngine:
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
             for warning in (*model.family.warnings(model.parts, operation), *job.spec.plan.warnings()):
                 job.warn(warning)
+            if not job.spec.plan.whole:
+                log.info("%s with %s: %s", operation.name, model.label, job.spec.plan.summary())
         except JobCancelled:
             return None
         except Exception as error:

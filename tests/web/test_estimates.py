@@ -1,5 +1,6 @@
 """What a request would take, beside what it takes."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -50,7 +51,10 @@ def test_text_to_image_is_one_region_of_its_size(client: FlaskClient) -> None:
     assert found["memory"]["model"] > 0
 
 
-def test_the_region_of_an_edit_is_that_of_its_picture(client: FlaskClient, edit: dict[str, Any]) -> None:
+def test_the_region_of_an_edit_is_that_of_its_picture(
+    client: FlaskClient, edit: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="sd_api.engine")
     found = estimated(client, **edit)
     answer = client.post("/masking", data=edit).get_json()
     parameters = from_base64(answer["images"][0]["base64"]).info["parameters"]
@@ -61,6 +65,8 @@ def test_the_region_of_an_edit_is_that_of_its_picture(client: FlaskClient, edit:
     text = f"{box['width']}x{box['height']}+{box['left']}+{box['top']} at {size['width']}x{size['height']}"
     assert f"Regions: {text}" in parameters
     assert found["summary"] == f"1 region of {size['width']}×{size['height']}"
+    # In the terminal, too.
+    assert f"masking with tiny-model: {found['summary']}" in caplog.messages
     assert only["scale"] > 1
     assert found["steps"] == 2 * 4
 
