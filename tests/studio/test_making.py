@@ -152,10 +152,10 @@ def test_only_what_the_model_takes_is_offered(studio: Studio, model: str) -> Non
 
 def test_what_the_form_would_take_stands_below_the_button(studio: Studio, photo: Path) -> None:
     line = studio.page.locator("#estimate")
-    studio.quick(prompt="", width=72)
+    studio.quick(width=8)
     expect(line).to_have_text("")
     place = studio.page.locator("#generate").bounding_box()
-    studio.fill(prompt="a dog")
+    studio.fill(width=72)
     expect(line).to_contain_text("72 × 64")
     assert studio.page.locator("#generate").bounding_box() == place
     studio.generate()

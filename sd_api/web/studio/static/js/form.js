@@ -71,9 +71,9 @@ export function setMode(mode) {
   update();
 }
 
-/** Whether a request's numbers are in their ranges and it says what to draw. */
-export const isComplete = ({ fields }) =>
-  Boolean(fields.prompt) && Object.keys(fields).every((name) => {
+/** Whether a request's numbers are in their ranges. */
+export const isValid = ({ fields }) =>
+  Object.keys(fields).every((name) => {
     const { badInput, rangeUnderflow, rangeOverflow } = control(name).validity;
     return !(badInput || rangeUnderflow || rangeOverflow);
   });

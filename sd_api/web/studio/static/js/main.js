@@ -46,7 +46,7 @@ const images = async ({ mode }) => ({
 
 function showEstimate() {
   const request = form.request();
-  const canBeSent = form.isComplete(request) && !whatIsMissing(request);
+  const canBeSent = form.isValid(request) && !whatIsMissing(request);
   estimate(canBeSent ? { ...request, edition, images: () => images(request) } : null);
 }
 
