@@ -16,11 +16,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 INDEXES = "https://download.pytorch.org/whl"
+WISHES = ("auto", "cpu", "default")
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
 
 # Seconds that an index has to answer in.
@@ -107,6 +109,15 @@ def answers(index: str) -> bool:
         return False
 
 
+def first_reachable(builds: Sequence[Build]) -> Build:
+    """The first build whose index can be reached; else the one of pip's own index."""
+    for build in builds:
+        if build.index is None or answers(build.index):
+            return build
+        print(f"{build.index} cannot be reached or has no torch.")
+    return Build("from the index that pip is configured with", None, f"{SMALL}; if that has CUDA, {LARGE}")
+
+
 def is_installed() -> bool:
     """Whether the version of torch that the constraints name is there, in whichever build."""
     wanted: str
@@ -119,12 +130,14 @@ def is_installed() -> bool:
 
 def main(wish: str) -> None:
     """Say what is chosen, and install it, unless pip's own index has it."""
+    if wish not in WISHES and "://" not in wish:
+        sys.exit(f"TORCH is {wish!r}; it must be {', '.join(WISHES)} or the URL of an index.")
     if is_installed():
         return
-    build = choose(wish, look())
-    if build.index is not None and not answers(build.index):
-        print(f"{build.index} cannot be reached or has no torch.")
-        build = Build("from the index that pip is configured with", None, f"{SMALL}; if that has CUDA, {LARGE}")
+    chosen = choose(wish, look())
+    instead = [Build("for the processor, because there is none for this ROCm", f"{INDEXES}/cpu", SMALL)]
+    # CUDA, which pip's own index has, would be of no use to an AMD card.
+    build = first_reachable([chosen, *(instead if "/rocm" in (chosen.index or "") else [])])
     print(f"Torch: {build.text}.")
     print(f"With all the rest: {build.size}.")
     print("Another one: delete .venv, then make TORCH=cpu, TORCH=default or TORCH=<the URL of an index>.", flush=True)

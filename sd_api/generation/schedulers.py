@@ -46,14 +46,14 @@ _PLAIN: Mapping[str, SchedulerChoice] = {
     # PNDM without its Runge-Kutta warm-up is the PLMS of the first Stable Diffusion release.
     "plms": SchedulerChoice("PNDMScheduler", "PLMS", {"skip_prk_steps": True}, ("pndm",)),
     "ddim": SchedulerChoice("DDIMScheduler", "DDIM"),
-    "k-lms": SchedulerChoice("LMSDiscreteScheduler", "LMS", _SIGMAS),
+    "k-lms": SchedulerChoice("LMSDiscreteScheduler", "LMS", _SIGMAS, ("klms",)),
     "euler": SchedulerChoice("EulerDiscreteScheduler", "Euler", _SIGMAS),
     "euler-a": SchedulerChoice("EulerAncestralDiscreteScheduler", "Euler a", {}, ("euler_ancestral",)),
     "heun": SchedulerChoice("HeunDiscreteScheduler", "Heun", _SIGMAS),
-    "dpm++": SchedulerChoice("DPMSolverMultistepScheduler", "DPM++ 2M", _DPM),
+    "dpm++": SchedulerChoice("DPMSolverMultistepScheduler", "DPM++ 2M", _DPM, ("dpmsolver++",)),
     "dpm++-sde": SchedulerChoice("DPMSolverSinglestepScheduler", "DPM++ SDE", {**_SDE, "lower_order_final": True}),
     "dpm++-2m-sde": SchedulerChoice("DPMSolverMultistepScheduler", "DPM++ 2M SDE", _SDE),
-    "unipc": SchedulerChoice("UniPCMultistepScheduler", "UniPC", _SIGMAS),
+    "unipc": SchedulerChoice("UniPCMultistepScheduler", "UniPC", _SIGMAS, ("uni_pc_bh2",)),
 }
 
 
@@ -81,8 +81,8 @@ def find_scheduler(name: str) -> str | None:
 
 
 def _key(name: str) -> str:
-    """What the spellings of a name have in common; the prefix of k-diffusion's names is left out."""
-    plain = re.sub(r"^(sample|k)[\s_-]", "", name.casefold().replace("++", "pp").strip())
+    """What the spellings of a name have in common; their programs' prefixes and suffixes are left out."""
+    plain = re.sub(r"^(sample|k)[\s_-]|(scheduler|_gpu)$", "", name.casefold().replace("++", "pp").strip())
     return re.sub(r"[\s_-]", "", plain)
 
 
@@ -90,6 +90,4 @@ _BY_KEY = {
     _key(spelling): name for name, choice in SCHEDULERS.items() for spelling in (name, choice.label, *choice.aliases)
 }
 # diffusers' own names of those that differ in their class.
-_BY_KEY |= {
-    _key(SCHEDULERS[name].class_name): name for name in ("ddim", "k-lms", "euler", "euler-a", "heun", "dpm++", "unipc")
-}
+_BY_KEY |= {_key(SCHEDULERS[name].class_name): name for name in ("k-lms", "euler", "euler-a", "heun", "dpm++", "unipc")}

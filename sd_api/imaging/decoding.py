@@ -149,5 +149,5 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OutOfLimits(field, f"has more than the {max_pixels:,} pixels that are allowed") from error
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise InvalidField(field, f"is a {known.name} file that cannot be read: {reason}") from error

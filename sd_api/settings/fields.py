@@ -199,10 +199,11 @@ Host = Annotated[
 ]
 Origin = Annotated[
     str,
-    AfterValidator(lambda text: text.removesuffix("/")),
+    # Some programs' web views send file:// for a page that is a file.
+    AfterValidator(lambda text: text if text.endswith("://") else text.removesuffix("/")),
     _matching(
-        rf"null|[A-Za-z][A-Za-z0-9+.-]*://({_HOST_NAME})(:[0-9]{{1,5}})?",
-        "scheme://host or scheme://host:port without a path, or null",
+        rf"null|file://|[A-Za-z][A-Za-z0-9+.-]*://({_HOST_NAME})(:[0-9]{{1,5}})?",
+        "scheme://host or scheme://host:port without a path, file:// or null",
     ),
     AfterValidator(str.lower),
 ]

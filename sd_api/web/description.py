@@ -114,11 +114,12 @@ def example_of(model: type[BaseModel], *optional: str) -> dict[str, Any]:
 
 def in_path(name: str, text: str, example: str, pattern: str | None = None) -> Parameter:
     """Describe a parameter in the path, with a valid example and the pattern that it must match."""
-    schema = {"type": "string", "minLength": 1, "examples": [example]}
+    schema = {"type": "string", "minLength": 1}
     if pattern is not None:
         schema["pattern"] = pattern
+    # The pages fill in an example that is beside the schema, and none that is inside.
     return Parameter.model_validate(
-        {"name": name, "in": "path", "required": True, "description": text, "schema": schema}
+        {"name": name, "in": "path", "required": True, "description": text, "schema": schema, "example": example}
     )
 
 

@@ -16,10 +16,10 @@ from sd_api.web.plugin import description as plugin
 from sd_api.web.tasks import description as tasks
 
 _ABOUT = """\
-One server, two dialects over the same queue and engine.
+One server, three dialects over the same queue and engine.
 
-The endpoints of the *plugin* take forms and answer with pictures. Those of the *task server* need a token, take JSON,
-and answer with ids. Limits are those of the server's configuration.
+The endpoints of the *plugin* take forms and answer with pictures. Those of *OpenAI's images API* do what OpenAI's do.
+Those of the *task server* need a token, take JSON, and answer with ids. Limits are those of the server's configuration.
 """
 
 _EVENTS = """\

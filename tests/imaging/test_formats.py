@@ -253,6 +253,13 @@ def test_containers_have_their_media_types(write: Writer, kind: str) -> None:
 
 
 @WRITERS
+def test_a_container_that_is_cut_off_is_refused_in_one_line(write: Writer, kind: str) -> None:
+    data = write(halves())
+    with pytest.raises(InvalidField, match=r"^init_image is a (HEIC|AVIF) file that cannot be read: .*\S\Z"):
+        image_of(data[: len(data) // 2])
+
+
+@WRITERS
 def test_the_pixels_of_containers(write: Writer, kind: str) -> None:
     for size in (32, 31):
         pixels = np.asarray(image_of(write(halves(size)))).astype(int)

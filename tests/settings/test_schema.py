@@ -80,6 +80,7 @@ VALID = [
     ("allowed_origins", ["http://a.example/"], ("http://a.example",)),
     ("allowed_origins", ["null", "https://A.example:8443"], ("null", "https://a.example:8443")),
     ("allowed_origins", ["http://[::1]:3000"], ("http://[::1]:3000",)),
+    ("allowed_origins", ["file://"], ("file://",)),
 ]
 
 
@@ -97,7 +98,8 @@ INVALID = [
     *[("requires_safety_checker", value) for value in ("true | false", "", None, 2)],
     *[("trusted_proxies", [value]) for value in ("caddy", "10.0.0.1/8", "*", "", 1)],
     *[("allowed_hosts", [value]) for value in ("http://a", "a/b", "a:80", "*", "", 1)],
-    *[("allowed_origins", [value]) for value in ("a", "http://a/b", "http://", "http://a:b", "*", "http://a b")],
+    *[("allowed_origins", [value]) for value in ("a", "http://a/b", "http://", "file:///x", "http://a:b", "*")],
+    *[("allowed_origins", [value]) for value in ("http://a b", "file://x/y")],
     *[("allowed_origins", value) for value in ("http://a", {"0": "http://a"})],
     *[("limits", {"max_width": value}) for value in (0, -1, 2**31, "512", True, 1.5)],
     *[("custom_models", value) for value in (MODEL, [[MODEL]], "portrait", [MODEL, MODEL])],

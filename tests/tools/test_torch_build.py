@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.torch_build import INDEXES, Machine, choose
+from tools.torch_build import INDEXES, Build, Machine, choose, first_reachable, main
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,17 @@ def test_the_build_follows_from_the_machine(wish: str, machine: Machine, index: 
     build = choose(wish, machine)
     assert build.index == index
     assert text in build.text
+
+
+@pytest.mark.parametrize("wish", ["cuda", "download.pytorch.org/whl/cpu", ""])
+def test_a_wish_that_is_none_is_refused(wish: str) -> None:
+    with pytest.raises(SystemExit, match=f"^TORCH is '{wish}'; it must be auto, cpu, default or the URL of an index.$"):
+        main(wish)
+
+
+def test_a_card_whose_build_is_away_runs_on_the_processor(index: str) -> None:
+    builds = [Build("with ROCm", "http://127.0.0.1:9", "much"), Build("for the processor", index, "little")]
+    assert first_reachable(builds) == builds[1]
 
 
 def install(repository: Path, index: str, target: Path) -> str:

@@ -137,7 +137,16 @@ def test_a_prompt_may_be_empty(client: FlaskClient, engine: Recording, prompt: s
 
 @pytest.mark.parametrize(
     ("name", "scheduler"),
-    [("DPM++ 2M Karras", "dpm++-karras"), ("k_euler_a", "euler-a"), (" lms ", "k-lms"), ("DPM++ SDE", "dpm++-sde")],
+    [
+        ("DPM++ 2M Karras", "dpm++-karras"),
+        ("k_euler_a", "euler-a"),
+        (" lms ", "k-lms"),
+        ("KLMS", "k-lms"),
+        ("DPM++ SDE", "dpm++-sde"),
+        ("dpmpp_2m_sde_gpu", "dpm++-2m-sde"),
+        ("PNDMScheduler", "plms"),
+        ("DPMSolverMultistep", "dpm++"),
+    ],
 )
 def test_schedulers_have_the_names_of_other_programs(
     client: FlaskClient, engine: Recording, name: str, scheduler: str

@@ -39,7 +39,9 @@ def parts_of(part: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from parts_of(each, f"{place}/{number}")
     elif isinstance(part, dict):
         if "in" in part and "schema" in part:
-            yield place, part["schema"] | {"description": part.get("description", "")}
+            # Pages send nothing without a required parameter, and fill in only an example beside the schema.
+            beside = {"examples": [part["example"]]} if part.get("required") else {}
+            yield place, part["schema"] | beside | {"description": part.get("description", "")}
         for name, each in part.items():
             if name == "properties":
                 yield from ((f"{place}/{field}", schema) for field, schema in each.items())

@@ -2,7 +2,8 @@
 
 import io
 import tracemalloc
-from urllib.parse import unquote_to_bytes, urlencode
+from collections.abc import Callable
+from urllib.parse import quote, unquote_to_bytes, urlencode
 
 import pytest
 from flask.testing import FlaskClient
@@ -43,7 +44,8 @@ def test_what_was_encoded_is_read(pairs: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"a=1&b=2", b"a", b"a=", b"=a", b"", b"a=b=c", b"a=%4", b"a=%", b"a=%zz%41", b"&&a=1&"]
+    "body",
+    [b"a=1&b=2", b"a", b"a=", b"=a", b"", b"a=b=c", b"a=%4", b"a=%", b"a=%zz%41", b"&&a=1&", b"a=%252f%%2F%2%2b41"],
 )
 def test_what_is_odd_is_read_as_before(body: bytes) -> None:
     _, before, _ = FormDataParser().parse(io.BytesIO(body), URLENCODED, len(body), {})
@@ -102,7 +104,7 @@ def test_too_many_fields_are_a_413() -> None:
 
 @pytest.mark.parametrize("body", [b"a=" + b"%41" * 1_000_000, b"%" * 1_000_000, b"a=" + b"A%0A" * 1_000_000])
 def test_a_form_that_is_all_escapes_is_a_400(body: bytes) -> None:
-    with pytest.raises(ServerError, match="is a % sign"):
+    with pytest.raises(ServerError, match="is the % sign of an escape"):
         read(body)
 
 
@@ -110,6 +112,13 @@ def test_a_prompt_may_be_all_escapes_and_a_picture_may_have_those_of_base64() ->
     prompt, picture = "狗" * 4000, ("AB+/" + "A" * 60 + "\r\n") * 10_000
     form = read(urlencode({"prompt": prompt, "init_image": picture}).encode())
     assert (form["prompt"], form["init_image"]) == (prompt, picture)
+
+
+@pytest.mark.parametrize("escape", [str.upper, str.lower])
+def test_a_picture_may_be_all_signs_of_base64(escape: Callable[[str], str]) -> None:
+    # As a white one without compression is.
+    picture = "/+" * 500_000
+    assert read(f"a={escape(quote(picture, safe=''))}".encode())["a"] == picture
 
 
 @pytest.mark.parametrize(
