@@ -63,7 +63,7 @@ OPEN = {
     # The name is signed.
     ("GET", "/v1/images/results/<name>"): 404,
     ("GET", "/docs/"): 200,
-    ("GET", "/docs/<path:path>"): 404,
+    ("GET", "/docs/<name>"): 404,
 }
 
 # Needs a token with require_token. A job is Ann's.
