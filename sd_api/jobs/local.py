@@ -94,7 +94,7 @@ class LocalQueue:
             left = [status.seconds_left for status in self._live()]
             known = [seconds for seconds in left if seconds is not None]
             wait = max(known, default=0.0) if len(known) == len(left) else None
-            return Forecast(self._rates.duration(_kind(spec), spec.work), wait)
+            return Forecast(self._rates.duration(_kind(spec), spec.work, spec.finishing), wait)
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
@@ -197,13 +197,14 @@ class LocalQueue:
                 left = None if left is None or own is None else left + own
             statuses.insert(0, replace(job.status(), seconds_left=left))
         for position, job in enumerate(self._dispatcher.waiting, start=1):
-            own = self._rates.seconds(_kind(job.spec), job.spec.work)
+            own = self._rates.seconds(_kind(job.spec), job.spec.work, job.spec.finishing)
             left = None if left is None or own is None else left + own
             statuses.append(replace(job.status(), position=position, seconds_left=left))
         return statuses
 
     def _seconds_left(self, job: Job) -> float | None:
-        return self._rates.seconds_left(_kind(job.spec), job.spec.work, job.progress, job.working_seconds())
+        spec, worked = job.spec, job.working_seconds()
+        return self._rates.seconds_left(_kind(spec), spec.work, job.progress, worked, spec.finishing)
 
     def _reap(self) -> None:
         """Move the jobs that have ended, for whatever reason, to the remembered ones."""
@@ -215,7 +216,7 @@ class LocalQueue:
                 front = self._dispatcher.running.front()
                 # What shares no forwards has had the device for itself while its clock went.
                 shared = len(front) if job in front else 1
-                self._rates.learn(_kind(job.spec), Timing(job.spec.work, job.working_seconds() / shared))
+                self._rates.learn(_kind(job.spec), Timing.of(job.spec, job.working_seconds() / shared))
             self._dispatcher.remove(job)
             self._ended[job.id] = status
             while len(self._ended) > REMEMBERED:

@@ -111,3 +111,24 @@ def test_the_range_holds_what_the_jobs_were_and_is_wide_while_there_are_few() ->
     # Odd ones do not count; of the others, some take half as long again.
     busy = learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 4, (USUAL, 600.0)).duration(KIND, USUAL)
     assert busy == pytest.approx((6.0, 6.0 / (1 + 1 / 15), 9.0))
+
+
+# Seconds of a processor for jobs with the built-in model, without others beside them.
+MEASURED = (
+    ((512, 512), 10, 1.41),
+    ((768, 768), 10, 2.71),
+    ((1024, 1024), 10, 8.38),
+    ((1536, 1024), 24, 17.04),
+    ((768, 768), 24, 4.21),
+    ((1536, 1024), 10, 11.08),
+    ((1024, 1024), 24, 13.11),
+)
+
+
+def test_after_five_jobs_others_of_any_size_take_about_as_long_as_estimated() -> None:
+    rates = WorkRates()
+    for number, (size, steps, seconds) in enumerate(MEASURED):
+        spec = request(steps=steps, size=size)
+        if number >= 5:
+            assert rates.seconds(KIND, spec.work, spec.finishing) == pytest.approx(seconds, rel=0.2)
+        rates.learn(KIND, Timing.of(spec, seconds))

@@ -78,6 +78,7 @@ class JobBoard(Board):
             "mode": spec.operation.name,
             "lasting": int(job.lasting),
             "work": spec.work,
+            "finishing": spec.finishing,
             "pictures": len(spec.seeds),
             "rows": spec.rows,
             "batch": batch_of(spec),
