@@ -128,7 +128,7 @@ class ClusterProcesses:
     def start_worker(self, *arguments: str, **environment: str) -> Process:
         """Start a worker that sleeps."""
         config = self._config(len(self._processes))
-        return self._started(Process([*WORKER, *config, *arguments], r"worker ([0-9a-f]{32})", environment))
+        return self._started(Process([*WORKER, *config, *arguments], r"Worker ([0-9a-f]{32})", environment))
 
     def _config(self, number: int, **settings: Any) -> list[str]:
         path = self._folder / f"config{number}.json"

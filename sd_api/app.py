@@ -4,6 +4,8 @@ from flask import Flask, Response
 
 from sd_api.settings import Settings
 from sd_api.web import access, health, metrics, openapi, studio
+from sd_api.web.a1111 import blueprints as a1111
+from sd_api.web.a1111.answers import failure as a1111_failure
 from sd_api.web.admission import Application, small_body, take_pictures
 from sd_api.web.bearer import JobOwners, token_check
 from sd_api.web.compression import install_compression
@@ -30,6 +32,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = small_body(settings.limits)
     install_guards(app, settings, Guard(Callers(settings), services.refused))
     others = dict.fromkeys(answers.PATHS, answers.failure) | {"v1": openai_answers.failure}
+    others |= dict.fromkeys(a1111.PATHS, a1111_failure)
     register_error_handlers(app, failure, others, beside=(WEBSOCKET_PATH, STREAM_PATH))
     app.after_request(_remove_date)
     install_compression(app)
@@ -55,6 +58,8 @@ def create_app(settings: Settings, services: Services) -> Flask:
     for blueprint in plugins:
         if settings.require_token:
             blueprint.before_request(token_check(services.accounts))
+        app.register_blueprint(blueprint)
+    for blueprint in a1111.make_blueprints(settings, services.queue, services.accounts):
         app.register_blueprint(blueprint)
     app.register_blueprint(openai.make_links_blueprint(services.results, links))
     app.register_blueprint(accounts.make_blueprint(services.accounts))

@@ -65,6 +65,11 @@ def is_public(owner: str) -> bool:
     return owner.startswith(PUBLIC)
 
 
+def is_address(owner: str) -> bool:
+    """Whether an owner is a client without a token."""
+    return owner.startswith(_ADDRESS)
+
+
 def qualified(owner: str, name: str) -> str:
     """The id of an owner's job in the job queue. Names are unique for each owner, so none says what others have.
 

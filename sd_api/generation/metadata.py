@@ -124,6 +124,10 @@ def _written_fields() -> list[Field]:
     return [field for operation in operations for field in fields_of(operation) if field.param.png_key is not None]
 
 
+KEYS = {field.name: field.param.png_key for field in _written_fields() if field.param.png_key is not None}
+"""The key of each field in a parameters text, by the field's canonical name; the prompt has none."""
+
+
 def _value(field: Field, text: str | None) -> Any:
     if text is None:
         return None

@@ -108,7 +108,7 @@ class Dialect:
             base: A model with the configuration, and with the fields that the dialect alone has.
             more: Further such fields, as ``pydantic.create_model`` takes them.
         """
-        fields: dict[str, Any] = {self.name(each.name): self._field(each) for each in self.fields(operation)}
+        fields: dict[str, Any] = {self.name(each.name): self.model_field(each) for each in self.fields(operation)}
         return create_model(name, __base__=base, __doc__=operation.__doc__, **more, **fields)
 
     def spec(self, operation: type[Operation], request: BaseModel, reading: Reading, *, model: str | None) -> JobSpec:
@@ -132,7 +132,8 @@ class Dialect:
         except InvalidFields as error:
             raise InvalidFields([type(each)(self.name(each.field), each.problem) for each in error.faults]) from None
 
-    def _field(self, declared: Field) -> tuple[Any, Any]:
+    def model_field(self, declared: Field) -> tuple[Any, Any]:
+        """The type and the default of a field, as ``pydantic.create_model`` takes them."""
         default = self.default(declared)
         info: dict[str, Any] = {"description": self.description(declared), "examples": [self.example(declared)]}
         if declared.required and declared.name not in self.defaults:

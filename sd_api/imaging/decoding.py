@@ -20,6 +20,7 @@ from sd_api.imaging.decoded import DecodedPixels
 from sd_api.imaging.heif_file import is_avif, is_heic, open_avif, open_heic
 from sd_api.imaging.jpeg_file import open_jpeg
 from sd_api.imaging.png_file import open_png
+from sd_api.imaging.png_file import read_texts as read_png_texts
 from sd_api.imaging.psd_file import open_psd
 from sd_api.imaging.sources import Source, pillow_source
 from sd_api.imaging.tiff_file import open_tiff
@@ -125,14 +126,43 @@ def read_alpha(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
     return _read(field, data, max_pixels, to_alpha)
 
 
+def read_texts(field: str, data: bytes) -> dict[str, str]:
+    """Read the text chunks of a PNG file, by their keywords; other formats have none that programs agree on.
+
+    Args:
+        field: name of the request's field, for error messages.
+        data: the file, as for ``read_image``.
+
+    Raises:
+        InvalidField: not a picture, or a damaged one.
+    """
+    known = _known_format(field, data)
+    if known.name != "PNG":
+        return {}
+    try:
+        return read_png_texts(data)
+    except Exception as error:
+        raise _unreadable(field, known, error) from error
+
+
 def _format(data: bytes) -> _Format | None:
     return next((known for known in _FORMATS if known.begins(data)), None)
 
 
-def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _known_format(field: str, data: bytes) -> _Format:
     known = _format(data)
     if known is None:
         raise InvalidField(field, f"is not a picture that this server can read; send {FORMATS}")
+    return known
+
+
+def _unreadable(field: str, known: _Format, error: Exception) -> InvalidField:
+    reason = str(error).strip() or type(error).__name__
+    return InvalidField(field, f"is a {known.name} file that cannot be read: {reason}")
+
+
+def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    known = _known_format(field, data)
     try:
         source = known.open(data)
         width, height = source.size
@@ -149,5 +179,4 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise OutOfLimits(field, f"has more than the {max_pixels:,} pixels that are allowed") from error
     except Exception as error:
-        reason = str(error).strip() or type(error).__name__
-        raise InvalidField(field, f"is a {known.name} file that cannot be read: {reason}") from error
+        raise _unreadable(field, known, error) from error

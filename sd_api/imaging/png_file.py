@@ -1,5 +1,6 @@
 """PNG files, read without the chunks that say nothing of the pixels."""
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from sd_api.imaging.sources import LARGEST_EXIF, LARGEST_PROFILE, Source, pillow
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS = 1 << 16
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
@@ -36,6 +38,20 @@ def open_png(data: bytes) -> Source:
         return image
 
     return Source(source.size, load)
+
+
+def read_texts(data: bytes) -> dict[str, str]:
+    """The text chunks of a PNG file that stand before its pixels, by their keywords."""
+    kept = [_SIGNATURE]
+    for number, (name, start, end) in enumerate(_chunks(data)):
+        if number == _MOST_CHUNKS:
+            raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
+        if name in _TEXTS or name in (b"IHDR", b"IDAT"):
+            kept.append(data[start:end])
+        if name == b"IDAT":
+            break
+    with PngImageFile(io.BytesIO(b"".join(kept))) as image:
+        return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

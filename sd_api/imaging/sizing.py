@@ -91,6 +91,29 @@ def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return covered
 
 
+def contained_size(size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the same shape that fits into a frame, each side at least one pixel."""
+    scale = min(frame[0] / size[0], frame[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def fill_up(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale a picture or a mask so that it fits into a size, and repeat its edge on both sides of it.
+
+    Args:
+        image: An image of mode RGB or L.
+        size: New width and height.
+    """
+    method = Image.Resampling.BILINEAR if image.mode == "L" else Image.Resampling.LANCZOS
+    small = image.resize(contained_size(image.size, size), method)
+    left, upper = (size[0] - small.width) // 2, (size[1] - small.height) // 2
+    pixels = np.asarray(small)
+    edges = [(upper, size[1] - small.height - upper), (left, size[0] - small.width - left)]
+    filled = Image.fromarray(np.pad(pixels, edges + [(0, 0)] * (pixels.ndim - 2), mode="edge"))
+    filled.info = dict(image.info)
+    return filled
+
+
 def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Stretch a mask to a size; 0 stays 0 and 255 stays 255, and the same size changes nothing.
 

@@ -30,7 +30,10 @@ class JobStatus:
     """The public status of a job, without its images.
 
     Attributes:
-        id: the job's id in the queue; see ``JobQueue.submit``.
+        id: the job's id in the queue; see ``JobQueue.submit``, as for the next three.
+        client: the client's fair-queue key.
+        program: which of the client's programs has sent it.
+        dialect: in which it was asked for.
         mode: the operation.
         model: the ``url_path`` of a custom model; None is the main model.
         state: ``finished``, ``failed`` and ``cancelled`` are final.
@@ -45,6 +48,9 @@ class JobStatus:
     """
 
     id: str
+    client: str
+    program: str
+    dialect: str
     mode: OperationName
     model: str | None
     state: State
@@ -66,6 +72,7 @@ class Job:
         job_id: the id; None chooses a random one.
         client: the client's fair-queue key.
         program: which of the client's programs has sent it.
+        dialect: in which it was asked for.
         lasting: whether the job outlives the process that has submitted it, as a task's does.
         max_seconds: how long it may work, without loading a model; None is for ever.
     """
@@ -77,6 +84,7 @@ class Job:
         job_id: str | None = None,
         client: str = "",
         program: str = "",
+        dialect: str = "",
         lasting: bool = False,
         max_seconds: float | None = None,
     ) -> None:
@@ -84,6 +92,7 @@ class Job:
         self.id = job_id or uuid4().hex
         self.client = client
         self.program = program
+        self.dialect = dialect
         self.lasting = lasting
         self._max_seconds = max_seconds
         # Held while listeners are called, so that none is called after the end. No other lock is acquired inside.
@@ -113,6 +122,9 @@ class Job:
         with self._lock:
             return JobStatus(
                 id=self.id,
+                client=self.client,
+                program=self.program,
+                dialect=self.dialect,
                 mode=self.spec.operation.name,
                 model=self.spec.model,
                 state=self._state,

@@ -58,7 +58,14 @@ class LocalQueue:
         self._thread.start()
 
     def submit(
-        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+        self,
+        spec: JobSpec,
+        *,
+        job_id: str | None = None,
+        client: str = "",
+        program: str = "",
+        dialect: str = "",
+        rejoin: bool = False,
     ) -> Job:
         """See JobQueue."""
         spec = planned(spec, lambda: self.status().abilities)
@@ -67,6 +74,7 @@ class LocalQueue:
             job_id=job_id,
             client=client,
             program=program,
+            dialect=dialect,
             lasting=rejoin,
             max_seconds=self._limits.max_job_seconds,
         )

@@ -53,7 +53,14 @@ class JobQueue(Protocol):
         """
 
     def submit(
-        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+        self,
+        spec: JobSpec,
+        *,
+        job_id: str | None = None,
+        client: str = "",
+        program: str = "",
+        dialect: str = "",
+        rejoin: bool = False,
     ) -> Job:
         """Accept a job.
 
@@ -64,6 +71,7 @@ class JobQueue(Protocol):
                 other client.
             program: which of the client's programs sends it; a program waits behind at most one job of each other
                 program of its client, in each turn of the client.
+            dialect: in which it was asked for, the name of a folder of ``sd_api.web``.
             rejoin: whether the job is a task's: it outlives this process, the limit for each client does not count it,
                 and the client's running or waiting job with that id is returned, instead of raising JobIdTaken. In a
                 cluster this includes jobs that have ended, while their results are cached.

@@ -36,9 +36,18 @@ BAD_REQUEST = (
     b"Connection: close\r\nContent-Length: %d\r\n\r\n"
 )
 
+# Bytes of further requests that a client may send before it has its answer.
+MAX_AHEAD = 64 * 1024
+
 BUSY = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 ).encode()
+
+
+def bad_request(message: str) -> bytes:
+    """The answer to what is no HTTP, in the shape of both dialects, because it is not known which one is spoken."""
+    body = json.dumps({"status": "failure", "message": message, "detail": message}).encode()
+    return BAD_REQUEST % len(body) + body
 
 
 class ConnectionTable:
@@ -124,6 +133,11 @@ class Connection(H11Protocol):
         for start in range(0, len(data), STRETCH):
             if self.transport.is_closing() or self.transport.get_protocol() is not self:
                 break
+            if self._is_ahead:
+                # Not looked at, and the connection ends with its answer. uvicorn reads on to see the client go.
+                self.cycle.keep_alive = False
+                self.flow.pause_reading()
+                break
             super().data_received(data[start : start + STRETCH])
             if self.conn.is_cut_too_finely and not self.transport.is_closing():
                 self.send_400_response("The body comes in too many pieces that are too small.")
@@ -139,12 +153,10 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, and let nobody answer it a second time. See uvicorn.
 
-        Written without h11, which has lost its way by now, and in the shape of both dialects, because it is not known
-        which one is spoken.
+        Written without h11, which has lost its way by now.
         """
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps({"status": "failure", "message": msg, "detail": msg}).encode()
-            self.transport.write(BAD_REQUEST % len(body) + body)
+            self.transport.write(bad_request(msg))
             self.transport.close()
         else:
             self.drop()
@@ -178,6 +190,13 @@ class Connection(H11Protocol):
     def _is_refused(self) -> bool:
         """Whether the answer was given before the body had come."""
         return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether too much came after a request that is not answered yet."""
+        if self.cycle is None or self.cycle.response_complete or self.conn.their_state is not h11.DONE:
+            return False
+        return len(self.conn.trailing_data[0]) > MAX_AHEAD
 
     def _check_deadlines(self) -> None:
         """Once a second: close the connection if its client has taken too long."""

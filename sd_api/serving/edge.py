@@ -27,7 +27,7 @@ READING_THREADS = 4
 PROBE = "/ping"
 
 # What only reads and can take its time all the same: images, which may have to be converted.
-SLOW_READS = "/blob/"
+SLOW_READS = ("/blob/", "/v1/images/results/")
 
 # What stops a job is not only reading, but must not wait for those that wait for their pictures.
 JOBS = "/jobs/"

@@ -13,6 +13,7 @@ from sd_api.serving.connection import ConnectionConfig, ConnectionTable
 from sd_api.serving.descriptors import raise_limit, share
 from sd_api.serving.edge import SPARE_THREADS, Edge
 from sd_api.serving.listener import where, where_else
+from sd_api.serving.websocket import Websocket
 from sd_api.settings import Settings
 from sd_api.starting import stop_signals
 from sd_api.web.tasks.events import EventStreams
@@ -69,8 +70,8 @@ def make_config(edge: Edge, trusted_proxies: Sequence[str]) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
-        ws="websockets-sansio",
-        # Clients have nothing to say, and each compressing connection would keep its own tables.
+        ws=Websocket,
+        # Each compressing connection would keep its own tables.
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE,

@@ -91,7 +91,8 @@ class Limits(_Section):
     )
     min_free_data_bytes: ByteCount = Field(
         default=32 * 1024**2,
-        description="the room that new images and tasks leave on the disk with the images, in bytes",
+        description="the bytes that new images and tasks leave free on the disk with the images, or a twentieth of the "
+        "disk if that is less",
     )
     max_model_bytes: ByteCount = Field(
         default=64 * 1024 * 1024 * 1024, description="the size of a model that is downloaded from the hub, in bytes"

@@ -13,6 +13,9 @@ from sd_api.storage.disk import DISK_FULL, translate_disk_errors
 # Seconds that a file may exist without being listed, because it is written first and listed afterwards.
 GRACE = 3600.0
 
+# Of a small disk this share stays free, rather than so many bytes.
+SMALLEST_SHARE = 20
+
 
 class ContentFiles:
     """A folder of files, in subfolders by the first two characters of their names.
@@ -39,8 +42,9 @@ class ContentFiles:
             self._write(self._path(name), content)
 
     def check_room(self, more: int, spare: int) -> None:
-        """Raise DiskFull if so many more bytes would leave less than ``spare`` bytes on the disk."""
-        if shutil.disk_usage(self._folder).free < more + spare:
+        """Raise DiskFull if so many more bytes would leave less than ``spare`` bytes, or a twentieth, of the disk."""
+        disk = shutil.disk_usage(self._folder)
+        if disk.free < more + min(spare, disk.total // SMALLEST_SHARE):
             raise DiskFull(DISK_FULL)
 
     def read(self, name: str) -> bytes:

@@ -214,7 +214,8 @@ class TaskDispatcher:
             self._blobs.check_quota(task.owner)
         spec, warnings = self._requests.make(task.owner, task.parameters)
         # The task may have a job already, from a process that has ended since.
-        job = self._jobs.submit(spec, job_id=_job_id(task), client=client_of(task.owner), rejoin=True)
+        client = client_of(task.owner)
+        job = self._jobs.submit(spec, job_id=_job_id(task), client=client, dialect="tasks", rejoin=True)
         watch = Watch(task, self._jobs, self._event_bus)
         self._dispatched[job.id] = _Dispatched(task, watch, warnings, started=task.state == "started")
         job.listen(lambda job: self._inbox.put(partial(self._follow, job)))

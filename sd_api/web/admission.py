@@ -14,7 +14,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from sd_api.settings import Limits
 from sd_api.web.content_coding import Unpacker, find_unpacker
-from sd_api.web.reading import BoundedJson, BoundedRequest, FormGuard
+from sd_api.web.json_text import BoundedJson
+from sd_api.web.reading import BoundedRequest, FormGuard
 
 # The key in the ASGI scope of an Admission, if the edge asks with the headers alone.
 ADMISSION = "sd_api.admission"

@@ -1,5 +1,6 @@
 """Decodes the texts of requests by the charset that the content type declares, UTF-8 without one."""
 
+import contextlib
 import json
 from encodings import normalize_encoding
 from encodings.aliases import aliases
@@ -7,6 +8,9 @@ from encodings.aliases import aliases
 from sd_api.errors import InvalidField, RequestError
 
 UTF_8 = "utf-8"
+
+# Bytes of a JSON text that may be read twice, or have another encoding; longer ones have pictures.
+LONGEST_RECODED = 1 << 20
 
 # Python's codecs of texts with a name outside of Python; the look-up of any other name would be remembered for ever.
 # UTF-7 has two spellings of each text.
@@ -53,11 +57,14 @@ def recode_json(raw: bytes, declared: str | None) -> bytes:
 
     Raises:
         UnknownCharset: The declared charset is not known.
+        RequestError: The text is too long to be decoded twice.
         InvalidField: The text has bytes that the declared charset does not have.
     """
     charset = find_charset(declared)
     if charset.startswith("utf"):
         return raw
+    if len(raw) > LONGEST_RECODED:
+        raise RequestError(f"A JSON of more than {LONGEST_RECODED} bytes must be UTF-8.")
     try:
         return raw.decode(charset).encode()
     except UnicodeDecodeError as error:
@@ -66,11 +73,11 @@ def recode_json(raw: bytes, declared: str | None) -> bytes:
 
 def wrong_bytes_of_json(raw: bytes, charset: str) -> InvalidField:
     """The error for a JSON text that the charset cannot decode; names the top-level field with the wrong bytes."""
-    try:
-        # Each wrong byte becomes half a character.
-        content = json.loads(raw.decode("ascii", "surrogateescape"))
-    except (ValueError, RecursionError):
-        content = None
+    content = None
+    if len(raw) <= LONGEST_RECODED:
+        with contextlib.suppress(ValueError, RecursionError):
+            # Each wrong byte becomes half a character.
+            content = json.loads(raw.decode("ascii", "surrogateescape"))
     for name, value in content.items() if isinstance(content, dict) else ():
         try:
             # Halves of characters that the JSON itself has as escapes are none of its bytes.

@@ -60,6 +60,16 @@ def answer(
     return response
 
 
+def picture(text: str, *kinds: str) -> Response:
+    """Describe a response that is a picture.
+
+    Args:
+        text: when the response is sent.
+        kinds: its content types; none is PNG alone.
+    """
+    return Response(description=text, content={kind: media(BINARY) for kind in (*(kinds or (PNG,)), OCTETS)})
+
+
 def body(kind: str, shape: Shape, example: Any = None, *, required: bool = True) -> RequestBody:
     """Describe the body of a request.
 

@@ -12,12 +12,21 @@ from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.settings import Limits
 from sd_api.tasks.parameters import KINDS, TASKS
+from sd_api.web.a1111.forms import A1111
 from sd_api.web.openai.forms import OPENAI
 from sd_api.web.openapi import as_yaml
 from sd_api.web.plugin.forms import PLUGIN
 
 BEGIN = "<!-- The fields, written by python -m sd_api.web.docs -->"
 END = "<!-- End of the fields -->"
+
+# The calls of A1111's API that make each operation.
+_A1111_CALLS = {
+    "txt2img": "`txt2img`",
+    "img2img": "`img2img`",
+    "masking": "`img2img` with a mask",
+    "edit": "`img2img` by instruction",
+}
 
 # The calls of OpenAI's API that make each operation.
 _OPENAI_CALLS = {
@@ -38,10 +47,12 @@ def documents(folder: Path) -> dict[Path, str]:
     """
     plugin = _table(PLUGIN, {name: f"`/{name}`" for name in OPERATIONS})
     tasks = _table(TASKS, {operation.name: f"`{kind}`" for kind, operation in KINDS.items()})
+    a1111 = _table(A1111, _A1111_CALLS)
     openai = _table(OPENAI, _OPENAI_CALLS)
     return {
         folder / "openapi.yml": as_yaml(),
         folder / "api.md": _with_part(folder / "api.md", plugin),
+        folder / "a1111.md": _with_part(folder / "a1111.md", a1111),
         folder / "openai.md": _with_part(folder / "openai.md", openai),
         folder / "tasks.md": _with_part(folder / "tasks.md", tasks),
     }

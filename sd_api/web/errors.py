@@ -4,6 +4,7 @@ The answer has the shape of the dialect that the path belongs to.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from werkzeug.exceptions import (
 
 from sd_api.errors import NotAuthenticated, ServerError, log_unexpected
 from sd_api.web.content_coding import CODINGS, UnsupportedCoding
+
+# Paths of one dialect that the answer to an unknown path names; of a dialect with more, it names none.
+MOST_NAMED = 12
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
     """
 
     def answer(error: ServerError, status: int) -> Response:
-        render_error = others.get(request.path.split("/", 2)[1], render)
+        render_error = others.get(_first_part(request.path), render)
         body, status = render_error(error, status)
         response = jsonify(body)
         response.status_code = status
@@ -72,8 +76,12 @@ def _explained(error: HTTPException, app: Flask, beside: Sequence[str]) -> str:
     if isinstance(error, NotFound):
         paths = sorted({*beside, *(rule.rule for rule in app.url_map.iter_rules())})
         # In a dialect with paths of its own, those of others do not help.
-        dialect = request.path.split("/", 2)[1]
-        paths = [path for path in paths if path.split("/", 2)[1] == dialect] or paths
+        dialect = _first_part(request.path)
+        own = [path for path in paths if _first_part(path) == dialect]
+        if len(own) > MOST_NAMED:
+            return f"There is nothing at {request.path[:200]!r}. What there is stands at /docs."
+        sizes = Counter(map(_first_part, paths))
+        paths = own or [path for path in paths if sizes[_first_part(path)] <= MOST_NAMED]
         return f"There is nothing at {request.path[:200]!r}. This server has: {', '.join(paths)}."
     if isinstance(error, MethodNotAllowed):
         return f"{request.path} does not take {request.method}, but {' or '.join(_worth_naming(error))}."
@@ -85,6 +93,10 @@ def _explained(error: HTTPException, app: Flask, beside: Sequence[str]) -> str:
             message += " Send a smaller image, or raise limits.max_request_bytes in the configuration."
         return message
     return error.description or error.name
+
+
+def _first_part(path: str) -> str:
+    return path.split("/", 2)[1]
 
 
 def _worth_naming(error: MethodNotAllowed) -> list[str]:

@@ -6,20 +6,22 @@ from typing import Any
 
 import yaml
 from flask import Blueprint
-from openapi_pydantic import Components, Info, OpenAPI, SecurityScheme, Tag
+from openapi_pydantic import Components, Info, OpenAPI, PathItem, SecurityScheme, Tag
 from openapi_pydantic.util import construct_open_api_with_schema_class
 
 from sd_api import __version__
+from sd_api.web.a1111 import description as a1111
 from sd_api.web.fixed import fixed
 from sd_api.web.openai import description as openai
 from sd_api.web.plugin import description as plugin
 from sd_api.web.tasks import description as tasks
 
 _ABOUT = """\
-One server, three dialects over the same queue and engine.
+One server, four dialects over the same queue and engine.
 
-The endpoints of the *plugin* take forms and answer with pictures. Those of *OpenAI's images API* do what OpenAI's do.
-Those of the *task server* need a token, take JSON, and answer with ids. Limits are those of the server's configuration.
+The endpoints of the *plugin* take forms and answer with pictures. Those of *A1111's API* and *OpenAI's images API* do
+what theirs do. Those of the *task server* need a token, take JSON, and answer with ids. Limits are those of the
+server's configuration.
 """
 
 _EVENTS = """\
@@ -39,14 +41,16 @@ def describe() -> dict[str, Any]:
         tags=[
             Tag(name="plugin", description="the Photoshop plugin's endpoints"),
             Tag(name="jobs", description="the plugin's generations, while they run"),
+            Tag(name="a1111", description="AUTOMATIC1111's API, for editors, chat programs and scripts"),
             Tag(name="openai", description="OpenAI's images API, for programs that speak to any compatible server"),
             Tag(name="accounts", description="users and tokens; JSON will do as well as a form"),
             Tag(name="tasks", description=_EVENTS),
             Tag(name="blobs", description="images"),
         ],
-        paths={**plugin.describe(), **openai.describe(), **tasks.describe()},
+        paths=_merged(plugin.describe(), a1111.describe(), openai.describe(), tasks.describe()),
         components=Components(
             securitySchemes={
+                "basic": SecurityScheme(type="http", scheme="basic", description="the token as the password"),
                 "bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT"),
                 "password": SecurityScheme.model_validate(
                     {"type": "oauth2", "flows": {"password": {"tokenUrl": "/token", "scopes": {}}}}
@@ -57,6 +61,15 @@ def describe() -> dict[str, Any]:
     complete = construct_open_api_with_schema_class(document, schema_classes=list(tasks.SCHEMAS))
     content: dict[str, Any] = json.loads(complete.model_dump_json(by_alias=True, exclude_none=True, exclude_unset=True))
     return content
+
+
+def _merged(*dialects: dict[str, PathItem]) -> dict[str, PathItem]:
+    """The paths of all dialects; two may have different methods of one path."""
+    paths: dict[str, PathItem] = {}
+    for path, item in (pair for dialect in dialects for pair in dialect.items()):
+        methods = {method: getattr(item, method) for method in item.model_fields_set}
+        paths[path] = paths[path].model_copy(update=methods) if path in paths else item
+    return paths
 
 
 @cache

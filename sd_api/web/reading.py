@@ -5,7 +5,6 @@ from typing import IO, Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from flask import Request
-from flask.json.provider import DefaultJSONProvider
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
@@ -40,9 +39,6 @@ STRETCH = 1 << 18
 
 # What gzip begins with, and no text does.
 GZIP = b"\x1f\x8b"
-
-# Values and brackets in a JSON text.
-MOST_VALUES = 200_000
 
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
@@ -209,27 +205,13 @@ class BoundedRequest(Request):
         return super().on_json_loading_failed(e)
 
 
-def give_up_form(asked: Request) -> None:
-    """Give back the memory of a form, once all has been read from it and the request waits for its job."""
-    vars(asked).pop("form", None)
-    asked.environ.get("asgi.scope", {}).get(RELEASE, lambda: None)()
-
-
-class BoundedJson(DefaultJSONProvider):
-    """Refuses a JSON text of more values than anything here takes, before it is parsed.
-
-    Objects are written as they are: a form shows the fields in the order of their declaration.
-    """
-
-    sort_keys = False
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        """See the base class."""
-        text = s.encode("utf-8", "surrogatepass") if isinstance(s, str) else s
-        # Commas in texts count as well; a prompt has some hundreds.
-        if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
-            raise TooManyFields(f"The JSON has more than {MOST_VALUES} values.")
-        return super().loads(s, **kwargs)
+def give_up_body(asked: Request) -> None:
+    """Give back the memory of a body, once all has been read from it and the request waits for its job."""
+    for name in ("form", "files", "stream", "data", "_cached_data"):
+        vars(asked).pop(name, None)
+    scope = asked.environ.get("asgi.scope", {})
+    scope.pop(BODY, None)
+    scope.get(RELEASE, lambda: None)()
 
 
 def refuse_unannounced_gzip(start: bytes) -> None:

@@ -164,7 +164,7 @@ def test_a_token_of_ours_is_good(accounts: Accounts) -> None:
         forged(sub=5),
         jwt.encode({"sub": "user:1", "iat": 0, "exp": 2**40, "jti": "1"}, make_secret(), algorithm=ALGORITHM),
         jwt.encode({"sub": "user:1", "iat": 0, "exp": 2**40, "jti": "1"}, SECRET * 2, algorithm="HS512"),
-        jwt.encode({"sub": "user:1", "iat": 0, "exp": 2**40, "jti": "1"}, None, algorithm="none"),
+        jwt.encode({"sub": "user:1", "iat": 0, "exp": 2**40, "jti": "1"}, "", algorithm="none"),
     ],
     ids=lambda token: token[:20],
 )

@@ -360,12 +360,13 @@ def test_the_programs_of_a_client_take_turns_and_share_its_limit(queue: JobQueue
 
 
 def test_a_job_is_known_from_its_acceptance_till_after_its_end(queue: JobQueue, engine: StepByStep) -> None:
-    running = queue.submit(request(steps=2), job_id="mine")
+    running = queue.submit(request(steps=2), job_id="mine", client="a", program="p", dialect="plugin")
     waiting = queue.submit(request())
     wait_until_running(engine)
     assert queue.job("mine").state == "running"
     assert queue.job(waiting.id).state == "queued"
     assert [job.id for job in queue.jobs()] == ["mine", waiting.id]
+    assert [(job.client, job.program, job.dialect) for job in queue.jobs()] == [("a", "p", "plugin"), ("", "", "")]
     engine.steps.release(3)
     assert running.result()
     assert waiting.result()

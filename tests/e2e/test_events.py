@@ -1,5 +1,6 @@
 """Listening to a real server, by websocket and by server-sent events."""
 
+import contextlib
 import json
 import socket
 import time
@@ -119,6 +120,40 @@ def test_without_a_valid_token_a_websocket_is_closed_with_1008(server: ServerPro
         assert caught.value.rcvd.code == 1008
 
 
+@pytest.mark.parametrize(
+    ("frame", "count"), [(b"\x89\x80", 5000), (b"\x8a\x80", 5000), (b"\x00\x80", 5000), (b"\x81\xff", 20)]
+)
+def test_who_sends_too_much_is_closed_with_1008(ann: TaskSession, frame: bytes, count: int) -> None:
+    body = b"\0" * 4 if frame[1] == 0x80 else b"\0" * 6 + b"\x02\x58" + b"\0" * 4 + b"\xff" * 600
+    with ann.listening() as connection:
+        if frame == b"\x00\x80":
+            connection.socket.sendall(b"\x01" + frame[1:] + body)
+        connection.socket.sendall((frame + body) * count)
+        with pytest.raises(ConnectionClosed) as caught:
+            connection.recv(timeout=10)
+        assert caught.value.rcvd is not None
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1008, "Clients only listen here; too much came.")
+
+
+def test_messages_of_clients_are_dropped(ann: TaskSession) -> None:
+    with ann.listening() as connection:
+        for message in ("hello", b"\xff", ["in ", "pieces"]):
+            connection.send(message)
+        connection.send(b"\xff", text=True)
+        connection.ping().wait(10)
+        ann.create(**QUICK)
+        hear_until(connection, "finished")
+
+
+def test_a_client_has_so_many_listeners(server: ServerProcess) -> None:
+    cat = TaskSession(server.url)
+    url = f"{server.url}/events/stream?token={cat.token}"
+    with contextlib.ExitStack() as stack:
+        answers = [stack.enter_context(requests.get(url, stream=True, timeout=10)) for _ in range(65)]
+        assert [answer.status_code for answer in answers] == [200] * 64 + [429]
+        assert answers[-1].json()["detail"] == "64 connections of yours listen to events already; close some of them."
+
+
 def test_an_id_that_is_none_is_refused(ann: TaskSession) -> None:
     with ann.listening("&since=yesterday") as connection:
         with pytest.raises(ConnectionClosed) as caught:
@@ -146,6 +181,34 @@ def test_a_page_that_is_trusted_can(ann: TaskSession, server: ServerProcess) -> 
         f"{server.url}/events/stream?token={ann.token}", headers=headers, timeout=10, stream=True
     ) as answer:
         assert answer.headers["Access-Control-Allow-Origin"] == "https://studio.example"
+
+
+@pytest.mark.parametrize(
+    ("method", "further"),
+    [
+        ("POST", "Content-Length: 1"),
+        ("GET", "Content-Length: 1"),
+        ("GET", "Transfer-Encoding: chunked"),
+        ("GET", "\r\n".join(["X: y"] * 200)),
+        ("GET", "X: " + "y" * 9000),
+    ],
+)
+def test_a_websocket_that_begins_badly_is_a_400_and_closed(server: ServerProcess, method: str, further: str) -> None:
+    lines = [f"{method} /events HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += ["Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version: 13", further, "", "x"]
+    with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), 10) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"A websocket begins with a short GET request" in answer
+
+
+def test_requests_far_ahead_of_their_answers_are_not_read(server: ServerProcess) -> None:
+    with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port), 10) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200_000)
+            pytest.fail("8 MB were taken")
 
 
 def test_another_path_has_no_websocket(ann: TaskSession, server: ServerProcess) -> None:

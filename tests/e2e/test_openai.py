@@ -27,8 +27,9 @@ def url(make_settings: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def client(url: str) -> Any:
-    return openai.OpenAI(api_key="sk-without-meaning", base_url=f"{url}/v1")
+def client(url: str) -> Iterator[Any]:
+    with openai.OpenAI(api_key="sk-without-meaning", base_url=f"{url}/v1") as client:
+        yield client
 
 
 def png(image: Image.Image) -> bytes:
@@ -86,6 +87,8 @@ def test_links_open_without_a_token_and_cannot_be_forged(client: Any) -> None:
     linked = requests.get(entry.url, timeout=10)
     assert (linked.status_code, linked.headers["Content-Type"]) == (200, "image/webp")
     assert Image.open(io.BytesIO(linked.content)).size == (64, 64)
+    sealed = entry.url.rpartition("/")[2].partition(".")[0]
+    assert b"127.0.0.1" not in base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
     forged = requests.get(entry.url[:-2] + "xx", timeout=10)
     assert (forged.status_code, forged.json()["error"]["code"]) == (404, "unknown_job")
 
@@ -164,6 +167,7 @@ def test_models_are_listed_with_their_slashes_and_unknown_names_mean_the_main_on
     [
         ({"size": "10by10"}, "size"),
         ({"size": "64x99999"}, "size"),
+        ({"size": "9" * 30 + "x64"}, "size"),
         ({"n": 0}, "n"),
         ({"background": "transparent"}, "background"),
         ({"partial_images": 4}, "partial_images"),
@@ -183,6 +187,20 @@ def test_faulty_fields_are_named_and_not_tried_again(client: Any, fields: Any, p
 def test_what_is_no_picture_is_refused_and_no_address_is_fetched(url: str, image: Any) -> None:
     answer = requests.post(f"{url}/v1/images/edits", json={"prompt": "a dog", "image": image}, timeout=10)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
+
+
+def test_no_picture_is_scaled_beyond_the_limits(url: str) -> None:
+    fields = {"prompt": "a dog", "size": "30000x30000"}
+    pictures = {"image": to_base64(photograph(64, 64)), "mask": base64.b64encode(holed(64, 64)).decode()}
+    began = time.monotonic()
+    answer = requests.post(f"{url}/v1/images/edits", json=fields | pictures, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "size")
+    assert time.monotonic() - began < 2
+
+
+def test_json_that_is_too_deep_is_a_400(url: str) -> None:
+    answer = requests.post(f"{url}/v1/images/generations", data=b"[" * 5000, timeout=10)
+    assert (answer.status_code, "nested" in answer.json()["error"]["message"]) == (400, True)
 
 
 def test_a_cancelled_job_is_not_made_again(client: Any, url: str) -> None:

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,8 +110,15 @@ def test_a_file_that_gets_its_name_while_others_are_swept_is_no_reason_to_stop(
     assert files.remove_all_but(set()) == 2
 
 
-def test_the_last_bytes_of_a_disk_are_for_what_has_been_accepted(database: Database, files: ContentFiles) -> None:
-    blobs = SqlBlobs(database, files, Limits(min_free_data_bytes=2**53 - 1))
+@pytest.mark.parametrize(("total", "free"), [(10**12, 1023), (1000, 49)])
+def test_the_last_bytes_of_a_disk_are_for_what_has_been_accepted(
+    database: Database, files: ContentFiles, monkeypatch: pytest.MonkeyPatch, total: int, free: int
+) -> None:
+    blobs = SqlBlobs(database, files, Limits(min_free_data_bytes=1024))
+    disk = {"free": free + 1}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=total, **disk))
+    blobs.check_quota("user:a")
+    disk["free"] = free
     with pytest.raises(DiskFull, match=r"disk .* is full"):
         blobs.check_quota("user:a")
     blobs.add(blobs.make("user:a", b"the picture of a task", "image/png"))

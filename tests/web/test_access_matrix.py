@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 from sd_api.app import create_app, create_event_streams
 from sd_api.errors import OutOfMemory
 from sd_api.settings import Settings
+from sd_api.web.a1111.lists import LISTS, NOTHING_TO_DO
 from sd_api.web.tasks.events import STREAM_PATH, WEBSOCKET_PATH, EventStreams
 from sd_api.wiring import Services, build_services
 
@@ -91,6 +92,27 @@ PLUGIN = {
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
 }
 
+# Needs a token with require_token, too.
+A1111 = {
+    **{
+        ("GET", f"/sdapi/v1/{name}"): all_callers(200)
+        for name in (*LISTS, "sd-models", "memory", "options", "progress")
+    },
+    **{("POST", f"/sdapi/v1/{name}"): all_callers(200) for name in (*NOTHING_TO_DO, "options", "interrupt", "skip")},
+    ("POST", "/sdapi/v1/txt2img"): all_callers(422),
+    ("POST", "/sdapi/v1/img2img"): all_callers(404),
+    ("POST", "/sdapi/v1/extra-single-image"): all_callers(422),
+    ("POST", "/sdapi/v1/extra-batch-images"): all_callers(422),
+    ("POST", "/sdapi/v1/png-info"): all_callers(422),
+    ("POST", "/sdapi/v1/interrogate"): all_callers(404),
+    ("GET", "/sdapi/auto-photoshop-sd/heartbeat"): all_callers(200),
+    ("GET", "/sdapi/auto-photoshop-sd/vae/list"): all_callers(200),
+    ("POST", "/sdapi/auto-photoshop-sd/mask/expansion/"): all_callers(422),
+    ("POST", "/sdapi/auto-photoshop-sd/controlnet/filter"): all_callers(200),
+    ("GET", "/queue/status"): all_callers(200),
+    ("GET", "/user"): all_callers(200),
+}
+
 # Always needs a token. A task or an image is Ann's.
 GUARDED = {
     ("POST", "/task"): all_callers(422),
@@ -131,8 +153,9 @@ class Matrix:
     def statuses(self, method: str, rule: str) -> Statuses:
         """What is answered; Ann asks last, so that what others have asked has changed nothing."""
         ids = self.ids | ({"job_id": "made"} if rule.endswith("/result") else {})
+        body = {"json": {"steps": "no number"}} if rule == "/sdapi/v1/txt2img" else {}
         path = re.sub(r"<(?:path:)?(\w+)>", lambda found: ids.get(found[1], "nothing"), rule)
-        return {caller: self.ask(caller, method, path).status_code for caller in CALLERS}
+        return {caller: self.ask(caller, method, path, **body).status_code for caller in CALLERS}
 
 
 FORM = {"prompt": "a dog", "width": "64", "height": "64", "wait": "false"}
@@ -203,7 +226,7 @@ def test_every_endpoint_is_in_the_matrix(matrix: Matrix) -> None:
         for rule in matrix.app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert {*OPEN, *PLUGIN, *GUARDED} == served
+    assert {*OPEN, *PLUGIN, *A1111, *GUARDED} == served
     paths = {rule.rule for rule in matrix.app.url_map.iter_rules()} | EVENTS
     beside = {path for path in paths if matrix.events.takes({"type": "http", "path": path})}
     assert beside == EVENTS
@@ -312,9 +335,9 @@ def test_open_endpoints_answer_every_caller(matrix: Matrix, method: str, rule: s
     assert matrix.statuses(method, rule) == all_callers(OPEN[method, rule])
 
 
-@pytest.mark.parametrize(("method", "rule"), PLUGIN)
-def test_the_plugins_endpoints_need_a_token_if_required(matrix: Matrix, method: str, rule: str) -> None:
-    expected = PLUGIN[method, rule]
+@pytest.mark.parametrize(("method", "rule"), [*PLUGIN, *A1111])
+def test_other_endpoints_need_a_token_if_required(matrix: Matrix, method: str, rule: str) -> None:
+    expected = (PLUGIN | A1111)[method, rule]
     assert matrix.statuses(method, rule) == (with_token(expected) if matrix.required else expected)
 
 

@@ -37,7 +37,7 @@ def secret_of(settings: Settings) -> str:
     return (settings.data / "secret_key").read_text()
 
 
-def made(secret: str | None, algorithm: str = ALGORITHM, **changes: Any) -> str:
+def made(secret: Any, algorithm: str = ALGORITHM, **changes: Any) -> str:
     now = int(time.time())
     return jwt.encode({"sub": "user:1", "iat": now, "exp": now + 60, "jti": "1", **changes}, secret, algorithm)
 

@@ -76,6 +76,7 @@ class JobBoard(Board):
         fields: codec.Fields = {
             **codec.spec_fields(spec),
             "mode": spec.operation.name,
+            "dialect": job.dialect,
             "lasting": int(job.lasting),
             "work": spec.work,
             "finishing": spec.finishing,

@@ -12,7 +12,20 @@ from sd_api.jobs.work_rates import JobKind, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 
 STATUS_FIELDS = (
-    *("mode", "model", "state", "created", "started", "ended", "progress", "message", "preview"),
+    *(
+        "client",
+        "program",
+        "dialect",
+        "mode",
+        "model",
+        "state",
+        "created",
+        "started",
+        "ended",
+        "progress",
+        "message",
+        "preview",
+    ),
     *("work", "finishing", "working"),
 )
 
@@ -29,6 +42,9 @@ def read_status(job_id: str, fields: codec.Read) -> JobStatus:
     message, started, ended = fields["message"], fields["started"], fields["ended"]
     return JobStatus(
         id=job_id,
+        client=(fields["client"] or b"").decode(),
+        program=(fields["program"] or b"").decode(),
+        dialect=(fields["dialect"] or b"").decode(),
         mode=mode,
         model=(fields["model"] or b"").decode() or None,
         state=state,

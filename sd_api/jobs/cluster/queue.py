@@ -82,11 +82,18 @@ class ClusterQueue:
 
     @translate_redis_errors()
     def submit(
-        self, spec: JobSpec, *, job_id: str | None = None, client: str = "", program: str = "", rejoin: bool = False
+        self,
+        spec: JobSpec,
+        *,
+        job_id: str | None = None,
+        client: str = "",
+        program: str = "",
+        dialect: str = "",
+        rejoin: bool = False,
     ) -> Job:
         """See JobQueue."""
         spec = planned(spec, self._abilities)
-        job = Job(spec, job_id=job_id, client=client, program=program, lasting=rejoin)
+        job = Job(spec, job_id=job_id, client=client, program=program, dialect=dialect, lasting=rejoin)
         for listener in self._listeners:
             job.listen(listener)
         # Followed before it is submitted, so that no update is missed.

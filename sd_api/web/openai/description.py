@@ -5,7 +5,7 @@ from typing import Any, Literal
 from openapi_pydantic import PathItem, Response, Schema
 from pydantic import BaseModel, Field
 
-from sd_api.web.description import BINARY, JSON, MULTIPART, PNG, TOKEN, Shape, answer, body, in_path, operation
+from sd_api.web.description import JSON, MULTIPART, PNG, TOKEN, Shape, answer, body, in_path, operation, picture
 from sd_api.web.openai.forms import FORMS
 
 # Without a token, unless require_token is set.
@@ -138,7 +138,7 @@ def describe() -> dict[str, PathItem]:
                 "openai_result",
                 TAG,
                 "A picture by the address that a request with response_format=url was answered with",
-                {200: answer("the picture", BINARY, kind=PNG), **_failures(403, 404, 500, 503)},
+                {200: picture("the picture", PNG, "image/jpeg", "image/webp"), **_failures(403, 404, 500, 503)},
                 parameters=[
                     in_path("name", "the signed name of the picture", "WyI1ZTQ4ZiIsMCwicG5nIiwxMDBd.awi9wA.1Pc5uKzWW")
                 ],

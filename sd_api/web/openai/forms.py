@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from sd_api.errors import InvalidField, InvalidFields
-from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.operations import MIN_SIDE, OPERATIONS, OperationName
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
+from sd_api.settings import Limits
 
 # The denoising steps of each quality; OpenAI's API has no steps.
 STEPS: Mapping[str, int] = {"low": 10, "medium": 25, "high": 50, "xhigh": 75, "max": 100}
@@ -88,15 +89,8 @@ class Options(BaseModel):
         return self.response_format == "url"
 
 
-_NAMES: Mapping[OperationName, str] = {
-    "txt2img": "ImageGeneration",
-    "img2img": "ImageVariation",
-    "masking": "ImageInpainting",
-    "edit": "ImageEdit",
-}
-
 FORMS: Mapping[OperationName, type[Options]] = {
-    name: OPENAI.model(operation, _NAMES[name], Options) for name, operation in OPERATIONS.items()
+    name: OPENAI.model(operation, f"{operation.__name__}Request", Options) for name, operation in OPERATIONS.items()
 }
 """The request for each operation; ``size`` has been replaced by ``width`` and ``height``."""
 
@@ -127,11 +121,14 @@ def decode_fields(
     return OPENAI.spec(OPERATIONS[operation], read, reading, model=model), read
 
 
-def size_of(fields: Mapping[str, Any]) -> tuple[int, int] | None:
+def size_of(fields: Mapping[str, Any], limits: Limits) -> tuple[int, int] | None:
     """The size that a request asks for; None where it leaves that open.
+
+    Checked before anything is made of it, because pictures that come are scaled to it.
 
     Raises:
         InvalidField: It is no size.
+        OutOfLimits: It exceeds the limits.
     """
     size = fields.get("size", "auto")
     if size in ("auto", ""):
@@ -139,7 +136,11 @@ def size_of(fields: Mapping[str, Any]) -> tuple[int, int] | None:
     width, cross, height = str(size)[:40].lower().partition("x")
     if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
         raise InvalidField("size", f"is {str(size)[:40]!r}; valid are auto and WIDTHxHEIGHT, such as 1024x1024")
-    return int(width), int(height)
+    side = int(width), int(height)
+    most = limits.max_width, limits.max_height
+    if not (MIN_SIDE <= side[0] <= most[0] and MIN_SIDE <= side[1] <= most[1]):
+        raise OutOfLimits("size", f"is {width}x{height}; it must be from {MIN_SIDE}x{MIN_SIDE} to {most[0]}x{most[1]}")
+    return side
 
 
 def _in_words(error: ErrorDetails) -> str:

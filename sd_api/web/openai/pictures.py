@@ -1,8 +1,11 @@
 """The pictures of requests, as files, base64 text or data: URLs, and the links to those of answers."""
 
+import hashlib
+import json
+from base64 import urlsafe_b64encode
 from typing import Any, Literal
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from cryptography.fernet import Fernet, InvalidToken
 from PIL import Image, ImageChops
 from werkzeug.datastructures import FileStorage
 
@@ -81,18 +84,22 @@ def resized_file(field: str, content: bytes, size: tuple[int, int], *, max_pixel
 
 
 class Links:
-    """Addresses of pictures, signed and valid for as long as the results cache keeps them.
+    """Addresses of pictures, valid for as long as the results cache keeps them.
+
+    They are encrypted, because the id of a job has its owner's address.
 
     Args:
-        secret: The key that signs, which all servers of a cluster share.
+        secret: The key, which all servers of a cluster share.
     """
 
     def __init__(self, secret: str) -> None:
-        self._serializer = URLSafeTimedSerializer(secret, salt="openai-picture")
+        # A key of its own, 32 bytes, from the one that signs tokens.
+        key = hashlib.sha256(b"openai-picture" + secret.encode()).digest()
+        self._fernet = Fernet(urlsafe_b64encode(key))
 
     def sign(self, job_id: str, number: int, output: Format, compression: int) -> str:
         """The name of one picture of a job, in one format."""
-        return self._serializer.dumps([job_id, number, output, compression])
+        return self._fernet.encrypt(json.dumps([job_id, number, output, compression]).encode()).decode()
 
     def read(self, name: str) -> tuple[str, int, Format, int]:
         """What was signed.
@@ -101,7 +108,9 @@ class Links:
             UnknownJob: The name is not one of this server, or it has expired.
         """
         try:
-            job_id, number, output, compression = self._serializer.loads(name, max_age=int(RESULT_TTL_SECONDS))
-        except BadSignature:
+            job_id, number, output, compression = json.loads(
+                self._fernet.decrypt(name.encode(), ttl=int(RESULT_TTL_SECONDS))
+            )
+        except InvalidToken:
             raise UnknownJob("This link is none of this server, or it has expired after an hour.") from None
         return job_id, number, output, compression

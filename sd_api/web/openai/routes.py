@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request, stream_with_context
@@ -22,11 +23,18 @@ from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.openai import answers
 from sd_api.web.openai.forms import Options, decode_fields, size_of
-from sd_api.web.openai.pictures import Links, mask_file, mask_of_alpha, picture_bytes, resized_file
+from sd_api.web.openai.pictures import Format, Links, mask_file, mask_of_alpha, picture_bytes, resized_file
 from sd_api.web.openai.streams import events
+from sd_api.web.reading import TooManyFields, give_up_body
 
 # Where nothing says how large the model's pictures are.
 USUAL_SIDE = 512
+
+# Pictures that are kept as they were converted for their links.
+KEPT_CONVERSIONS = 8
+
+# Fields of a JSON object; a form may have as many.
+MOST_FIELDS = 1000
 
 # OpenAI's names of the fields that hold pictures, and ours.
 _PICTURES = {"image": "image", "image[]": "image", "images": "image", "mask": "mask"}
@@ -56,7 +64,7 @@ def make_links_blueprint(results: ResultsCache, links: Links) -> Blueprint:
         outcome = results.cached_result(job_id)
         if not isinstance(outcome, GenerationResult):
             raise UnknownJob("This picture is not kept any more; links are valid for an hour at most.")
-        picture = convert_png(outcome.images[number].png, output, compression)
+        picture = _converted(outcome.images[number].png, output, compression)
         response = Response(picture, mimetype=f"image/{output}")
         response.cache_control.private = True
         return response
@@ -92,7 +100,7 @@ class OpenAIEndpoints:
     def generations(self) -> Any:
         """Pictures from text."""
         fields = _fields()
-        size = size_of(fields) or self._native_size(fields)
+        size = size_of(fields, self._settings.limits) or self._native_size(fields)
         return self._make("txt2img", {**fields, "width": size[0], "height": size[1]}, "image_generation")
 
     def edits(self) -> Any:
@@ -109,19 +117,21 @@ class OpenAIEndpoints:
         return self._make("img2img", {"prompt": "", **_fields()}, "image_edit")
 
     def _make(self, operation: OperationName, fields: Mapping[str, Any], kind: str) -> Any:
-        size, most = size_of(fields), self._settings.limits.max_image_pixels
+        limits = self._settings.limits
+        size, most = size_of(fields, limits), limits.max_image_pixels
 
         def content(field: str, value: bytes) -> bytes:
             if field == "mask":
                 return mask_file(field, value, size, max_pixels=most)
             return value if size is None else resized_file(field, value, size, max_pixels=most)
 
-        reading = Reading(limits=self._settings.limits, content=content)
+        reading = Reading(limits=limits, content=content)
         spec, options = decode_fields(fields, operation, reading, self._model_of(fields))
         return self._answer(spec, options, kind)
 
     def _answer(self, spec: JobSpec, options: Options, kind: str) -> Any:
-        job = self._owners.submit(self._queue, spec)
+        job = self._owners.submit(self._queue, spec, dialect="openai")
+        give_up_body(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:
@@ -182,6 +192,12 @@ class OpenAIEndpoints:
         return mask_of_alpha("image", fields["image"], max_pixels=most) is not None
 
 
+@lru_cache(KEPT_CONVERSIONS)
+def _converted(png: bytes, output: Format, compression: int) -> bytes:
+    """A picture in the format of its link, made once however often the link is opened."""
+    return convert_png(png, output, compression)
+
+
 def _fields() -> dict[str, Any]:
     """The fields of the request, of a form or of JSON: without null, each picture as the bytes of its file."""
     if request.mimetype == "multipart/form-data":
@@ -189,9 +205,12 @@ def _fields() -> dict[str, Any]:
         for name in request.files:
             came[name] = [*came.get(name, []), *request.files.getlist(name)]
     else:
-        content = request.get_json(force=True, silent=False)
+        # Its pictures are decoded from it, and the rest need not be kept.
+        content = request.get_json(force=True, cache=False)
         if not isinstance(content, dict):
             raise RequestError("The body is no JSON object; send one, or a form (multipart/form-data).")
+        if len(content) > MOST_FIELDS:
+            raise TooManyFields(f"The JSON has more than {MOST_FIELDS} fields.")
         came = {
             name: value if name in _PICTURES and isinstance(value, list) else [value]
             for name, value in content.items()

@@ -35,6 +35,8 @@ def job_entry(status: JobStatus) -> dict[str, Any]:
     """The JSON object of one job, see ``JobEntry`` in the schemas."""
     fields = asdict(status)
     fields["id"] = job_name(status.id)
+    # Who sent it is private.
+    del fields["client"], fields["program"]
     fields["progress"] = None if status.progress is None else status.progress.as_json()
     if status.preview is not None:
         fields["preview"] = b64encode(status.preview).decode("ascii")

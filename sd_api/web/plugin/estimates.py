@@ -15,7 +15,7 @@ from sd_api.settings import Settings
 from sd_api.web.estimates import estimate_json
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form
 from sd_api.web.plugin.routes import operation_of, sent_form
-from sd_api.web.reading import give_up_form
+from sd_api.web.reading import give_up_body
 
 
 class EstimateFields(JobForm):
@@ -44,7 +44,7 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
         form = sent_form()
         model = catalog.named(_own(form, "url_path") or None)
         spec, _ = decode_form(_others(form), _operation(form), settings.limits, model.name)
-        give_up_form(request)
+        give_up_body(request)
         return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model))}
 
     blueprint.add_url_rule("/estimate", "estimate", estimate_form, methods=["POST"])

@@ -87,15 +87,12 @@ class JobForm(BaseModel):
     )
 
 
-_NAMES: Mapping[OperationName, str] = {
-    "txt2img": "TextToImageForm",
-    "img2img": "ImageToImageForm",
-    "masking": "MaskingForm",
-    "edit": "EditForm",
-}
+# The names of models in the description, by which generated clients call them, where the operation has another name.
+_NAMES: Mapping[OperationName, str] = {"masking": "MaskingForm"}
 
 FORMS: Mapping[OperationName, type[JobForm]] = {
-    name: PLUGIN.model(operation, _NAMES[name], JobForm) for name, operation in OPERATIONS.items()
+    name: PLUGIN.model(operation, _NAMES.get(name, f"{operation.__name__}Form"), JobForm)
+    for name, operation in OPERATIONS.items()
 }
 """The form of each operation."""
 

@@ -1,5 +1,6 @@
 """``GET /models``: the models, their capabilities, and the fields of the forms."""
 
+import time
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -22,6 +23,7 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
     job_fields = {
         name: {"modes": list(FORMS), "default": field.default} for name, field in JobForm.model_fields.items()
     }
+    since = int(time.time())
     described_fields = describe_fields(PLUGIN, settings.limits) | job_fields
 
     def models() -> dict[str, Any]:
@@ -36,6 +38,12 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
         return {
             "status": "success",
             "models": [main, *custom],
+            # Programs for OpenAI's API whose address lacks /v1 ask here, and read these two only.
+            "object": "list",
+            "data": [
+                {"id": entry["url_path"] or entry["label"], "object": "model", "created": since, "owned_by": "local"}
+                for entry in (main, *custom)
+            ],
             "schedulers": list(SCHEDULERS),
             "fields": described_fields,
             "limits": settings.limits.model_dump(),

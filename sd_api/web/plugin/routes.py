@@ -17,7 +17,7 @@ from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.forms import decode_form
-from sd_api.web.reading import give_up_form
+from sd_api.web.reading import give_up_body
 
 Answer = dict[str, Any] | tuple[dict[str, Any], int]
 
@@ -87,8 +87,8 @@ class PluginEndpoints:
     def generate(self, operation: OperationName, model: str | None = None) -> Answer:
         """Run one operation with one model; None is the main model."""
         spec, form = decode_form(sent_form(), operation, self._settings.limits, model)
-        job = self._owners.submit(self._queue, spec, form.job_id or None)
-        give_up_form(request)
+        job = self._owners.submit(self._queue, spec, form.job_id or None, dialect="plugin")
+        give_up_body(request)
 
         @after_this_request
         def name_job(response: Response) -> Response:

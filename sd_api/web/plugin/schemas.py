@@ -147,6 +147,15 @@ class OfferedField(BaseModel):
     )
 
 
+class OpenAIEntry(BaseModel):
+    """A model as OpenAI's API lists it."""
+
+    id: str = Field(description="its url_path; the label of the main model", examples=["builtin"])
+    object: Literal["model"] = Field(description="always model")
+    created: int = Field(description="when the server started, in seconds since 1970", examples=[1767225600])
+    owned_by: Literal["local"] = Field(description="always local")
+
+
 class Offer(Success):
     """The models, schedulers, fields and limits."""
 
@@ -154,6 +163,8 @@ class Offer(Success):
     schedulers: list[str] = Field(description="the names of all schedulers", examples=[["plms", "ddim"]])
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
+    object: Literal["list"] = Field(description="always list, for programs that expect OpenAI's API here")
+    data: list[OpenAIEntry] = Field(description="the models as OpenAI's API lists them")
 
 
 class AccessQuery(BaseModel):
@@ -223,6 +234,7 @@ class JobEntry(BaseModel):
     """One job; times are in seconds since 1970."""
 
     id: str = Field(description="its id", examples=["my-first-picture"])
+    dialect: Literal["plugin", "tasks", "openai", "a1111"] = Field(description="in which it was asked for")
     mode: OperationName = Field(description="its operation")
     model: str | None = Field(description="the url_path of a custom model; null for the main model", examples=[None])
     state: State = Field(description="its state")

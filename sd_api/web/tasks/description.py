@@ -9,16 +9,14 @@ from sd_api.web.description import (
     FORM,
     JSON,
     MULTIPART,
-    OCTETS,
-    PNG,
     TOKEN,
     answer,
     body,
     example_of,
     in_path,
     in_query,
-    media,
     operation,
+    picture,
 )
 from sd_api.web.estimates import EstimateAnswer
 from sd_api.web.tasks.bodies import MAX_USERNAME, Credentials, Page, Password
@@ -73,10 +71,6 @@ def _failures(*statuses: int) -> dict[int, Response]:
 
 def _unprocessable() -> dict[int, Response]:
     return {422: answer("fields are missing, malformed or outside the limits", ValidationFailure)}
-
-
-def _picture(text: str) -> Response:
-    return Response(description=text, content={kind: media(BINARY) for kind in (PNG, OCTETS)})
 
 
 def _union(*names: str) -> Schema:
@@ -230,8 +224,8 @@ def _blobs() -> dict[str, PathItem]:
                 BLOBS,
                 "An image as PNG, whole or the part that a Range header asks for, called what Accept asks for",
                 {
-                    200: _picture("the image"),
-                    206: _picture("a part of it"),
+                    200: picture("the image"),
+                    206: picture("a part of it"),
                     304: answer("the one that If-None-Match names"),
                     416: answer("it has no such part", Detail),
                     **_failures(401, 404),

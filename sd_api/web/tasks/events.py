@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.tokens import Identity
 from sd_api.errors import InvalidField, NotAuthenticated, ServerError, StoreUnavailable, log_unexpected
+from sd_api.owners import client_of
 from sd_api.storage.protocols import Event
 from sd_api.tasks.event_bus import preview_channel
 from sd_api.tasks.events import EventSource
@@ -27,6 +28,10 @@ STREAM_PATH = "/events/stream"
 
 # The capacity of a listener's queue in events; progress is dropped from half of it on.
 MAX_QUEUED_EVENTS = 1000
+
+# Connections of one client that listen at a time, and of all: each event is written once for each of them, and each
+# holds its connection for hours.
+MOST_LISTENERS_OF_CLIENT, MOST_LISTENERS = 64, 1024
 
 # Seconds between two heartbeats on a stream, so that proxies do not close it.
 HEARTBEAT_INTERVAL = 15.0
@@ -123,7 +128,6 @@ class EventStreams:
         if origin is not None:
             # The origin is allowed; a browser needs this header to let the page read the answer.
             headers += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
 
         async def write(text: str, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
@@ -132,6 +136,7 @@ class EventStreams:
             await write(("" if event.id is None else f"id: {event.id}\n") + f"data: {_text(event)}\n\n")
 
         async with self._listening(listener):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             # Sent at once, so that the client sees that it is connected.
             await write(": welcome\n\n")
             await listener.serve(send_event, receive, "http.disconnect", heartbeat=lambda: write(":\n\n"))
@@ -145,6 +150,7 @@ class EventStreams:
         Raises:
             NotAuthenticated: there is no valid token.
             InvalidField: ``since`` is not an event's id.
+            TooManyListeners: the client, or all together, have as many as there may be.
         """
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         identity = self._accounts.identify(query.get("token") or _bearer(scope))
@@ -153,7 +159,16 @@ class EventStreams:
             raise InvalidField("since", f"is {since[:20]!r}; it must be the event_id of an event")
         progress, previews = (query.get(name, "").lower() in ("1", "true") for name in ("progress", "preview"))
         known = None if since is None else int(since)
+        self._refuse_too_many(client_of(identity.owner))
         return Listener(self._events, identity, known, progress=progress, previews=previews)
+
+    def _refuse_too_many(self, client: str) -> None:
+        if len(self._listeners) >= MOST_LISTENERS:
+            raise TooManyListeners(f"{MOST_LISTENERS} connections listen to events already. Try again later.")
+        if sum(listener.client == client for listener in self._listeners) >= MOST_LISTENERS_OF_CLIENT:
+            raise TooManyListeners(
+                f"{MOST_LISTENERS_OF_CLIENT} connections of yours listen to events already; close some of them."
+            )
 
     @contextlib.asynccontextmanager
     async def _listening(self, listener: "Listener") -> AsyncIterator[None]:
@@ -177,12 +192,14 @@ class Listener:
         previews: whether to send progress with previews.
 
     Attributes:
+        client: as whom its listener is counted.
         dismissed: why the listener was disconnected, as a websocket's code and reason; None before that.
     """
 
     def __init__(
         self, events: EventSource, identity: Identity, since: int | None, *, progress: bool, previews: bool = False
     ) -> None:
+        self.client = client_of(identity.owner)
         self.dismissed: tuple[int, str] | None = None
         self._events = events
         self._identity = identity
@@ -275,6 +292,12 @@ class Listener:
             self._waiting.put_nowait(event)
         except asyncio.QueueFull:
             self.dismiss(TRY_AGAIN_LATER, "You do not keep up; come back with since=<the last event_id>.")
+
+
+class TooManyListeners(ServerError):
+    """As many connections listen as there may be."""
+
+    status = 429
 
 
 class _UpgradeNeeded(ServerError):

@@ -9,6 +9,7 @@ import { askWho, letIn } from "./sign_in.js";
 const INTERVAL = 2000;
 const MARKS = { good: "✓", bad: "✕", look: "!" };
 const MODES = { txt2img: "From text", img2img: "From an image", masking: "Part of an image" };
+const DIALECTS = { plugin: "", tasks: ", as a task", openai: ", by OpenAI’s API", a1111: ", by A1111’s API" };
 const HEADLINES = {
   ready: "Ready to make pictures",
   loading: "The model is being loaded",
@@ -69,7 +70,7 @@ function show(state) {
   lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device }) => [
     model, `${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`,
   ]));
-  const own = found.jobs.map((job) => [`${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}`, inWords(job)]);
+  const own = found.jobs.map((job) => [`${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}${DIALECTS[job.dialect]}`, inWords(job)]);
   const others = found.others ? [[`${count(found.others, "job")} of others`, "Only their senders see more."]] : [];
   lines("queue", "Nothing runs and nothing waits.", [...own, ...others]);
   byId("workers-panel").hidden = found.workers.length === 0;

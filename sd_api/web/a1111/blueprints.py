@@ -1,0 +1,29 @@
+"""All blueprints of this dialect."""
+
+from flask import Blueprint
+
+from sd_api.accounts.accounts import Accounts
+from sd_api.jobs.queue import JobQueue
+from sd_api.settings import Settings
+from sd_api.web.a1111 import extras, lists, outside, routes
+from sd_api.web.a1111.options import Checkpoints
+from sd_api.web.admission import take_pictures
+from sd_api.web.bearer import JobOwners, token_check
+
+PATHS = ("sdapi", "queue", "controlnet")
+"""The first part of each of this dialect's paths; programs ask for ``/controlnet`` to learn that there is none."""
+
+
+def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> tuple[Blueprint, ...]:
+    """Every endpoint of this dialect over ``queue``; ``accounts`` identifies the callers, also by HTTP Basic."""
+    owners = JobOwners(accounts, shared=settings.share_jobs, basic=True)
+    checkpoints = Checkpoints(settings)
+    pictures, control = routes.make_blueprints(settings, queue, owners, checkpoints)
+    resizing = extras.make_blueprint(settings.limits)
+    for blueprint in (pictures, resizing):
+        take_pictures(blueprint, settings.limits)
+    every = (pictures, control, resizing, lists.make_blueprint(queue, checkpoints), outside.make_blueprint(queue))
+    if settings.require_token:
+        for blueprint in every:
+            blueprint.before_request(token_check(accounts, basic=True))
+    return every

@@ -1,0 +1,83 @@
+"""The endpoints that list what there is; what this server does not have is an empty list."""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response
+
+from sd_api.jobs.queue import JobQueue
+from sd_api.web.a1111.options import Checkpoints
+from sd_api.web.a1111.pictures import UPSCALERS
+from sd_api.web.a1111.samplers import samplers, schedulers
+
+# The factor that programs show for an upscaler.
+_SCALE = 4
+
+LISTS: Mapping[str, Any] = {
+    "samplers": samplers(),
+    "schedulers": schedulers(),
+    "upscalers": [
+        {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": _SCALE} for name in UPSCALERS
+    ],
+    "latent-upscale-modes": [],
+    "sd-vae": [],
+    "sd-modules": [],
+    "loras": [],
+    "embeddings": {"loaded": {}, "skipped": {}},
+    "hypernetworks": [],
+    "face-restorers": [],
+    "prompt-styles": [],
+    "realesrgan-models": [],
+    "scripts": {"txt2img": [], "img2img": []},
+    "script-info": [],
+    "extensions": [],
+    "cmd-flags": {"api": True},
+}
+"""What each path answers."""
+
+NOTHING_TO_DO = ("refresh-checkpoints", "refresh-vae", "refresh-loras", "unload-checkpoint", "reload-checkpoint")
+"""Paths that are posted to: models are loaded when they are needed, and leave when others need their memory."""
+
+
+def make_blueprint(queue: JobQueue, checkpoints: Checkpoints) -> Blueprint:
+    """The lists, the memory, and what needs no work here."""
+    blueprint = Blueprint("a1111_lists", __name__, url_prefix="/sdapi/v1")
+    for path, content in LISTS.items():
+        blueprint.add_url_rule(f"/{path}", path, partial(_answer, content))
+    blueprint.add_url_rule("/sd-models", "sd-models", checkpoints.entries)
+    blueprint.add_url_rule("/memory", "memory", partial(_memory, queue))
+    for path in NOTHING_TO_DO:
+        blueprint.add_url_rule(f"/{path}", path, _null, methods=["POST"])
+    return blueprint
+
+
+def _answer(content: Any) -> Any:
+    return content
+
+
+def _null() -> Response:
+    return Response("null", mimetype="application/json")
+
+
+def _memory(queue: JobQueue) -> dict[str, Any]:
+    """The memory of this machine, and that of the first worker's graphics card, in bytes."""
+    cards = [worker.engine.memory for worker in queue.workers() if worker.engine.memory is not None]
+    cuda: dict[str, Any] = {"error": "unavailable"}
+    if cards:
+        cuda = {"system": _used(cards[0].total, cards[0].free)}
+    return {"ram": _ram(), "cuda": cuda}
+
+
+def _ram() -> dict[str, Any]:
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return _used(os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page)
+    except (AttributeError, ValueError, OSError):
+        # Windows does not say, and macOS not how much is free.
+        return {"error": "unavailable"}
+
+
+def _used(total: int, free: int) -> dict[str, int]:
+    return {"free": free, "used": total - free, "total": total}

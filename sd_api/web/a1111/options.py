@@ -1,0 +1,117 @@
+"""The options of this dialect: what later requests do where they say nothing else. Each server process has its own."""
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, RequestError, UnknownModel
+from sd_api.generation.projection import faults_in
+from sd_api.models.sources import parse_source
+from sd_api.settings import Settings
+from sd_api.web.a1111.forms import in_words
+
+# Characters of all options as JSON; programs keep a few hundred short ones.
+MOST_CHARACTERS = 262_144
+
+
+class Checkpoints:
+    """The models by the names that this dialect has for them.
+
+    Args:
+        settings: The configuration, which names the models.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        main = parse_source(settings.model).label
+        self.main = main
+        self._labels = {main: main, **{model.url_path: model.ui_label for model in settings.custom_models}}
+        self._by_name = {
+            name.casefold(): title for title, label in reversed(self._labels.items()) for name in (label, title)
+        }
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every model; the files have no hashes here."""
+        return [
+            {"title": title, "model_name": label, "hash": None, "sha256": None, "filename": title, "config": None}
+            for title, label in self._labels.items()
+        ]
+
+    def title(self, name: str) -> str:
+        """The title of a model by its title or its label; case does not matter.
+
+        Raises:
+            UnknownModel: There is no such model.
+        """
+        title = self._by_name.get(name.strip().casefold())
+        if title is None:
+            raise UnknownModel(f"There is no model {name[:100]!r}; this server has {', '.join(self._labels)}.")
+        return title
+
+    def model(self, title: str) -> str | None:
+        """See ``JobSpec.model``."""
+        return None if title == self.main else title
+
+
+class A1111Options(BaseModel):
+    """The options that act, and those that programs expect to find; all others are kept as they come."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    sd_model_checkpoint: str = Field(description="the model, a title of sd-models", examples=["builtin"])
+    sd_checkpoint_hash: str = Field(default="", description="has no effect")
+    CLIP_stop_at_last_layers: int = Field(default=1, ge=1, le=12, description="see clip_skip")
+    sd_vae: str = Field(default="Automatic", description="Automatic or None: each model has its own")
+    inpainting_mask_weight: float = Field(default=1.0, description="has no effect")
+    img2img_color_correction: bool = Field(default=False, description="has no effect")
+    face_restoration_model: str | None = Field(default=None, description="has no effect", examples=[None])
+    samples_format: str = Field(default="png", description="has no effect")
+
+
+class Options:
+    """The options of one server process; may be used from any thread.
+
+    Args:
+        checkpoints: The models.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._lock = threading.Lock()
+        self._current = A1111Options(sd_model_checkpoint=checkpoints.main)
+
+    @property
+    def current(self) -> A1111Options:
+        """The options as they are now."""
+        return self._current
+
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Change some options; none of them where one is refused. See ``with_changes``."""
+        with self._lock:
+            self._current = self.with_changes(changes)
+
+    def with_changes(self, changes: Mapping[str, Any]) -> A1111Options:
+        """The options as they would be with some changes; those with a meaning here stay where they come as null.
+
+        Raises:
+            InvalidFields: An option has a value that it cannot have.
+            UnknownModel: There is no such model.
+            QuotaExceeded: There would be too much to keep.
+            RequestError: There is a number that JSON does not have.
+        """
+        own = A1111Options.model_fields
+        given = {name: value for name, value in changes.items() if name not in own or value not in (None, "")}
+        try:
+            changed = A1111Options.model_validate({**self._current.model_dump(), **given})
+            size = len(json.dumps(changed.model_dump(), allow_nan=False))
+        except ValidationError as error:
+            raise InvalidFields(faults_in(error, in_words)) from None
+        except ValueError:
+            raise RequestError("An option has a number that JSON does not have; send no NaN and no Infinity.") from None
+        if changed.sd_vae not in ("Automatic", "None", ""):
+            raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are Automatic and None")
+        if size > MOST_CHARACTERS:
+            raise QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")
+        return changed.model_copy(update={"sd_model_checkpoint": self._checkpoints.title(changed.sd_model_checkpoint)})

@@ -1,0 +1,53 @@
+"""Paths outside of ``/sdapi/v1`` that editors' plugins ask for before they connect, and what this server cannot do."""
+
+from typing import Any
+
+from flask import Blueprint
+
+from sd_api.errors import UnknownModel
+from sd_api.jobs.queue import JobQueue
+
+
+def make_blueprint(queue: JobQueue) -> Blueprint:
+    """The endpoints over ``queue``."""
+    blueprint = Blueprint("a1111_outside", __name__)
+
+    def queue_status() -> dict[str, Any]:
+        return {"msg": "estimation", "queue_size": len(queue.jobs())}
+
+    blueprint.add_url_rule("/queue/status", view_func=queue_status)
+    blueprint.add_url_rule("/user", view_func=user)
+    blueprint.add_url_rule("/sdapi/v1/interrogate", view_func=interrogate, methods=["POST"])
+    blueprint.add_url_rule("/sdapi/auto-photoshop-sd/heartbeat", view_func=heartbeat)
+    blueprint.add_url_rule("/sdapi/auto-photoshop-sd/vae/list", view_func=vae_list)
+    blueprint.add_url_rule("/sdapi/auto-photoshop-sd/controlnet/filter", view_func=controlnet_filter, methods=["POST"])
+    return blueprint
+
+
+def user() -> dict[str, Any]:
+    """The user of a session, which there is none of here."""
+    return {"user": None}
+
+
+def heartbeat() -> dict[str, bool]:
+    """Auto-Photoshop looks whether its extension is there."""
+    return {"heartbeat": True}
+
+
+def vae_list() -> list[str]:
+    """The autoencoders that may be chosen."""
+    return []
+
+
+def controlnet_filter() -> dict[str, list[str]]:
+    """The models of ControlNet that fit a keyword."""
+    return {"module_list": [], "model_list": []}
+
+
+def interrogate() -> Any:
+    """What a picture shows.
+
+    Raises:
+        UnknownModel: No model here describes pictures.
+    """
+    raise UnknownModel("This server has no model that describes pictures.")

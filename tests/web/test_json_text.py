@@ -1,0 +1,53 @@
+"""JSON of every kind, as requests have it."""
+
+import json
+import tracemalloc
+
+import pytest
+from flask import Flask
+
+from sd_api.errors import ServerError
+from sd_api.web.json_text import BoundedJson
+
+PICTURE = "QUJD" * 400_000
+
+
+def loads(text: bytes) -> object:
+    return BoundedJson(Flask(__name__)).loads(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_long_json_is_read_as_it_is(ascii_only: bool, encoding: str) -> None:
+    content = {"狗": 'café 😀 \\ " \n', "image": PICTURE, "": "\u007f\u0080"}
+    assert loads(json.dumps(content, ensure_ascii=ascii_only).encode(encoding)) == content
+    escaped = json.dumps({"image": "AB+/" * 300_000}).replace("+", "\\u002B").encode()
+    assert loads(escaped) == {"image": "AB+/" * 300_000}
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"a":' * 100_000, 400, "nested too deeply"),
+        (b"[1," * 150_000, 413, "more than 200000 values"),
+        (b'"' * 900_000, 413, "more than 200000 values"),
+        (f'["😀{PICTURE}"]'.encode(), 400, "is not plain"),
+        (f'["\\ud83d\\ude00{PICTURE}"]'.encode(), 400, "is not plain"),
+        (json.dumps([PICTURE, *["狗" * 20_000] * 5], ensure_ascii=False).encode(), 400, "not ASCII have more than"),
+        (f'["{PICTURE}"]'.encode("utf-16"), 400, "must be UTF-8"),
+    ],
+)
+def test_json_that_costs_more_than_its_size_is_refused(text: bytes, status: int, reason: str) -> None:
+    with pytest.raises(ServerError, match=reason) as refusal:
+        loads(text)
+    assert refusal.value.status == status
+
+
+def test_one_emoji_beside_a_picture_costs_no_memory() -> None:
+    text = f'{{"prompt": "😀", "image": "{PICTURE}"}}'.encode()
+    tracemalloc.start()
+    assert loads(text) == {"prompt": "😀", "image": PICTURE}
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 3.2 * len(text)
