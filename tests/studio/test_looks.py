@@ -44,11 +44,11 @@ def test_nothing_is_in_the_way_of_anybody(
     open_studio: OpenStudio, server: str, photo: Path, device: dict[str, Any]
 ) -> None:
     studio = open_studio(server, refusals=True, **device)
-    studio.quick(prompt="")
+    studio.quick(width=20)
     studio.generate()
-    expect(studio.problem("prompt")).to_be_visible()
+    expect(studio.problem("width")).to_be_visible()
     look(studio)
-    studio.fill(prompt="a dog")
+    studio.fill(width=64)
     studio.mode("masking")
     studio.open(photo)
     studio.page.locator(".sheet").focus()

@@ -118,9 +118,9 @@ def test_jobs_and_errors(open_studio: OpenStudio, demo: str, save: Callable[...,
     expect(studio.job().nth(1)).to_contain_text("number 1")
     expect(studio.job().nth(0).locator("img")).to_be_visible()
     save(studio, "jobs")
-    studio.fill(prompt="", width=20)
+    studio.fill(num_inference_steps=0, width=20)
     studio.generate()
-    expect(studio.problem("prompt")).to_be_visible()
+    expect(studio.problem("width")).to_be_visible()
     save(studio, "error")
     studio.cancel_all()
 

@@ -66,14 +66,6 @@ def test_a_missing_image_and_an_empty_mask_are_told_beside_the_canvas(studio: St
     expect(studio.problem("mask_image")).to_have_count(0)
 
 
-def test_too_little_strength_is_told_with_the_least_that_is_enough(refused: Studio, photo: Path) -> None:
-    refused.quick()
-    refused.drop("body", photo)
-    refused.fill(strength=0.1)
-    refused.generate()
-    expect(refused.problem("strength")).to_contain_text("use at least 0.334, or more steps")
-
-
 def test_what_is_no_image_is_refused_in_words(studio: Studio, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no image", encoding="utf-8")

@@ -177,3 +177,9 @@ def test_after_a_cancelled_job_a_picture_is_what_it_would_have_been(client: Flas
         assert posted.response().status_code == 409
     assert client.post("/txt2img", data=FORM).get_json()["images"][0]["base64"] == before
     assert services.queue.jobs() == []
+
+
+def test_a_preview_is_wanted_or_not(client: FlaskClient) -> None:
+    refused = client.get("/jobs/any?preview=null")
+    assert (refused.status_code, refused.get_json()["errors"][0]["field"]) == (400, "preview")
+    assert client.get("/jobs/any?preview=FALSE").status_code == 404

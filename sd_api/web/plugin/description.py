@@ -152,7 +152,7 @@ def describe() -> dict[str, PathItem]:
                 "job",
                 JOBS,
                 "One job",
-                {200: one, **read, **_failures(404)},
+                {200: one, **read, **_failures(400, 404)},
                 parameters=[job, *in_query(JobQuery)],
                 security=SECURITY,
             )

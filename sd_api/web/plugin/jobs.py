@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from sd_api.errors import JobNotEnded, ServerError, UnknownJob
+from sd_api.errors import InvalidField, JobNotEnded, ServerError, UnknownJob
 from sd_api.jobs.job import ENDED, JobStatus
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
@@ -51,8 +51,8 @@ class JobEndpoints:
 
     def job(self, job_id: str) -> dict[str, Any]:
         """One job, also for a while after its end; ``?preview=true`` adds a preview of its first picture."""
-        wanted = request.args.get("preview", "").lower() in ("true", "1")
-        return {"status": "success", "job": job_entry(self._queue.job(self._id(job_id), preview=wanted))}
+        status = self._queue.job(self._id(job_id), preview=_preview_wanted())
+        return {"status": "success", "job": job_entry(status)}
 
     def result(self, job_id: str) -> dict[str, Any]:
         """The result of a job that was sent with ``wait=false``."""
@@ -90,3 +90,10 @@ class JobEndpoints:
 
     def _id(self, job_id: str) -> str:
         return qualified(self._owners.owner(), job_id)
+
+
+def _preview_wanted() -> bool:
+    asked = request.args.get("preview", "").lower()
+    if asked not in ("", "true", "1", "false", "0"):
+        raise InvalidField("preview", f"is {asked[:40]!r}; it must be true or false")
+    return asked in ("true", "1")
