@@ -12,9 +12,10 @@ from sd_api.engine.active import ActiveJob
 from sd_api.engine.diffusion import forwards, step
 from sd_api.engine.finishing import Finisher
 from sd_api.engine.loading import Loading
-from sd_api.engine.passes import Drawn, enlarged, operation_of
+from sd_api.engine.passes import Drawn, operation_of
 from sd_api.engine.safety import filtered
-from sd_api.errors import GenerationFailed, JobCancelled, OutOfLimits, OutOfMemory, ServerError, generation_failure
+from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError, generation_failure
+from sd_api.generation.abilities import refuse_other_mode
 from sd_api.generation.engine import EngineStatus, Feed, Run
 from sd_api.generation.operations import FromImage, Operation
 from sd_api.generation.plan import area
@@ -102,15 +103,15 @@ class DiffusersEngine:
         try:
             model = self._loading.load_for(run)
             operation = run.spec.operation
-            if operation.name not in model.abilities.modes:
-                able = " and ".join(model.abilities.modes)
-                raise OutOfLimits("model", f"{model.label} was made for {able} only; it cannot do {operation.name}")
+            refuse_other_mode(model.abilities, model.label, operation.name)
             if not operation.steps_run:
                 self._give_back(ActiveJob(run, model, None), operation)
                 return None
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
-            for warning in (*model.family.warnings(model.parts, operation), *enlarged(job.spec.plan)):
+            for warning in (*model.family.warnings(model.parts, operation), *job.spec.plan.warnings()):
                 job.warn(warning)
+            if not job.spec.plan.whole:
+                log.info("%s with %s: %s", operation.name, model.label, job.spec.plan.summary())
         except JobCancelled:
             return None
         except Exception as error:

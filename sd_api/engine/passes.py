@@ -1,6 +1,5 @@
 """What each pass of a plan asks of a family, and what becomes of the picture that it draws."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
@@ -109,18 +108,6 @@ def drawn(image: Image.Image, one: Pass) -> Image.Image:
         one: The pass.
     """
     return resized(crop(image, one.inner), size_of(one.box))
-
-
-def enlarged(plan: Plan) -> Iterator[str]:
-    """Sentences about regions that are shown larger than they were drawn."""
-    for region in plan.regions:
-        last = region.passes[-1]
-        width, height = size_of(last.box)
-        if last.inner[0] < width - 1:
-            yield (
-                f"This model does not draw in tiles, so a part of {width}×{height} was drawn with "
-                f"{last.inner[0]}×{last.inner[1]} pixels and enlarged."
-            )
 
 
 def own_mask(mask: Image.Image, region: Region, box: Box) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sd_api.errors import OutOfLimits
 from sd_api.generation.operations import OperationName
 
 
@@ -22,3 +23,19 @@ class ModelAbilities:
     native_size: int | None
     capabilities: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
+
+
+def refuse_other_mode(abilities: ModelAbilities, label: str, operation: OperationName) -> None:
+    """Refuse an operation that a model was not made for.
+
+    Args:
+        abilities: Of the model.
+        label: The model's label.
+        operation: What is asked for.
+
+    Raises:
+        OutOfLimits: The model cannot do it.
+    """
+    if operation not in abilities.modes:
+        able = " and ".join(abilities.modes)
+        raise OutOfLimits("model", f"{label} was made for {able} only; it cannot do {operation}")

@@ -1,5 +1,7 @@
 """What will be computed of a picture: a value that is known beforehand, deterministic, and part of the PNG file."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 Size = tuple[int, int]
@@ -84,6 +86,39 @@ class Plan:
     def text(self) -> str:
         """The plan for the parameters text: box and working size of each pass of each region."""
         return "; ".join(_text(region) for region in self.regions)
+
+    def summary(self) -> str:
+        """What is computed, in few words: how many regions of which sizes, then how many tiles."""
+        if self.whole:
+            return _by(self.size)
+        passes = [each for region in self.regions for each in region.passes]
+        regions = Counter(each.size for each in passes if not each.tiles)
+        tiles: Counter[Size] = Counter()
+        for each in passes:
+            if each.tiles:
+                tiles[each.forward] += len(each.tiles)
+        return ", then ".join(_counted(sizes, word) for sizes, word in ((regions, "region"), (tiles, "tile")) if sizes)
+
+    def warnings(self) -> Iterator[str]:
+        """Sentences about regions that are shown larger than they are drawn."""
+        for region in self.regions:
+            last = region.passes[-1]
+            seen = size_of(last.box)
+            if last.inner[0] < seen[0] - 1:
+                yield (
+                    f"This model does not draw in tiles, so a part of {_by(seen)} is drawn with "
+                    f"{_by(last.inner)} pixels and enlarged."
+                )
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _counted(sizes: Counter[Size], word: str) -> str:
+    return ", ".join(
+        f"{count} {word}{'s' if count > 1 else ''} of {_by(size)}" for size, count in sorted(sizes.items())
+    )
 
 
 def _text(region: Region) -> str:

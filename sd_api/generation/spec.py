@@ -9,17 +9,21 @@ from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import Param, derived, fields_of, out_of_range
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import Operation
-from sd_api.generation.plan import Pass, Plan
+from sd_api.generation.operations import FromImage, Operation
+from sd_api.generation.plan import Pass, Plan, area
 from sd_api.generation.planning import plan
 from sd_api.generation.seeds import MAX_SEED, seeds_from
 from sd_api.settings import Limits
 
-# Encoding, decoding and finishing a picture take about as long as so many steps.
-AUTOENCODER_STEPS = 2
+# Decoding a picture and looking at it for the safety filter take about as long as so many steps, and encoding an image
+# that a pass begins with. Models differ: these are between the built-in one and those of billions of parameters.
+DECODING_STEPS, ENCODING_STEPS = 7, 2
 
-# Pixels; a step on fewer takes hardly less.
-SMALLEST_WORK = 256 * 256
+# Compositing a canvas and encoding it as PNG, for each pixel: on the processor, whatever the model.
+FINISHING_SECONDS = 6e-8
+
+# What a forward costs beside its own pixels, in pixels.
+FORWARD_PIXELS = 256 * 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,10 +178,21 @@ class JobSpec:
     @property
     def work(self) -> float:
         """How much there is to do: pictures times steps, those of the autoencoder included, times pixels."""
-        return len(self.seeds) * sum(self._work(each) for region in self.plan.regions for each in region.passes)
+        regions = self.plan.regions
+        each = sum(self._work(one, number) for region in regions for number, one in enumerate(region.passes))
+        return len(self.seeds) * each
 
-    def _work(self, one: Pass) -> float:
-        return (self.steps_of(one) + AUTOENCODER_STEPS) * max(one.pixels, SMALLEST_WORK)
+    def _work(self, one: Pass, number: int) -> float:
+        """What a pass computes; ``number`` counts the passes of its region from 0."""
+        begins_with_image = number > 0 or isinstance(self.operation, FromImage)
+        autoencoder = DECODING_STEPS + (ENCODING_STEPS if begins_with_image else 0)
+        forwards = max(1, len(one.tiles))
+        return (self.steps_of(one) + autoencoder) * one.pixels + self.steps_of(one) * forwards * FORWARD_PIXELS
+
+    @property
+    def finishing(self) -> float:
+        """The seconds that its canvas takes beside ``work``, about."""
+        return len(self.seeds) * area(self.size) * FINISHING_SECONDS
 
     def steps_of(self, one: Pass) -> int:
         """The denoising steps of a pass."""

@@ -14,7 +14,7 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, planned, refuse_too_large, taken, why_full
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, Forecast, planned, refuse_too_large, taken, why_full
 from sd_api.jobs.work_rates import JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
@@ -94,6 +94,15 @@ class LocalQueue:
             self._dispatcher.add(job)
             self._changed.notify()
         return job
+
+    def forecast(self, spec: JobSpec) -> Forecast:
+        """See JobQueue."""
+        with self._changed:
+            self._reap()
+            left = [status.seconds_left for status in self._live()]
+            known = [seconds for seconds in left if seconds is not None]
+            wait = max(known, default=0.0) if len(known) == len(left) else None
+            return Forecast(self._rates.duration(_kind(spec), spec.work, spec.finishing), wait)
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
@@ -196,13 +205,14 @@ class LocalQueue:
                 left = None if left is None or own is None else left + own
             statuses.insert(0, replace(job.status(), seconds_left=left))
         for position, job in enumerate(self._dispatcher.waiting, start=1):
-            own = self._rates.seconds(_kind(job), job.spec.work)
+            own = self._rates.seconds(_kind(job.spec), job.spec.work, job.spec.finishing)
             left = None if left is None or own is None else left + own
             statuses.append(replace(job.status(), position=position, seconds_left=left))
         return statuses
 
     def _seconds_left(self, job: Job) -> float | None:
-        return self._rates.seconds_left(_kind(job), job.spec.work, job.progress, job.working_seconds())
+        spec, worked = job.spec, job.working_seconds()
+        return self._rates.seconds_left(_kind(spec), spec.work, job.progress, worked, spec.finishing)
 
     def _reap(self) -> None:
         """Move the jobs that have ended, for whatever reason, to the remembered ones."""
@@ -214,7 +224,7 @@ class LocalQueue:
                 front = self._dispatcher.running.front()
                 # What shares no forwards has had the device for itself while its clock went.
                 shared = len(front) if job in front else 1
-                self._rates.learn(_kind(job), Timing(job.spec.work, job.working_seconds() / shared))
+                self._rates.learn(_kind(job.spec), Timing.of(job.spec, job.working_seconds() / shared))
             self._dispatcher.remove(job)
             self._ended[job.id] = status
             while len(self._ended) > REMEMBERED:
@@ -232,6 +242,6 @@ class LocalQueue:
             self._engine.serve(self)
 
 
-def _kind(job: Job) -> JobKind:
+def _kind(spec: JobSpec) -> JobKind:
     # The only device of this process.
-    return JobKind(job.spec.model, job.spec.operation.name)
+    return JobKind(spec.model, spec.operation.name)

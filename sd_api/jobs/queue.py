@@ -1,6 +1,7 @@
 """The protocol of a job queue, which runs its jobs in this process or on other machines."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from sd_api.errors import JobIdTaken, QueueFull
@@ -8,6 +9,7 @@ from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
+from sd_api.jobs.work_rates import Duration
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
 from sd_api.settings import Limits
@@ -18,6 +20,20 @@ FIRST_GUESS_SECONDS = 10
 # The most memory for the images of all unfinished jobs of a process, and for those of one client, as multiples of the
 # largest body. A job alone is always taken, however large its images are.
 LARGEST_BODIES, LARGEST_BODIES_PER_CLIENT = 8, 4
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """When a job would be done if it was submitted now.
+
+    Attributes:
+        duration: How long it would have the device; None without measured jobs of its model.
+        wait: The seconds until it would begin, at most, because a short job may overtake others; None without
+            measured jobs of the models of those before it.
+    """
+
+    duration: Duration | None
+    wait: float | None
 
 
 class JobQueue(Protocol):
@@ -65,6 +81,9 @@ class JobQueue(Protocol):
             QueueFull: the limit of waiting jobs, or of the memory for images, is reached, in all or for this client.
             ServerStopping: the server is shutting down.
         """
+
+    def forecast(self, spec: JobSpec) -> Forecast:
+        """The time that a planned job would take if it was submitted now."""
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """End a job now: a waiting one leaves the queue, a running one stops at its next step.

@@ -1,11 +1,12 @@
 """Estimates of how long jobs take, learned from finished jobs."""
 
 from collections.abc import Iterable, Mapping
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
 
 from sd_api.generation.engine import Progress
 from sd_api.generation.operations import OperationName
+from sd_api.generation.spec import JobSpec
 
 # The latest jobs of a kind that count: few, because the load of the machine changes.
 HISTORY = 16
@@ -37,11 +38,30 @@ class Timing(NamedTuple):
 
     Attributes:
         work: Its ``JobSpec.work``.
-        seconds: How long it had the device, without loading its model.
+        seconds: How long it had the device, without loading its model and without finishing its canvas.
     """
 
     work: float
     seconds: float
+
+    @classmethod
+    def of(cls, spec: JobSpec, seconds: float) -> "Timing":
+        """The timing of a job that took so many seconds; finishing its canvas counts for half of them at most."""
+        return cls(spec.work, max(seconds - spec.finishing, seconds / 2))
+
+
+class Duration(NamedTuple):
+    """How long a job will have the device, in seconds.
+
+    Attributes:
+        expected: The estimate.
+        least: The lower end of its range.
+        most: The upper end of its range.
+    """
+
+    expected: float
+    least: float
+    most: float
 
 
 class WorkRates:
@@ -59,19 +79,36 @@ class WorkRates:
         if timing.seconds > 0:
             self._history[kind] = [*self._history.get(kind, ()), timing][-HISTORY:]
 
-    def seconds(self, kind: JobKind, work: float) -> float | None:
-        """The estimated seconds of a job; None if no job of its model has finished yet."""
+    def seconds(self, kind: JobKind, work: float, finishing: float = 0.0) -> float | None:
+        """The estimated seconds of a job; see ``duration``."""
+        duration = self.duration(kind, work, finishing)
+        return None if duration is None else duration.expected
+
+    def duration(self, kind: JobKind, work: float, finishing: float = 0.0) -> Duration | None:
+        """The estimated seconds of a job with their range; None if no job of its model has finished yet.
+
+        The range is as wide as eight of ten finished jobs lay around their estimates, and wider while there are few.
+
+        Args:
+            kind: Of the job.
+            work: Its ``JobSpec.work``.
+            finishing: Its ``JobSpec.finishing``.
+        """
         timings = self._closest(kind)
         if not timings:
             return None
         overhead, rate = _fit(timings)
-        return overhead + rate * work
+        ratios = [timing.seconds / (overhead + rate * timing.work) for timing in timings]
+        low, *_, high = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else (1.0, 1.0)
+        margin = 1 + 1 / len(timings)
+        expected = overhead + rate * work + finishing
+        return Duration(expected, expected * min(low, 1 / margin), expected * max(high, margin))
 
     def seconds_left(
-        self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float
+        self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float, finishing: float = 0.0
     ) -> float | None:
         """The estimated seconds left of a running job, more and more from its own steps."""
-        return seconds_left(progress, worked_seconds, self.seconds(kind, work))
+        return seconds_left(progress, worked_seconds, self.seconds(kind, work, finishing))
 
     def _closest(self, kind: JobKind) -> list[Timing]:
         """The timings of this kind, else of its operation on any device, else of its model."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sd_api.errors import InvalidField, UnknownModel
+from sd_api.errors import InvalidField, OutOfLimits, UnknownModel
 from sd_api.models.sources import ModelSource, hub_model, parse_source
 from sd_api.settings import Settings
 
@@ -129,6 +129,22 @@ class ModelCatalog:
 def is_unlisted(name: str) -> bool:
     """Whether a request's model is one that the configuration does not list."""
     return ":" in name
+
+
+def refuse_unfiltered(label: str, wanted: bool | None, *, required: bool) -> None:
+    """Refuse to do without a safety filter that a model requires.
+
+    Args:
+        label: the model's label.
+        wanted: what the request says; None leaves it to the model.
+        required: whether the model's pictures always pass the filter.
+
+    Raises:
+        OutOfLimits: the request switches off what the model requires.
+    """
+    if required and wanted is False:
+        problem = f"cannot be switched off for {label}; its configuration says requires_safety_checker"
+        raise OutOfLimits("safety_filter", problem)
 
 
 class _ConfiguredModels:

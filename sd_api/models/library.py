@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sd_api.errors import ModelUnavailable, OutOfLimits
+from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet
-from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted
+from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.components import Component, Parts
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import Family
@@ -133,11 +133,7 @@ class ModelLibrary:
             OutOfLimits: the request switches off what the model requires.
             ModelUnavailable: a filter is wanted and there is none to be had.
         """
-        if model.requires_safety_checker and wanted is False:
-            raise OutOfLimits(
-                "safety_filter",
-                f"cannot be switched off for {model.label}; its configuration says requires_safety_checker",
-            )
+        refuse_unfiltered(model.label, wanted, required=model.requires_safety_checker)
         if not (model.requires_safety_checker if wanted is None else wanted):
             return None
         main = self._loaded.get(None)

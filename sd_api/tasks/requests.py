@@ -57,6 +57,20 @@ class RequestMaker:
         _spec(complete, reading)
         return complete.model_dump(mode="json")
 
+    def read(
+        self, owner: str, fields: Mapping[str, Any], *, from_here: bool
+    ) -> tuple[JobSpec, list[str], CatalogModel]:
+        """The spec of the job for a client's parameters, as ``make`` returns it, and its model.
+
+        Raises:
+            pydantic.ValidationError: Fields are missing or malformed; names all of them.
+            InvalidFields: Fields do not fit each other.
+        """
+        reading = self._reading(owner, from_here=from_here)
+        parsed = parse_parameters(fields, reading)
+        model = _model(reading)
+        return _spec(parsed, reading), list(_warnings(parsed, model)), model
+
     def make(self, owner: str, parameters: Mapping[str, Any]) -> tuple[JobSpec, list[str]]:
         """The spec of the job for complete parameters.
 
@@ -68,12 +82,11 @@ class RequestMaker:
                 error has the task dialect's names.
         """
         # Who may name which model was decided when the task was accepted.
-        reading = self._reading(owner, from_here=True)
         try:
-            parsed = parse_parameters(parameters, reading)
-            return _spec(parsed, reading), list(_warnings(parsed, _model(reading)))
+            spec, warnings, _ = self.read(owner, parameters, from_here=True)
         except ValidationError as error:
             raise InvalidFields(faults_in(error, lambda details: f"is not valid: {details['msg']}")) from None
+        return spec, warnings
 
     def _reading(self, owner: str, *, from_here: bool) -> TaskReading:
         def content(field: str, blob_id: str) -> bytes:

@@ -3,10 +3,12 @@
 import contextlib
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from sd_api.errors import UnknownJob
+from sd_api.jobs.estimates import Estimate, estimate
 from sd_api.jobs.queue import JobQueue
 from sd_api.owners import qualified
 from sd_api.storage.protocols import BlobStore, Event, Task, TaskStore
@@ -66,6 +68,18 @@ class TaskService:
         self._journal.accept(task)
         self._dispatcher.add(task)
         return task.id
+
+    def estimate(self, owner: str, fields: Mapping[str, Any], *, from_here: bool = True) -> Estimate:
+        """What a task would take if it was accepted now; see ``create``.
+
+        Raises:
+            pydantic.ValidationError: naming every parameter that is not valid.
+            InvalidFields: parameters do not fit each other.
+            OutOfLimits: the model cannot do what they ask for.
+        """
+        spec, warnings, model = self._requests.read(owner, fields, from_here=from_here)
+        found = estimate(self._jobs, spec, model)
+        return replace(found, warnings=(*warnings, *found.warnings))
 
     def last_event(self, owner: str, task_id: str) -> Event:
         """The last stored event of a task.

@@ -27,7 +27,7 @@ from sd_api.generation.engine import Engine, EngineStatus, Feed, Progress, Run
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import Job
 from sd_api.jobs.local import LocalQueue
-from sd_api.jobs.queue import JobQueue
+from sd_api.jobs.queue import Forecast, JobQueue
 from sd_api.settings import Limits
 
 LOADING = EngineStatus("loading", "a model")
@@ -393,6 +393,20 @@ def test_what_is_left_is_estimated_once_a_job_has_been_timed(queue: JobQueue, en
     assert left is not None
     assert until_all is not None
     assert 0 < left < until_all
+    # A third one would begin when both are done, and takes as long as the first.
+    forecast = queue.forecast(request())
+    assert forecast.duration is not None
+    assert forecast.wait == pytest.approx(until_all, rel=0.5)
+    assert forecast.duration.least < forecast.duration.expected < forecast.duration.most
+
+
+def test_without_measured_jobs_there_is_no_forecast_but_that_an_idle_engine_begins_at_once(
+    queue: JobQueue, engine: StepByStep
+) -> None:
+    assert queue.forecast(request()) == Forecast(duration=None, wait=0.0)
+    queue.submit(request())
+    wait_until_running(engine)
+    assert queue.forecast(request()) == Forecast(duration=None, wait=None)
 
 
 def test_an_id_names_one_job_only(queue: JobQueue, engine: StepByStep) -> None:

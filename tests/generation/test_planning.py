@@ -182,3 +182,16 @@ def test_tiles_cover_everything_and_overlap(columns: int, rows: int) -> None:
     masked = Image.new("L", size)
     masked.paste(255, (0, 0, 1, 1))
     assert list(tiles_of(size, 64, 8, masked)) == tiles[:1]
+
+
+def test_the_summary_counts_regions_and_tiles_by_their_sizes() -> None:
+    assert planned((128, 96), (0, 0, 64, 64)).summary() == "128×96"
+    small = planned((1000, 400), (0, 0, 40, 40), (900, 300, 960, 360))
+    assert small.summary() == "2 regions of 128×128"
+    large = planned((1000, 1000), (0, 0, 40, 40), (300, 300, 900, 900))
+    tiles = sum(len(each.tiles) for region in large.regions for each in region.passes)
+    assert large.summary() == f"2 regions of 128×128, then {tiles} tiles of 128×128"
+    untiled = plan(edit((1000, 1000), (300, 300, 900, 900)), UNTILED)
+    (warning,) = untiled.warnings()
+    assert "does not draw in tiles" in warning
+    assert list(large.warnings()) == []

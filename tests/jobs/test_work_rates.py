@@ -101,3 +101,34 @@ def test_what_is_left_comes_more_and_more_from_the_jobs_own_steps() -> None:
     assert rates.seconds_left(KIND, USUAL, Progress("decoding", 20, 20), 60.0) == 0
     assert WorkRates().seconds_left(KIND, USUAL, Progress("denoising", 5, 20), 10.0) == pytest.approx(30.0)
     assert WorkRates().seconds_left(KIND, USUAL, None, 10.0) is None
+
+
+def test_the_range_holds_what_the_jobs_were_and_is_wide_while_there_are_few() -> None:
+    assert WorkRates().duration(KIND, USUAL) is None
+    # Of one job, from half as long to twice as long.
+    assert learned((USUAL, 6.0)).duration(KIND, USUAL) == pytest.approx((6.0, 3.0, 12.0))
+    assert learned(*[(USUAL, 6.0)] * 5).duration(KIND, USUAL) == pytest.approx((6.0, 5.0, 7.2))
+    # Odd ones do not count; of the others, some take half as long again.
+    busy = learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 4, (USUAL, 600.0)).duration(KIND, USUAL)
+    assert busy == pytest.approx((6.0, 6.0 / (1 + 1 / 15), 9.0))
+
+
+# Seconds of a processor for jobs with the built-in model, without others beside them.
+MEASURED = (
+    ((512, 512), 10, 1.41),
+    ((768, 768), 10, 2.71),
+    ((1024, 1024), 10, 8.38),
+    ((1536, 1024), 24, 17.04),
+    ((768, 768), 24, 4.21),
+    ((1536, 1024), 10, 11.08),
+    ((1024, 1024), 24, 13.11),
+)
+
+
+def test_after_five_jobs_others_of_any_size_take_about_as_long_as_estimated() -> None:
+    rates = WorkRates()
+    for number, (size, steps, seconds) in enumerate(MEASURED):
+        spec = request(steps=steps, size=size)
+        if number >= 5:
+            assert rates.seconds(KIND, spec.work, spec.finishing) == pytest.approx(seconds, rel=0.2)
+        rates.learn(KIND, Timing.of(spec, seconds))

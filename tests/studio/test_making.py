@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import requests
@@ -147,3 +148,27 @@ def test_only_what_the_model_takes_is_offered(studio: Studio, model: str) -> Non
     studio.generate()
     studio.wait_for_picture(1)
     expect(studio.page.locator("#result-parameters")).to_contain_text("My Other Model" if model else "tiny-model")
+
+
+def test_what_the_form_would_take_stands_below_the_button(studio: Studio, photo: Path) -> None:
+    line = studio.page.locator("#estimate")
+    studio.quick(width=8)
+    expect(line).to_have_text("")
+    place = studio.page.locator("#generate").bounding_box()
+    studio.fill(width=72)
+    expect(line).to_contain_text("72 × 64")
+    assert studio.page.locator("#generate").bounding_box() == place
+    studio.generate()
+    studio.wait_for_picture()
+    expect(line).to_have_text(re.compile(r"about \d+ s · 72 × 64"))
+    studio.fill(num_outputs=2, width=5000)
+    expect(line).to_have_text("")
+    studio.fill(width=64)
+    expect(line).to_contain_text("2 pictures · 64 × 64")
+    # With an image, once there is a mask.
+    studio.mode("masking")
+    studio.open(photo)
+    expect(line).to_have_text("")
+    studio.page.locator(".sheet").focus()
+    studio.page.keyboard.press("Space")
+    expect(line).to_contain_text("2 pictures · 128 × 96")

@@ -79,6 +79,7 @@ PLUGIN = {
     ("POST", "/masking"): all_callers(400),
     ("POST", "/edit"): all_callers(400),
     ("POST", "/custom/<path:url_path>"): all_callers(404),
+    ("POST", "/estimate"): all_callers(400),
     ("GET", "/v1/models"): all_callers(200),
     ("GET", "/v1/models/<path:model_id>"): all_callers(404),
     ("POST", "/v1/images/generations"): all_callers(400),
@@ -118,6 +119,7 @@ A1111 = {
 # Always needs a token. A task or an image is Ann's.
 GUARDED = {
     ("POST", "/task"): all_callers(422),
+    ("POST", "/task/estimate"): all_callers(422),
     ("GET", "/task/<task_id>"): only("ann", 200),
     ("GET", "/tasks"): all_callers(200),
     ("POST", "/blob"): all_callers(415),

@@ -12,11 +12,12 @@ from sd_api import __version__
 from sd_api.errors import JobCancelled, QueueFull, ServerError, UnknownJob
 from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.cluster.scripted import Board, batch_of, flat
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
-from sd_api.jobs.queue import taken, why_full
+from sd_api.jobs.queue import Forecast, taken, why_full
 from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
@@ -78,6 +79,7 @@ class JobBoard(Board):
             "dialect": job.dialect,
             "lasting": int(job.lasting),
             "work": spec.work,
+            "finishing": spec.finishing,
             "pictures": len(spec.seeds),
             "rows": spec.rows,
             "batch": batch_of(spec),
@@ -170,6 +172,15 @@ class JobBoard(Board):
 
     def unfinished(self) -> list[JobStatus]:
         """The status of all jobs that have not ended: the running ones, then the queued ones in fair-queue order."""
+        _, statuses = self._overview_of_all()
+        return statuses
+
+    def forecast(self, spec: JobSpec) -> Forecast:
+        """See JobQueue."""
+        overview, statuses = self._overview_of_all()
+        return overview.forecast(spec, len(statuses))
+
+    def _overview_of_all(self) -> tuple[Overview, list[JobStatus]]:
         running, queued = ([job_id.decode() for job_id in ids] for ids in self._call("list"))
         with self._client.pipeline(transaction=False) as pipeline:
             for job_id in (*running, *queued):
@@ -181,7 +192,7 @@ class JobBoard(Board):
         statuses = overview.running(dict(zip(running, fields, strict=False)))
         statuses += overview.queued(dict(zip(queued, fields[len(running) :], strict=True)))
         # A job may have ended between the two calls.
-        return [status for status in statuses if status.state not in ENDED]
+        return overview, [status for status in statuses if status.state not in ENDED]
 
     def _overview(self, clock: tuple[int, int], timings: Mapping[bytes, bytes]) -> Overview:
         """From the answers to ``_ask_overview``."""

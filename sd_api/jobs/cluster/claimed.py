@@ -127,7 +127,7 @@ class ClaimedJob(Job):
         outcome, timed = self.outcome(), None
         if isinstance(outcome, GenerationResult) and (seconds := self.working_seconds() / self.batch):
             kind = JobKind(self.spec.model, self.spec.operation.name, self._device)
-            timed = kind, Timing(self.spec.work, seconds)
+            timed = kind, Timing.of(self.spec, seconds)
         while not (self._lost or self._stopping.is_set()):
             try:
                 self._outcomes.end(self.claim, outcome, timed)

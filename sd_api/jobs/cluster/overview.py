@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec
 from sd_api.jobs.job import Job, JobStatus
+from sd_api.jobs.queue import Forecast
 from sd_api.jobs.work_rates import JobKind, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 
@@ -24,7 +26,7 @@ STATUS_FIELDS = (
         "message",
         "preview",
     ),
-    *("work", "working"),
+    *("work", "finishing", "working"),
 )
 
 
@@ -93,7 +95,9 @@ class Overview:
             job = self._find(job_id)
             if job is not None and job.progress is not None:
                 status, worked = replace(status, progress=job.progress), job.working_seconds()
-            left = self._rates.seconds_left(self._kind(status), _work(fields), status.progress, worked)
+            left = self._rates.seconds_left(
+                self._kind(status), _work(fields), status.progress, worked, _finishing(fields)
+            )
             self._add(left)
             statuses.append(replace(status, seconds_left=left))
         return sorted(statuses, key=lambda status: status.started or 0)
@@ -103,11 +107,23 @@ class Overview:
         statuses = []
         for position, (job_id, fields) in enumerate(jobs.items(), start=1):
             status = read_status(job_id, fields)
-            own = self._rates.seconds(self._kind(status), _work(fields))
+            own = self._rates.seconds(self._kind(status), _work(fields), _finishing(fields))
             left = None if self._left is None or own is None else self._left + own
             self._add(own)
             statuses.append(replace(status, position=position, seconds_left=left))
         return statuses
+
+    def forecast(self, spec: JobSpec, jobs: int) -> Forecast:
+        """The time that a job would take behind all jobs seen so far; to be called after ``queued``.
+
+        Args:
+            spec: the job.
+            jobs: how many have been seen.
+        """
+        kind = JobKind(spec.model, spec.operation.name, self._device)
+        return Forecast(
+            self._rates.duration(kind, spec.work, spec.finishing), self._left if jobs >= self._workers else 0.0
+        )
 
     def _kind(self, status: JobStatus) -> JobKind:
         return JobKind(status.model, status.mode, self._device_of.get(status.id, self._device))
@@ -118,6 +134,10 @@ class Overview:
 
 def _work(fields: codec.Read) -> float:
     return float(fields["work"] or 1)
+
+
+def _finishing(fields: codec.Read) -> float:
+    return float(fields["finishing"] or 0)
 
 
 def _seconds(milliseconds: bytes | None) -> float:

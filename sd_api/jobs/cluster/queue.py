@@ -20,7 +20,7 @@ from sd_api.jobs.cluster.followed import FollowedJobs
 from sd_api.jobs.cluster.follower import NO_WORKER, Follower
 from sd_api.jobs.cluster.work_tokens import TokenBroker
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, planned, taken
+from sd_api.jobs.queue import FIRST_GUESS_SECONDS, Forecast, planned, taken
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
@@ -119,6 +119,11 @@ class ClusterQueue:
             # It was given up while Redis took it.
             self._follower.drop([job])
         return job
+
+    @translate_redis_errors()
+    def forecast(self, spec: JobSpec) -> Forecast:
+        """See JobQueue."""
+        return self._fail_fast_board.forecast(spec)
 
     @translate_redis_errors()
     def cancel(self, job_id: str, reason: str) -> JobStatus:

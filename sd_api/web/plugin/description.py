@@ -19,6 +19,7 @@ from sd_api.web.description import (
     media,
     operation,
 )
+from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
 from sd_api.web.plugin.schemas import (
     Access,
@@ -29,6 +30,7 @@ from sd_api.web.plugin.schemas import (
     JobQuery,
     Jobs,
     Offer,
+    OneEstimate,
     OneJob,
     Pictures,
     Success,
@@ -153,6 +155,19 @@ def describe() -> dict[str, PathItem]:
                 {**_made(), **_failures(404)},
                 sent=sent["txt2img"],
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are", "my_first_model")],
+                security=SECURITY,
+            )
+        ),
+        "/estimate": PathItem(
+            post=operation(
+                "estimate",
+                TAG,
+                "What any of these forms would take, without running it: regions, steps, time, memory, warnings",
+                {
+                    200: answer("the estimate", OneEstimate),
+                    **_failures(400, 401, 403, 404, 408, 413, 415, 422, 500, 503),
+                },
+                sent=body(FORM, EstimateForm, example_of(EstimateForm, "num_inference_steps", "operation")),
                 security=SECURITY,
             )
         ),

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request
+from werkzeug.datastructures import MultiDict
 
 from sd_api.errors import RequestError
 from sd_api.generation.operations import OPERATIONS, OperationName
@@ -41,6 +42,27 @@ def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache, o
     return blueprint
 
 
+def sent_form() -> MultiDict[str, str]:
+    """The form of the current request.
+
+    Raises:
+        RequestError: it is no form, or has files.
+    """
+    if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise RequestError(
+            f"The request's content type is {request.mimetype or 'missing'}; send a form "
+            "(application/x-www-form-urlencoded)."
+        )
+    if request.files:
+        raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
+    return request.form
+
+
+def operation_of(form: MultiDict[str, str]) -> OperationName:
+    """The operation that a form's fields select."""
+    return next((operation for field, operation in _OPERATION_BY_FIELD.items() if field in form), "txt2img")
+
+
 class PluginEndpoints:
     """One method for each endpoint."""
 
@@ -61,19 +83,11 @@ class PluginEndpoints:
     def custom(self, url_path: str) -> Answer:
         """Run the operation that the form's fields select, with a custom model."""
         self._settings.custom_model(url_path)
-        operations = (operation for field, operation in _OPERATION_BY_FIELD.items() if field in request.form)
-        return self.generate(next(operations, "txt2img"), url_path)
+        return self.generate(operation_of(request.form), url_path)
 
     def generate(self, operation: OperationName, model: str | None = None) -> Answer:
         """Run one operation with one model; None is the main model."""
-        if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
-            raise RequestError(
-                f"The request's content type is {request.mimetype or 'missing'}; send a form "
-                "(application/x-www-form-urlencoded)."
-            )
-        if request.files:
-            raise RequestError(f"{', '.join(request.files)}: came as a file; send images as base64 text.")
-        spec, form = decode_form(request.form, operation, self._settings.limits, model)
+        spec, form = decode_form(sent_form(), operation, self._settings.limits, model)
         as_png = form.wait and png_wanted(len(spec.seeds))
         job = self._owners.submit(self._queue, spec, form.job_id or None, dialect="plugin")
         give_up_body(request)

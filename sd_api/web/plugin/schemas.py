@@ -9,6 +9,7 @@ from sd_api.generation.fields import Control
 from sd_api.generation.operations import OperationName
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
+from sd_api.web.estimates import EstimateAnswer
 from sd_api.web.placements import Placed
 
 
@@ -61,6 +62,12 @@ class Pictures(Success):
         description="what had to be done in a lesser way",
         examples=[["clip_skip has no effect with this model"]],
     )
+
+
+class OneEstimate(Success):
+    """What a form would take."""
+
+    estimate: EstimateAnswer = Field(description="regions, steps, time and memory")
 
 
 class CustomModelEntry(BaseModel):

@@ -18,6 +18,7 @@ from sd_api.web.description import (
     operation,
     picture,
 )
+from sd_api.web.estimates import EstimateAnswer
 from sd_api.web.tasks.bodies import MAX_USERNAME, Credentials, Page, Password
 from sd_api.web.tasks.schemas import (
     CancelledEvent,
@@ -134,6 +135,7 @@ def _accounts() -> dict[str, PathItem]:
 
 def _tasks() -> dict[str, PathItem]:
     example = example_of(PARAMETERS["txt2img"], "negative_prompt", "steps", "seed")
+    sent = body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example)
     task = in_path("task_id", "which task", _EXAMPLE_ID)
     names = dict.fromkeys(("last_event", "cancel_task"), "task_id")
     return {
@@ -147,7 +149,21 @@ def _tasks() -> dict[str, PathItem]:
                     **_failures(400, 401, 408, 413, 415, 429, 507),
                     **_unprocessable(),
                 },
-                sent=body(JSON, _union(*(model.__name__ for model in PARAMETERS.values())), example),
+                sent=sent,
+                security=TOKEN,
+            )
+        ),
+        "/task/estimate": PathItem(
+            post=operation(
+                "estimate_task",
+                TASKS,
+                "What a task would take, without running it: regions, steps, time, memory, warnings",
+                {
+                    200: answer("the estimate", EstimateAnswer),
+                    **_failures(400, 401, 408, 413, 415),
+                    **_unprocessable(),
+                },
+                sent=sent,
                 security=TOKEN,
             )
         ),

@@ -10,6 +10,7 @@ from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.service import TaskService
 from sd_api.web.bearer import identify_caller
 from sd_api.web.client import is_on_this_computer
+from sd_api.web.estimates import estimate_json
 from sd_api.web.tasks.answers import event_json, task_json
 from sd_api.web.tasks.bodies import read_object, read_page, validated
 
@@ -19,6 +20,7 @@ def make_blueprint(accounts: Accounts, tasks: TaskService) -> Blueprint:
     blueprint = Blueprint("tasks", __name__)
     endpoints = TaskEndpoints(accounts, tasks)
     blueprint.add_url_rule("/task", view_func=endpoints.create, methods=["POST"])
+    blueprint.add_url_rule("/task/estimate", view_func=endpoints.estimate, methods=["POST"])
     blueprint.add_url_rule("/task/<task_id>", view_func=endpoints.last_event)
     blueprint.add_url_rule("/task/<task_id>", view_func=endpoints.cancel, methods=["DELETE"])
     blueprint.add_url_rule("/tasks", view_func=endpoints.list)
@@ -36,6 +38,12 @@ class TaskEndpoints:
         """Accept a task and return its id."""
         owner = self._owner()
         return jsonify(validated(partial(self._tasks.create, owner, from_here=is_on_this_computer()), read_object()))
+
+    def estimate(self) -> Response:
+        """What a task would take."""
+        owner = self._owner()
+        ask = partial(self._tasks.estimate, owner, from_here=is_on_this_computer())
+        return _fresh(estimate_json(validated(ask, read_object())))
 
     def last_event(self, task_id: str) -> Response:
         """The last stored event of a task."""

@@ -97,6 +97,11 @@ export const signUp = (username, password) => call("/user", credentials(username
 export const logIn = async (username, password) => (await call("/token", credentials(username, password))).access_token;
 export const publicToken = async () => (await call("/token/all", { method: "POST" })).access_token;
 
+/** What a form would take, without running it. */
+export async function estimate(fields, signal) {
+  return (await call("/estimate", { method: "POST", body: new URLSearchParams(fields), signal })).estimate;
+}
+
 /** Send a form whose job goes on whether or not anybody waits for it; answers the job. */
 export async function submit(path, fields) {
   const body = new URLSearchParams({ ...fields, wait: "false" });

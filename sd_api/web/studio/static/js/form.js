@@ -71,6 +71,13 @@ export function setMode(mode) {
   update();
 }
 
+/** Whether a request's numbers are in their ranges. */
+export const isValid = ({ fields }) =>
+  Object.keys(fields).every((name) => {
+    const { badInput, rangeUnderflow, rangeOverflow } = control(name).validity;
+    return !(badInput || rangeUnderflow || rangeOverflow);
+  });
+
 export const model = () => offer.models.find((offered) => (offered.url_path ?? "") === control("model").value);
 export const path = (request) => offer.models.find((one) => one.url_path === request.model).paths[request.mode];
 export const modelWithLabel = (label) => offer.models.find((offered) => offered.label === label)?.url_path;

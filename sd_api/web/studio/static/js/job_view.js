@@ -1,6 +1,6 @@
 // A job that is being made: its preview, how far it is, and a button that cancels it and no other.
 import * as api from "./api.js";
-import { announce, button, byId, element } from "./dom.js";
+import { about, announce, button, byId, element } from "./dom.js";
 
 const PHASES = { downloading: "Downloading the model", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
 
@@ -76,9 +76,7 @@ export function inWords({ state, progress, position, seconds_left, message }) {
 }
 
 function left(seconds) {
-  if (seconds === null || seconds === undefined) return "";
-  if (seconds < 90) return ` · about ${Math.max(1, Math.round(seconds))} s left`;
-  return ` · about ${Math.round(seconds / 60)} min left`;
+  return seconds === null || seconds === undefined ? "" : ` · ${about(seconds)} left`;
 }
 
 /** In quarters: whoever listens is not told of every step. */

@@ -16,15 +16,18 @@ export async function send(wanted) {
   const record = { ...wanted, id: newId(), created: Date.now() };
   await store.put("jobs", record);
   try {
-    const fields = { ...record.fields, job_id: record.id };
-    if (record.source) fields.init_image = await toBase64(record.source);
-    if (record.mask) fields.mask_image = await toBase64(record.mask);
-    await api.submit(record.path, fields);
+    await api.submit(record.path, { ...(await encoded(record)), job_id: record.id });
   } catch (error) {
     await forget(record);
     throw error;
   }
   return record;
+}
+
+/** The fields of a form with its images as text. */
+export async function encoded({ fields, source, mask }) {
+  const images = { ...(source && { init_image: await toBase64(source) }), ...(mask && { mask_image: await toBase64(mask) }) };
+  return { ...fields, ...images };
 }
 
 /** The jobs that were sent before a reload and whose end nobody has seen. */

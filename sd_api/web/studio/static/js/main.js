@@ -3,6 +3,7 @@ import * as canvas from "./canvas.js";
 import { asCommand } from "./command.js";
 import { announce, banner, button, byId } from "./dom.js";
 import { clearProblems, showProblems } from "./errors.js";
+import { estimate } from "./estimate.js";
 import { showFailure } from "./failures.js";
 import * as form from "./form.js";
 import * as gallery from "./gallery.js";
@@ -19,22 +20,40 @@ import * as viewer from "./viewer.js";
 let followed = null;
 // All that have not ended, and whether each is being made.
 const going = new Map();
+// Changes with whatever an estimate depends on beside the form: images, and what the server has measured.
+let edition = 0;
 
 async function generate() {
   clearProblems();
   banner(null);
   const request = form.request();
-  const startsFromImage = form.startsFromImage(request.mode);
-  const source = startsFromImage ? canvas.source() : null;
-  const problems = [];
-  if (startsFromImage && !source) {
-    problems.push(["init_image", "Open, drop or paste an image first."]);
-  } else if (request.mode === "masking" && !canvas.hasMask()) {
-    problems.push(["mask_image", "Paint over what shall be replaced first."]);
-  }
-  if (problems.length) return showProblems(problems);
-  const mask = request.mode === "masking" ? await canvas.maskBlob() : null;
-  return start({ ...request, path: form.path(request), label: form.model().label, source, mask });
+  const problem = whatIsMissing(request);
+  if (problem) return showProblems([problem]);
+  return start({ ...request, path: form.path(request), label: form.model().label, ...(await images(request)) });
+}
+
+function whatIsMissing({ mode }) {
+  if (!form.startsFromImage(mode)) return null;
+  if (!canvas.source()) return ["init_image", "Open, drop or paste an image first."];
+  if (mode === "masking" && !canvas.hasMask()) return ["mask_image", "Paint over what shall be replaced first."];
+  return null;
+}
+
+const images = async ({ mode }) => ({
+  source: form.startsFromImage(mode) ? canvas.source() : null,
+  mask: mode === "masking" ? await canvas.maskBlob() : null,
+});
+
+function showEstimate() {
+  const request = form.request();
+  const canBeSent = form.isValid(request) && !whatIsMissing(request);
+  estimate(canBeSent ? { ...request, edition, images: () => images(request) } : null);
+}
+
+/** Estimate anew, because something else than the form has changed. */
+function estimateAnew() {
+  edition += 1;
+  showEstimate();
 }
 
 async function start(wanted) {
@@ -59,6 +78,7 @@ async function track(record) {
     if (["cancelled", "failed", "lost"].includes(status.state)) ended(record, showLatest);
     else goesOn(record, status);
   });
+  estimateAnew();
   if (outcome) await take(record, outcome);
   if (outcome) card.remove();
   // Not before its pictures are kept: until then a reload would ask for them again.
@@ -118,6 +138,7 @@ async function putOnCanvas(blob, { name = "this picture", mask = null } = {}) {
   if (!form.startsFromImage(form.request().mode)) form.setMode("img2img");
   clearProblems(byId("canvas"));
   await canvas.setImage(opened, mask);
+  estimateAnew();
   byId("canvas").scrollIntoView({ block: "nearest" });
   announce("Image opened");
 }
@@ -169,6 +190,7 @@ function showCommand() {
 function updated() {
   canvas.setPainting(form.request().mode === "masking");
   showCommand();
+  showEstimate();
 }
 
 function wire() {
@@ -183,14 +205,17 @@ function wire() {
   byId("form").addEventListener("updated", updated);
   byId("command").closest("details").addEventListener("toggle", showCommand);
   byId("copy-command").addEventListener("click", (event) => viewer.copyFrom(byId("command"), event.currentTarget));
-  byId("remove-image").addEventListener("click", () => canvas.setImage(null));
+  byId("remove-image").addEventListener("click", () => canvas.setImage(null).then(estimateAnew));
   byId("clear-gallery").addEventListener("click", async () => {
     if (!confirm("Delete all pictures that this browser keeps?")) return;
     await gallery.clear();
     showLatest();
   });
   if (navigator.platform.startsWith("Mac")) byId("generate").querySelector("kbd").textContent = "⌘ ↵";
-  canvas.setUp(() => clearProblems(byId("canvas")));
+  canvas.setUp(() => {
+    clearProblems(byId("canvas"));
+    estimateAnew();
+  });
   listen(takeFile);
   updated();
 }

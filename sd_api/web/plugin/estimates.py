@@ -1,0 +1,77 @@
+"""``POST /estimate``: what a form would take, without running it."""
+
+from typing import Any
+
+from flask import Blueprint, request
+from pydantic import Field
+from werkzeug.datastructures import MultiDict
+
+from sd_api.errors import InvalidField, InvalidFields
+from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.jobs.estimates import estimate
+from sd_api.jobs.queue import JobQueue
+from sd_api.models.catalog import ModelCatalog
+from sd_api.settings import Settings
+from sd_api.web.estimates import estimate_json
+from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form
+from sd_api.web.plugin.routes import operation_of, sent_form
+from sd_api.web.reading import give_up_body
+
+
+class EstimateFields(JobForm):
+    """What this endpoint takes besides the fields of a form; images are needed where the form needs them."""
+
+    operation: OperationName | None = Field(
+        default=None,
+        description="the form that the fields are for; without it, they select it as those for /custom do",
+        examples=["txt2img"],
+    )
+    url_path: str = Field(
+        default="", description="a custom model; empty is the main model", examples=["", "my_first_model"]
+    )
+
+
+EstimateForm = PLUGIN.model(OPERATIONS["txt2img"], "EstimateForm", EstimateFields)
+"""The form for OpenAPI, with the fields of text to image; those of the other forms come in their place."""
+
+
+def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
+    """The endpoint over the jobs and the measured times of ``queue``."""
+    blueprint = Blueprint("estimates", __name__)
+    catalog = ModelCatalog(settings)
+
+    def estimate_form() -> dict[str, Any]:
+        form = sent_form()
+        model = catalog.named(_own(form, "url_path") or None)
+        spec, _ = decode_form(_others(form), _operation(form), settings.limits, model.name)
+        give_up_body(request)
+        return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model))}
+
+    blueprint.add_url_rule("/estimate", "estimate", estimate_form, methods=["POST"])
+    return blueprint
+
+
+def _operation(form: MultiDict[str, str]) -> OperationName:
+    asked = _own(form, "operation")
+    if not asked:
+        return operation_of(form)
+    for name in OPERATIONS:
+        if name == asked:
+            return name
+    raise _fault("operation", f"is {asked[:40]!r}; valid are {', '.join(OPERATIONS)}")
+
+
+def _own(form: MultiDict[str, str], name: str) -> str:
+    if len(values := form.getlist(name)) > 1:
+        raise _fault(name, "came more than once")
+    return values[0] if values else ""
+
+
+def _others(form: MultiDict[str, str]) -> MultiDict[str, str]:
+    return MultiDict(
+        [(name, value) for name, value in form.items(multi=True) if name not in EstimateFields.__annotations__]
+    )
+
+
+def _fault(name: str, problem: str) -> InvalidFields:
+    return InvalidFields([InvalidField(name, problem)])

@@ -1,0 +1,61 @@
+// What the form would take, below its button; the server is asked while the form changes.
+import * as api from "./api.js";
+import { about, byId, count } from "./dom.js";
+import { encoded } from "./jobs.js";
+
+// Milliseconds without a change until the server is asked.
+const REST = 300;
+// These do not change what is computed.
+const WORDS = ["prompt", "negative_prompt", "seed"];
+
+let shown = null;
+let timer = null;
+let asking = null;
+
+/**
+ * Estimate a request, or take the estimate away where it is null.
+ * wanted is {mode, model, fields, edition, images}: images() answers {source, mask}, and edition changes with them.
+ */
+export function estimate(wanted) {
+  const key = wanted && JSON.stringify({ ...wanted, fields: computed(wanted.fields) });
+  if (key === shown) return;
+  shown = key;
+  clearTimeout(timer);
+  asking?.abort();
+  if (wanted) timer = setTimeout(() => ask(wanted), REST);
+  else write("");
+}
+
+const computed = (fields) => Object.entries(fields).filter(([name]) => !WORDS.includes(name));
+
+async function ask({ mode, model, fields, images }) {
+  const own = (asking = new AbortController());
+  try {
+    const sent = await encoded({ fields, ...(await images()) });
+    if (own.signal.aborted) return;
+    const found = await api.estimate({ ...sent, operation: mode, url_path: model ?? "" }, own.signal);
+    if (!own.signal.aborted) write(inWords(found));
+  } catch (error) {
+    if (!(error instanceof api.Refused || error instanceof api.ServerGone)) throw error;
+    // Sending the form says what is wrong with it.
+    if (!own.signal.aborted) write("");
+  }
+}
+
+function inWords({ seconds, wait_seconds, pictures, summary, loaded, warnings }) {
+  const parts = [
+    ...(seconds ? [about(seconds.expected)] : []),
+    ...(wait_seconds >= 1 ? [`after ${about(wait_seconds)} in the queue`] : []),
+    ...(pictures > 1 ? [count(pictures, "picture")] : []),
+    summary.replaceAll("×", " × "),
+    ...(loaded ? [] : ["the model is loaded first"]),
+    ...warnings,
+  ];
+  return parts.join(" · ");
+}
+
+function write(text) {
+  const line = byId("estimate");
+  // What has no room there can be read where the pointer rests.
+  line.textContent = line.title = text;
+}
