@@ -8,8 +8,7 @@ from flask import Response, request
 from sd_api.errors import RequestError
 from sd_api.generation.result import GeneratedImage
 from sd_api.imaging.previews import region_of
-
-JSON, PNG, OCTETS = "application/json", "image/png", "application/octet-stream"
+from sd_api.web.description import JSON, OCTETS, PNG
 
 HEADERS = {
     "X-Seed": "the seed that reproduces the picture",

@@ -18,6 +18,7 @@ from sd_api.web.description import (
     in_query,
     media,
     operation,
+    picture,
 )
 from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
@@ -69,13 +70,13 @@ def _failures(*statuses: int) -> dict[int, Response]:
 def _png(text: str, *headers: str) -> Response:
     """A PNG file with some of ``HEADERS``."""
     shown: dict[str, Header | Reference] = {name: Header(description=HEADERS[name], schema=TEXT) for name in headers}
-    return Response(description=text, headers=shown, content={PNG: media(BINARY)})
+    return picture(text).model_copy(update={"headers": shown})
 
 
 def _made() -> dict[int, Response]:
     pictures = _png("the pictures; with Accept: image/png, the one that was asked for", *_PICTURE)
     return {
-        200: pictures.model_copy(update={"content": {JSON: media(Pictures), **(pictures.content or {})}}),
+        200: pictures.model_copy(update={"content": {JSON: media(Pictures), PNG: media(BINARY)}}),
         202: answer("the job, with wait=false", OneJob),
         **_failures(400, 401, 403, 406, 408, 409, 413, 415, 422, 500, 503),
     }
