@@ -24,6 +24,8 @@ import redis
 import requests
 from cluster_processes import ClusterProcesses, form, url_of
 
+from sd_api.owners import address, qualified
+
 # Seconds that everything has to come to an end.
 PATIENCE = 600.0
 
@@ -31,6 +33,9 @@ PATIENCE = 600.0
 RESTART = 0.5
 
 CLIENTS = 8
+
+# The owner of their jobs.
+HERE = address("127.0.0.1")
 ENDED = ("finished", "failed", "cancelled")
 
 # How often each is killed, among all.
@@ -201,7 +206,7 @@ class Trial:
         names = list(self._acknowledged)
         with self._cluster.redis.client() as client, client.pipeline(transaction=False) as pipeline:
             for name in names:
-                pipeline.hget(f"sd:jobs:{name}", "state")
+                pipeline.hget(f"sd:jobs:{qualified(HERE, name)}", "state")
             states = [state and state.decode() for state in pipeline.execute()]
         return {name: state for name, state in zip(names, states, strict=True) if state in ENDED}
 

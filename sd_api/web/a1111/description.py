@@ -20,7 +20,7 @@ SECURITY: list[dict[str, list[str]]] = [{}, *TOKEN, {"basic": []}]
 TAG = "a1111"
 
 _NULL = Schema.model_validate({"type": "null"})
-_LIST = Schema.model_validate({"type": "array"})
+_LIST = Schema.model_validate({"type": "array", "items": {}})
 _OBJECT = Schema.model_validate({"type": "object"})
 
 
