@@ -1,4 +1,4 @@
-"""From what is asked of a model to the plan: a pure function of the operation and of the model's abilities."""
+"""Makes the plan of an operation: a pure function of the operation and of the model's abilities."""
 
 import heapq
 import math

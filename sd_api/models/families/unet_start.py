@@ -56,7 +56,7 @@ class Start:
         latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
         factor = self.parts.pipeline.vae_scale_factor
         stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
-        # Every cell with any mask in it: what is kept of its pixels is put back when the picture is finished.
+        # Every cell with any mask in it: its kept pixels are put back when the picture is finished.
         levels = torch.from_numpy(highest_levels(stretched, factor)).to(self.parts.device, torch.float32)[None, None]
         if trained:
             # Such a UNet was trained with black and white; grey acts when the picture is finished.
