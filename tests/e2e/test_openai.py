@@ -140,6 +140,20 @@ def test_a_stream_has_previews_and_then_the_pictures(client: Any) -> None:
     assert picture(last).tobytes() == picture(client.images.generate(**fields).data[0]).tobytes()
 
 
+def test_a_preview_of_a_part_lies_on_the_image(client: Any) -> None:
+    original = photograph(192, 64)
+    hole = Image.new("RGBA", original.size, (0, 0, 0, 255))
+    hole.paste((0, 0, 0, 0), (160, 16, 192, 48))
+    options = {"inpaint_area": "masked", "context": 8, "steps": 80, "seed": 5}
+    fields = {"image": png(original), "mask": png(hole), "prompt": "a dog", "extra_body": options}
+    first, *_, last = client.images.edit(**fields, stream=True, partial_images=1)
+    assert (first.type, last.type) == ("image_edit.partial_image", "image_edit.completed")
+    for event in (first, last):
+        assert picture(event).size == (192, 64)
+        assert picture(event).convert("RGB").crop((0, 0, 100, 64)).tobytes() == original.crop((0, 0, 100, 64)).tobytes()
+    assert picture(first).convert("RGB").tobytes() != original.tobytes()
+
+
 def test_the_asynchronous_client_streams_edits(url: str) -> None:
     async def read() -> list[str]:
         async with openai.AsyncOpenAI(api_key="x", base_url=f"{url}/v1") as client:

@@ -10,8 +10,11 @@ from typing import Any
 from PIL import Image
 
 from sd_api.errors import InvalidField, JobCancelled, ServerError
+from sd_api.generation.operations import FromImage, Operation
+from sd_api.generation.plan import size_of
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.imaging.encoding import convert_png, encode_png
+from sd_api.imaging.previews import region_of
 from sd_api.web.openai.forms import OPENAI, Options
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -62,7 +65,7 @@ def pictures(result: GenerationResult, options: Options, size: tuple[int, int], 
     }
 
 
-def partial_event(kind: str, preview: bytes, number: int, options: Options, size: tuple[int, int]) -> str:
+def partial_event(kind: str, preview: bytes, number: int, options: Options, operation: Operation) -> str:
     """The event for a preview.
 
     Args:
@@ -70,16 +73,15 @@ def partial_event(kind: str, preview: bytes, number: int, options: Options, size
         preview: A small PNG file; it is enlarged to the size of the picture, in whose place programs show it.
         number: How many previews came before.
         options: How pictures shall be answered; previews have the same format.
-        size: Width and height of the picture to come.
+        operation: What makes the picture.
     """
-    with Image.open(BytesIO(preview), formats=["PNG"]) as small:
-        enlarged = encode_png(small.resize(size, Image.Resampling.BICUBIC))
+    enlarged = encode_png(_enlarged(preview, operation))
     picture = convert_png(enlarged, options.output_format, options.output_compression)
     content = {
         "b64_json": b64encode(picture).decode("ascii"),
         "partial_image_index": number,
         "created_at": int(time.time()),
-        **_described(options, size),
+        **_described(options, operation.size),
     }
     return _event(f"{kind}.partial_image", content)
 
@@ -151,6 +153,16 @@ def _warnings(result: GenerationResult) -> list[str]:
     flagged = [str(number + 1) for number, image in enumerate(result.images) if image.nsfw]
     black = [f"The safety filter flagged picture {' and '.join(flagged)}, which is black."] if flagged else []
     return [*result.warnings, *black]
+
+
+def _enlarged(preview: bytes, operation: Operation) -> Image.Image:
+    """A preview as large as the picture; one of a part of it lies on the image that is edited."""
+    region = region_of(preview) or (0, 0, *operation.size)
+    with Image.open(BytesIO(preview), formats=["PNG"]) as small:
+        part = small.convert("RGB").resize(size_of(region), Image.Resampling.BICUBIC)
+    picture = operation.canvas.copy() if isinstance(operation, FromImage) else Image.new("RGB", operation.size, "grey")
+    picture.paste(part, region[:2])
+    return picture
 
 
 def _base64(image: GeneratedImage, options: Options) -> str:

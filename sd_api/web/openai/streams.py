@@ -46,7 +46,7 @@ def _previews(queue: JobQueue, job: Job, options: Options, kind: str) -> Iterato
         if shown < options.partial_images:
             status = queue.job(job.id, preview=True)
             if status.preview is not None and _progress(status) >= (shown + 1) / (options.partial_images + 1):
-                yield answers.partial_event(kind, status.preview, shown, options, job.spec.size)
+                yield answers.partial_event(kind, status.preview, shown, options, job.spec.operation)
                 shown, looks = shown + 1, 0
         if looks >= LOOKS_TO_COMMENT:
             yield ":\n\n"

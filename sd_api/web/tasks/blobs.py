@@ -13,7 +13,8 @@ from sd_api.storage.protocols import Blob, BlobStore
 from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
-from sd_api.web.png_answers import PNG, png_answer
+from sd_api.web.description import PNG
+from sd_api.web.png_answers import png_answer
 from sd_api.web.tasks.bodies import Unprocessable
 
 
