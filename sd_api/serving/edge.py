@@ -33,7 +33,7 @@ SLOW_READS = ("/blob/", "/v1/images/results/")
 JOBS = "/jobs/"
 
 # So many of the largest bodies are in memory at a time, or more of smaller ones.
-LARGEST_BODIES = 4
+LARGEST_BODIES = 2
 
 # Bytes of an answer that are handed to the socket at a time.
 PIECE = 1 << 18

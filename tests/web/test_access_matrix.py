@@ -119,7 +119,7 @@ A1111 = {
 # Always needs a token. A task or an image is Ann's.
 GUARDED = {
     ("POST", "/task"): all_callers(422),
-    ("POST", "/task/estimate"): all_callers(422),
+    ("POST", "/tasks/estimate"): all_callers(422),
     ("GET", "/task/<task_id>"): only("ann", 200),
     ("GET", "/tasks"): all_callers(200),
     ("POST", "/blob"): all_callers(415),

@@ -109,10 +109,10 @@ def test_a_task_is_estimated_like_the_form(client: FlaskClient) -> None:
     ann = TaskClient(client)
     blob = ann.upload(png(photograph(64, 64)))
     fields = {"prompt": "a dog", "initial_image": blob, "steps": 5, "strength": 0.4, "safety_filter": False}
-    found = ann.asked("POST", "/task/estimate", json=fields)
+    found = ann.asked("POST", "/tasks/estimate", json=fields)
     assert (found["operation"], found["steps"], found["summary"]) == ("img2img", 2, "64×64")
     (warning,) = found["warnings"]
     assert "may not be used without the filter" in warning
     assert ann.asked("GET", "/tasks")["tasks"] == []
-    refused = ann.call("POST", "/task/estimate", json={"steps": 5})
+    refused = ann.call("POST", "/tasks/estimate", json={"steps": 5})
     assert (refused.status_code, refused.get_json()["detail"][0]["loc"]) == (422, ["body", "prompt"])

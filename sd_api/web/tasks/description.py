@@ -153,7 +153,7 @@ def _tasks() -> dict[str, PathItem]:
                 security=TOKEN,
             )
         ),
-        "/task/estimate": PathItem(
+        "/tasks/estimate": PathItem(
             post=operation(
                 "estimate_task",
                 TASKS,

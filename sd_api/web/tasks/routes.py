@@ -20,7 +20,7 @@ def make_blueprint(accounts: Accounts, tasks: TaskService) -> Blueprint:
     blueprint = Blueprint("tasks", __name__)
     endpoints = TaskEndpoints(accounts, tasks)
     blueprint.add_url_rule("/task", view_func=endpoints.create, methods=["POST"])
-    blueprint.add_url_rule("/task/estimate", view_func=endpoints.estimate, methods=["POST"])
+    blueprint.add_url_rule("/tasks/estimate", view_func=endpoints.estimate, methods=["POST"])
     blueprint.add_url_rule("/task/<task_id>", view_func=endpoints.last_event)
     blueprint.add_url_rule("/task/<task_id>", view_func=endpoints.cancel, methods=["DELETE"])
     blueprint.add_url_rule("/tasks", view_func=endpoints.list)
