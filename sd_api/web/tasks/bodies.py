@@ -104,8 +104,8 @@ def read_object() -> dict[str, Any]:
     except BadRequest:
         raise _fault((), "This is no valid JSON.", "json_invalid") from None
     except RequestError as error:
-        # What costs more than any request is 413 in every dialect; the rest is what it cannot read.
-        if error.status != RequestError.status:
+        # What names a field, or costs more than any request (413), has its answer.
+        if error.errors or error.status != RequestError.status:
             raise
         raise _fault((), error.message, "json_invalid") from None
     if not isinstance(content, dict):
