@@ -34,14 +34,12 @@ from sd_api.models.hub_faults import explained
 from sd_api.models.pipeline_files import missing_parts, needed_files, why_unfit
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory
 from sd_api.settings import Limits, Settings
+from sd_api.storage.disk import kept_free
 
 log = logging.getLogger(__name__)
 
 # The name of the progress bar in which the library counts the bytes that it has written.
 WRITTEN_BYTES = "huggingface_hub.snapshot_download"
-
-# On a small disk, one part in so many is kept free, rather than limits.min_free_disk_bytes.
-SMALLEST_SHARE = 20
 
 # Seconds between two reports of a download.
 REPORT_INTERVAL = 0.2
@@ -225,7 +223,7 @@ def _check_disk(repo_id: str, needed: int, limits: Limits) -> None:
     cache = Path(constants.HF_HUB_CACHE)
     # The folder is made by the first download.
     disk = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir()))
-    kept = min(limits.min_free_disk_bytes, disk.total // SMALLEST_SHARE)
+    kept = kept_free(disk.total, limits.min_free_disk_bytes)
     if disk.free - needed < kept:
         raise ModelUnavailable(
             f"The disk is full, so {repo_id} could not be downloaded to {cache}: {_gigabytes(needed)} are to come, "

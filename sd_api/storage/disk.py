@@ -23,8 +23,16 @@ _FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno
 # Bytes of the reserve: as many as SQLite's journal takes until it begins anew.
 RESERVE_BYTES = 4 << 20
 
+# Of a small disk this share stays free, rather than as many bytes as the configuration says.
+SMALLEST_SHARE = 20
+
 # Seconds that deletions wait for the additions under way, which would take the room of the reserve.
 PATIENCE = 5.0
+
+
+def kept_free(total: int, wanted: int) -> int:
+    """The bytes that stay free on a disk of ``total`` bytes where the configuration wants ``wanted``."""
+    return min(wanted, total // SMALLEST_SHARE)
 
 
 @contextmanager

@@ -8,13 +8,10 @@ from collections.abc import Set
 from pathlib import Path
 
 from sd_api.errors import DiskFull
-from sd_api.storage.disk import DISK_FULL, translate_disk_errors
+from sd_api.storage.disk import DISK_FULL, kept_free, translate_disk_errors
 
 # Seconds that a file may exist without being listed, because it is written first and listed afterwards.
 GRACE = 3600.0
-
-# Of a small disk this share stays free, rather than so many bytes.
-SMALLEST_SHARE = 20
 
 
 class ContentFiles:
@@ -44,7 +41,7 @@ class ContentFiles:
     def check_room(self, more: int, spare: int) -> None:
         """Raise DiskFull if so many more bytes would leave less than ``spare`` bytes, or a twentieth, of the disk."""
         disk = shutil.disk_usage(self._folder)
-        if disk.free < more + min(spare, disk.total // SMALLEST_SHARE):
+        if disk.free < more + kept_free(disk.total, spare):
             raise DiskFull(DISK_FULL)
 
     def read(self, name: str) -> bytes:
