@@ -11,7 +11,8 @@ from PIL import Image
 
 from sd_api.generation.engine import Engine
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
 from sd_api.settings import Limits

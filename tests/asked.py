@@ -6,7 +6,7 @@ from pictures import photograph, png
 
 from sd_api.generation.fields import Field, fields_of
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import Operation
+from sd_api.generation.operation import Operation
 from sd_api.generation.spec import JobSpec
 from sd_api.settings import Limits
 

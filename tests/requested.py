@@ -6,7 +6,8 @@ from pictures import png
 from PIL import Image
 
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import JobSpec
 from sd_api.settings import Limits
 

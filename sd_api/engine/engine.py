@@ -17,7 +17,8 @@ from sd_api.engine.safety import filtered
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.abilities import refuse_other_mode
 from sd_api.generation.engine import EngineStatus, Feed, Run
-from sd_api.generation.operations import FromImage, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import FromImage
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.models.device import DeviceChoice

@@ -6,7 +6,8 @@ from PIL import Image
 
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.plan import Box, Pass, Plan, Region, size_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sd_api.errors import OutOfLimits
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.operations import MIN_SIDE, Edit, Inpaint, Operation, Redrawing
+from sd_api.generation.operation import MIN_SIDE, Operation
+from sd_api.generation.operations import Edit, Inpaint, Redrawing
 from sd_api.generation.plan import Box, Pass, Plan, Region, Size, area, grown, intersection, size_of, union
 from sd_api.generation.working_sizes import SCALES, tiles_of, working_sizes
 from sd_api.imaging.masks import masked_parts

@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import Operation
+from sd_api.generation.operation import Operation
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import JobSpec, Outputs
 from sd_api.settings import Limits

@@ -9,7 +9,8 @@ from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import Param, derived, fields_of, out_of_range
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import FromImage, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import FromImage
 from sd_api.generation.plan import Pass, Plan, area
 from sd_api.generation.planning import plan
 from sd_api.generation.seeds import MAX_SEED, seeds_from

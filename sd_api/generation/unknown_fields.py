@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
-from sd_api.generation.operations import OPERATIONS, Operation, OperationName
+from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 
 # Fields that are named one by one; the others are counted.

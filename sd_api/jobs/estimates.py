@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sd_api.generation.abilities import ModelAbilities, refuse_other_mode
 from sd_api.generation.fields import fields_of
-from sd_api.generation.operations import Operation
+from sd_api.generation.operation import Operation
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned

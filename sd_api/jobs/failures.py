@@ -5,7 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.jobs.job import Job
 from sd_api.owners import is_of, job_name
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from sd_api.errors import JobCancelled, ServerError
 from sd_api.generation.engine import Progress
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.work_rates import seconds_left

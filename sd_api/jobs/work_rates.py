@@ -5,7 +5,7 @@ from statistics import median, quantiles
 from typing import NamedTuple
 
 from sd_api.generation.engine import Progress
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.generation.spec import JobSpec
 
 # The latest jobs of a kind that count: few, because the load of the machine changes.

@@ -9,7 +9,7 @@ from diffusers.pipelines.auto_pipeline import (
     AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
 )
 
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 
 _MAPPINGS: dict[OperationName, Any] = {
     "txt2img": AUTO_TEXT2IMAGE_PIPELINES_MAPPING,

@@ -20,7 +20,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from sd_api.errors import InvalidField
-from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect, Reading, refusal
 from sd_api.generation.unknown_fields import IN_EVERY_FORM, meant_field
 from sd_api.models.catalog import CatalogModel
@@ -121,15 +122,16 @@ def _found(provider: str, model_id: str | None, info: ValidationInfo) -> Catalog
         raise refusal(error) from None
 
 
-KINDS: Mapping[str, type[Operation]] = {
-    "txt2img": TextToImage,
-    "img2img": ImageToImage,
-    "inpaint": Inpaint,
-    "edit": Edit,
-}
+_OWN_NAMES: Mapping[str, str] = {"masking": "inpaint"}
+
+KINDS: Mapping[str, type[Operation]] = {_OWN_NAMES.get(name, name): operation for name, operation in OPERATIONS.items()}
 """The operation of each task_type."""
 
-_MODELS = {"txt2img": "Txt2ImgParams", "img2img": "Img2ImgParams", "inpaint": "InpaintParams", "edit": "EditParams"}
+_MODELS = {"txt2img": "Txt2ImgParams", "img2img": "Img2ImgParams"}
+
+
+def _model_name(kind: str) -> str:
+    return _MODELS.get(kind, f"{kind.capitalize()}Params")
 
 
 def _task_type(kind: str) -> Any:
@@ -137,7 +139,7 @@ def _task_type(kind: str) -> Any:
 
 
 PARAMETERS: Mapping[str, type[TaskParams]] = {
-    kind: TASKS.model(operation, _MODELS[kind], TaskParams, task_type=(Literal[kind], _task_type(kind)))
+    kind: TASKS.model(operation, _model_name(kind), TaskParams, task_type=(Literal[kind], _task_type(kind)))
     for kind, operation in KINDS.items()
 }
 """The parameters of each task_type."""

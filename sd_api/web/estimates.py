@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.generation.plan import Box, Pass, Size, size_of
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.estimates import Estimate

@@ -21,7 +21,8 @@ from transformers import CLIPImageProcessor
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError
 from sd_api.generation.engine import Progress
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.blending import composite
 from sd_api.imaging.sizing import crop, pad

@@ -21,7 +21,8 @@ from sd_api.engine import engine as engine_module
 from sd_api.engine import finishing
 from sd_api.errors import OutOfMemory, ServerError
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
 from sd_api.models import autoencoder, library

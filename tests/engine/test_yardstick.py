@@ -22,7 +22,8 @@ from tiny_families import parts_of, sd, sdxl
 
 from sd_api.engine.diffusion import denoise, step
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation, Redrawing, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Redrawing, TextToImage
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts

@@ -12,7 +12,8 @@ from sd_api.generation import wire
 from sd_api.generation.description import describe_fields
 from sd_api.generation.fields import Field, fields_of
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import OPERATIONS, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.generation.spec import JobSpec, Outputs
 from sd_api.tasks.parameters import KINDS, PARAMETERS, TASKS

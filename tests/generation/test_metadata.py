@@ -11,7 +11,8 @@ from requested import request
 
 from sd_api.generation.fields import fields_of
 from sd_api.generation.metadata import Parameters, parameters_text, read_parameters
-from sd_api.generation.operations import OPERATIONS, ImageToImage, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import OPERATIONS, ImageToImage, TextToImage
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import JobSpec
 

@@ -13,7 +13,8 @@ from requested import request
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, Operation, TextToImage
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.plan import Box, Plan, area, intersection, size_of
 from sd_api.generation.planning import plan
 from sd_api.generation.working_sizes import OVERLAP, tiles_of, working_sizes

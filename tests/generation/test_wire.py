@@ -10,7 +10,8 @@ from pictures import photograph
 from sd_api.errors import InvalidFields, OutOfLimits
 from sd_api.generation import wire
 from sd_api.generation.fields import fields_of
-from sd_api.generation.operations import OPERATIONS, ImageToImage, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import OPERATIONS, ImageToImage
 from sd_api.generation.spec import JobSpec
 from sd_api.settings import Limits
 

@@ -18,7 +18,8 @@ from sd_api import errors
 from sd_api.errors import InvalidField, InvalidFields, JobCancelled, JobIdTaken, OutOfLimits, ServerError, Unavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus, Feed, Progress, Run
-from sd_api.generation.operations import OPERATIONS, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.result import GeneratedImage, GenerationResult, Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster import codec, worker_board

@@ -16,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 
 from sd_api.errors import ServerStopping
 from sd_api.generation.examples import LANDSCAPE
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Limits, Settings

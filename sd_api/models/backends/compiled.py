@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub import cached_assets_path
 
-from sd_api.generation.operations import MIN_SIDE
+from sd_api.generation.operation import MIN_SIDE
 from sd_api.imaging.sizing import padded_size
 from sd_api.models.components import Parts
 from sd_api.models.memory import is_out_of_memory

@@ -15,7 +15,8 @@ from PIL import Image
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.operations import FromImage, Inpaint, Operation, Redrawing
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import FromImage, Inpaint, Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import pad, resize_mask, whole_cells

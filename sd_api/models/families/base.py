@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.operations import Operation
+from sd_api.generation.operation import Operation
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts

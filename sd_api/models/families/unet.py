@@ -16,7 +16,8 @@ from PIL import Image
 
 from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.operations import Edit, Operation, OperationName, Redrawing
+from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds

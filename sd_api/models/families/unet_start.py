@@ -9,7 +9,8 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import highest_levels, pad, resize_mask

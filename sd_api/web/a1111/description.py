@@ -6,7 +6,7 @@ from typing import Any
 from openapi_pydantic import PathItem, Response, Schema
 from pydantic import BaseModel, Field
 
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.web.a1111.extras import Expansion, OnePicture, ResizeOne, ResizeSeveral
 from sd_api.web.a1111.forms import FORMS
 from sd_api.web.a1111.lists import LISTS, NOTHING_TO_DO

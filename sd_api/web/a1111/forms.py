@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 
 from sd_api.errors import InvalidField, InvalidFields
-from sd_api.generation.operations import OPERATIONS, OperationName, TextToImage
+from sd_api.generation.operation import OperationName
+from sd_api.generation.operations import OPERATIONS, TextToImage
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields

@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from sd_api.errors import InvalidField
-from sd_api.generation.operations import MIN_SIDE, OperationName
+from sd_api.generation.operation import MIN_SIDE, OperationName
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.decoding import read_alpha, read_image, read_mask
 from sd_api.imaging.encoding import encode_png

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import InvalidField, JobCancelled, RequestError, UnknownJob
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.generation.projection import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job, JobStatus

@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from sd_api.errors import InvalidField, JobCancelled, ServerError
-from sd_api.generation.operations import FromImage, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import FromImage
 from sd_api.generation.plan import size_of
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.imaging.encoding import convert_png, encode_png

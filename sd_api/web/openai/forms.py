@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
-from sd_api.generation.operations import MIN_SIDE, OPERATIONS, OperationName
+from sd_api.generation.operation import MIN_SIDE, OperationName
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields

@@ -2,7 +2,7 @@
 
 from openapi_pydantic import Header, PathItem, Reference, Response, Schema
 
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.web.description import (
     BINARY,
     FORM,

@@ -7,7 +7,8 @@ from pydantic import Field
 from werkzeug.datastructures import MultiDict
 
 from sd_api.errors import InvalidField, InvalidFields
-from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.generation.operation import OperationName
+from sd_api.generation.operations import OPERATIONS
 from sd_api.jobs.estimates import estimate
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog

@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 from werkzeug.datastructures import MultiDict
 
 from sd_api.errors import InvalidField, InvalidFields
-from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.generation.operation import OperationName
+from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields

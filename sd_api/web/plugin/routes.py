@@ -8,7 +8,8 @@ from flask import Blueprint, Response, after_this_request, request
 from werkzeug.datastructures import MultiDict
 
 from sd_api.errors import RequestError
-from sd_api.generation.operations import OPERATIONS, OperationName
+from sd_api.generation.operation import OperationName
+from sd_api.generation.operations import OPERATIONS
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
 from sd_api.owners import job_name

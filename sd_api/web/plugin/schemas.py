@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from sd_api.generation.engine import Phase
 from sd_api.generation.fields import Control
-from sd_api.generation.operations import OperationName
+from sd_api.generation.operation import OperationName
 from sd_api.jobs.job import State
 from sd_api.settings import Limits
 from sd_api.web.estimates import EstimateAnswer
