@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from sd_api.errors import ConfigurationError
+from sd_api.generation.schedulers import find_scheduler
 from sd_api.logs import Lines, QueuedLog, wrapped
-from sd_api.models.files import find_source_faults
+from sd_api.models.files import find_part_faults, find_source_faults
 from sd_api.models.libraries import import_libraries
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Settings, load_settings
@@ -57,9 +58,15 @@ def read_settings(config: Path, overrides: Mapping[str, object], *, demo: bool) 
     """
     if demo:
         # Its safety checker knows only the demo's own pictures, so other models are left out.
-        overrides = {**overrides, "model": str(BUILTIN_MODEL), "custom_models": []}
+        overrides = {**overrides, "model": str(BUILTIN_MODEL), "model_settings": {}, "custom_models": []}
     exists = config.exists() or config != CONFIG_FILE
-    return load_settings(config if exists else None, overrides, check_source=find_source_faults)
+    return load_settings(
+        config if exists else None,
+        overrides,
+        check_source=find_source_faults,
+        check_part=find_part_faults,
+        find_scheduler=find_scheduler,
+    )
 
 
 def configure_logging() -> Callable[[], None]:

@@ -170,7 +170,7 @@ class ActiveJob:
                 return False
             self._going = False
             images = tuple(self._images[number] for number in range(len(self._images)))
-            self.run.finish(GenerationResult(images, tuple(self._warnings)))
+            self.run.finish(GenerationResult(images, tuple(self._warnings), self.spec.chosen))
             return True
 
     def fail(self, error: ServerError) -> None:

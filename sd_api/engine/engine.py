@@ -103,7 +103,7 @@ class DiffusersEngine:
         """Get a job's model; None for a job that cannot begin, which has ended, and for one that has no steps."""
         try:
             model = self._loading.load_for(run)
-            operation = run.spec.operation
+            operation = run.spec.for_model(model.abilities).operation
             refuse_other_mode(model.abilities, model.label, operation.name)
             if not operation.steps_run:
                 self._give_back(ActiveJob(run, model, None), operation)

@@ -90,7 +90,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
 
 
 def _summary(job: ActiveJob) -> str:
-    spec = job.run.spec
+    spec = job.spec
     (width, height), count = spec.size, len(spec.seeds)
     return (
         f"{spec.operation.name} with {job.model.label}: {count} picture{'s' if count > 1 else ''} of "

@@ -1,6 +1,7 @@
 """What a model can do."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import OperationName
@@ -16,6 +17,8 @@ class ModelAbilities:
         native_size: Pixels; the side of the squares that it was trained with, None where its files do not say.
         capabilities: What a field may require, see ``Param.requires``; for example ``clip_skip``.
         schedulers: The names of those that work with it; empty where a request may name none.
+        defaults: What requests get that name no value, by the canonical names of fields, such as ``steps``;
+            None as a scheduler is the model's own.
     """
 
     modes: tuple[OperationName, ...]
@@ -23,6 +26,7 @@ class ModelAbilities:
     native_size: int | None
     capabilities: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
+    defaults: Mapping[str, int | float | str | None] = field(default_factory=dict)
 
 
 def refuse_other_mode(abilities: ModelAbilities, label: str, operation: OperationName) -> None:

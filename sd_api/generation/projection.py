@@ -124,10 +124,18 @@ class Dialect:
             InvalidFields: Fields do not fit each other; named as the dialect names them.
         """
         values = {declared.name: self._value(declared, request, reading) for declared in self.fields(operation)}
+        given = request.model_fields_set
+        left_open = [each.name for each in self.fields(operation) if self.name(each.name) not in given]
         outputs = Outputs(**{each.name: values.pop(each.name) for each in fields_of(Outputs) if each.name in values})
         try:
             return JobSpec.choose(
-                operation, values, outputs, model=model, limits=reading.limits, warnings=reading.warnings
+                operation,
+                values,
+                outputs,
+                model=model,
+                limits=reading.limits,
+                warnings=reading.warnings,
+                left_open=left_open,
             )
         except InvalidFields as error:
             raise InvalidFields([type(each)(self.name(each.field), each.problem) for each in error.faults]) from None

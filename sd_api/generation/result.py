@@ -1,6 +1,7 @@
 """What comes back from an engine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -51,7 +52,9 @@ class GenerationResult:
     Attributes:
         images: one for each seed.
         warnings: what had to be done in a lesser way, in words for the person who asked.
+        chosen: the values that the model chose where the request named none, by the canonical names of fields.
     """
 
     images: tuple[GeneratedImage, ...]
     warnings: tuple[str, ...] = ()
+    chosen: Mapping[str, Any] = field(default_factory=dict)

@@ -84,6 +84,7 @@ class JobSpec:
         seeds: The seed of each picture, 0 to ``MAX_SEED``. Every seed is used as it is.
         variation_seeds: The seed of each picture's second noise; empty where ``variation_strength`` is 0.
         warnings: What the answer has to say of the request, as sentences.
+        left_open: The fields that the request does not name; the model's defaults take the place of the dialect's.
 
     Raises:
         InvalidFields: The number of pictures (``num_outputs``) or a seed is outside ``limits``.
@@ -94,6 +95,7 @@ class JobSpec:
     seeds: tuple[int, ...]
     variation_seeds: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    left_open: tuple[str, ...] = ()
     abilities: ModelAbilities | None = None
     limits: InitVar[Limits]
 
@@ -111,6 +113,7 @@ class JobSpec:
         model: str | None,
         limits: Limits,
         warnings: Sequence[str] = (),
+        left_open: Sequence[str] = (),
     ) -> "JobSpec":
         """Make a job of what a client asked for, and choose the seeds that it left open.
 
@@ -123,6 +126,7 @@ class JobSpec:
             model: See JobSpec.
             limits: What may be asked for.
             warnings: See JobSpec.
+            left_open: See JobSpec.
 
         Raises:
             InvalidFields: Naming every field that is outside ``limits``, by its canonical name.
@@ -146,6 +150,7 @@ class JobSpec:
             seeds=seeds,
             variation_seeds=variation_seeds,
             warnings=tuple(warnings),
+            left_open=tuple(left_open),
             limits=limits,
         )
 
@@ -163,8 +168,20 @@ class JobSpec:
         return self.operation.size
 
     def for_model(self, abilities: ModelAbilities | None) -> "JobSpec":
-        """The same job, planned for a model with such abilities."""
-        return self if abilities == self.abilities else derived(self, JobSpec, abilities=abilities)
+        """The same job, planned for a model with such abilities, with its defaults where the request names no value."""
+        if abilities == self.abilities:
+            return self
+        chosen = {} if abilities is None else self._chosen(abilities)
+        operation = derived(self.operation, type(self.operation), **chosen) if chosen else self.operation
+        return derived(self, JobSpec, abilities=abilities, operation=operation)
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The values that the model has chosen for the request, by the canonical names of their fields."""
+        return {} if self.abilities is None else self._chosen(self.abilities)
+
+    def _chosen(self, abilities: ModelAbilities) -> dict[str, Any]:
+        return {name: value for name, value in abilities.defaults.items() if name in self.left_open}
 
     @cached_property
     def plan(self) -> Plan:

@@ -29,6 +29,7 @@ def plain_values(spec: JobSpec) -> dict[str, Any]:
         "seeds": spec.seeds,
         "variation_seeds": spec.variation_seeds,
         "warnings": spec.warnings,
+        "left_open": spec.left_open,
     }
 
 
@@ -55,5 +56,6 @@ def read_spec(plain: Mapping[str, Any], contents: Mapping[str, bytes], limits: L
         seeds=tuple(plain["seeds"]),
         variation_seeds=tuple(plain["variation_seeds"]),
         warnings=tuple(plain["warnings"]),
+        left_open=tuple(plain["left_open"]),
         limits=limits,
     )

@@ -7,6 +7,7 @@ the two libraries export; no other module is imported for it.
 from importlib import import_module
 from inspect import isclass, ismodule
 from types import ModuleType
+from typing import Any
 
 from sd_api.generation.schedulers import SCHEDULERS
 
@@ -62,6 +63,11 @@ def why_refused(library: str, class_name: str) -> str | None:
     if not (isclass(found) and issubclass(found, _kinds())):
         return f"is of {name}, which is no model, scheduler, tokenizer or processor of that library"
     return None
+
+
+def class_of(library: str, class_name: str) -> Any:
+    """The class of a part that ``why_refused`` does not refuse."""
+    return getattr(_module(library), class_name)
 
 
 def shown(text: object, length: int = 80) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from sd_api.models.allowed_classes import shown
+
 # The largest configurations have some 100 kB; a tokenizer's table of a million entries has 40 MB.
 MAX_CONFIG_BYTES = 4 * 1024**2
 MAX_VOCABULARY_BYTES = 64 * 1024**2
@@ -126,6 +128,26 @@ def head(path: Path) -> bytes:
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise FileFaultError(path, "a web page instead of the file itself; download it again")
     return start
+
+
+def refuse_answer(path: Path, start: bytes) -> None:
+    """Refuse JSON in the place of weights: what a site answers where it wants a login or a payment first.
+
+    Args:
+        path: the file.
+        start: its first bytes, see ``head``.
+
+    Raises:
+        FileFaultError: with what the site said.
+    """
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    # A safetensors file begins with the length of its header; as one, the letters of a text are beyond any.
+    if text[:1] not in (b"{", b"[") or int.from_bytes(start[:8], "little") <= path.stat().st_size:
+        return
+    said = shown(text.decode("utf-8", "replace"), 200)
+    raise FileFaultError(
+        path, f"an answer of a web site instead of the file itself ({said}); download it again, signed in there"
+    )
 
 
 def _check_depth(path: Path, content: object) -> None:

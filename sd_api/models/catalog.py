@@ -5,12 +5,12 @@ provider as ``model_provider``; nothing else needs a change.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sd_api.errors import InvalidField, OutOfLimits, UnknownModel
 from sd_api.models.sources import ModelSource, hub_model, parse_source
-from sd_api.settings import Settings
+from sd_api.settings import ModelSettings, Settings
 
 # The default model of the task server's first version, whose clients always send it. It means the main model, unless
 # the configuration allows it by name.
@@ -29,6 +29,7 @@ class CatalogModel:
         source: the location of its files.
         label: the name that people see.
         requires_safety_checker: whether its pictures always pass the safety checker.
+        settings: what the configuration says of it.
     """
 
     name: str | None
@@ -37,6 +38,7 @@ class CatalogModel:
     source: ModelSource
     label: str
     requires_safety_checker: bool
+    settings: ModelSettings = field(default_factory=ModelSettings)
 
 
 class ModelProvider(Protocol):
@@ -79,6 +81,7 @@ class ModelCatalog:
             source=source,
             label=source.label,
             requires_safety_checker=self._settings.requires_safety_checker,
+            settings=self._settings.model_settings,
         )
 
     def find(self, provider: str, model_id: str | None, *, from_here: bool = True) -> CatalogModel:
@@ -163,6 +166,7 @@ class _ConfiguredModels:
             source=parse_source(config.model_path),
             label=config.ui_label,
             requires_safety_checker=config.requires_safety_checker,
+            settings=config,
         )
 
 

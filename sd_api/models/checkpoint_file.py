@@ -1,123 +1,345 @@
-"""Loads a single-file checkpoint, in the layout of the first Stable Diffusion release, as a pipeline.
+"""Loads a model from a file of its weights: of all of it, or of its largest part, with the rest from another model.
 
-Such a file contains weights only. The configuration and the tokenizer of Stable Diffusion 1.x are part of this package;
-those of other architectures are downloaded from the hub once.
+Such a file contains weights only. The configurations and the tokenizer of Stable Diffusion 1, 2 and XL are part of this
+package; those of other architectures come from the model's ``base``, or are downloaded once.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline, pipelines
 from diffusers.loaders.single_file import load_single_file_sub_model
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from huggingface_hub import snapshot_download
+from transformers import CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models import hub
-from sd_api.models.architectures import Architecture, identify
+from sd_api.models.allowed_classes import class_of
+from sd_api.models.architectures import (
+    ARCHITECTURES,
+    SD1_CONFIG,
+    UNET_PREFIX,
+    VAE_PREFIXES,
+    Architecture,
+    identify,
+    kind_of,
+    pipelines_by_channels,
+    refuse_additions,
+    unet_channels,
+)
 from sd_api.models.bounded_files import FileFaultError, read_object
+from sd_api.models.part_loading import has_weights, load_part, refuse_missing_weights
 from sd_api.models.pipeline_files import parts, why_unfit
+from sd_api.models.precision import Precision
+from sd_api.models.quantization import loading_config
 from sd_api.models.sources import MODEL_INDEX
-from sd_api.models.state_dict import read_state_dict
+from sd_api.models.state_dict import WeightFile
+from sd_api.models.traits import Traits, traits_of
 
-SD1_CONFIG = Path(__file__).parent / "sd1_config"
-CONFIG_FILES = ["*.json", "*.txt"]
+DENOISERS = ("unet", "transformer")
 
 # The safety filter follows from the configuration of the server, not from the file.
 NO_FILTER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
+# Playground v2.5 (arXiv:2402.17245): the statistics of its latents are in the file, and its noise is EDM's.
+_PLAYGROUND_SCALING = 0.5
+_PLAYGROUND_SCHEDULER = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5}
+# CosXL, which Stability AI trained to predict velocities with EDM's noise; its file has a key of the name.
+_COSXL_KEY = "edm_vpred.sigma_max"
+_COSXL_SCHEDULER = {
+    "sigma_min": 0.002,
+    "sigma_max": 120.0,
+    "sigma_data": 1.0,
+    "prediction_type": "v_prediction",
+    "sigma_schedule": "exponential",
+}
 
-def load_checkpoint_file(
-    path: Path, *, torch_dtype: torch.dtype, token: str | None = None, sd1_config: Path = SD1_CONFIG
-) -> DiffusionPipeline:
-    """Load a model from a single file; no code in it is run.
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A file of weights, and what it is of.
+
+    Attributes:
+        path: The file.
+        weights: Its weights.
+        config: The folder with the configurations of the model's parts.
+        index: The content of its ``model_index.json``.
+        pipeline: The name of the pipeline that runs it.
+        architecture: What the file's tensors say; None where ``base`` says it.
+        base: Whether ``config`` has the weights that the file lacks.
+    """
+
+    path: Path
+    weights: WeightFile
+    config: Path
+    index: Mapping[str, Any]
+    pipeline: str
+    architecture: Architecture | None
+    base: bool
+
+    @property
+    def name(self) -> str:
+        """What people call such a model."""
+        return self.architecture.name if self.architecture else f"a {self.pipeline}"
+
+    @property
+    def traits(self) -> Traits:
+        """What distinguishes it from others of its architecture; only models with a UNet differ in that."""
+        if "unet" not in self.index:
+            return Traits()
+        # Those of version 2 for inpainting predict noise, as all others do.
+        version_2 = kind_of(self.weights.header) == "v2" and unet_channels(self.weights.header) == 4
+        return traits_of(self.weights.header, self.weights.read, version_2=version_2, is_whole=not self.base)
+
+
+def open_checkpoint(path: Path, base: Path | None, fetch_config: Callable[[Architecture], Path]) -> CheckpointFile:
+    """Find out what a file of weights is, without reading them.
 
     Args:
-        path: a ``.safetensors`` or ``.ckpt`` file.
-        torch_dtype: the type of the loaded weights.
-        token: the hub's token, for an architecture whose configuration is downloaded.
-        sd1_config: a directory with the configurations of the components and the tokenizer of Stable Diffusion 1.x.
+        path: the file.
+        base: the folder of the model that has what the file lacks; its weights may be there or not.
+        fetch_config: returns the folder with the configuration of an architecture that this package has none of.
+
+    Raises:
+        ModelUnavailable: the file is damaged, or not a model that this server runs.
+    """
+    weights = WeightFile(path)
+    if base is not None:
+        refuse_additions(weights.header)
+        architecture, config = None, base
+    else:
+        architecture = identify(weights.header)
+        config = architecture.config or fetch_config(architecture)
+    index = _read_index(path, config)
+    pipeline = str(index["_class_name"])
+    by_channels, channels = pipelines_by_channels(pipeline), unet_channels(weights.header)
+    if by_channels and channels is not None:
+        if channels not in by_channels:
+            known = ", ".join(map(str, sorted(by_channels)))
+            raise ModelUnavailable(
+                f"{path} holds a UNet that takes {channels} channels; this server runs those of its kind that take "
+                f"{known}."
+            )
+        pipeline = by_channels[channels]
+    return CheckpointFile(path, weights, config, index, pipeline, architecture, base=base is not None)
+
+
+def load_checkpoint(checkpoint: CheckpointFile, precision: Precision, given: Mapping[str, Any]) -> Any:
+    """Load a model; no code in its file is run.
+
+    Args:
+        checkpoint: what ``open_checkpoint`` returned.
+        precision: of its weights.
+        given: parts that are taken in place of the model's own.
 
     Returns:
         A pipeline on the CPU, without a safety checker. Its weights may be memory-mapped from the file.
 
     Raises:
-        ModelUnavailable: the file is damaged, incomplete or not a model that this server runs, or the
-            configuration of its architecture cannot be downloaded.
+        ModelUnavailable: the file is incomplete, or its weights do not fit its architecture.
     """
-    checkpoint = read_checkpoint(path)
-    architecture = identify(path, checkpoint)
-    config = _fetch_config(path, architecture, token) if architecture.repo_id else sd1_config
-    components: dict[str, Any] = {}
-    for name, entry in parts(_read_index(path, config)):
-        if name not in NO_FILTER:
-            changes = {"in_channels": architecture.unet_channels} if name == "unet" else {}
-            with _explained(path, architecture, name):
-                components[name] = _load_component(name, entry, checkpoint, config, torch_dtype, changes)
-    accepted = signature(architecture.pipeline_class).parameters
-    components |= {name: value for name, value in NO_FILTER.items() if name in accepted}
-    return architecture.pipeline_class(**components)
+    entries = {name: entry for name, entry in parts(checkpoint.index) if name not in NO_FILTER}
+    origins = _origins(checkpoint, entries, given)
+    tensors = checkpoint.weights.tensors()
+    loaded: dict[str, Any] = dict(given)
+    for name, (library, class_name) in entries.items():
+        if name in given or origins[name] is None:
+            loaded.setdefault(name, None)
+        elif origins[name] == "file":
+            loaded[name] = _from_file(checkpoint, name, (library, class_name), tensors, precision)
+        elif has_weights(library, class_name):
+            loaded[name] = load_part(checkpoint.config / name, library, class_name, precision)
+        else:
+            loaded[name] = _small_part(checkpoint, name, library, class_name)
+    pipeline_class = _pipeline_class(checkpoint.pipeline)
+    known = signature(pipeline_class.__init__).parameters
+    settings = {key: value for key, value in checkpoint.index.items() if key in known and not isinstance(value, list)}
+    arguments = {name: value for name, value in (NO_FILTER | loaded).items() if name in known}
+    return pipeline_class(**{**settings, **arguments})
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a single file by the names that the first Stable Diffusion release gave them.
-
-    Some tools for merging models omit a level from the names of the text encoder's tensors; it is added.
+def _origins(
+    checkpoint: CheckpointFile, entries: Mapping[str, tuple[str, str]], given: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """Where each part comes from: the ``file``, the ``folder`` with the configuration, or None.
 
     Raises:
-        ModelUnavailable: the file is damaged, or contains Python code.
+        ModelUnavailable: a part that the model needs is nowhere.
     """
-    short, full = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
+    origins: dict[str, str | None] = {}
+    missing = []
+    for name, (library, class_name) in entries.items():
+        if name in given:
+            origins[name] = None
+        elif not has_weights(library, class_name):
+            origins[name] = "folder"
+        elif _is_in_file(checkpoint, name):
+            origins[name] = "file"
+        elif checkpoint.base:
+            origins[name] = "folder"
+        else:
+            origins[name] = None
+            missing.append(name)
+    architecture = checkpoint.architecture
+    needed = [name for name in missing if architecture is None or name not in architecture.optional]
+    if needed:
+        assert architecture is not None  # noqa: S101 - a base has every part
+        raise ModelUnavailable(
+            f"{checkpoint.path} is only a part of a {architecture.name} model: it lacks the "
+            f"{' and the '.join(map(_spoken, needed))}. Get the complete file of this model, or name one that has the "
+            f'rest as its "base" in the configuration, such as "{architecture.repo_id}".'
+        )
+    for name in missing:
+        # Without its network, the tokenizer has no purpose.
+        origins[name.replace("text_encoder", "tokenizer")] = None
+    return origins
 
-    def full_name(name: str) -> str:
-        return full + name.removeprefix(full).removeprefix(short) if name.startswith(short) else name
 
-    return {full_name(name): tensor for name, tensor in read_state_dict(path).items()}
+def _spoken(part: str) -> str:
+    return {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoder"}.get(part, part)
 
 
-def _load_component(
+def _is_in_file(checkpoint: CheckpointFile, part: str) -> bool:
+    header = checkpoint.weights.header
+    if part == "vae":
+        return header.has(*VAE_PREFIXES)
+    if part == "unet":
+        return header.has(UNET_PREFIX, "down_blocks.")
+    if part == "transformer":
+        others = (*VAE_PREFIXES, "text_encoders.", "cond_stage_model.", "conditioner.")
+        return any(not name.startswith(others) for name in header.tensors)
+    text = checkpoint.architecture.text if checkpoint.architecture else _text_of(checkpoint)
+    return header.has(*text[part]) if part in text else False
+
+
+def _text_of(checkpoint: CheckpointFile) -> Mapping[str, tuple[str, ...]]:
+    """Where the text encoders are in a file whose architecture its base says."""
+    kind = {"StableDiffusion3": "sd3", "StableDiffusionXL": "xl_base", "StableDiffusion": "v1", "Flux": "flux-dev"}
+    return next((ARCHITECTURES[value].text for key, value in kind.items() if checkpoint.pipeline.startswith(key)), {})
+
+
+def _from_file(
+    checkpoint: CheckpointFile,
     name: str,
-    class_path: tuple[str, str],
-    checkpoint: dict[str, torch.Tensor],
-    config: Path,
-    torch_dtype: torch.dtype,
-    changes: dict[str, int],
+    entry: tuple[str, str],
+    tensors: Mapping[str, Any],
+    precision: Precision,
 ) -> Any:
-    library_name, class_name = class_path
-    component = load_single_file_sub_model(
-        library_name,
-        class_name,
-        name,
-        checkpoint,
-        pipelines,
-        is_pipeline_module=False,
-        cached_model_config_path=str(config),
-        local_files_only=True,
-        torch_dtype=torch_dtype,
-        **changes,
+    library, class_name = entry
+    changes = _changes(checkpoint, name, tensors)
+    if name in DENOISERS and (quantization := _quantization(checkpoint, precision)) is not None:
+        changes["quantization_config"] = quantization
+    with _explained(checkpoint, name):
+        part = load_single_file_sub_model(
+            library,
+            class_name,
+            name,
+            # Some conversions take what they use out of it.
+            dict(tensors),
+            pipelines,
+            is_pipeline_module=False,
+            cached_model_config_path=str(checkpoint.config),
+            local_files_only=True,
+            torch_dtype=_dtype(tensors, precision),
+            **changes,
+        )
+    refuse_missing_weights(
+        f"{checkpoint.path} ({name})", [key for key, weight in part.named_parameters() if weight.is_meta]
     )
-    if isinstance(component, torch.nn.Module) and any(weight.is_meta for weight in component.parameters()):
-        raise NotImplementedError
-    return component
+    return part
+
+
+def _dtype(tensors: Mapping[str, Any], precision: Precision) -> torch.dtype:
+    """The precision of what is loaded; where it is only checked, the file's own, so that nothing is copied."""
+    if not precision.only_checked:
+        return precision.dtype
+    kinds = (tensor.dtype for tensor in tensors.values())
+    return next((kind for kind in kinds if kind.is_floating_point and kind.itemsize > 1), precision.dtype)
+
+
+def _quantization(checkpoint: CheckpointFile, precision: Precision) -> Any:
+    if checkpoint.weights.header.format == "gguf":
+        return diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
+    return None if precision.only_checked else loading_config(precision.quantize, precision.dtype)
+
+
+def _changes(checkpoint: CheckpointFile, name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs of a part's configuration from that of its architecture."""
+    if name == "unet":
+        return {"in_channels": unet_channels(checkpoint.weights.header)}
+    if checkpoint.base:
+        return {}
+    if name == "vae" and kind_of(checkpoint.weights.header) == "playground-v2-5":
+        return {
+            "scaling_factor": _PLAYGROUND_SCALING,
+            "latents_mean": tensors["edm_mean"].flatten().tolist(),
+            "latents_std": tensors["edm_std"].flatten().tolist(),
+        }
+    return {}
+
+
+def _small_part(checkpoint: CheckpointFile, name: str, library: str, class_name: str) -> Any:
+    """A tokenizer, a scheduler or a processor."""
+    folder = checkpoint.config / name
+    if name.startswith("tokenizer") and not folder.is_dir():
+        # One vocabulary serves all CLIP encoders; those of OpenCLIP were trained with another padding.
+        is_first_of_sdxl = name == "tokenizer" and "tokenizer_2" in checkpoint.index
+        padding = {} if is_first_of_sdxl else {"pad_token": "!"}
+        return CLIPTokenizer.from_pretrained(SD1_CONFIG / "tokenizer", **padding)
+    if name == "scheduler":
+        return _scheduler(checkpoint, class_name)
+    return class_of(library, class_name).from_pretrained(folder, local_files_only=True)
+
+
+def _scheduler(checkpoint: CheckpointFile, class_name: str) -> Any:
+    header = checkpoint.weights.header
+    if kind_of(header) == "playground-v2-5":
+        return diffusers.EDMDPMSolverMultistepScheduler(**_PLAYGROUND_SCHEDULER)
+    if _COSXL_KEY in header.tensors:
+        return diffusers.EDMEulerScheduler(**_COSXL_SCHEDULER)
+    config = read_object(checkpoint.config / "scheduler" / "scheduler_config.json")
+    name, config = checkpoint.traits.scheduler(class_name, config)
+    return getattr(diffusers, name).from_config(config)
+
+
+def _pipeline_class(name: str) -> Any:
+    from sd_api.models.families.registry import family_named
+
+    family = family_named(name)
+    assert family is not None, name  # noqa: S101 - faults of the index have been refused
+    found = family.loading_class(name)
+    # A family that loads what the index names says so by the base of all pipelines.
+    return getattr(diffusers, name) if found is DiffusionPipeline else found
 
 
 @contextmanager
-def _explained(path: Path, architecture: Architecture, part: str) -> Iterator[None]:
-    """Translate the errors of diffusers for a checkpoint that does not fit the architecture's configuration."""
+def _explained(checkpoint: CheckpointFile, part: str) -> Iterator[None]:
+    """Translate the errors of diffusers for weights that do not fit the architecture's configuration."""
     try:
         yield
     except NotImplementedError:
         # Weights that the file does not contain stay on the meta device, and cannot be moved.
         raise ModelUnavailable(
-            f"{path} is incomplete: weights of its {part} are missing. Get the complete file of this model."
+            f"{checkpoint.path} is incomplete: weights of its {part} are missing. Get the complete file of this model."
         ) from None
-    except (SingleFileComponentError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (
+        SingleFileComponentError,
+        AttributeError,
+        IndexError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         raise ModelUnavailable(
-            f"{path} seems to hold {architecture.name}, but its {part} is of another architecture, which "
+            f"{checkpoint.path} seems to hold {checkpoint.name}, but its {part} is of another architecture, which "
             f"this server cannot run: {str(error).split('. ')[0]}"
         ) from error
 
@@ -131,25 +353,3 @@ def _read_index(path: Path, config: Path) -> dict[str, Any]:
     if reason := why_unfit(index, ()):
         raise ModelUnavailable(f"{path} needs the configuration in {config}, which {reason}")
     return index
-
-
-def _fetch_config(path: Path, architecture: Architecture, token: str | None) -> Path:
-    repo_id = str(architecture.repo_id)
-    with suppress(FileNotFoundError):
-        return _snapshot(repo_id, local_files_only=True)
-    try:
-        with hub.conversation(repo_id, token):
-            return _snapshot(repo_id, token=token)
-    except ModelUnavailable as error:
-        raise ModelUnavailable(
-            f"{path} is a {architecture.name} model, which needs the small configuration files of "
-            f"https://huggingface.co/{repo_id} once; from then on it needs no network. {error.message}"
-        ) from None
-
-
-def _snapshot(repo_id: str, **options: Any) -> Path:
-    folder = Path(snapshot_download(repo_id, allow_patterns=CONFIG_FILES, **options))
-    if not (folder / MODEL_INDEX).is_file():
-        # Without network, the library also returns a folder into which only single files were downloaded.
-        raise FileNotFoundError(folder / MODEL_INDEX)
-    return folder

@@ -43,8 +43,9 @@ class Component:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of its weights."""
-        return next(self.module.parameters()).dtype
+        """The precision in which it computes; quantised weights are kept in another one."""
+        dtype: torch.dtype = self.module.dtype  # type: ignore[assignment]  # every network of the libraries has one
+        return dtype
 
 
 class Parts:

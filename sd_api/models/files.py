@@ -1,26 +1,30 @@
 """Checks the files of a model on this machine, without loading its weights and without torch."""
 
-import logging
-from collections.abc import Callable, Iterator
-from os import SEEK_END
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from zipfile import is_zipfile
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import shown
 from sd_api.models.bounded_files import (
     MAX_VOCABULARY_BYTES,
     FileFaultError,
-    check_safetensors,
     foreign_files,
     head,
     read_object,
 )
 from sd_api.models.part_configs import check_config, has_folders
-from sd_api.models.pipeline_files import is_pickled_weights, missing_parts, parts, why_unfit
-from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile, ModelSource, parse_source
-
-log = logging.getLogger(__name__)
+from sd_api.models.pipeline_files import missing_parts, parts, weight_files, why_unfit
+from sd_api.models.sources import (
+    MODEL_INDEX,
+    PART_CONFIG,
+    ModelDirectory,
+    ModelFile,
+    ModelSource,
+    PartDirectory,
+    parse_part,
+    parse_source,
+)
+from sd_api.models.weight_formats import check_named_weights, check_weights
 
 # The configuration file of a component, by a part of its class name; config.json for all others.
 _CONFIGS = {
@@ -29,28 +33,25 @@ _CONFIGS = {
     "Processor": "preprocessor_config.json",
     "FeatureExtractor": "preprocessor_config.json",
 }
-_MODEL_CONFIG = "config.json"
-
-_ZIP_MAGIC = b"PK\x03\x04"
-# The table of contents at the end of a zip archive has about 80 bytes for each tensor.
-_ZIP_CONTENTS_BYTES = 4 * 1024**2
-# The number 0x1950A86A20F9469CFC6C, pickled: the head of the files of torch.save before they became zip archives.
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def find_faults(source: ModelSource) -> list[str]:
+def find_faults(source: ModelSource, without: Collection[str] = ()) -> list[str]:
     """Find the files of a model that are missing, truncated, of another kind, or not allowed.
 
     Of pickled weights only the first bytes are read; ``pickled.without_pickles`` reads the rest.
+
+    Args:
+        source: the model.
+        without: the parts of a directory whose weights come from elsewhere.
 
     Returns:
         One line for each fault, which starts with the path of the file or folder. Always empty for a model
         on the hub, whose files are not checked.
     """
     if isinstance(source, ModelDirectory):
-        return list(_directory_faults(source.path))
+        return list(_directory_faults(source.path, without))
     if isinstance(source, ModelFile):
-        return list(_faults(_check_weights, source.path))
+        return list(_faults(check_weights, source.path))
     return []
 
 
@@ -62,7 +63,22 @@ def find_source_faults(name: str | Path) -> list[str]:
         return [error.message]
 
 
-def _directory_faults(directory: Path) -> Iterator[str]:
+def find_part_faults(name: str) -> list[str]:
+    """Find the faults of a part's files from its name or path, such as an autoencoder's; see ``parse_part``."""
+    try:
+        source = parse_part(name)
+    except ModelUnavailable as error:
+        return [error.message]
+    if not isinstance(source, PartDirectory):
+        return find_faults(source)
+    try:
+        config = read_object(source.path / PART_CONFIG)
+    except FileFaultError as fault:
+        return [str(fault)]
+    return list(_component_faults(source.path, "diffusers", str(config.get("_class_name"))))
+
+
+def _directory_faults(directory: Path, without: Collection[str]) -> Iterator[str]:
     path = directory / MODEL_INDEX
     if foreign := list(foreign_files(directory, [path])):
         yield from foreign
@@ -87,11 +103,11 @@ def _directory_faults(directory: Path) -> Iterator[str]:
         elif foreign := list(foreign_files(directory, [folder, *sorted(folder.iterdir())])):
             yield from foreign
         else:
-            yield from _component_faults(folder, library, class_name)
+            yield from _component_faults(folder, library, class_name, weights=name not in without)
 
 
-def _component_faults(folder: Path, library: str, class_name: str) -> Iterator[str]:
-    config = folder / next((file for part, file in _CONFIGS.items() if part in class_name), _MODEL_CONFIG)
+def _component_faults(folder: Path, library: str, class_name: str, *, weights: bool = True) -> Iterator[str]:
+    config = folder / next((file for part, file in _CONFIGS.items() if part in class_name), PART_CONFIG)
     for other in ("adapter_config.json", "adapter_model.safetensors"):
         if (folder / other).exists():
             yield f"{folder / other}: additions to a part are not loaded with it; remove this file"
@@ -101,7 +117,7 @@ def _component_faults(folder: Path, library: str, class_name: str) -> Iterator[s
         yield from _faults(lambda path: check_config(path, names_code=names_code), file)
     if "Tokenizer" in class_name:
         yield from _vocabulary_faults(folder)
-    elif config.name == _MODEL_CONFIG:
+    elif config.name == PART_CONFIG and weights:
         yield from _model_faults(folder)
 
 
@@ -125,20 +141,21 @@ def _read_vocabulary(path: Path) -> None:
 
 
 def _model_faults(folder: Path) -> Iterator[str]:
-    """The faults of the safetensors files, or of the pickled ones if there are no others."""
-    for suffix in (".safetensors", ".bin"):
-        files = sorted(file for file in folder.glob(f"*{suffix}") if suffix != ".bin" or is_pickled_weights(file.name))
-        indexes = sorted(folder.glob(f"*{suffix}.index*.json"))
-        for index in indexes:
-            yield from _shard_faults(index, suffix)
-        for file in files:
-            yield from _faults(_check_weights, file)
-        if files or indexes:
-            return
-    yield f"{folder}: the weights are missing: there is neither a .safetensors nor a .bin file"
+    """The faults of the weights that are read, in whichever precision."""
+    names = [file.name for file in folder.iterdir()]
+    files = dict.fromkeys([*weight_files(names, half=False), *weight_files(names, half=True)])
+    if not files:
+        yield f"{folder}: the weights are missing: there is neither a .safetensors nor a .bin file"
+    # An index first, which says what is missing.
+    for name in sorted(files, key=lambda name: not name.endswith(".json")):
+        if name.endswith(".json"):
+            yield from _shard_faults(folder / name)
+        else:
+            yield from _faults(check_named_weights, folder / name)
 
 
-def _shard_faults(index: Path, suffix: str) -> Iterator[str]:
+def _shard_faults(index: Path) -> Iterator[str]:
+    suffix = ".bin" if ".bin." in index.name else ".safetensors"
     try:
         content = read_object(index)
     except FileFaultError as fault:
@@ -160,25 +177,3 @@ def _faults(check: Callable[[Path], object], path: Path) -> Iterator[str]:
         check(path)
     except FileFaultError as fault:
         yield str(fault)
-
-
-def _check_weights(path: Path) -> None:
-    if path.suffix.lower() == ".safetensors":
-        check_safetensors(path)
-    else:
-        _check_pickle(path)
-
-
-def _check_pickle(path: Path) -> None:
-    """Check the container only: what is pickled is read in a process of its own."""
-    start = head(path)
-    if start.startswith(_ZIP_MAGIC):
-        if not is_zipfile(path):
-            raise FileFaultError(path, "cut short or damaged; download it again")
-        with path.open("rb") as file:
-            file.seek(-min(_ZIP_CONTENTS_BYTES, path.stat().st_size), SEEK_END)
-            if b"data.pkl" not in file.read():
-                raise FileFaultError(path, "a zip archive of something else than weights")
-    elif not start.startswith(_LEGACY_MAGIC):
-        raise FileFaultError(path, "not a file of PyTorch weights")
-    log.info("%s holds pickled weights; only tensors are taken from it, code is refused", path)

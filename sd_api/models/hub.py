@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -31,8 +31,8 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models.bounded_files import MAX_CONFIG_BYTES, FileFaultError, read_object
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
-from sd_api.models.pipeline_files import missing_parts, needed_files, why_unfit
-from sd_api.models.sources import MODEL_INDEX, ModelDirectory
+from sd_api.models.pipeline_files import missing_parts, needed_files, weight_files, why_unfit
+from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, ModelDirectory
 from sd_api.settings import Limits, Settings
 from sd_api.storage.disk import kept_free
 
@@ -68,13 +68,14 @@ def watched_downloads(watcher: DownloadWatcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
-def cached(repo_id: str, *, half: bool) -> Path | None:
+def cached(repo_id: str, *, half: bool, without: Collection[str] = ()) -> Path | None:
     """The folder of a model in the cache, without network; None if the model is not complete there.
 
     Args:
         repo_id: the id of the model.
         half: whether weights in half precision suffice; otherwise those in full precision are needed, if the
             repository has any.
+        without: the parts whose weights are not needed.
     """
     index = try_to_load_from_cache(repo_id, MODEL_INDEX)
     if not isinstance(index, str):
@@ -84,13 +85,20 @@ def cached(repo_id: str, *, half: bool) -> Path | None:
         names = [file.path for file in get_cached_repo_tree(repo_id)]
     except CachedRepoTreeNotFoundError:
         # Only newer versions of the library store the list of a repository's files.
-        return None if find_faults(ModelDirectory(folder)) else folder
+        return None if find_faults(ModelDirectory(folder), without) else folder
     content = _read(index)
-    choices = [needed_files(content, names, half=choice) for choice in ((False, True) if half else (False,))]
+    precisions = (False, True) if half else (False,)
+    choices = [needed_files(content, names, half=choice, without=without) for choice in precisions]
     return folder if any(all((folder / name).is_file() for name in needed) for needed in choices) else None
 
 
-def download(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> Path:
+def folder_of(repo_id: str) -> Path | None:
+    """The folder of a model in the cache, complete or not; None if not even its index is there."""
+    index = try_to_load_from_cache(repo_id, MODEL_INDEX)
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def download(repo_id: str, token: str | None, limits: Limits, *, half: bool, without: Collection[str] = ()) -> Path:
     """Download a model into the cache; files that an earlier attempt has completed are kept.
 
     Args:
@@ -98,6 +106,7 @@ def download(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> 
         token: the token for gated and private models; None uses the login stored on this machine, if there is one.
         limits: the largest model, and the room that is left on the disk.
         half: whether to prefer weights in half precision.
+        without: the parts whose weights are not needed.
 
     Returns:
         The folder with ``model_index.json``.
@@ -106,7 +115,8 @@ def download(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> 
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        folder = _fetch(repo_id, _find_needed(repo_id, token, limits, half=half), token, limits)
+        needed = _find_needed(repo_id, token, limits, half=half, without=without)
+        folder = _fetch(repo_id, needed, token, limits)
     _remove_leftovers(repo_id)
     return folder
 
@@ -154,6 +164,30 @@ def fetch_files(repo_id: str, names: Sequence[str], token: str | None, limits: L
         return _fetch(repo_id, names, token, limits)
 
 
+def fetch_part(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> Path:
+    """Download a repository that holds one part of a model, such as an autoencoder, unless it is there.
+
+    Returns:
+        The folder with its ``config.json``.
+
+    Raises:
+        ModelUnavailable: the message has the reason, and what to do.
+    """
+    config = try_to_load_from_cache(repo_id, PART_CONFIG)
+    if isinstance(config, str):
+        folder = Path(config).parent
+        if weight_files([file.name for file in folder.iterdir()], half=half):
+            return folder
+    with conversation(repo_id, token):
+        siblings = HfApi(token=token).model_info(repo_id, files_metadata=True).siblings or ()
+        sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+        weights = weight_files(sizes, half=half)
+        if PART_CONFIG not in sizes or not weights:
+            raise ModelUnavailable(f"{repo_id} holds no part of a model: it lacks {PART_CONFIG} or its weights.")
+        _check_size(repo_id, sum(sizes[name] for name in weights), limits)
+        return _fetch(repo_id, [PART_CONFIG, *weights], token, limits)
+
+
 @contextmanager
 def conversation(repo_id: str, token: str | None) -> Iterator[None]:
     """Configure the hub library for the calls in this block: time limits, and translated errors.
@@ -186,7 +220,9 @@ def _limit_waiting(request: httpx.Request) -> None:
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
 
 
-def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> list[str]:
+def _find_needed(
+    repo_id: str, token: str | None, limits: Limits, *, half: bool, without: Collection[str] = ()
+) -> list[str]:
     api = HfApi(token=token)
     siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
     # The hub may leave out a size; what arrives is counted, too.
@@ -204,7 +240,7 @@ def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool)
         raise ModelUnavailable(f"{repo_id} {reason}")
     if missing := missing_parts(index):
         raise ModelUnavailable(f"{repo_id} is incomplete: its {MODEL_INDEX} names no {missing[0]}.")
-    needed = [MODEL_INDEX, *needed_files(index, sizes, half=half)]
+    needed = [MODEL_INDEX, *needed_files(index, sizes, half=half, without=without)]
     _check_size(repo_id, sum(sizes[name] for name in needed), limits)
     absent = [name for name in needed if not isinstance(try_to_load_from_cache(repo_id, name), str)]
     _check_disk(repo_id, sum(sizes[name] for name in absent), limits)

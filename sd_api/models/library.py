@@ -3,9 +3,10 @@
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
@@ -14,6 +15,7 @@ from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.components import Component, Parts
+from sd_api.models.defaults import configured_defaults, published_defaults
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
@@ -40,6 +42,7 @@ class LoadedModel:
         own_filter: The safety filter that it came with, or None.
         requires_safety_checker: Whether a request may not switch the filter off.
         load_seconds: How long loading took, its download included.
+        defaults: The values of fields where a request names none, as its files and the configuration say.
     """
 
     label: str
@@ -48,11 +51,13 @@ class LoadedModel:
     own_filter: SafetyFilter | None
     requires_safety_checker: bool
     load_seconds: float
+    defaults: Mapping[str, Any]
 
     @cached_property
     def abilities(self) -> ModelAbilities:
         """What it was made for."""
-        return self.family.abilities(self.parts)
+        abilities = self.family.abilities(self.parts)
+        return replace(abilities, defaults={**abilities.defaults, **self.defaults})
 
 
 class ModelLibrary:
@@ -152,13 +157,18 @@ class ModelLibrary:
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
         started = time.monotonic()
-        pipeline = load_pipeline(model.source, self._device, self._token, self._settings.limits, **shared)
+        pipeline = load_pipeline(
+            model.source, self._device, self._token, self._settings.limits, model.settings, **shared
+        )
         own_filter = take_safety_filter(pipeline)
         parts = Parts(pipeline, self._device.device, self._placement.use)
         family = family_of(pipeline)
         self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started
-        return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds)
+        # What a name says of others, their families know.
+        defaults = published_defaults(model.source) if isinstance(family, UNetFamily) else {}
+        defaults |= configured_defaults(model.settings)
+        return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds, defaults)
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,37 @@ from diffusers import AutoencoderTiny, DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
-from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.bounded_files import read_object
+from sd_api.models.checkpoint_config import fetch_config
+from sd_api.models.checkpoint_file import DENOISERS, load_checkpoint, open_checkpoint
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
-from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
+from sd_api.models.device import DTYPES, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
+from sd_api.models.fitness import refuse_unfit
 from sd_api.models.narrow_inputs import guard_narrow_inputs
+from sd_api.models.part_loading import feature_extractor_of, has_weights, load_part
 from sd_api.models.pickled import without_pickles
-from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
-from sd_api.settings import Limits
+from sd_api.models.pipeline_files import parts
+from sd_api.models.precision import Precision
+from sd_api.models.quantization import refuse_missing, store_in_fp8
+from sd_api.models.separate_parts import separate_parts
+from sd_api.models.sources import MODEL_INDEX, HubModel, ModelDirectory, ModelFile, ModelSource, parse_source
+from sd_api.models.state_dict import WeightFile, is_scaled
+from sd_api.settings import Limits, ModelSettings
 
 log = logging.getLogger(__name__)
 
+NO_SETTINGS = ModelSettings()
+
 
 def load_pipeline(
-    source: ModelSource, device: DeviceChoice, token: str | None, limits: Limits, **components: Any
+    source: ModelSource,
+    device: DeviceChoice,
+    token: str | None,
+    limits: Limits,
+    settings: ModelSettings = NO_SETTINGS,
+    **components: Any,
 ) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
 
@@ -35,35 +51,114 @@ def load_pipeline(
         device: where it will run, and in which precision.
         token: for the hub.
         limits: for a model that is downloaded or converted.
+        settings: what the configuration says of it; its precision is stronger than the device's.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
     Raises:
         ModelUnavailable: with the reason, and what to do.
     """
     started = time.monotonic()
-    half = device.torch_dtype in HALF_PRECISIONS
-    if isinstance(source, ModelFile):
-        _refuse_faults(source)
-        pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
-    else:
-        pipeline = _load_directory(local_directory(source, token, limits, half=half), device.torch_dtype, components)
+    dtype = DTYPES[settings.dtype] if settings.dtype else device.torch_dtype
+    precision = Precision(dtype, settings.quantize)
+    refuse_missing(settings.quantize)
+    pipeline = _build(source, precision, token, limits, settings, components)
     if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
         _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
-    if half:
+    if precision.half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
         for name in ("unet", "vae"):
-            if (part := pipeline.components.get(name)) is not None:
+            if (part := pipeline.components.get(name)) is not None and not getattr(part, "is_quantized", False):
                 part.to(memory_format=torch.channels_last)
         if device.device.type == "cpu":
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
                     guard_narrow_inputs(part)
+    if settings.quantize == "fp8" or (settings.quantize is None and _is_in_fp8(source)):
+        for name in DENOISERS:
+            if (part := pipeline.components.get(name)) is not None:
+                store_in_fp8(part, precision.dtype)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
 
 
-def local_directory(source: HubModel | ModelDirectory, token: str | None, limits: Limits, *, half: bool) -> Path:
+def check_pipeline(
+    source: ModelSource, device: DeviceChoice, token: str | None, limits: Limits, settings: ModelSettings = NO_SETTINGS
+) -> None:
+    """See whether a model can be loaded: it is built as ``load_pipeline`` builds it, and its weights are not read.
+
+    Args:
+        source: a model on this machine.
+        device: see ``load_pipeline``.
+        token: see there.
+        limits: see there.
+        settings: see there.
+
+    Raises:
+        ModelUnavailable: with the reason, as ``load_pipeline`` gives it.
+    """
+    refuse_missing(settings.quantize)
+    dtype = DTYPES[settings.dtype] if settings.dtype else device.torch_dtype
+    _build(source, Precision(dtype, settings.quantize, only_checked=True), token, limits, settings, {})
+
+
+def _build(
+    source: ModelSource,
+    precision: Precision,
+    token: str | None,
+    limits: Limits,
+    settings: ModelSettings,
+    components: Mapping[str, Any],
+) -> Any:
+    if isinstance(source, ModelFile):
+        _refuse_faults(source)
+        place = source.path
+        base = _base_folder(settings, precision, token, limits)
+        with explained_loading(place):
+            checkpoint = open_checkpoint(place, base, lambda architecture: fetch_config(place, architecture, token))
+            entries = dict(parts(checkpoint.index))
+            given = separate_parts(settings, checkpoint.config, entries, precision, token, limits)
+            pipeline = load_checkpoint(checkpoint, precision, given)
+    else:
+        if settings.base is not None:
+            raise ModelUnavailable(f"base: {source} is a whole model; only a file of weights has a base.")
+        place = local_directory(source, token, limits, half=precision.half)
+        pipeline = _load_directory(place, precision, settings, token, limits, components)
+    if settings.prediction_type is not None:
+        pipeline.scheduler = type(pipeline.scheduler).from_config(
+            pipeline.scheduler.config, prediction_type=settings.prediction_type
+        )
+    refuse_unfit(pipeline, place)
+    return pipeline
+
+
+def _base_folder(settings: ModelSettings, precision: Precision, token: str | None, limits: Limits) -> Path | None:
+    """The folder of the model that has what a file lacks, whatever it is that the file has."""
+    if settings.base is None:
+        return None
+    source = parse_source(settings.base)
+    if isinstance(source, ModelFile):
+        raise ModelUnavailable(
+            f"base: {source} is a file; name a directory with model_index.json or a Hugging Face id."
+        )
+    without = (*DENOISERS, "vae") if settings.vae else DENOISERS
+    folder = local_directory(source, token, limits, half=precision.half, without=without)
+    if faults := find_faults(ModelDirectory(folder), without):
+        raise ModelUnavailable(f"base: {'; '.join(faults)}.")
+    return without_pickles(ModelDirectory(folder)).path
+
+
+def _is_in_fp8(source: ModelSource) -> bool:
+    """Whether a file has its weights in fp8 as they are to be used."""
+    if not isinstance(source, ModelFile):
+        return False
+    header = WeightFile(source.path).header
+    return any(info.dtype == "F8_E4M3" for info in header.tensors.values()) and not is_scaled(header)
+
+
+def local_directory(
+    source: HubModel | ModelDirectory, token: str | None, limits: Limits, *, half: bool, without: Collection[str] = ()
+) -> Path:
     """The folder on this machine that holds the model; a hub model is downloaded if it is not here yet.
 
     Args:
@@ -71,54 +166,81 @@ def local_directory(source: HubModel | ModelDirectory, token: str | None, limits
         token: for the hub.
         limits: for a model that is downloaded.
         half: whether weights in half precision will do.
+        without: the parts whose weights are not needed.
     """
     if isinstance(source, ModelDirectory):
         return source.path
-    return hub.cached(source.repo_id, half=half) or hub.download(source.repo_id, token, limits, half=half)
+    found = hub.cached(source.repo_id, half=half, without=without)
+    return found or hub.download(source.repo_id, token, limits, half=half, without=without)
 
 
 @contextmanager
-def explained_loading(path: Path) -> Iterator[None]:
+def explained_loading(path: Path, copy: Path | None = None) -> Iterator[None]:
     """Translate what the libraries raise where files look right and still cannot be loaded.
+
+    Args:
+        path: the model, as people know it.
+        copy: the folder that is read in its place, which the libraries name.
 
     Raises:
         ModelUnavailable: for everything but a lack of the device's memory.
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (ModelUnavailable, torch.OutOfMemoryError):
         raise
     except Exception as error:
         # They fail in as many ways as there are libraries.
         log.exception("Loading %s failed", path)
+        reason = f"{type(error).__name__}: {error}".replace(str(copy or path), str(path))
         raise ModelUnavailable(
-            f"The model in {path} cannot be loaded: {type(error).__name__}: {error}. Its files may be incomplete or "
+            f"The model in {path} cannot be loaded: {reason}. Its files may be incomplete or "
             "of a kind that this server does not know; download it again, or start with --check to look for faults"
         ) from None
 
 
-def _load_directory(published: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
+def _load_directory(
+    published: Path,
+    precision: Precision,
+    settings: ModelSettings,
+    token: str | None,
+    limits: Limits,
+    components: Mapping[str, Any],
+) -> DiffusionPipeline:
     _refuse_faults(ModelDirectory(published))
     path = without_pickles(ModelDirectory(published)).path
     # Single precision is what models come in: there is nothing to convert.
-    with explained_loading(path):
-        copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
-    with explained_loading(copy or path):
-        pipeline = _loading_class(path).from_pretrained(
-            copy or path,
-            dtype=dtype,
-            variant=_variant(copy or path, dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            **components,
-        )
-        if copy is None and is_worth_copying(path, dtype):
-            copy_in_background(path, dtype)
+    copies = precision.half and not precision.only_checked and settings.quantize in (None, "none")
+    with explained_loading(published):
+        copy = find_copy(path, precision.dtype) if copies else None
+    folder = copy or path
+    with explained_loading(published, folder):
+        entries = {name: entry for name, entry in parts(_index(folder)) if components.get(name, name) is not None}
+        given = {**components, **separate_parts(settings, folder, entries, precision, token, limits)}
+        for name, (library, class_name) in entries.items():
+            if name not in given and has_weights(library, class_name):
+                given[name] = load_part(
+                    folder / name,
+                    library,
+                    class_name,
+                    precision,
+                    quantize=name in DENOISERS,
+                    place=published / name,
+                )
+        if given.get("safety_checker") is not None and "feature_extractor" not in entries:
+            given["feature_extractor"] = feature_extractor_of(given["safety_checker"])
+        pipeline = _loading_class(folder).from_pretrained(folder, dtype=precision.dtype, local_files_only=True, **given)
+    if copies and copy is None and is_worth_copying(path, precision.dtype):
+        copy_in_background(path, precision.dtype)
     return pipeline
 
 
+def _index(folder: Path) -> dict[str, Any]:
+    return read_object(folder / MODEL_INDEX)
+
+
 def _loading_class(path: Path) -> Any:
-    name = DiffusionPipeline.load_config(path)["_class_name"]
+    name = _index(path)["_class_name"]
     family = family_named(name)
     assert family is not None, name  # noqa: S101 - faults of the index have been refused
     return family.loading_class(name)
@@ -128,16 +250,6 @@ def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
     """Make decoding in tiles work: diffusers takes the number of colours for the number of levels, right only for 8."""
     vae.spatial_scale_factor = factor
     vae.tile_latent_min_size = vae.tile_sample_min_size // factor
-
-
-def _variant(path: Path, dtype: torch.dtype) -> str | None:
-    """``fp16`` where the weights in half precision are those to read: better, or all that a component has.
-
-    Components without such weights are read as they are.
-    """
-    half = [[".fp16" in file.name for file in folder.glob("*.safetensors")] for folder in path.iterdir()]
-    wanted = dtype in HALF_PRECISIONS and any(any(files) for files in half)
-    return "fp16" if wanted or any(files and all(files) for files in half) else None
 
 
 def _refuse_faults(source: ModelSource) -> None:

@@ -48,7 +48,8 @@ def convert(source: Path, target: Path) -> dict[str, str]:
         Nothing; or, if the file is not written, ``code``: a name that the file would have imported, or ``problem``.
     """
     try:
-        save_file(_tensors(_read(source), source.stat().st_size), target, {"format": "pt"})
+        content = _read(source)
+        save_file(_tensors(content, source.stat().st_size), target, {"format": "pt", **_numbers(content)})
     except pickle.UnpicklingError as error:
         if foreign := re.search(r"GLOBAL (\S+)", str(error)):
             return {"code": foreign[1]}
@@ -96,6 +97,13 @@ def _tensors(content: object, file_bytes: int) -> dict[str, torch.Tensor]:
         found[name] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor.contiguous()
         seen.add(storage)
     return found
+
+
+def _numbers(content: object) -> dict[str, str]:
+    """How long a model was trained, which tells the models of one architecture apart."""
+    names = ("global_step", "epoch")
+    found = {name: content.get(name) for name in names} if isinstance(content, dict) else {}
+    return {name: str(value) for name, value in found.items() if type(value) is int and abs(value) < 2**63}
 
 
 def main() -> None:

@@ -24,10 +24,13 @@ from sd_api.models.copies import NoRoomError, lock_of, make_copy, mark_used, pla
 from sd_api.models.files import find_faults
 from sd_api.models.pipeline_files import needed_files
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile
+from sd_api.models.weight_formats import format_of
 
 _READER = "sd_api.models.pickle_reader"
 _PACKAGES = Path(__file__).parents[2]
 _SINGLE_FILE = "model.safetensors"
+# What a copy holds beside the weights; those of earlier versions of this server are made anew.
+_LAYOUT = "with the steps of the training"
 _LONGEST_ANSWER = 10_000
 # What Python, torch and the loader of libraries need; no secret is among them.
 _VARIABLES = (
@@ -60,7 +63,7 @@ def without_pickles(source: ModelDirectory | ModelFile) -> ModelDirectory | Mode
     if not any(_is_pickled(file) for file in files.values()):
         return source
     try:
-        place = place_of(source.path, "safetensors")
+        place = place_of(source.path, "safetensors", _LAYOUT)
         copy = ModelDirectory(place) if isinstance(source, ModelDirectory) else ModelFile(place / _SINGLE_FILE)
         with FileLock(lock_of(place)):
             if not place.is_dir() or find_faults(copy):
@@ -85,7 +88,7 @@ def _files(source: ModelDirectory | ModelFile) -> dict[str, Path]:
 def _renamed(name: str) -> str:
     """The name of a weight file in the other format; other names stay."""
     folder, slash, file = name.rpartition("/")
-    if not re.search(r"\.bin(\.index\.json)?$", file):
+    if not re.search(r"\.bin(\.index(\.\w+)?\.json)?$", file):
         return name
     return folder + slash + file.removeprefix("pytorch_").replace(".bin", ".safetensors")
 
@@ -96,7 +99,7 @@ def _fill(folder: Path, files: Mapping[str, Path]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if _is_pickled(file):
             _convert(file, target)
-        elif file.name.endswith(".bin.index.json"):
+        elif ".bin.index." in file.name:
             index = read_object(file)
             shards = {tensor: _renamed(shard) for tensor, shard in index["weight_map"].items()}
             target.write_text(json.dumps(index | {"weight_map": shards}), encoding="utf-8")
@@ -105,7 +108,9 @@ def _fill(folder: Path, files: Mapping[str, Path]) -> None:
 
 
 def _is_pickled(file: Path) -> bool:
-    return file.suffix.lower() in (".bin", ".ckpt")
+    if file.suffix in (".json", ".txt", ".model"):
+        return False
+    return format_of(file) == "pickle"
 
 
 def _share(file: Path, target: Path) -> None:

@@ -24,11 +24,13 @@ _REQUIRED = {
 CODE_KEYS = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code", "_module")
 
 _CONFIGS = (".json", ".txt", ".model")
-_STEM = "(diffusion_pytorch_model|pytorch_model|model)"
-_SHARD = r"(-\d+-of-\d+)?"
-_FULL = rf"{_STEM}{_SHARD}\.safetensors(\.index\.json)?"
-_HALF = rf"{_STEM}(\.fp16{_SHARD}|{_SHARD}\.fp16)\.safetensors|{_STEM}\.safetensors\.index\.fp16\.json"
-_PICKLED = rf"{_STEM}{_SHARD}\.bin(\.index\.json)?"
+# A variant is named before or behind the number of a shard, or in the name of the index.
+_WEIGHTS = re.compile(
+    r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?(\.(?P<behind>\w+))?"
+    r"\.(?P<format>safetensors|bin)(\.index(\.(?P<of_index>\w+))?\.json)?"
+)
+# The variants in half precision; others, such as ema, are taken where there is nothing else.
+_HALF = ("fp16", "bf16")
 
 
 def why_unfit(index: Mapping[str, Any], names: Collection[str]) -> str | None:
@@ -103,16 +105,19 @@ def _entry_faults(index: Mapping[str, Any]) -> Iterator[str]:
                 yield f"its {shown(name)} should be a library and a class, and is {shown(value)}"
 
 
-def needed_files(index: Mapping[str, Any], names: Collection[str], *, half: bool) -> list[str]:
+def needed_files(
+    index: Mapping[str, Any], names: Collection[str], *, half: bool, without: Collection[str] = ()
+) -> list[str]:
     """Choose what to download: the parts that the index lists, with one kind of weights for each.
 
-    The other precision is taken where the publisher left out the one that is wanted.
+    Another variant is taken where the publisher left out the one that is wanted.
 
     Args:
         index: the content of ``model_index.json``.
         names: the files that the repository has; with slashes, as the hub writes them.
         half: whether weights in half precision are wanted: half as much to download, and nothing is lost
             where the model runs in half precision.
+        without: the parts whose weights come from elsewhere.
 
     Returns:
         The chosen ones, without ``model_index.json`` itself.
@@ -120,17 +125,50 @@ def needed_files(index: Mapping[str, Any], names: Collection[str], *, half: bool
     chosen: list[str] = []
     for part, _ in parts(index):
         files = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
-        best_first = (_HALF, _FULL, _PICKLED) if half else (_FULL, _HALF, _PICKLED)
-        kinds = ([name for name in files if re.fullmatch(kind, name)] for kind in best_first)
-        weights = next(filter(None, kinds), [])
+        weights = weight_files(files, half=half)
         configs = [name for name in files if (name == "config.json" if weights else name.endswith(_CONFIGS))]
-        chosen += [f"{part}/{name}" for name in configs + weights]
+        chosen += [f"{part}/{name}" for name in configs + ([] if part in without else weights)]
     return chosen
 
 
-def is_pickled_weights(name: str) -> bool:
-    """Whether a file of a part holds its weights in the format that was in use before safetensors."""
-    return re.fullmatch(_PICKLED, name) is not None
+def weight_files(names: Collection[str], *, half: bool) -> list[str]:
+    """The files of one kind of weights, their index included; empty where a part has none.
+
+    Args:
+        names: the files of a part, relative to its folder.
+        half: whether half precision is wanted.
+    """
+    kinds = _kinds(names)
+    return kinds[_best(kinds, half=half)] if kinds else []
+
+
+def variant_of(names: Collection[str], *, half: bool) -> str | None:
+    """The variant of the weights that ``weight_files`` chooses, such as ``fp16``; None for the plain ones."""
+    kinds = _kinds(names)
+    return _best(kinds, half=half)[1] if kinds else None
+
+
+def _kinds(names: Collection[str]) -> dict[tuple[str, str | None], list[str]]:
+    """The files with weights, by their format and variant."""
+    kinds: dict[tuple[str, str | None], list[str]] = {}
+    for name in sorted(names):
+        if found := _WEIGHTS.fullmatch(name):
+            variant = found["variant"] or found["behind"] or found["of_index"]
+            kinds.setdefault((found["format"], variant), []).append(name)
+    return kinds
+
+
+def _best(kinds: Collection[tuple[str, str | None]], *, half: bool) -> tuple[str, str | None]:
+    order = [*_HALF, None] if half else [None, *_HALF]
+
+    def rank(kind: tuple[str, str | None]) -> tuple[bool, bool, int, str]:
+        weights, variant = kind
+        # Pickled weights are converted once for all precisions.
+        known = [None, *_HALF] if weights == "bin" else order
+        index = known.index(variant) if variant in known else len(known)
+        return variant not in known, weights == "bin", index, variant or ""
+
+    return min(kinds, key=rank)
 
 
 def parts(index: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 BUILTIN_MODEL = Path(__file__).parent / "builtin"
 MODEL_INDEX = "model_index.json"
-FILE_SUFFIXES = (".safetensors", ".ckpt")
+PART_CONFIG = "config.json"
+FILE_SUFFIXES = (".gguf", ".sft", ".safetensors", ".ckpt")
 
 # Models that their publisher removed from the hub, and the copies of the community.
 SUCCESSORS = {
@@ -63,10 +64,15 @@ class ModelDirectory(_LocalModel):
 
 
 class ModelFile(_LocalModel):
-    """A single ``.safetensors`` or ``.ckpt`` file with all weights of a model."""
+    """A single file with weights: of a whole model, or of its largest part. What it holds, its content says."""
+
+
+class PartDirectory(_LocalModel):
+    """A directory with one part of a model: the one with its ``config.json``."""
 
 
 ModelSource = HubModel | ModelDirectory | ModelFile
+PartSource = ModelSource | PartDirectory
 
 
 def parse_source(name: str | Path) -> ModelSource:
@@ -94,6 +100,19 @@ def parse_source(name: str | Path) -> ModelSource:
     if is_file_name or not _is_repo_id(text):
         raise ModelUnavailable(_explain_missing(text, path, "file" if is_file_name else "directory"))
     return HubModel(_successor(text))
+
+
+def parse_part(name: str) -> PartSource:
+    """Parse the name of a part of a model, such as an autoencoder, or of a model that has such a part.
+
+    Args:
+        name: See ``parse_source``; a directory may also be that of the part alone.
+
+    Raises:
+        ModelUnavailable: The name is none of these.
+    """
+    path = Path(os.path.expanduser(name))
+    return PartDirectory(path) if os.path.isfile(path / PART_CONFIG) else parse_source(name)
 
 
 def hub_model(repo_id: str) -> HubModel:
@@ -140,6 +159,7 @@ def _contents(directory: Path) -> str:
 
 def _valid_names() -> str:
     return (
-        f"valid are a directory that contains {MODEL_INDEX}, a {' or '.join(FILE_SUFFIXES)} file, "
+        f"valid are a directory that contains {MODEL_INDEX}, a {', '.join(FILE_SUFFIXES[:-1])} or {FILE_SUFFIXES[-1]} "
+        "file, "
         f"or a name on the Hugging Face hub, such as {_EXAMPLE}"
     )

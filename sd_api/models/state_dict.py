@@ -1,28 +1,102 @@
 """Reads the tensors of a model file. A file may come from anywhere, so no code in it is run."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
+from sd_api.models.architectures import UNET_PREFIX, is_bare_unet
 from sd_api.models.files import find_faults
+from sd_api.models.headers import Header, read_header
 from sd_api.models.pickled import unreadable, without_pickles
 from sd_api.models.sources import ModelFile
 
+# Some tools for merging models omit a level from the names of the text encoder's tensors.
+_SHORT, _FULL = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Read every tensor of a ``.safetensors`` file, or of a PyTorch file such as ``.ckpt``.
+# How fp8 weights are scaled in the files of ComfyUI: each has a factor beside it, and all of them a mark.
+_SCALES = (".scale_weight", ".weight_scale")
+_OTHER_SCALES = (".scale_input", ".input_scale", ".comfy_quant")
+_MARK = "scaled_fp8"
 
-    The tensors are memory-mapped, so that they take memory only once they are used.
+
+class WeightFile:
+    """A file of weights, by the names that its publishers gave them.
+
+    Args:
+        path: a file in one of the formats of ``weight_formats``.
+
+    Attributes:
+        header: What it says before its tensors are read; with the names that ``tensors`` has.
 
     Raises:
         ModelUnavailable: the file is damaged, or contains Python code.
     """
-    source = ModelFile(path)
-    if faults := find_faults(source):
-        raise unreadable(path, faults[0].removeprefix(f"{path}: "))
-    try:
-        return load_file(without_pickles(source).path)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        # Its header is right, and it holds what this version of torch has no type for.
-        raise unreadable(path, f"{type(error).__name__}: {error}") from None
+
+    def __init__(self, path: Path) -> None:
+        source = ModelFile(path)
+        if faults := find_faults(source):
+            raise unreadable(path, faults[0].removeprefix(f"{path}: "))
+        self._path = path
+        plain = read_header(without_pickles(source).path, path.stem)
+        bare = is_bare_unet(plain.tensors)
+        self._names = {name: _full_name(name, bare=bare) for name in plain.tensors}
+        tensors = {self._names[name]: info for name, info in plain.tensors.items()}
+        self.header = Header(path, plain.format, tensors, plain.metadata, plain.name)
+        self._readable = plain.path
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor, by its name in ``header``."""
+        original = next(mine for mine, full in self._names.items() if full == name)
+        with safe_open(self._readable, "pt") as weights:
+            found: torch.Tensor = weights.get_tensor(original)
+            return found
+
+    def tensors(self) -> dict[str, Any]:
+        """All tensors. Those of safetensors are memory-mapped, so that they take memory only once they are used.
+
+        Raises:
+            ModelUnavailable: the file holds what this version of torch has no type for.
+        """
+        try:
+            found = self._load()
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise unreadable(self._path, f"{type(error).__name__}: {error}") from None
+        return {self._names[name]: tensor for name, tensor in _unscaled(found).items()}
+
+    def _load(self) -> dict[str, Any]:
+        if self.header.format == "gguf":
+            from diffusers.models.model_loading_utils import load_gguf_checkpoint
+
+            loaded: dict[str, Any] = load_gguf_checkpoint(self._readable)
+            return loaded
+        return load_file(self._readable)
+
+
+def is_scaled(header: Header) -> bool:
+    """Whether the fp8 weights of a file have factors beside them."""
+    return any(name.endswith(_SCALES) or name.rpartition(".")[2] == _MARK for name in header.tensors)
+
+
+def _full_name(name: str, *, bare: bool) -> str:
+    if bare:
+        return UNET_PREFIX + name
+    return _FULL + name.removeprefix(_FULL).removeprefix(_SHORT) if name.startswith(_SHORT) else name
+
+
+def _unscaled(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Weights that are scaled to the range of fp8, as they were before; all others as they are."""
+    plain = {}
+    for name, tensor in tensors.items():
+        if name.endswith((*_SCALES, *_OTHER_SCALES)) or name.rpartition(".")[2] == _MARK:
+            continue
+        stem = name.removesuffix(".weight")
+        scale = next((tensors[stem + ending] for ending in _SCALES if stem + ending in tensors), None)
+        if scale is None or tensor.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2):
+            plain[name] = tensor
+        else:
+            factor = scale.float().reshape(-1, *[1] * (tensor.ndim - 1)) if scale.numel() > 1 else scale.float()
+            plain[name] = (tensor.float() * factor).to(torch.bfloat16)
+    return plain

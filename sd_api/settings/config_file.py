@@ -43,6 +43,8 @@ def load_settings(
     overrides: Mapping[str, object] = _NOTHING,
     environment: Mapping[str, str] | None = None,
     check_source: Callable[[str], list[str]] | None = None,
+    check_part: Callable[[str], list[str]] | None = None,
+    find_scheduler: Callable[[str], str | None] | None = None,
 ) -> Settings:
     """Read and validate the configuration.
 
@@ -58,6 +60,8 @@ def load_settings(
         environment: the environment variables; those of this process, and ``.env``, if ``None``.
         check_source: finds the faults of a model's files from its name or path, so that they are
             reported together with the others; ``None`` leaves the files unchecked.
+        check_part: the same for a part of a model, such as an autoencoder.
+        find_scheduler: finds the scheduler that a name means; ``None`` leaves names as they are.
 
     Raises:
         ConfigurationError: with one line for each fault: those in the file in its order, each with its
@@ -91,7 +95,12 @@ def load_settings(
 
     errors: list[ErrorDetails] = []
     try:
-        context = {"directory": directory, "check_source": check_source}
+        context = {
+            "directory": directory,
+            "check_source": check_source,
+            "check_part": check_part,
+            "find_scheduler": find_scheduler,
+        }
         settings = Settings.model_validate(values, context=context)
     except ValidationError as error:
         errors = error.errors()

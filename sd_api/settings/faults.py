@@ -7,16 +7,22 @@ from pydantic_core import ErrorDetails
 
 from sd_api.settings.document import Location, RepeatedKey
 from sd_api.settings.fields import MODEL_FILES
-from sd_api.settings.schema import Cluster, CustomModel, Limits, Settings
+from sd_api.settings.schema import Cluster, CustomModel, Limits, ModelSettings, Settings
 
-_Section = type[CustomModel] | type[Limits] | type[Cluster]
-_SECTIONS: dict[str, _Section] = {"custom_models": CustomModel, "limits": Limits, "cluster": Cluster}
+_Section = type[CustomModel] | type[Limits] | type[Cluster] | type[ModelSettings]
+_SECTIONS: dict[str, _Section] = {
+    "custom_models": CustomModel,
+    "limits": Limits,
+    "cluster": Cluster,
+    "model_settings": ModelSettings,
+}
 # Settings whose values are never cited, because they are secret.
 _SECRETS = ("hf_token", "secret_key", "redis_url", "blobs")
 _LONGEST_CITATION = 60
 _REASONS = {
     "bool_parsing": "it should be true or false",
     "bool_type": "it should be true or false",
+    "float_type": "it should be a number, without quotes",
     "int_type": "it should be a whole number, without quotes",
     "model_type": "it should be an object: { … }",
     "path_type": "it should be a text in double quotes",

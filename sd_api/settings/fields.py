@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -73,6 +74,23 @@ def _check_files(source: object, info: ValidationInfo) -> object:
     if check is not None and (faults := check(str(source))):
         raise PydanticCustomError(MODEL_FILES, "{faults}", {"faults": "; ".join(faults)})
     return source
+
+
+def _check_part(source: str, info: ValidationInfo) -> str:
+    """Check the files of a part of a model, as ``_check_files`` checks those of a whole one."""
+    check = (info.context or {}).get("check_part")
+    if check is not None and (faults := check(source)):
+        raise PydanticCustomError(MODEL_FILES, "{faults}", {"faults": "; ".join(faults)})
+    return source
+
+
+def _scheduler_name(name: str, info: ValidationInfo) -> str:
+    find: Callable[[str], str | None] | None = (info.context or {}).get("find_scheduler")
+    if find is None:
+        return name
+    if (found := find(name)) is None:
+        raise ValueError("it should be the name of a scheduler, such as euler-a or dpm++-karras; GET /models lists all")
+    return found
 
 
 def _base_directory(info: ValidationInfo) -> Path:
@@ -178,6 +196,16 @@ ModelSource = Annotated[
     AfterValidator(_model_source),
     AfterValidator(_check_files),
 ]
+BaseSource = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_model_source)]
+PartSource = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    AfterValidator(_model_source),
+    AfterValidator(_check_part),
+]
+SchedulerName = Annotated[str, AfterValidator(_scheduler_name)]
+Guidance = Annotated[float, Strict(), Field(ge=0, le=100, allow_inf_nan=False)]
+ClipSkip = Annotated[int, Strict(), Field(ge=1, le=12)]
 Label = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),

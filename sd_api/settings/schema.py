@@ -9,11 +9,14 @@ from pydantic_core import PydanticCustomError
 from sd_api.errors import UnknownModel
 from sd_api.settings.fields import (
     Address,
+    BaseSource,
     BlobsPlace,
     ByteCount,
+    ClipSkip,
     Count,
     Device,
     Folder,
+    Guidance,
     Host,
     HubId,
     Label,
@@ -21,8 +24,10 @@ from sd_api.settings.fields import (
     ModelSource,
     Network,
     Origin,
+    PartSource,
     Port,
     RedisUrl,
+    SchedulerName,
     Secret,
     Size,
     Switch,
@@ -39,12 +44,52 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class CustomModel(_Section):
+class ModelSettings(_Section):
+    """How one model is loaded, and what its requests get that do not say."""
+
+    base: BaseSource | None = Field(
+        default=None,
+        description="the model that has what a file of weights lacks: a Hugging Face id or a diffusers directory",
+    )
+    vae: PartSource | None = Field(
+        default=None,
+        description="the autoencoder in place of the model's own: a file, a directory with config.json, or a Hugging "
+        "Face id",
+    )
+    text_encoders: tuple[PartSource, ...] = Field(
+        default=(), description="files of text encoders in place of the model's own; their shapes say which is which"
+    )
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = Field(
+        default=None, description="what the network predicts; by default, what the model's files say"
+    )
+    scheduler: SchedulerName | None = Field(
+        default=None, description="the scheduler of requests that name none; by default the model's own"
+    )
+    steps: Count | None = Field(
+        default=None, description="the steps of requests that do not say; by default what the model's publisher says"
+    )
+    guidance_scale: Guidance | None = Field(
+        default=None, description="the guidance of requests that do not say, from 0 to 100"
+    )
+    clip_skip: ClipSkip | None = Field(
+        default=None, description="the layer of the text encoder that is read, counted from its end, from 1 to 12"
+    )
+    dtype: Literal["fp32", "fp16", "bf16"] | None = Field(
+        default=None, description="the precision of this model; by default that of all"
+    )
+    quantize: Literal["none", "fp8", "int8", "nf4"] | None = Field(
+        default=None,
+        description="what the weights of the largest part become when they are loaded; by default they stay as they "
+        "are in the file",
+    )
+
+
+class CustomModel(ModelSettings):
     """One entry of ``custom_models``: a model of the user's own, served at ``/custom/<url_path>``."""
 
     model_path: LocalPath = Field(
         description="the model's diffusers directory (the one with model_index.json in it), "
-        "or its .safetensors or .ckpt file"
+        "or a .gguf, .sft, .safetensors or .ckpt file"
     )
     ui_label: Label = Field(description="the model's name as the plugin shows it")
     url_path: UrlPath = Field(description="the model's address: /custom/<url_path>, unique among all models")
@@ -135,7 +180,11 @@ class Settings(_Section):
     )
     model: ModelSource = Field(
         default="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="the main model: a Hugging Face id, a diffusers directory, or a .safetensors or .ckpt file",
+        description="the main model: a Hugging Face id, a diffusers directory, or a .gguf, .sft, .safetensors or .ckpt "
+        "file",
+    )
+    model_settings: ModelSettings = Field(
+        default=ModelSettings(), description="how the main model is loaded, and what its requests get that do not say"
     )
     requires_safety_checker: bool = Field(
         default=True,

@@ -19,7 +19,7 @@ from sd_api.owners import client_of, qualified
 from sd_api.storage.protocols import UNFINISHED, Blob, BlobStore, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.requests import RequestMaker
+from sd_api.tasks.requests import RequestMaker, used_parameters
 from sd_api.tasks.task_queue import TaskQueue
 from sd_api.tasks.watch import Watch
 
@@ -272,7 +272,7 @@ class TaskDispatcher:
             descriptions = [
                 {
                     "blob_id": blob.id,
-                    "parameters_used": _parameters_used(task, image),
+                    "parameters_used": _parameters_used(task, result, image),
                     "nsfw": image.nsfw,
                     **({} if image.placement is None else image.placement.as_json()),
                 }
@@ -300,7 +300,7 @@ def _job_id(task: Task) -> str:
     return qualified(task.owner, task.id)
 
 
-def _parameters_used(task: Task, image: GeneratedImage) -> dict[str, Any]:
+def _parameters_used(task: Task, result: GenerationResult, image: GeneratedImage) -> dict[str, Any]:
     """The parameters that make this picture of a task again."""
-    used = {**task.parameters, "seed": image.seed}
+    used = {**used_parameters(task.parameters, result.chosen), "seed": image.seed}
     return used if image.variation_seed is None else {**used, "variation_seed": image.variation_seed}

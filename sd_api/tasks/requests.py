@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, UnknownBlob, UnknownModel
+from sd_api.generation.fields import derived
 from sd_api.generation.projection import faults_in
 from sd_api.generation.seeds import choose_seed
 from sd_api.generation.spec import JobSpec
@@ -14,6 +15,9 @@ from sd_api.models.catalog import CatalogModel, ModelCatalog
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore
 from sd_api.tasks.parameters import KINDS, TASKS, TaskParams, TaskReading, parse_parameters
+
+# The key under which a stored task has the fields that its client did not name; no client sees it.
+LEFT_OPEN = "left_open"
 
 
 class RequestMaker:
@@ -39,7 +43,7 @@ class RequestMaker:
             from_here: Whether the client is on this computer.
 
         Returns:
-            Every parameter, as plain JSON.
+            Every parameter, as plain JSON; ``LEFT_OPEN`` has the fields whose values are defaults.
 
         Raises:
             pydantic.ValidationError: Fields are missing or malformed; names all of them.
@@ -54,8 +58,8 @@ class RequestMaker:
                 chosen[name] = choose_seed()
         complete = parameters.model_copy(update=chosen)
         # Only checks that the spec can be made; it is made again when the task is sent to the job queue.
-        _spec(complete, reading)
-        return complete.model_dump(mode="json")
+        spec = _spec(complete, reading)
+        return {**complete.model_dump(mode="json"), LEFT_OPEN: list(spec.left_open)}
 
     def read(
         self, owner: str, fields: Mapping[str, Any], *, from_here: bool
@@ -83,10 +87,10 @@ class RequestMaker:
         """
         # Who may name which model was decided when the task was accepted.
         try:
-            spec, warnings, _ = self.read(owner, parameters, from_here=True)
+            spec, warnings, _ = self.read(owner, shown_parameters(parameters), from_here=True)
         except ValidationError as error:
             raise InvalidFields(faults_in(error, lambda details: f"is not valid: {details['msg']}")) from None
-        return spec, warnings
+        return derived(spec, JobSpec, left_open=tuple(parameters.get(LEFT_OPEN, ()))), warnings
 
     def _reading(self, owner: str, *, from_here: bool) -> TaskReading:
         def content(field: str, blob_id: str) -> bytes:
@@ -102,6 +106,21 @@ class RequestMaker:
             return self._catalog.find(provider, model_id, from_here=from_here)
         except UnknownModel as error:
             raise InvalidField("model_id", f"is no model to be used: {error.message}") from None
+
+
+def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored parameters of a task as its owner knows them."""
+    return {name: value for name, value in parameters.items() if name != LEFT_OPEN}
+
+
+def used_parameters(parameters: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a task with what its model has chosen in place of the defaults.
+
+    Args:
+        parameters: As they are stored.
+        chosen: See ``GenerationResult``.
+    """
+    return shown_parameters(parameters) | {TASKS.name(field): value for field, value in chosen.items()}
 
 
 def _spec(parameters: TaskParams, reading: TaskReading) -> JobSpec:

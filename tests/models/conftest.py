@@ -1,5 +1,6 @@
 """A small hub, and this process as its client."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from tiny_model import tiny_model
 
 from sd_api.app import create_app
-from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models import architectures
 from sd_api.settings import Settings
 from sd_api.wiring import build_services
 
@@ -74,6 +75,6 @@ def single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = tmp_path / "model.safetensors"
     save_file(to_original_layout(StableDiffusionPipeline.from_pretrained(tiny_model())), path)
     # It is smaller than any model of its architecture.
-    assert load_checkpoint_file.__kwdefaults__ is not None
-    monkeypatch.setitem(load_checkpoint_file.__kwdefaults__, "sd1_config", tiny_model())
+    tiny = dataclasses.replace(architectures.ARCHITECTURES["v1"], config=tiny_model())
+    monkeypatch.setattr(architectures, "ARCHITECTURES", {**architectures.ARCHITECTURES, "v1": tiny})
     return str(path)

@@ -1,51 +1,73 @@
 """What a file holds is told from the names and shapes of its tensors."""
 
+import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models.architectures import identify
+from sd_api.models.architectures import identify, pipelines_by_channels, unet_channels
+from sd_api.models.headers import Header, TensorInfo
 
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 CROSS_ATTENTION = "model.diffusion_model.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"
 VAE = "first_stage_model.encoder.conv_in.weight"
 TEXT = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight"
 XL_TEXT = "conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"
-PATH = Path("models") / "mine.safetensors"
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def tensors(shapes: Shapes) -> dict[str, torch.Tensor]:
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+def header(shapes: Shapes) -> Header:
+    infos = {name: TensorInfo(shape, "F16") for name, shape in shapes.items()}
+    return Header(Path("models") / "mine.safetensors", "safetensors", infos, name="mine")
 
 
 @pytest.mark.parametrize(
-    ("shapes", "name", "needs_hub"),
+    ("shapes", "name", "pipeline"),
     [
-        (
-            {CONV_IN: (8, 4, 3, 3), CROSS_ATTENTION: (1, 768), TEXT: (1,)},
-            "Stable Diffusion 1.x",
-            False,
-        ),
-        ({CONV_IN: (8, 9, 3, 3), TEXT: (1,)}, "Stable Diffusion 1.x inpainting", False),
-        ({CONV_IN: (8, 4, 3, 3), CROSS_ATTENTION: (1, 1024), TEXT: (1,)}, "Stable Diffusion 2.x", True),
-        (
-            {CONV_IN: (8, 9, 3, 3), CROSS_ATTENTION: (1, 1024), TEXT: (1,)},
-            "Stable Diffusion 2.x inpainting",
-            True,
-        ),
-        ({CONV_IN: (8, 4, 3, 3), XL_TEXT: (1280,)}, "SDXL", True),
-        ({CONV_IN: (8, 9, 3, 3), XL_TEXT: (1280,)}, "SDXL inpainting", True),
+        ({CONV_IN: (8, 4, 3, 3), CROSS_ATTENTION: (1, 768), TEXT: (1,)}, "Stable Diffusion 1.x", ""),
+        ({CONV_IN: (8, 9, 3, 3), TEXT: (1,)}, "Stable Diffusion 1.x", "Inpaint"),
+        ({CONV_IN: (8, 8, 3, 3), TEXT: (1,)}, "Stable Diffusion 1.x", "InstructPix2Pix"),
+        ({CONV_IN: (8, 4, 3, 3), CROSS_ATTENTION: (1, 1024), TEXT: (1,)}, "Stable Diffusion 2.x", ""),
+        ({CONV_IN: (8, 9, 3, 3), CROSS_ATTENTION: (1, 1024), TEXT: (1,)}, "Stable Diffusion 2.x", "Inpaint"),
+        ({CONV_IN: (8, 4, 3, 3), XL_TEXT: (1280,)}, "SDXL", "XL"),
+        ({CONV_IN: (8, 9, 3, 3), XL_TEXT: (1280,)}, "SDXL", "XLInpaint"),
+        ({CONV_IN: (8, 4, 3, 3), XL_TEXT: (1280,), "edm_mean": (1, 4, 1, 1)}, "SDXL", "XL"),
     ],
 )
-def test_the_architecture_is_recognised(shapes: Shapes, name: str, needs_hub: bool) -> None:
-    architecture = identify(PATH, tensors(shapes | {VAE: (128, 3, 3, 3)}))
+def test_the_architecture_is_recognised(shapes: Shapes, name: str, pipeline: str) -> None:
+    found = header(shapes | {VAE: (128, 3, 3, 3)})
+    architecture = identify(found)
     assert architecture.name == name
-    assert architecture.unet_channels == shapes[CONV_IN][1]
-    assert (architecture.repo_id is not None) is needs_hub
+    assert architecture.config is not None
+    index = json.loads((architecture.config / "model_index.json").read_text(encoding="utf-8"))
+    by_channels = pipelines_by_channels(index["_class_name"])
+    assert by_channels[unet_channels(found) or 0] == f"StableDiffusion{pipeline}Pipeline"
+
+
+FLUX = "double_blocks.0.img_attn.norm.key_norm.scale"
+GUIDED = "guidance_in.in_layer.bias"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "name"),
+    [
+        ({FLUX: (128,)}, "FLUX.1 schnell"),
+        ({f"model.diffusion_model.{FLUX}": (128,)}, "FLUX.1 schnell"),
+        ({FLUX: (128,), GUIDED: (1,), "img_in.weight": (3072, 64)}, "FLUX.1 dev"),
+        ({FLUX: (128,), GUIDED: (1,), "img_in.weight": (3072, 384)}, "FLUX.1 Fill"),
+        ({"distilled_guidance_layer.in_proj.bias": (1,), FLUX: (128,)}, "Chroma"),
+        ({"layers.0.adaLN_modulation.0.weight": (1,)}, "Z-Image"),
+        ({"transformer_blocks.0.attn.add_q_proj.weight": (1,), "txt_norm.weight": (1,)}, "Qwen-Image"),
+        (
+            {"joint_blocks.0.context_block.adaLN_modulation.1.bias": (9216,), "pos_embed": (1, 36864, 1)},
+            "Stable Diffusion 3",
+        ),
+    ],
+)
+def test_transformers_are_recognised(shapes: Shapes, name: str) -> None:
+    assert identify(header(shapes)).name == name
 
 
 @pytest.mark.parametrize(
@@ -60,39 +82,40 @@ def test_the_architecture_is_recognised(shapes: Shapes, name: str, needs_hub: bo
 )
 def test_a_lora_is_called_a_lora(name: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"mine\.safetensors is a LoRA"):
-        identify(PATH, tensors({name: (4, 320)}))
+        identify(header({name: (4, 320)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("control_model.time_embed.0.weight", "a ControlNet"),
+        ("down_blocks.0.motion_modules.0.temporal_transformer.norm.weight", "an AnimateDiff module"),
+        ("ip_adapter.1.to_k_ip.weight", "an IP adapter"),
+        ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight.absmax", "quantised by bitsandbytes"),
+    ],
+)
+def test_what_is_no_model_is_called_by_its_name(name: str, meaning: str) -> None:
+    with pytest.raises(ModelUnavailable, match=rf"mine\.safetensors is {meaning}"):
+        identify(header({name: (4, 320)}))
 
 
 def test_an_embedding_is_called_an_embedding() -> None:
     with pytest.raises(ModelUnavailable, match="is a textual inversion embedding"):
-        identify(PATH, tensors({"emb_params": (2, 768)}))
+        identify(header({"emb_params": (2, 768)}))
 
 
-@pytest.mark.parametrize(
-    ("names", "lacks"),
-    [
-        ([CONV_IN, TEXT], "lacks the VAE"),
-        ([CONV_IN, VAE], "lacks the text encoder"),
-        ([CONV_IN], "lacks the VAE and the text encoder"),
-        ([VAE, TEXT], "lacks the UNet"),
-        (
-            ["down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"],
-            r"that contains model_index\.json",
-        ),
-        ([], "neither a UNet nor a VAE nor a text encoder"),
-    ],
-)
-def test_a_part_of_a_model_says_what_it_lacks(names: list[str], lacks: str) -> None:
-    with pytest.raises(ModelUnavailable, match=lacks):
-        identify(PATH, tensors(dict.fromkeys(names, (8, 4, 3, 3))))
+@pytest.mark.parametrize("names", [["conv_in.weight", "mid_block.attentions.0.norm.weight"], []])
+def test_what_says_nothing_of_a_model_is_refused(names: list[str]) -> None:
+    with pytest.raises(ModelUnavailable, match=r"neither a UNet nor a VAE.*that contains model_index\.json"):
+        identify(header(dict.fromkeys(names, (8, 4, 3, 3))))
 
 
 @pytest.mark.parametrize(
     ("shapes", "kind"),
     [
-        ({"control_model.time_embed.0.weight": (1280, 320)}, "controlnet"),
-        ({CONV_IN: (8, 8, 3, 3)}, "instruct-pix2pix"),
-        ({"model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale": (128,)}, "flux-schnell"),
+        ({FLUX: (128,), GUIDED: (1,), "img_in.weight": (3072, 128)}, "flux-depth"),
+        ({"patch_embedding.weight": (1536, 16, 1, 2, 2), "head.modulation": (1, 2, 1536)}, "wan-t2v-1.3B"),
+        ({"conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias": (1280,)}, "xl_refiner"),
         # Of a family that is known, in a size that is not.
         (
             {"joint_blocks.0.context_block.adaLN_modulation.1.bias": (9216,), "pos_embed": (1, 7, 1)},
@@ -102,4 +125,4 @@ def test_a_part_of_a_model_says_what_it_lacks(names: list[str], lacks: str) -> N
 )
 def test_another_kind_is_named_with_those_that_work(shapes: Shapes, kind: str) -> None:
     with pytest.raises(ModelUnavailable, match=rf"of the kind '{kind}'.*Stable Diffusion 1\.x"):
-        identify(PATH, tensors(shapes))
+        identify(header(shapes))

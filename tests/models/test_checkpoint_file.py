@@ -1,5 +1,6 @@
 """Single-file checkpoints: a real model, made small and written in the original layout, loads as itself."""
 
+import dataclasses
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,15 @@ from huggingface_hub import constants
 from original_layout import to_original_layout
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_pipelines import write_pipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models.checkpoint_file import SD1_CONFIG, load_checkpoint_file
+from sd_api.models import architectures
+from sd_api.models.architectures import SD1_CONFIG
+from sd_api.models.checkpoint_config import fetch_config
+from sd_api.models.checkpoint_file import load_checkpoint, open_checkpoint
+from sd_api.models.precision import Precision
 
 SIDE = 64
 
@@ -105,8 +111,15 @@ def run(pipeline: Any, **arguments: Any) -> np.ndarray:
     return pixels
 
 
-def load(path: Path, directory: Path, torch_dtype: torch.dtype = torch.float32) -> Any:
-    return load_checkpoint_file(path, torch_dtype=torch_dtype, sd1_config=directory)
+def load(path: Path, config: Path | None, dtype: torch.dtype = torch.float32, *, only_checked: bool = False) -> Any:
+    """Load a file as if the configuration in a directory was the one that is shipped."""
+    with pytest.MonkeyPatch.context() as patched:
+        if config is not None:
+            tiny = dataclasses.replace(architectures.ARCHITECTURES["v1"], config=config)
+            for kind in ("v1", "inpainting"):
+                patched.setitem(architectures.ARCHITECTURES, kind, tiny)
+        checkpoint = open_checkpoint(path, None, lambda architecture: fetch_config(path, architecture, None))
+        return load_checkpoint(checkpoint, Precision(dtype, only_checked=only_checked), {})
 
 
 def rewrite(checkpoint: Path, path: Path, change: Callable[[str], str | None]) -> Path:
@@ -188,38 +201,37 @@ def test_the_short_names_of_some_merging_tools_are_understood(
 )
 def test_one_missing_tensor_is_noticed(directory: Path, checkpoint: Path, tmp_path: Path, part: str, name: str) -> None:
     path = rewrite(checkpoint, tmp_path / "model.safetensors", lambda other: None if other == name else other)
-    with pytest.raises(ModelUnavailable, match=f"incomplete: weights of its {part} are missing"):
-        load(path, directory)
+    for only_checked in (False, True):
+        with pytest.raises(ModelUnavailable, match=rf"\({part}\) is incomplete: it lacks the weights"):
+            load(path, directory, only_checked=only_checked)
 
 
 def test_another_shape_is_told_apart_from_stable_diffusion_1(checkpoint: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"Stable Diffusion 1\.x, but its \w+ is of another"):
-        load_checkpoint_file(checkpoint, torch_dtype=torch.float32)
+        load(checkpoint, None)
 
 
 def test_other_architectures_need_the_hub_once(
     tmp_path: Path, attempts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What tells version 2 from version 1 is the width of its text encoder.
-    original = make_pipeline(text_width=1024, vocabulary=8)
-    path = tmp_path / "v2.safetensors"
-    save_file(to_original_layout(original), path)
+    path = tmp_path / "flux.safetensors"
+    save_file({"double_blocks.0.img_attn.norm.key_norm.scale": torch.zeros(2)}, path)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", tmp_path / "hub")
-    reason = r"is a Stable Diffusion 2\.x model, which needs .* once.*cannot be reached"
+    reason = r"is a FLUX\.1 schnell model, which needs .* once.*cannot be reached"
     with pytest.raises(ModelUnavailable, match=reason):
-        load_checkpoint_file(path, torch_dtype=torch.float32)
+        load(path, None)
     assert attempts
 
-    repository = tmp_path / "hub" / "models--sd2-community--stable-diffusion-2-1"
+    repository = tmp_path / "hub" / "models--black-forest-labs--FLUX.1-schnell"
     snapshot = repository / "snapshots" / ("0" * 40)
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(snapshot.name)
     snapshot.mkdir(parents=True)
     with pytest.raises(ModelUnavailable, match="needs the small configuration files"):
-        load_checkpoint_file(path, torch_dtype=torch.float32)
+        load(path, None)
 
     attempts.clear()
-    original.save_pretrained(snapshot)
-    pipeline = load_checkpoint_file(path, torch_dtype=torch.float32)
-    assert pipeline.unet.config.cross_attention_dim == 1024
+    write_pipeline("flux", snapshot)
+    with pytest.raises(ModelUnavailable, match=r"lacks the text encoder and the text_encoder_2 and the VAE.*\"base\""):
+        load(path, None)
     assert attempts == []

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models.state_dict import read_state_dict
+from sd_api.models.state_dict import WeightFile
 
 WEIGHTS = {f"layer{index}.weight": torch.full((3, 4), float(index)) for index in range(5)}
 
@@ -24,7 +24,7 @@ def write(path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "MODEL.SAFETENSORS"])
 def test_weights_are_read_by_name(tmp_path: Path, name: str) -> None:
-    read = read_state_dict(write(tmp_path / name.lower()).rename(tmp_path / name))
+    read = WeightFile(write(tmp_path / name.lower()).rename(tmp_path / name)).tensors()
     assert read.keys() == WEIGHTS.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in WEIGHTS.items())
 
@@ -36,7 +36,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, name: str) -> None
     for length in [0, 1, 8, *random.Random(0).sample(range(len(whole)), 20), len(whole) - 1]:
         path.write_bytes(whole[:length])
         with pytest.raises(ModelUnavailable, match="get it again"):
-            read_state_dict(path)
+            WeightFile(path)
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", pickle.dumps("hello", protocol=2)])
@@ -45,4 +45,4 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
         path = tmp_path / f"model{suffix}"
         path.write_bytes(content)
         with pytest.raises(ModelUnavailable, match="cannot be read as a model file"):
-            read_state_dict(path)
+            WeightFile(path)

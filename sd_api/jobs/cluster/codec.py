@@ -49,7 +49,7 @@ def result_fields(result: GenerationResult) -> Fields:
     """Encode a result: one field with the metadata of its pictures, one for each picture."""
     metadata = [_metadata(image) for image in result.images]
     return {
-        "result": json.dumps({"images": metadata, "warnings": result.warnings}),
+        "result": json.dumps({"images": metadata, "warnings": result.warnings, "chosen": dict(result.chosen)}),
         **{f"picture:{number}": image.png for number, image in enumerate(result.images)},
     }
 
@@ -58,7 +58,7 @@ def read_result(fields: Read) -> GenerationResult:
     """Decode what ``result_fields`` has encoded."""
     plain = json.loads(fields["result"] or b"")
     images = (_image(fields[f"picture:{number}"], metadata) for number, metadata in enumerate(plain["images"]))
-    return GenerationResult(tuple(images), tuple(plain["warnings"]))
+    return GenerationResult(tuple(images), tuple(plain["warnings"]), plain["chosen"])
 
 
 def _metadata(image: GeneratedImage) -> dict[str, Any]:

@@ -29,6 +29,10 @@ def predicted_original(scheduler: Any, prediction: torch.Tensor, timestep: Any, 
         timestep: 0 to 1000.
         sample: (n, 4, height, width), what the scheduler is about to step from.
     """
+    if hasattr(scheduler, "precondition_outputs"):
+        # Those of EDM name the logarithm of the noise level as the time (arXiv:2206.00364, table 1).
+        original: torch.Tensor = scheduler.precondition_outputs(sample, prediction, torch.exp(4 * timestep).to(sample))
+        return original
     alphas_squared = scheduler.alphas_cumprod
     alpha_squared = float(alphas_squared[min(round(float(timestep)), len(alphas_squared) - 1)])
     alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5

@@ -19,7 +19,6 @@ from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
-from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
@@ -27,7 +26,7 @@ from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import Start
-from sd_api.models.schedulers import make_scheduler, scheduler_name
+from sd_api.models.schedulers import make_scheduler, scheduler_name, usable_schedulers
 from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
@@ -71,11 +70,17 @@ class UNetFamily:
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
             capabilities=("clip_skip", "tiles", "variations"),
-            schedulers=tuple(SCHEDULERS),
+            schedulers=usable_schedulers(parts.pipeline.scheduler),
         )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
-        """See Family: what does not fit into the text encoder."""
+        """See Family: what does not fit into the text encoder, and a scheduler that does not fit the model."""
+        usable = usable_schedulers(parts.pipeline.scheduler)
+        if operation.scheduler is not None and operation.scheduler not in usable:
+            yield (
+                f"scheduler: this model runs with its own scheduler and {', '.join(usable)} only, so "
+                f"{operation.scheduler!r} was not used."
+            )
         tokenizer = parts.pipeline.tokenizer
         for name, prompt in (("prompt", operation.prompt), ("negative_prompt", operation.negative_prompt)):
             # The last token that is read is the one that ends the prompt.

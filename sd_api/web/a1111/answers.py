@@ -3,13 +3,14 @@
 import json
 import time
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sd_api import __version__
 from sd_api.errors import ServerError
+from sd_api.generation.fields import derived
 from sd_api.generation.metadata import KEYS, read_parameters
-from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.generation.result import GenerationResult
 from sd_api.generation.schedulers import KARRAS, SCHEDULERS
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.decoding import read_texts
@@ -43,7 +44,7 @@ def generation(
     return {
         "images": [base64_text(image.png) for image in result.images if send_images],
         "parameters": sent_back,
-        "info": json.dumps(_info(result.images, spec, model) | {"batch_size": sent_back["batch_size"]}),
+        "info": json.dumps(_info(result, spec, model) | {"batch_size": sent_back["batch_size"]}),
         **({"warnings": warnings} if warnings else {}),
     }
 
@@ -130,8 +131,9 @@ def timestamp(seconds: float) -> str:
     return time.strftime("%Y%m%d%H%M%S", time.localtime(seconds))
 
 
-def _info(made: Sequence[GeneratedImage], spec: JobSpec, model: str) -> dict[str, Any]:
-    operation = spec.operation
+def _info(result: GenerationResult, spec: JobSpec, model: str) -> dict[str, Any]:
+    made = result.images
+    operation = derived(spec.operation, type(spec.operation), **result.chosen)
     choice = SCHEDULERS.get(operation.scheduler or "")
     variations = [-1 if image.variation_seed is None else image.variation_seed for image in made]
     width, height = spec.size

@@ -204,9 +204,10 @@ def decode_fields(
 
 def _in_our_terms(came: Mapping[str, Any]) -> dict[str, Any]:
     fields = {**own_fields(came).in_our_terms, **came}
-    sampler = str(fields.get("sampler_name", fields.get("sampler_index", "Euler")))
-    fields["sampler_name"] = scheduler_of(sampler, str(fields.get("scheduler", "Automatic")))
-    if fields["sampler_name"] != "ddim":
+    if not {"sampler_name", "sampler_index", "scheduler"}.isdisjoint(fields):
+        sampler = str(fields.get("sampler_name", fields.get("sampler_index", "Euler")))
+        fields["sampler_name"] = scheduler_of(sampler, str(fields.get("scheduler", "Automatic")))
+    if fields.get("sampler_name") != "ddim":
         # Some programs send eta with everything; nothing else uses it.
         fields.pop("eta", None)
     if (size := as_whole(fields.get("batch_size", 1))) is not None:

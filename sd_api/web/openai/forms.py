@@ -116,9 +116,10 @@ def decode_fields(
     ignored = unknown_fields(OPENAI, OPERATIONS[operation], list(fields), known)
     reading.warnings += [f"{sentence}." for sentence in ignored]
     quality = str(fields.get("quality", "auto"))
-    steps = STEPS.get(_SAME_QUALITY.get(quality, quality), STEPS["medium"])
+    # Where it says nothing, the model's own number goes before the one of the dialect.
+    steps = {} if quality == "auto" else {"steps": STEPS.get(_SAME_QUALITY.get(quality, quality), STEPS["medium"])}
     try:
-        read = FORMS[operation].model_validate({"steps": steps, **fields}, context=reading)
+        read = FORMS[operation].model_validate({**steps, **fields}, context=reading)
     except ValidationError as error:
         raise InvalidFields(faults_in(error, _in_words)) from None
     return OPENAI.spec(OPERATIONS[operation], read, reading, model=model), read

@@ -57,6 +57,8 @@ def _model_entry(
     label: str, url_path: str | None, requires_safety_checker: bool, abilities: ModelAbilities | None
 ) -> dict[str, Any]:
     known = UNKNOWN_ABILITIES if abilities is None else asdict(abilities)
+    if abilities is not None:
+        known["defaults"] = {PLUGIN.name(field): value for field, value in abilities.defaults.items()}
     return {
         "label": label,
         "url_path": url_path,

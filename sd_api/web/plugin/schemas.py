@@ -108,6 +108,11 @@ class OfferedModel(BaseModel):
         description="the schedulers that work with the model, empty if none may be named; null until it is loaded",
         examples=[["plms", "ddim"]],
     )
+    defaults: dict[str, int | float | str | None] | None = Field(
+        description="what requests to this model get that name no value, by the names of the form's fields; null until "
+        "it is loaded",
+        examples=[{"num_inference_steps": 4, "guidance_scale": 0.0}],
+    )
     requires_safety_checker: bool = Field(
         description="whether its pictures always pass the safety filter", examples=[True]
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from sd_api.errors import ServerError
 from sd_api.storage.protocols import Event, Task
+from sd_api.tasks.requests import shown_parameters
 from sd_api.web.tasks.bodies import Unprocessable
 
 # The first part of each of this dialect's paths.
@@ -24,7 +25,7 @@ def task_json(task: Task, last_event: Event) -> dict[str, Any]:
     return {
         "task_id": task.id,
         "created": task.created,
-        "parameters": task.parameters,
+        "parameters": shown_parameters(task.parameters),
         "last_event": event_json(last_event),
     }
 

@@ -1,0 +1,69 @@
+"""What a file of weights says of itself before they are read: its tensors and its metadata."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from sd_api.models.gguf_header import read_gguf_header
+from sd_api.models.weight_formats import WeightFormat, format_of
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor.
+
+    Attributes:
+        shape: As torch has it.
+        dtype: As the format spells it, such as ``F16``; a number for GGUF.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a file.
+
+    Attributes:
+        path: The file.
+        format: Its format, which is not that of pickles.
+        tensors: Its tensors by their names.
+        metadata: What else it says, such as ``modelspec.architecture``.
+        name: The name of the model's file without the ending, also where ``path`` is a converted copy of it.
+    """
+
+    path: Path
+    format: WeightFormat
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    name: str = ""
+
+    def has(self, *prefixes: str) -> bool:
+        """Whether the name of a tensor begins with one of these."""
+        return any(name.startswith(prefixes) for name in self.tensors)
+
+
+def read_header(path: Path, name: str | None = None) -> Header:
+    """Read the header of a safetensors or GGUF file that has no faults.
+
+    Args:
+        path: the file.
+        name: see Header; the file's own without one.
+
+    Raises:
+        FileFaultError: the file is damaged.
+    """
+    name = path.stem if name is None else name
+    found = format_of(path)
+    if found == "gguf":
+        gguf = read_gguf_header(path)
+        infos = {key: TensorInfo(tensor.shape, str(tensor.kind)) for key, tensor in gguf.tensors.items()}
+        return Header(path, found, infos, gguf.texts, name)
+    with path.open("rb") as file:
+        content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = content.pop("__metadata__", None) or {}
+    infos = {key: TensorInfo(tuple(value["shape"]), value["dtype"]) for key, value in content.items()}
+    return Header(path, found, infos, metadata, name)

@@ -1,0 +1,99 @@
+"""Loads one part of a model from its folder, and sees to it that no weight is missing."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ModelMixin
+from transformers import CLIPImageProcessor, PreTrainedModel
+
+from sd_api.errors import ModelUnavailable
+from sd_api.models.allowed_classes import class_of, shown
+from sd_api.models.headers import read_header
+from sd_api.models.pipeline_files import variant_of, weight_files
+from sd_api.models.precision import Precision
+from sd_api.models.quantization import loading_config, quantization_of, refuse_unreadable
+
+_LISTED = 3
+
+# The types of tensors as safetensors spells them.
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn}
+
+
+def has_weights(library: str, class_name: str) -> bool:
+    """Whether a part is a network."""
+    return issubclass(class_of(library, class_name), (ModelMixin, PreTrainedModel))
+
+
+def load_part(
+    folder: Path,
+    library: str,
+    class_name: str,
+    precision: Precision,
+    *,
+    quantize: bool = False,
+    place: Path | None = None,
+) -> Any:
+    """Load a network.
+
+    Args:
+        folder: its folder, whose files have no faults.
+        library: see ``allowed_classes``.
+        class_name: its class.
+        precision: of its weights.
+        quantize: whether ``precision.quantize`` is meant for it.
+        place: the folder that people know, where ``folder`` is that of a copy.
+
+    Raises:
+        ModelUnavailable: weights are missing or do not fit its configuration, or it is quantised in a way that
+            cannot be read here.
+    """
+    refuse_unreadable(folder)
+    part_class = class_of(library, class_name)
+    names = [file.name for file in folder.iterdir()]
+    options: dict[str, Any] = {
+        "variant": variant_of(names, half=precision.half),
+        "use_safetensors": True,
+        "local_files_only": True,
+        "output_loading_info": True,
+        "dtype": precision.dtype,
+    }
+    if precision.only_checked and quantization_of(folder) is None:
+        # The weights stay where they are: in the file, or nowhere.
+        if issubclass(part_class, PreTrainedModel):
+            options |= {"device_map": "meta", "dtype": "auto"}
+        else:
+            options["dtype"] = _stored_dtype(folder, names, precision)
+    elif quantize and (config := loading_config(precision.quantize, precision.dtype)) is not None:
+        options["quantization_config"] = config
+    part, info = part_class.from_pretrained(folder, **options)
+    refuse_missing_weights(place or folder, info["missing_keys"])
+    return part
+
+
+def feature_extractor_of(checker: Any) -> Any:
+    """What prepares pictures for a safety checker that came without it: as CLIP, which it is built on, takes them."""
+    side = checker.config.vision_config.image_size
+    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+
+
+def refuse_missing_weights(place: object, missing: Any) -> None:
+    """Refuse a network that would run with weights that are not there.
+
+    Args:
+        place: its folder or file, for the message.
+        missing: the names of its weights that are missing.
+
+    Raises:
+        ModelUnavailable: there are some.
+    """
+    if names := sorted(map(str, missing)):
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        listed = ", ".join(shown(name) for name in names[:_LISTED])
+        raise ModelUnavailable(f"{place} is incomplete: it lacks the weights {listed}{more}. Get the complete model.")
+
+
+def _stored_dtype(folder: Path, names: list[str], precision: Precision) -> torch.dtype:
+    files = [name for name in weight_files(names, half=precision.half) if name.endswith(".safetensors")]
+    infos = (info for name in files for info in read_header(folder / name).tensors.values())
+    return next((_DTYPES[info.dtype] for info in infos if info.dtype in _DTYPES), precision.dtype)

@@ -1,0 +1,130 @@
+"""Parts that the configuration gives to a model in place of its own: an autoencoder, text encoders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from sd_api.errors import ModelUnavailable
+from sd_api.models import hub
+from sd_api.models.allowed_classes import class_of, why_refused
+from sd_api.models.bounded_files import read_object
+from sd_api.models.files import find_faults, find_part_faults
+from sd_api.models.part_loading import load_part, refuse_missing_weights
+from sd_api.models.pickled import without_pickles
+from sd_api.models.pipeline_files import parts
+from sd_api.models.precision import Precision
+from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, HubModel, ModelDirectory, ModelFile, parse_part
+from sd_api.models.state_dict import WeightFile
+from sd_api.settings import Limits, ModelSettings
+
+_VAE = "vae"
+
+
+def separate_parts(
+    settings: ModelSettings,
+    config: Path,
+    entries: Mapping[str, tuple[str, str]],
+    precision: Precision,
+    token: str | None,
+    limits: Limits,
+) -> dict[str, Any]:
+    """Load the parts that a model's settings name.
+
+    Args:
+        settings: of the model.
+        config: its folder, which has the configurations of its own parts.
+        entries: its parts by their names, with library and class.
+        precision: of the weights.
+        token: for the hub.
+        limits: for what is downloaded.
+
+    Raises:
+        ModelUnavailable: one is damaged, of another kind, or fits none of the model's parts.
+    """
+    found: dict[str, Any] = {}
+    if settings.vae is not None:
+        if _VAE not in entries:
+            raise ModelUnavailable("vae: this model has no autoencoder that another could replace.")
+        found[_VAE] = _autoencoder(settings.vae, config, entries[_VAE], precision, token, limits)
+    for name in settings.text_encoders:
+        source = parse_part(name)
+        if not isinstance(source, ModelFile):
+            raise ModelUnavailable(f"text_encoders: {name} is no file of weights.")
+        found |= _text_encoder(source.path, config, entries, precision)
+    return found
+
+
+def _autoencoder(
+    name: str, config: Path, entry: tuple[str, str], precision: Precision, token: str | None, limits: Limits
+) -> Any:
+    source = parse_part(name)
+    if isinstance(source, ModelFile):
+        return _autoencoder_of_file(source.path, config, entry, precision)
+    if isinstance(source, HubModel):
+        folder = hub.fetch_part(source.repo_id, token, limits, half=precision.half)
+    elif isinstance(source, ModelDirectory):
+        if faults := find_faults(source):
+            raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
+        whole = without_pickles(source).path
+        library, class_name = dict(parts(read_object(whole / MODEL_INDEX)))[_VAE]
+        return load_part(whole / _VAE, library, class_name, precision)
+    else:
+        folder = source.path
+    if faults := find_part_faults(str(folder)):
+        raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
+    class_name = str(read_object(folder / PART_CONFIG).get("_class_name"))
+    if reason := why_refused("diffusers", class_name):
+        raise ModelUnavailable(f"vae: {folder} {reason}.")
+    return load_part(folder, "diffusers", class_name, precision)
+
+
+def _autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+    part_class = class_of(*entry)
+    weights = WeightFile(path)
+    try:
+        # The names tell its layout; the shape of its configuration is that of the one that it replaces.
+        vae = part_class.from_single_file(
+            weights.tensors(),
+            config=str(config),
+            subfolder=_VAE,
+            local_files_only=True,
+            torch_dtype=precision.dtype,
+        )
+    except Exception as error:
+        raise ModelUnavailable(
+            f"vae: {path} holds no autoencoder for this model ({type(error).__name__}: {str(error)[:200]})."
+        ) from None
+    refuse_missing_weights(path, [key for key, weight in vae.named_parameters() if weight.is_meta])
+    return vae
+
+
+def _text_encoder(
+    path: Path, config: Path, entries: Mapping[str, tuple[str, str]], precision: Precision
+) -> dict[str, Any]:
+    """The text encoder of a file, by the name of the part whose vocabulary it has."""
+    weights = WeightFile(path)
+    shapes = {info.shape for info in weights.header.tensors.values()}
+    for name, entry in entries.items():
+        if not name.startswith("text_encoder"):
+            continue
+        part_class = class_of(*entry)
+        if not issubclass(part_class, PreTrainedModel):
+            continue
+        settings = part_class.config_class.from_pretrained(config / name, local_files_only=True)
+        with torch.device("meta"):
+            words = part_class(settings).get_input_embeddings().weight.shape
+        if tuple(words) in shapes:
+            encoder, info = part_class.from_pretrained(
+                None,
+                config=settings,
+                state_dict=weights.tensors(),
+                dtype=precision.dtype,
+                output_loading_info=True,
+            )
+            refuse_missing_weights(path, info["missing_keys"])
+            return {name: encoder}
+    known = ", ".join(name for name in entries if name.startswith("text_encoder"))
+    raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known or 'it has none'}).")
