@@ -264,6 +264,8 @@ def _dtype(tensors: Mapping[str, Any], precision: Precision) -> torch.dtype:
 
 def _quantization(checkpoint: CheckpointFile, precision: Precision) -> Any:
     if checkpoint.weights.header.format == "gguf":
+        if precision.quantize not in (None, "none"):
+            raise ModelUnavailable(f"quantize: {checkpoint.path} is quantised already, as all GGUF files are.")
         return diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
     return None if precision.only_checked else loading_config(precision.quantize, precision.dtype)
 

@@ -164,7 +164,8 @@ class _Reader:
             yield self._one("Q")
         elif kind == _LIST:
             inner, count = self._one("I"), self._one("Q")
-            if inner == _TEXT and count <= len(self._content):
+            if inner == _TEXT:
+                # The first of too many that is not there ends it.
                 for _ in range(count):
                     yield self._one("Q")
             else:

@@ -166,7 +166,7 @@ class ModelLibrary:
         self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started
         # What a name says of others, their families know.
-        defaults = published_defaults(model.source) if isinstance(family, UNetFamily) else {}
+        defaults: dict[str, Any] = published_defaults(model.source) if isinstance(family, UNetFamily) else {}
         defaults |= configured_defaults(model.settings)
         return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds, defaults)
 

@@ -25,7 +25,7 @@ from sd_api.models.part_loading import feature_extractor_of, has_weights, load_p
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
-from sd_api.models.quantization import refuse_missing, store_in_fp8
+from sd_api.models.quantization import Quantization, quantise, refuse_missing
 from sd_api.models.separate_parts import separate_parts
 from sd_api.models.sources import MODEL_INDEX, HubModel, ModelDirectory, ModelFile, ModelSource, parse_source
 from sd_api.models.state_dict import WeightFile, is_scaled
@@ -73,10 +73,10 @@ def load_pipeline(
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
                     guard_narrow_inputs(part)
-    if settings.quantize == "fp8" or (settings.quantize is None and _is_in_fp8(source)):
-        for name in DENOISERS:
-            if (part := pipeline.components.get(name)) is not None:
-                store_in_fp8(part, precision.dtype)
+    quantize: Quantization = settings.quantize or ("fp8" if _is_in_fp8(source) else "none")
+    for name in DENOISERS:
+        if (part := pipeline.components.get(name)) is not None:
+            quantise(part, quantize, precision.dtype)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
@@ -125,9 +125,11 @@ def _build(
         place = local_directory(source, token, limits, half=precision.half)
         pipeline = _load_directory(place, precision, settings, token, limits, components)
     if settings.prediction_type is not None:
-        pipeline.scheduler = type(pipeline.scheduler).from_config(
-            pipeline.scheduler.config, prediction_type=settings.prediction_type
-        )
+        changes: dict[str, Any] = {"prediction_type": settings.prediction_type}
+        if settings.prediction_type == "epsilon" and pipeline.scheduler.config.get("rescale_betas_zero_snr"):
+            # In pure noise there is nothing of which the noise could be told apart (arXiv:2305.08891).
+            changes["rescale_betas_zero_snr"] = False
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changes)
     refuse_unfit(pipeline, place)
     return pipeline
 

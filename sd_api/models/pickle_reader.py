@@ -71,10 +71,16 @@ def convert(source: Path, target: Path) -> dict[str, str]:
 
 def _read(path: Path) -> object:
     is_zip = zipfile.is_zipfile(path)
-    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_zip else []
-    records = ((_TrainingRecord, name) for name in foreign if name.startswith(TRAINING_RECORDS))
-    with torch.serialization.safe_globals([*records]):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    with path.open("rb") as file:
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(file) if is_zip else []
+        file.seek(0)
+        records = ((_TrainingRecord, name) for name in foreign if name.startswith(TRAINING_RECORDS))
+        # By its name, torch would take a pickle that is called .safetensors for what it is not.
+        misnamed = path.suffix.lower() == ".safetensors"
+        with torch.serialization.safe_globals([*records]):
+            return torch.load(
+                file if misnamed else path, map_location="cpu", weights_only=True, mmap=is_zip and not misnamed
+            )
 
 
 def _tensors(content: object, file_bytes: int) -> dict[str, torch.Tensor]:
