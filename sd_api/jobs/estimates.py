@@ -61,7 +61,8 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
         OutOfLimits: The model cannot do what the job asks for.
     """
     status = queue.status()
-    operation, abilities = spec.operation, status.abilities.get(model.name)
+    abilities = status.abilities.get(model.name)
+    operation = spec.for_model(abilities).operation
     if abilities is not None:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)

@@ -98,8 +98,23 @@ function keepSeed(seed) {
   control("seed").value = seed ?? "";
 }
 
+// What the model on show wants by default, by the names of fields.
+let followed = {};
+
+/** Let fields that still have their default take that of the model. */
+function followDefaults() {
+  const defaults = model().defaults ?? {};
+  for (const [name, field] of controlled()) {
+    const usual = STARTING[name] ?? emptyValue(field);
+    const [before, after] = [followed, defaults].map((values) => String(values[name] ?? usual));
+    if (before !== after && control(name).value === before) control(name).value = after;
+  }
+  followed = defaults;
+}
+
 /** Show what belongs to the mode, the model and the scheduler, and nothing else. */
 function update() {
+  followDefaults();
   const { modes, schedulers, size_multiple, native_size } = model();
   for (const radio of control("mode")) {
     radio.disabled = modes !== null && !modes.includes(radio.value);
