@@ -4,11 +4,12 @@ from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
 from sd_api.models.catalog import CatalogModel, ModelCatalog
+from sd_api.models.checkpoint_file import DENOISERS
 from sd_api.models.device import DeviceChoice, choose_device
 from sd_api.models.loader import check_pipeline
 from sd_api.models.pipeline_files import parts
 from sd_api.models.safety import check_safety_filter
-from sd_api.models.sources import MODEL_INDEX, HubModel, ModelDirectory, ModelSource
+from sd_api.models.sources import MODEL_INDEX, HubModel, ModelDirectory, ModelSource, parse_part, parse_source
 from sd_api.settings import Settings
 
 
@@ -52,6 +53,15 @@ def _check_model(model: CatalogModel, device: DeviceChoice, settings: Settings) 
             hub.check_access(source.repo_id, token, settings.limits)
             return
         source = ModelDirectory(folder)
+    # What has to be downloaded first can only be asked for.
+    base = parse_source(model.settings.base) if model.settings.base else None
+    if isinstance(base, HubModel) and hub.cached(base.repo_id, half=True, without=DENOISERS) is None:
+        hub.check_access(base.repo_id, token, settings.limits)
+        return
+    vae = parse_part(model.settings.vae) if model.settings.vae else None
+    if isinstance(vae, HubModel) and hub.cached_part(vae.repo_id, half=True) is None:
+        hub.check_exists(vae.repo_id, token)
+        return
     check_pipeline(source, device, token, settings.limits, model.settings)
 
 

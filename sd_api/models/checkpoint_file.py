@@ -4,11 +4,9 @@ Such a file contains weights only. The configurations and the tokenizer of Stabl
 package; those of other architectures come from the model's ``base``, or are downloaded once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -20,26 +18,13 @@ from transformers import CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of
-from sd_api.models.architectures import (
-    ARCHITECTURES,
-    SD1_CONFIG,
-    UNET_PREFIX,
-    VAE_PREFIXES,
-    Architecture,
-    identify,
-    kind_of,
-    pipelines_by_channels,
-    refuse_additions,
-    unet_channels,
-)
-from sd_api.models.bounded_files import FileFaultError, read_object
+from sd_api.models.architectures import SD1_CONFIG, kind_of, unet_channels
+from sd_api.models.bounded_files import read_object
+from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
 from sd_api.models.part_loading import has_weights, load_part, refuse_missing_weights
-from sd_api.models.pipeline_files import parts, why_unfit
+from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
 from sd_api.models.quantization import loading_config
-from sd_api.models.sources import MODEL_INDEX
-from sd_api.models.state_dict import WeightFile
-from sd_api.models.traits import Traits, traits_of
 
 DENOISERS = ("unet", "transformer")
 
@@ -60,76 +45,7 @@ _COSXL_SCHEDULER = {
 }
 
 
-@dataclass(frozen=True)
-class CheckpointFile:
-    """A file of weights, and what it is of.
-
-    Attributes:
-        path: The file.
-        weights: Its weights.
-        config: The folder with the configurations of the model's parts.
-        index: The content of its ``model_index.json``.
-        pipeline: The name of the pipeline that runs it.
-        architecture: What the file's tensors say; None where ``base`` says it.
-        base: Whether ``config`` has the weights that the file lacks.
-    """
-
-    path: Path
-    weights: WeightFile
-    config: Path
-    index: Mapping[str, Any]
-    pipeline: str
-    architecture: Architecture | None
-    base: bool
-
-    @property
-    def name(self) -> str:
-        """What people call such a model."""
-        return self.architecture.name if self.architecture else f"a {self.pipeline}"
-
-    @property
-    def traits(self) -> Traits:
-        """What distinguishes it from others of its architecture; only models with a UNet differ in that."""
-        if "unet" not in self.index:
-            return Traits()
-        # Those of version 2 for inpainting predict noise, as all others do.
-        version_2 = kind_of(self.weights.header) == "v2" and unet_channels(self.weights.header) == 4
-        return traits_of(self.weights.header, self.weights.read, version_2=version_2, is_whole=not self.base)
-
-
-def open_checkpoint(path: Path, base: Path | None, fetch_config: Callable[[Architecture], Path]) -> CheckpointFile:
-    """Find out what a file of weights is, without reading them.
-
-    Args:
-        path: the file.
-        base: the folder of the model that has what the file lacks; its weights may be there or not.
-        fetch_config: returns the folder with the configuration of an architecture that this package has none of.
-
-    Raises:
-        ModelUnavailable: the file is damaged, or not a model that this server runs.
-    """
-    weights = WeightFile(path)
-    if base is not None:
-        refuse_additions(weights.header)
-        architecture, config = None, base
-    else:
-        architecture = identify(weights.header)
-        config = architecture.config or fetch_config(architecture)
-    index = _read_index(path, config)
-    pipeline = str(index["_class_name"])
-    by_channels, channels = pipelines_by_channels(pipeline), unet_channels(weights.header)
-    if by_channels and channels is not None:
-        if channels not in by_channels:
-            known = ", ".join(map(str, sorted(by_channels)))
-            raise ModelUnavailable(
-                f"{path} holds a UNet that takes {channels} channels; this server runs those of its kind that take "
-                f"{known}."
-            )
-        pipeline = by_channels[channels]
-    return CheckpointFile(path, weights, config, index, pipeline, architecture, base=base is not None)
-
-
-def load_checkpoint(checkpoint: CheckpointFile, precision: Precision, given: Mapping[str, Any]) -> Any:
+def load_checkpoint(checkpoint: OpenedCheckpoint, precision: Precision, given: Mapping[str, Any]) -> Any:
     """Load a model; no code in its file is run.
 
     Args:
@@ -144,7 +60,7 @@ def load_checkpoint(checkpoint: CheckpointFile, precision: Precision, given: Map
         ModelUnavailable: the file is incomplete, or its weights do not fit its architecture.
     """
     entries = {name: entry for name, entry in parts(checkpoint.index) if name not in NO_FILTER}
-    origins = _origins(checkpoint, entries, given)
+    origins = origins_of(checkpoint, entries, given)
     tensors = checkpoint.weights.tensors()
     loaded: dict[str, Any] = dict(given)
     for name, (library, class_name) in entries.items():
@@ -163,68 +79,8 @@ def load_checkpoint(checkpoint: CheckpointFile, precision: Precision, given: Map
     return pipeline_class(**{**settings, **arguments})
 
 
-def _origins(
-    checkpoint: CheckpointFile, entries: Mapping[str, tuple[str, str]], given: Mapping[str, Any]
-) -> dict[str, str | None]:
-    """Where each part comes from: the ``file``, the ``folder`` with the configuration, or None.
-
-    Raises:
-        ModelUnavailable: a part that the model needs is nowhere.
-    """
-    origins: dict[str, str | None] = {}
-    missing = []
-    for name, (library, class_name) in entries.items():
-        if name in given:
-            origins[name] = None
-        elif not has_weights(library, class_name):
-            origins[name] = "folder"
-        elif _is_in_file(checkpoint, name):
-            origins[name] = "file"
-        elif checkpoint.base:
-            origins[name] = "folder"
-        else:
-            origins[name] = None
-            missing.append(name)
-    architecture = checkpoint.architecture
-    needed = [name for name in missing if architecture is None or name not in architecture.optional]
-    if needed:
-        assert architecture is not None  # noqa: S101 - a base has every part
-        raise ModelUnavailable(
-            f"{checkpoint.path} is only a part of a {architecture.name} model: it lacks the "
-            f"{' and the '.join(map(_spoken, needed))}. Get the complete file of this model, or name one that has the "
-            f'rest as its "base" in the configuration, such as "{architecture.repo_id}".'
-        )
-    for name in missing:
-        # Without its network, the tokenizer has no purpose.
-        origins[name.replace("text_encoder", "tokenizer")] = None
-    return origins
-
-
-def _spoken(part: str) -> str:
-    return {"unet": "UNet", "vae": "VAE", "text_encoder": "text encoder"}.get(part, part)
-
-
-def _is_in_file(checkpoint: CheckpointFile, part: str) -> bool:
-    header = checkpoint.weights.header
-    if part == "vae":
-        return header.has(*VAE_PREFIXES)
-    if part == "unet":
-        return header.has(UNET_PREFIX, "down_blocks.")
-    if part == "transformer":
-        others = (*VAE_PREFIXES, "text_encoders.", "cond_stage_model.", "conditioner.")
-        return any(not name.startswith(others) for name in header.tensors)
-    text = checkpoint.architecture.text if checkpoint.architecture else _text_of(checkpoint)
-    return header.has(*text[part]) if part in text else False
-
-
-def _text_of(checkpoint: CheckpointFile) -> Mapping[str, tuple[str, ...]]:
-    """Where the text encoders are in a file whose architecture its base says."""
-    kind = {"StableDiffusion3": "sd3", "StableDiffusionXL": "xl_base", "StableDiffusion": "v1", "Flux": "flux-dev"}
-    return next((ARCHITECTURES[value].text for key, value in kind.items() if checkpoint.pipeline.startswith(key)), {})
-
-
 def _from_file(
-    checkpoint: CheckpointFile,
+    checkpoint: OpenedCheckpoint,
     name: str,
     entry: tuple[str, str],
     tensors: Mapping[str, Any],
@@ -262,7 +118,7 @@ def _dtype(tensors: Mapping[str, Any], precision: Precision) -> torch.dtype:
     return next((kind for kind in kinds if kind.is_floating_point and kind.itemsize > 1), precision.dtype)
 
 
-def _quantization(checkpoint: CheckpointFile, precision: Precision) -> Any:
+def _quantization(checkpoint: OpenedCheckpoint, precision: Precision) -> Any:
     if checkpoint.weights.header.format == "gguf":
         if precision.quantize not in (None, "none"):
             raise ModelUnavailable(f"quantize: {checkpoint.path} is quantised already, as all GGUF files are.")
@@ -270,7 +126,7 @@ def _quantization(checkpoint: CheckpointFile, precision: Precision) -> Any:
     return None if precision.only_checked else loading_config(precision.quantize, precision.dtype)
 
 
-def _changes(checkpoint: CheckpointFile, name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(checkpoint: OpenedCheckpoint, name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
     """What differs of a part's configuration from that of its architecture."""
     if name == "unet":
         return {"in_channels": unet_channels(checkpoint.weights.header)}
@@ -285,7 +141,7 @@ def _changes(checkpoint: CheckpointFile, name: str, tensors: Mapping[str, Any]) 
     return {}
 
 
-def _small_part(checkpoint: CheckpointFile, name: str, library: str, class_name: str) -> Any:
+def _small_part(checkpoint: OpenedCheckpoint, name: str, library: str, class_name: str) -> Any:
     """A tokenizer, a scheduler or a processor."""
     folder = checkpoint.config / name
     if name.startswith("tokenizer") and not folder.is_dir():
@@ -298,7 +154,7 @@ def _small_part(checkpoint: CheckpointFile, name: str, library: str, class_name:
     return class_of(library, class_name).from_pretrained(folder, local_files_only=True)
 
 
-def _scheduler(checkpoint: CheckpointFile, class_name: str) -> Any:
+def _scheduler(checkpoint: OpenedCheckpoint, class_name: str) -> Any:
     header = checkpoint.weights.header
     if kind_of(header) == "playground-v2-5":
         return diffusers.EDMDPMSolverMultistepScheduler(**_PLAYGROUND_SCHEDULER)
@@ -320,7 +176,7 @@ def _pipeline_class(name: str) -> Any:
 
 
 @contextmanager
-def _explained(checkpoint: CheckpointFile, part: str) -> Iterator[None]:
+def _explained(checkpoint: OpenedCheckpoint, part: str) -> Iterator[None]:
     """Translate the errors of diffusers for weights that do not fit the architecture's configuration."""
     try:
         yield
@@ -344,14 +200,3 @@ def _explained(checkpoint: CheckpointFile, part: str) -> Iterator[None]:
             f"{checkpoint.path} seems to hold {checkpoint.name}, but its {part} is of another architecture, which "
             f"this server cannot run: {str(error).split('. ')[0]}"
         ) from error
-
-
-def _read_index(path: Path, config: Path) -> dict[str, Any]:
-    """The parts of the architecture's configuration, which may come from the hub."""
-    try:
-        index = read_object(config / MODEL_INDEX)
-    except FileFaultError as fault:
-        raise ModelUnavailable(f"{path} needs another file: {fault}") from None
-    if reason := why_unfit(index, ()):
-        raise ModelUnavailable(f"{path} needs the configuration in {config}, which {reason}")
-    return index

@@ -164,6 +164,15 @@ def fetch_files(repo_id: str, names: Sequence[str], token: str | None, limits: L
         return _fetch(repo_id, names, token, limits)
 
 
+def cached_part(repo_id: str, *, half: bool) -> Path | None:
+    """The folder in the cache with one part of a model, such as an autoencoder; None if it is not complete there."""
+    config = try_to_load_from_cache(repo_id, PART_CONFIG)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if weight_files([file.name for file in folder.iterdir()], half=half) else None
+
+
 def fetch_part(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> Path:
     """Download a repository that holds one part of a model, such as an autoencoder, unless it is there.
 
@@ -173,11 +182,8 @@ def fetch_part(repo_id: str, token: str | None, limits: Limits, *, half: bool) -
     Raises:
         ModelUnavailable: the message has the reason, and what to do.
     """
-    config = try_to_load_from_cache(repo_id, PART_CONFIG)
-    if isinstance(config, str):
-        folder = Path(config).parent
-        if weight_files([file.name for file in folder.iterdir()], half=half):
-            return folder
+    if (folder := cached_part(repo_id, half=half)) is not None:
+        return folder
     with conversation(repo_id, token):
         siblings = HfApi(token=token).model_info(repo_id, files_metadata=True).siblings or ()
         sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}

@@ -22,6 +22,7 @@ from sd_api.errors import JobCancelled, ModelUnavailable
 log = logging.getLogger(__name__)
 
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
+_NO_FOLDER = "If a folder or a file on this machine is meant, there is none of this name; give its whole path."
 _DEMO_HINT = "Or start with the built-in model: --demo"
 
 
@@ -80,7 +81,7 @@ def _reason(repo_id: str, token: str | None, error: Exception) -> str:
         case OfflineModeIsEnabled():
             return (
                 f"{repo_id} is not on this machine yet, and the environment variable HF_HUB_OFFLINE forbids to "
-                "download it. Unset it."
+                f"download it. Unset it. {_NO_FOLDER}"
             )
         case HfHubHTTPError(response=response) if response.status_code in (401, 403) and token is not None:
             return (
@@ -100,7 +101,7 @@ def _reason(repo_id: str, token: str | None, error: Exception) -> str:
         case httpx.TransportError() | ConnectionError() | TimeoutError():
             return (
                 f"{repo_id} is not on this machine yet, and the Hugging Face hub at {constants.ENDPOINT} cannot be "
-                f"reached ({_first_line(error)}). Check the network and try again."
+                f"reached ({_first_line(error)}). Check the network and try again. {_NO_FOLDER}"
             )
         case OSError(errno=errno.ENOSPC):
             return (

@@ -14,13 +14,14 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
 from sd_api.models.checkpoint_config import fetch_config
-from sd_api.models.checkpoint_file import DENOISERS, load_checkpoint, open_checkpoint
+from sd_api.models.checkpoint_file import DENOISERS, load_checkpoint
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import DTYPES, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
 from sd_api.models.narrow_inputs import guard_narrow_inputs
+from sd_api.models.opened_checkpoint import open_checkpoint
 from sd_api.models.part_loading import feature_extractor_of, has_weights, load_part
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts

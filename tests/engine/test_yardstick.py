@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import (
+    EDMDPMSolverMultistepScheduler,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionInstructPix2PixPipeline,
@@ -38,6 +39,14 @@ PROMPTS = ("a dog", "a cat with a hat", "a red car")
 IMAGE, MASK = photograph(SIDE, SIDE), half_mask(SIDE, SIDE)
 LIMITS = Limits()
 
+
+def sdxl_with_edm() -> Any:
+    """As Playground v2.5."""
+    pipeline = sdxl()
+    pipeline.scheduler = EDMDPMSolverMultistepScheduler(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5)
+    return pipeline
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     "sd": sd,
     "sd with v-prediction": lambda: sd(prediction_type="v_prediction"),
@@ -45,6 +54,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "instruct-pix2pix": lambda: sd(8),
     "sdxl": sdxl,
     "sdxl inpainting": lambda: sdxl(9),
+    "sdxl with EDM's noise": sdxl_with_edm,
 }
 CLASSES = {
     "sd": {"txt2img": StableDiffusionPipeline, "img2img": StableDiffusionImg2ImgPipeline},
@@ -162,6 +172,21 @@ def test_one_picture_is_diffusers_own(name: str, mode: str, scheduler: str | Non
     latents = ours(name, asked, 5)
     assert torch.equal(latents, by_hand(name, asked, 5))
     assert latents.std() > 0.05
+
+
+@pytest.mark.parametrize("scheduler", [None, "euler", "plms"])
+def test_edms_noise_has_schedulers_of_its_own_and_previews(scheduler: str | None) -> None:
+    name = "sdxl with EDM's noise"
+    asked = operation("txt2img", scheduler=scheduler)
+    assert torch.equal(ours(name, asked, 5), by_hand(name, asked, 5))
+    parts, row = model(name), begun(name, asked, 5)
+    family = family_of(parts.pipeline)
+    warned = [warning for warning in family.warnings(parts, asked) if warning.startswith("scheduler: ")]
+    assert bool(warned) is (scheduler == "plms")
+    with torch.inference_mode():
+        preview = family.preview(parts, row, family.predict(parts, [row])[0])
+    assert preview is not None
+    assert preview.size == (SIDE // FACTOR, SIDE // FACTOR)
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
