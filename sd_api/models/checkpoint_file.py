@@ -21,7 +21,7 @@ from sd_api.models.allowed_classes import class_of
 from sd_api.models.architectures import SD1_CONFIG, kind_of, unet_channels
 from sd_api.models.bounded_files import read_object
 from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
-from sd_api.models.part_loading import has_weights, load_part, refuse_missing_weights
+from sd_api.models.part_loading import has_weights, load_part
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
 from sd_api.models.quantization import loading_config
@@ -104,9 +104,8 @@ def _from_file(
             torch_dtype=_dtype(tensors, precision),
             **changes,
         )
-    refuse_missing_weights(
-        f"{checkpoint.path} ({name})", [key for key, weight in part.named_parameters() if weight.is_meta]
-    )
+        if any(weight.is_meta for weight in part.parameters()):
+            raise NotImplementedError
     return part
 
 
