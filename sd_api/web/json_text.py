@@ -41,11 +41,7 @@ class BoundedJson(DefaultJSONProvider):
                 there is much beside its long texts.
         """
         text = s.encode("utf-8", "surrogatepass") if isinstance(s, str) else s
-        # Commas in texts count as well; a prompt has some hundreds.
-        values = sum(map(text.count, (b",", b"[", b"{")))
-        # A value has a name and a text, with two quotation marks each.
-        if max(values, text.count(b'"') // 4) > MOST_VALUES:
-            raise TooManyFields(f"The JSON has more than {MOST_VALUES} values.")
+        _refuse_many_values(text)
         try:
             if len(text) <= LONGEST_RECODED:
                 return super().loads(text, **kwargs)
@@ -53,6 +49,18 @@ class BoundedJson(DefaultJSONProvider):
             return _filled(super().loads(rest, **kwargs), texts)
         except RecursionError:
             raise RequestError("The JSON's brackets are nested too deeply.") from None
+
+
+def _refuse_many_values(text: bytes) -> None:
+    values = marks = 0
+    for start in range(0, len(text), STRETCH):
+        stretch = text[start : start + STRETCH]
+        # Commas in texts count as well; a prompt has some hundreds.
+        values += sum(map(stretch.count, (b",", b"[", b"{")))
+        marks += stretch.count(b'"')
+        # A value has a name and a text, with two quotation marks each.
+        if max(values, marks // 4) > MOST_VALUES:
+            raise TooManyFields(f"The JSON has more than {MOST_VALUES} values.")
 
 
 def _apart(text: bytes) -> tuple[bytes, dict[str, str]]:
@@ -63,48 +71,60 @@ def _apart(text: bytes) -> tuple[bytes, dict[str, str]]:
     """
     if json.detect_encoding(text) not in ("utf-8", "utf-8-sig"):
         raise RequestError(f"A JSON of more than {LONGEST_RECODED} bytes must be UTF-8.")
-    pieces = text.removeprefix(codecs.BOM_UTF8).split(b'"')
+    rest: list[bytes] = []
     texts: dict[str, str] = {}
-    wide = 0
-    for number in _whole_texts(pieces):
-        piece = pieces[number]
-        if len(piece) <= LONG:
+    done, wide, length = len(codecs.BOM_UTF8) if text.startswith(codecs.BOM_UTF8) else 0, 0, 0
+    for start, end in [*_long_texts(text), (len(text), len(text))]:
+        if (length := length + start - done) > LONGEST_RECODED:
+            raise TooManyFields(f"The JSON has more than {LONGEST_RECODED} bytes beside its texts of more than {LONG}.")
+        rest.append(text[done:start])
+        done = end
+        if start == end:
             continue
-        decoded = _decoded(piece)
-        if not decoded.isascii() and (wide := wide + len(piece)) > MOST_WIDE:
+        decoded = _decoded(text, start, end)
+        if not decoded.isascii() and (wide := wide + end - start) > MOST_WIDE:
             raise RequestError(f"The texts of the JSON that are not ASCII have more than {MOST_WIDE} bytes.")
-        name = f"\0{number}"
+        name = f"\0{len(texts)}"
         texts[name] = decoded
-        pieces[number] = json.dumps(name)[1:-1].encode()
-    rest = b'"'.join(pieces)
-    if len(rest) > LONGEST_RECODED:
-        raise TooManyFields(f"The JSON has more than {LONGEST_RECODED} bytes beside its texts of more than {LONG}.")
-    return rest, texts
+        rest.append(json.dumps(name)[1:-1].encode())
+    return b"".join(rest), texts
 
 
-def _whole_texts(pieces: list[bytes]) -> Iterator[int]:
-    """Which of the pieces between quotation marks are whole texts."""
+def _long_texts(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where the texts of more than ``LONG`` bytes begin and end, but for those with quotation marks inside."""
     inside = began = False
-    for number, piece in enumerate(pieces[:-1]):
+    start = 0
+    for end in _quotation_marks(text):
         # After an odd number of backslashes, a quotation mark belongs to the text.
-        ends = not inside or (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 0
-        if inside and began and ends:
-            yield number
+        before = text[max(start, end - LONG) : end]
+        if not before.strip(b"\\"):
+            before = text[start:end]
+        ends = not inside or (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
+        if inside and began and ends and end - start > LONG:
+            yield start, end
         inside, began = inside != ends, ends
+        start = end + 1
 
 
-def _decoded(piece: bytes) -> str:
+def _quotation_marks(text: bytes) -> Iterator[int]:
+    for start in range(0, len(text), STRETCH):
+        at = start - 1
+        while (at := text.find(b'"', at + 1, start + STRETCH)) >= 0:
+            yield at
+
+
+def _decoded(text: bytes, start: int, end: int) -> str:
     """What a text means, a stretch at a time; a wide character would make all others of a long one wide as well."""
     made = []
-    start = 0
-    while start < len(piece):
-        stretch = piece[start : start + STRETCH]
-        if start + STRETCH < len(piece) and (at := stretch.find(b"\\", -_ESCAPE)) >= 0:
+    is_long = end - start > LONGEST_TEXT
+    while start < end:
+        stretch = text[start : min(start + STRETCH, end)]
+        if start + STRETCH < end and (at := stretch.find(b"\\", -_ESCAPE)) >= 0:
             # No escape is cut in two.
             stretch = stretch[: len(stretch[:at].rstrip(b"\\"))] or stretch
         made.append(json.loads(b'"%b"' % stretch))
         start += len(stretch)
-        if len(piece) > LONGEST_TEXT and not made[-1].isascii():
+        if is_long and not made[-1].isascii():
             raise RequestError(
                 f"A text in the JSON is longer than {LONGEST_TEXT} bytes and is not plain; send images as base64 text."
             )
