@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import click
 from attack_clusters import halt_redis, race_for_a_limit, restart_redis
-from attack_connections import begin_badly, fill_pipe, flood_websockets, pipeline, sign_up, write_into_log
+from attack_connections import begin_badly, fill_pipe, flood_websockets, open_links, pipeline, sign_up, write_into_log
 from attack_stores import fill_disk, watch_task, write_protect
 from attacked_server import FORM, JSON, MB, PARTS, Row, Target, attacked, watching
 
@@ -314,6 +314,7 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
                 report(begin_badly(target, token, 300))
                 report(pipeline(target, 30, 20))
                 report(write_into_log(target, 300))
+                report(open_links(target, 200))
             if only in (None, "malformed"):
                 report(send_malformed(target, many))
     if only in (None, "descriptors"):

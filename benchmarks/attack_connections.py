@@ -1,5 +1,7 @@
 """Attacks on connections: websockets that are flooded, requests that are sent without waiting, signs for the log."""
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -8,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 from attacked_server import FORM, JSON, MB, Row, Target, attacked, watching
 
@@ -95,6 +98,29 @@ def _at_once(
         list(threads.map(attack, range(count)))
     outcome = ", ".join(f"{number} {end}" for end, number in ends.items())
     return Row(name, notice, outcome, 40, 100 * MB, 50, set(ends) <= right and sum(ends.values()) == count)
+
+
+def open_links(target: Target, count: int) -> Row:
+    """Open the links of many pictures at once, which all have to be converted, each several times."""
+    fields = {"prompt": "a dog", "n": 4, "quality": "low", "output_format": "webp", "response_format": "url"}
+    answer = target.ask("POST", "/v1/images/generations", json.dumps(fields).encode(), {"Content-Type": JSON})[1]
+    paths = [urlsplit(picture["url"]).path for picture in answer["data"]]
+    before = target.memory()
+    ends: Counter[str] = Counter()
+
+    def get(number: int) -> None:
+        connection = http.client.HTTPConnection(*target.address, timeout=60)
+        connection.request("GET", paths[number // 4 % len(paths)])
+        ends[str(len(connection.getresponse().read()) > 1000)] += 1
+        connection.close()
+
+    row = _at_once(target, f"{count} links of pictures", get, count, {"True"}, ends)
+    # Memory goes back a second after the last one.
+    time.sleep(3)
+    left = (target.memory() - before) // MB
+    row.outcome = f"{left} MB are left of it"
+    row.right = row.right and left < 20
+    return row
 
 
 def write_into_log(target: Target, count: int) -> Row:
