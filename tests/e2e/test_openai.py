@@ -212,6 +212,30 @@ def test_no_picture_is_scaled_beyond_the_limits(url: str) -> None:
     assert time.monotonic() - began < 2
 
 
+def test_a_refusal_says_what_ignored_fields_mean(url: str) -> None:
+    fields = {"n": 0, "guidance_scale": 5, "uniqueness": 1}
+    answer = requests.post(f"{url}/v1/images/generations", json={"prompt": "a dog", **fields}, timeout=10)
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, message.startswith("n is 0; ")) == (400, True)
+    assert "guidance_scale is not known here and was ignored; use guidance" in message
+
+
+def test_empty_texts_say_that_nothing_is_given(client: Any) -> None:
+    empty = dict.fromkeys(("model", "response_format", "quality", "background", "output_format", "style", "user"), "")
+    answer = client.images.generate(**QUICK, **empty)
+    assert picture(answer.data[0]).format == "PNG"
+    assert client.images.generate(**QUICK | {"prompt": ""}).data
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [({}, "no body"), ({"data": b"{"}, "no valid JSON"), ({"data": {"prompt": "a dog"}}, "form-urlencoded")],
+)
+def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, told: str) -> None:
+    answer = requests.post(f"{url}/v1/images/edits", timeout=10, **sent)
+    assert (answer.status_code, told in answer.json()["error"]["message"]) == (400, True)
+
+
 def test_json_that_is_too_deep_is_a_400(url: str) -> None:
     answer = requests.post(f"{url}/v1/images/generations", data=b"[" * 5000, timeout=10)
     assert (answer.status_code, "nested" in answer.json()["error"]["message"]) == (400, True)

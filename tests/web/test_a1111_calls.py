@@ -180,5 +180,7 @@ def test_the_token_is_the_password_of_http_basic(guarded: Flask, services: Servi
     for headers in ({}, {"Authorization": ""}, {"Authorization": "Basic "}, {"Authorization": "Basic dTpw"}):
         answer = client.get(f"{API}/options", headers=headers)
         assert (answer.status_code, "HTTP Basic" in answer.get_json()["detail"]) == (401, "dTpw" not in str(headers))
+        # Some programs send a password only when they are asked for it.
+        assert answer.headers["WWW-Authenticate"] == 'Basic realm="token", Bearer'
     # Other dialects take it from the header for tokens only.
     assert client.get("/models", auth=("anything", token)).status_code == 401
