@@ -11,6 +11,7 @@ from PIL import Image
 
 from sd_api.app import create_app
 from sd_api.settings import Settings
+from sd_api.web.a1111.forms import NO_EFFECT, REFUSED
 from sd_api.wiring import Services
 
 API = "/sdapi/v1"
@@ -165,6 +166,14 @@ def test_ai_render(client: FlaskClient) -> None:
     answer = client.post(f"{API}/img2img", json=asked)
     assert (answer.status_code, answer.get_json()["detail"]) == (404, "Sampler not found")
     assert "Euler a" in answer.get_json()["errors"]
+
+
+def test_what_has_no_effect_is_silent_and_what_would_have_one_is_refused(client: FlaskClient) -> None:
+    silent = client.post(f"{API}/txt2img", json=SMALL | dict.fromkeys(NO_EFFECT, 2))
+    assert (len(made(silent)), "warnings" in silent.get_json()) == (1, False)
+    refused = client.post(f"{API}/txt2img", json=SMALL | dict.fromkeys(REFUSED, 2))
+    assert refused.status_code == 422
+    assert [name for name in REFUSED if f"{name} asks for" not in refused.get_json()["detail"]] == []
 
 
 @pytest.fixture(scope="module")
