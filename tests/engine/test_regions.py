@@ -325,15 +325,22 @@ def test_a_document_is_drawn_in_its_own_colours(engine: Any, fields: dict[str, A
         assert (array(result)[:, :128][kept] == array(document)[kept]).all()
 
 
+class StoppedEarly(Job):
+    """A job that is stopped early when it has made some steps."""
+
+    def __init__(self, spec: JobSpec, steps_done: int) -> None:
+        super().__init__(spec)
+        self._steps_done = steps_done
+
+    def report(self, progress: Progress) -> None:
+        super().report(progress)
+        if progress.phase != "loading" and progress.step == self._steps_done:
+            self.stop_early("Not wanted.")
+
+
 @pytest.mark.parametrize("steps_done", [1, 3, 5, 7])
 def test_an_edit_that_is_stopped_early_shows_every_region_as_far_as_it_is(engine: Any, steps_done: int) -> None:
-    class StoppedEarly(Job):
-        def report(self, progress: Progress) -> None:
-            super().report(progress)
-            if progress.phase != "loading" and progress.step == steps_done:
-                self.stop_early("Not wanted.")
-
-    job = StoppedEarly(edit(FAR, NEAR, steps=4))
+    job = StoppedEarly(edit(FAR, NEAR, steps=4), steps_done)
     serve(engine, [job])
     (picture,) = job.result().images
     made = Image.open(BytesIO(picture.png))
@@ -341,3 +348,13 @@ def test_an_edit_that_is_stopped_early_shows_every_region_as_far_as_it_is(engine
     assert all(changed.crop(box).getbbox() for box in (FAR, NEAR))
     changed.paste(0, mask=masked(FAR, NEAR))
     assert changed.getbbox() is None
+
+
+@pytest.mark.parametrize("steps_done", [2, 5])
+def test_a_large_picture_that_is_stopped_early_has_its_full_size(engine: Any, steps_done: int) -> None:
+    spec = request(size=(160, 128), steps=4, scheduler="ddim")
+    assert len(spec.for_model(engine.status().abilities[None]).plan.regions[0].passes) == 2
+    job = StoppedEarly(spec, steps_done)
+    serve(engine, [job])
+    (picture,) = job.result().images
+    assert Image.open(BytesIO(picture.png)).size == (160, 128)
