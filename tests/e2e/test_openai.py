@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import io
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -107,9 +110,9 @@ def test_a_mask_replaces_what_is_transparent(client: Any, url: str) -> None:
     by_hole = picture(client.images.edit(image=[("a.png", png(holes))], **fields).data[0])
     assert by_hole.size == (96, 64)
     data_url = "data:image/png;base64," + to_base64(original)
-    json = {"prompt": "a dog", "images": [{"image_url": data_url}], "steps": 2, "seed": 5}
+    sent = {"prompt": "a dog", "images": [{"image_url": data_url}], "steps": 2, "seed": 5}
     mask = {"image_url": "data:image/png;base64," + base64.b64encode(holed(96, 64)).decode()}
-    answer = requests.post(f"{url}/v1/images/edits", json=json | {"mask": mask}, timeout=60).json()
+    answer = requests.post(f"{url}/v1/images/edits", json=sent | {"mask": mask}, timeout=60).json()
     assert base64.b64decode(answer["data"][0]["b64_json"])
     assert Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"]))).tobytes() == plugin.tobytes()
 
@@ -255,6 +258,16 @@ def test_a_cancelled_job_is_not_made_again(client: Any, url: str) -> None:
     canceller.join()
     assert cancelled.value.code == "job_cancelled"
     assert requests.get(f"{url}/jobs", timeout=10).json()["jobs"] == []
+
+
+def test_what_is_no_http_is_refused_in_the_shapes_of_all_dialects(url: str) -> None:
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as connection:
+        connection.sendall(b"no HTTP\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    answer = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert answer["message"] == answer["detail"] == answer["error"]["message"]
+    assert answer["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_an_unknown_path_is_a_short_error_of_this_dialect(client: Any) -> None:
