@@ -188,7 +188,7 @@ def _tiles(placement: Placing, machine: Machine, wishes: Wishes) -> Sequence[int
 def _is_possible(quantization: Quantization, model: ModelSizes, machine: Machine) -> bool:
     if quantization == "nf4":
         # bitsandbytes quantizes linear layers, and a UNet's are convolutions for the greater part.
-        return "nf4" in machine.quantizers and not model.denoiser.is_unet
+        return "nf4" in machine.quantizers and not machine.shares_memory and not model.denoiser.is_unet
     return quantization == "none" or machine.kind != "mps"
 
 

@@ -97,8 +97,8 @@ class Family:
         return Row(key=size, scheduler_name="none", steps=1, latents=torch.zeros(1, 4, size[1] // 8, size[0] // 8))
 
     def predict(self, parts: Parts, rows: Sequence[Row]) -> list[None]:
-        width, height = rows[0].key  # type: ignore[misc]
-        parts.run([parts.denoiser.name], denoising(parts.sizes, parts.plan, (width, height), len(rows)))
+        size: Any = rows[0].key
+        parts.run([parts.denoiser.name], denoising(parts.sizes, parts.plan, size, len(rows)))
         return [None] * len(rows)
 
     def advance(self, row: Row, prediction: None) -> None:

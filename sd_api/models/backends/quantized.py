@@ -29,7 +29,9 @@ def require_quantizer(quantization: str, kind: str, *, single_file: bool) -> Non
         ModelUnavailable: with what to do.
     """
     if quantization == "fp8" and kind == "mps":
-        raise ModelUnavailable('"quantize": "fp8" is not possible on Apple GPUs, which have no fp8; none is')
+        raise ModelUnavailable('"quantize": "fp8" is not possible on Apple GPUs, which have no fp8')
+    if quantization == "nf4" and kind in ("cpu", "mps"):
+        raise ModelUnavailable('"quantize": "nf4" needs a graphics card of its own memory, and runs on none other')
     if quantization in LIBRARIES and single_file:
         raise ModelUnavailable(
             f'"quantize": "{quantization}" needs a model in the diffusers format, and this is a single file, which '
