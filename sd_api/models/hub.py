@@ -106,19 +106,28 @@ def download(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> 
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        folder = _fetch(repo_id, _find_needed(repo_id, token, limits, half=half), token, limits)
+        folder = _fetch(repo_id, _find_needed(repo_id, token, limits, half=half)[0], token, limits)
     _remove_leftovers(repo_id)
     return folder
 
 
-def check_access(repo_id: str, token: str | None, limits: Limits) -> None:
+def check_access(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> int:
     """Check on the hub that a model exists, that this server runs it, that it may be downloaded, and that it fits.
+
+    Args:
+        repo_id: the id of the model.
+        token: for gated and private models.
+        limits: the largest model, and the room that is left on the disk.
+        half: whether to prefer weights in half precision.
+
+    Returns:
+        The bytes that are to be downloaded, as far as the hub states them.
 
     Raises:
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        _find_needed(repo_id, token, limits, half=False)
+        return _find_needed(repo_id, token, limits, half=half)[1]
 
 
 def check_exists(repo_id: str, token: str | None) -> None:
@@ -186,7 +195,8 @@ def _limit_waiting(request: httpx.Request) -> None:
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
 
 
-def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> list[str]:
+def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> tuple[list[str], int]:
+    """The files that a model needs, and the bytes of those that are not in the cache."""
     api = HfApi(token=token)
     siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
     # The hub may leave out a size; what arrives is counted, too.
@@ -207,8 +217,9 @@ def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool)
     needed = [MODEL_INDEX, *needed_files(index, sizes, half=half)]
     _check_size(repo_id, sum(sizes[name] for name in needed), limits)
     absent = [name for name in needed if not isinstance(try_to_load_from_cache(repo_id, name), str)]
-    _check_disk(repo_id, sum(sizes[name] for name in absent), limits)
-    return needed
+    to_come = sum(sizes[name] for name in absent)
+    _check_disk(repo_id, to_come, limits)
+    return needed, to_come
 
 
 def _check_size(repo_id: str, size: int, limits: Limits) -> None:

@@ -316,4 +316,4 @@ def _explained(
 
 def gigabytes(size: int) -> str:
     """Bytes for people."""
-    return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"

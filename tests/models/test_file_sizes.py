@@ -50,7 +50,7 @@ def test_of_a_model_with_a_unet() -> None:
     assert unet.width == pipeline.unet.config.block_out_channels[0]
     assert unet.cell == pipeline.vae_scale_factor
     assert sizes.native == (pipeline.unet.config.sample_size * pipeline.vae_scale_factor,) * 2
-    assert [[part.name for part in stage] for stage in sizes.stages][0] == ["text_encoder"]
+    assert [part.name for part in sizes.stages[0]] == ["text_encoder"]
     whole = sum(part.elements for part in sizes.components)
     assert sum(read(sizes, "fp16").values()) == pytest.approx(2 * whole, rel=0.01)
     assert sizes.disk > 0

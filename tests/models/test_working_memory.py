@@ -61,7 +61,8 @@ class Fused(TorchFunctionMode):
 
 
 def peak(call: Callable[[], Any]) -> int:
-    with torch.inference_mode(), Fused(), Alive() as alive:
+    alive = Alive()
+    with torch.inference_mode(), Fused(), alive:
         call()
     return alive.peak
 
