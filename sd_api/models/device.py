@@ -99,8 +99,9 @@ def _check_available(device: str) -> None:
             )
         count = torch.cuda.device_count()
         if int(device.partition(":")[2] or 0) >= count:
+            none = f"no {'AMD' if torch.version.hip else 'NVIDIA'} GPU"
             names = ", ".join(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
-            raise ConfigurationError([f"device: there is no {device}; this machine has {names or 'no such GPU'}."])
+            raise ConfigurationError([f"device: there is no {device}; this machine has {names or none}."])
 
 
 def _best_dtype(device: torch.device) -> tuple[str, str]:
@@ -109,9 +110,9 @@ def _best_dtype(device: torch.device) -> tuple[str, str]:
         if "GTX 16" in name:
             # Known fault of this series, e.g. AUTOMATIC1111/stable-diffusion-webui wiki, "--no-half".
             return "fp32", f"half precision gives black pictures on the {name}"
-        return "fp16", "fast, and half the memory"
+        return "fp16", f"fast and half the memory on {'AMD' if torch.version.hip else 'NVIDIA'} GPUs"
     if device.type == "xpu":
-        return "fp16", "fast, and half the memory"
+        return "fp16", "fast and half the memory on Intel GPUs"
     if device.type == "mps":
         # pytorch/pytorch#96602 and its kin: attention in half precision turns to nan at some sizes.
         return "fp32", "half precision gives black pictures on some Apple GPUs"

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from fake_hub import FakeHub
+from huggingface_hub import constants
 
-from sd_api import server
+from sd_api import commands, server
+from sd_api.errors import JobCancelled
 from sd_api.models.check import look_further
 from sd_api.models.on_disk import bytes_on_disk, stored_models
 from sd_api.models.sources import HubModel, ModelFile
 from sd_api.settings import Settings
-
-UNET = "unet/diffusion_pytorch_model.safetensors"
 
 Call = Callable[..., Result]
 
@@ -54,16 +54,32 @@ def test_a_model_is_downloaded_listed_and_removed(call: Call, hub: FakeHub) -> N
     assert bytes_on_disk(HubModel("demo/tiny")) is None
 
 
-def test_a_download_that_was_broken_off_goes_on_within_its_file(call: Call, hub: FakeHub) -> None:
-    hub.fault, hub.fault_at = 503, "text_encoder/model.safetensors"
-    hub.break_off = {UNET}
-    assert call("pull", "demo/tiny").exit_code == 1
+def test_a_download_that_was_broken_off_goes_on_within_its_file(
+    call: Call, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
+    monkeypatch.setattr("sd_api.models.hub.REPORT_INTERVAL", 0.0)
+    with monkeypatch.context() as interrupted:
+        # As Ctrl-C after a million bytes.
+        interrupted.setattr(commands, "_report", lambda: _stop_after(1_000_000))
+        done = call("pull", "demo/tiny")
+    assert (done.exit_code, done.output) == (130, "Stopped. The same command goes on where this one was broken off.\n")
     (part,) = stored_models()
     assert not part.complete
+    assert part.bytes > 900_000
     assert call("models").output.splitlines()[0].endswith(" in part")
-    hub.fault = None
+    assert hub.resumed == []
     assert call("pull", "demo/tiny").exit_code == 0
-    assert hub.resumed == [UNET]
+    assert hub.resumed, "of a file that came in part, only the rest is asked for"
+    assert stored_models()[0].complete
+
+
+def _stop_after(limit: int) -> Callable[[int, int], None]:
+    def report(arrived: int, _total: int) -> None:
+        if arrived > limit:
+            raise JobCancelled("Ctrl-C")
+
+    return report
 
 
 @pytest.mark.parametrize(
