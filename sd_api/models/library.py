@@ -11,7 +11,7 @@ from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
-from sd_api.models.backends.compiled import CompiledUNet
+from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.components import Component, Parts
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
@@ -98,8 +98,10 @@ class ModelLibrary:
                 self._placement.forget(model.parts.components.values())
                 raise
             self._loaded[name] = model
-            if self._settings.compile and isinstance(model.family, UNetFamily):
+            if model.plan.compiles and isinstance(model.family, UNetFamily):
                 CompiledUNet(model.parts, self._settings.compile_sizes).compile_in_background()
+            elif model.plan.compiles and self._device.device.type != "cpu":
+                compile_blocks(model.parts.denoiser.module)
         # In the order of their use, the latest last.
         self._loaded.move_to_end(name)
         return self._loaded[name]

@@ -97,7 +97,7 @@ class MemoryPlan:
         streamed: names of the components whose layers come one after another.
         tile: the side of the autoencoder's tiles in pixels; 0 if it decodes at once.
         attention: the backend of the attention, as diffusers names it.
-        compile_blocks: whether the blocks of the denoiser that repeat are compiled.
+        compiles: whether the denoiser is compiled: a UNet for some sizes, a transformer's blocks that repeat.
         peak: the most bytes of the device's memory, for one picture of the native size; a bound.
         host: bytes of the machine's own memory.
         weights: bytes of each component's weights as they are loaded, by its name.
@@ -113,7 +113,7 @@ class MemoryPlan:
     streamed: tuple[str, ...]
     tile: int
     attention: str
-    compile_blocks: bool
+    compiles: bool
     peak: int
     host: int
     weights: dict[str, int]
@@ -143,7 +143,9 @@ def plan_memory(model: ModelSizes, machine: Machine, wishes: Wishes) -> MemoryPl
     tried: list[MemoryPlan] = []
     for quantization, placement in _ways(model, machine, wishes):
         for tile in _tiles(placement, machine, wishes):
-            plan = _plan(model, machine, dtype, quantization, placement, tile)
+            # What is streamed or converted layer by layer cannot be compiled.
+            compiles = wishes.compile and placement != "grouped" and quantization == "none"
+            plan = _plan(model, machine, dtype, quantization, placement, tile, compiles=compiles)
             if plan.fits:
                 return _explained(plan, tried, machine, wishes, why_dtype)
             tried.append(plan)
@@ -223,7 +225,14 @@ _PLACINGS: dict[str, tuple[Placing, ...]] = {
 
 
 def _plan(
-    model: ModelSizes, machine: Machine, dtype: str, quantization: Quantization, placement: Placing, tile: int
+    model: ModelSizes,
+    machine: Machine,
+    dtype: str,
+    quantization: Quantization,
+    placement: Placing,
+    tile: int,
+    *,
+    compiles: bool,
 ) -> MemoryPlan:
     quantized = () if quantization == "none" else _quantized(model, quantization)
     weights = {part.name: _weight_bytes(part, dtype, quantization, quantized) for part in model.components}
@@ -258,7 +267,7 @@ def _plan(
         streamed=tuple(streamed),
         tile=tile,
         attention="native",
-        compile_blocks=False,
+        compiles=compiles,
         peak=needed,
         host=needed if machine.shares_memory else host,
         weights=weights,
@@ -310,8 +319,7 @@ def _explained(
             reasons.append(f"{way} would need {full or host or 'more'}")
     if wishes.memory != "auto":
         reasons.append(f'"memory": "{wishes.memory}" is configured')
-    compiles = wishes.compile and plan.placement != "grouped" and plan.quantization == "none"
-    return replace(plan, compile_blocks=compiles and not machine.shares_memory, reasons=tuple(reasons))
+    return replace(plan, reasons=tuple(reasons))
 
 
 def gigabytes(size: int) -> str:

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from pictures import from_base64, half_mask, photograph, png, to_base64
 from PIL import Image
 from task_client import TaskClient
+from tiny_model import tiny_model
 
 FORM: dict[str, Any] = {"prompt": "a dog", "num_inference_steps": 4, "width": 64, "height": 72}
 
