@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.architectures import identify
 from sd_api.models.checkpoint_file import read_checkpoint
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice, choose_device
 from sd_api.models.files import find_faults
+from sd_api.models.loader import find_loading_faults
 from sd_api.models.memory_plan import gigabytes
 from sd_api.models.on_disk import bytes_on_disk
 from sd_api.models.pickled import without_pickles
@@ -68,7 +71,9 @@ def look_further(settings: Settings) -> Findings:
 
 def _check_model(source: ModelSource, name: str | None, settings: Settings, device: DeviceChoice | None) -> str:
     """How a model without faults will run."""
-    half = device is not None and device.torch_dtype in HALF_PRECISIONS
+    # If the device is not to be had, the faults of the model are those of this precision.
+    dtype = torch.float32 if device is None else device.torch_dtype
+    half = dtype in HALF_PRECISIONS
     if isinstance(source, HubModel):
         if (folder := hub.cached(source.repo_id, half=True)) is None:
             to_come = hub.check_access(source.repo_id, hub.token_of(settings), settings.limits, half=half)
@@ -78,7 +83,7 @@ def _check_model(source: ModelSource, name: str | None, settings: Settings, devi
         raise ModelUnavailable("; ".join(faults))
     if isinstance(source, ModelFile):
         identify(source.path, read_checkpoint(source.path))
-    else:
-        without_pickles(source)
+    elif faults := find_loading_faults(without_pickles(source).path, dtype):
+        raise ModelUnavailable("; ".join(faults))
     disk = f"{gigabytes(bytes_on_disk(source) or 0)} on the disk"
     return disk if device is None else "; ".join([disk, *plan_for(source, name, settings, device).reasons])
