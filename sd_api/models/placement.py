@@ -94,15 +94,21 @@ class Placement:
         """Have the largest component of the latest call run from the host's memory, layer by layer.
 
         Returns:
-            Whether there was one that did not yet.
+            Whether there was one that did not yet, and the host has room for it.
         """
         whole = [component for component in self._in_use if component in self._resident]
         if self._free_bytes is None or not whole:
             return False
         largest = max(whole, key=lambda component: component.size)
-        with torch.inference_mode(mode=False):
-            self._move_out(largest)
-            self._stream(largest)
+        try:
+            with torch.inference_mode(mode=False):
+                self._move_out(largest)
+                self._stream(largest)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("The host's memory is full as well")
+            return False
         return True
 
     def _keep_only(self, kept: Sequence[Component]) -> bool:

@@ -199,6 +199,10 @@ def test_what_does_not_fit_alone_while_it_works_is_streamed(
 ) -> None:
     small, large = component(card, "a", 1), component(card, "b", 5)
     device.use([small, large])
+    card.host_is_full_for = "b"
+    assert not device.slow_down()
+    card.host_is_full_for = None
+    device.use([small, large])
     assert device.slow_down()
     assert streamed == [large.module]
     assert set(card.on) == {"a"}
