@@ -19,7 +19,7 @@ from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
 from sd_api.models.families.unet import UNetFamily
 from sd_api.models.files import find_faults
-from sd_api.models.loader import load_pipeline, local_directory
+from sd_api.models.loader import load_pipeline, local_directory, refuse
 from sd_api.models.memory_plan import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
 from sd_api.models.planned import plan_for
@@ -184,8 +184,7 @@ class ModelLibrary:
         if not isinstance(source, ModelFile):
             half = self._device.torch_dtype in HALF_PRECISIONS
             source = ModelDirectory(local_directory(source, self._token, self._settings.limits, half=half))
-        if faults := find_faults(source):
-            raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")
+        refuse(find_faults(source))
         plan = plan_for(source, model.name, self._settings, self._device)
         log.info("%s on %s: %s", model.label, self._device.device, "; ".join(plan.reasons))
         if not plan.fits:

@@ -52,7 +52,7 @@ def load_pipeline(
     started = time.monotonic()
     half = device.torch_dtype in HALF_PRECISIONS
     if isinstance(source, ModelFile):
-        _refuse(find_faults(source))
+        refuse(find_faults(source))
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
     else:
         if plan is not None and (quantization := quantization_config(plan, device.torch_dtype)) is not None:
@@ -125,9 +125,9 @@ def find_loading_faults(path: Path, dtype: torch.dtype, components: Mapping[str,
 
 
 def _load_directory(published: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
-    _refuse(find_faults(ModelDirectory(published)))
+    refuse(find_faults(ModelDirectory(published)))
     path = without_pickles(ModelDirectory(published)).path
-    _refuse(find_loading_faults(path, dtype, components))
+    refuse(find_loading_faults(path, dtype, components))
     # Single precision is what models come in: there is nothing to convert.
     with explained_loading(path):
         copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
@@ -162,6 +162,11 @@ def _variant(path: Path, dtype: torch.dtype) -> str | None:
     return "fp16" if wanted or any(files and all(files) for files in half) else None
 
 
-def _refuse(faults: list[str]) -> None:
+def refuse(faults: list[str]) -> None:
+    """Refuse a model that has faults.
+
+    Raises:
+        ModelUnavailable: with every fault.
+    """
     if faults:
         raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")
