@@ -15,7 +15,7 @@ from pictures import from_png, half_mask, photograph, png
 from PIL import Image
 from running import after_call, generate, serve
 from tiny_model import tiny_model
-from tiny_pipelines import PIPELINES, weights, write_pipeline
+from tiny_pipelines import weights, write_pipeline
 from transformers import CLIPImageProcessor
 
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError
@@ -30,6 +30,8 @@ from sd_api.jobs.job import Job
 from sd_api.models import library
 from sd_api.models.auto_classes import auto_classes
 from sd_api.models.components import Component
+from sd_api.models.families import registry
+from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.safety import SafetyFilter
 from sd_api.settings import Limits, Settings
 from sd_api.wiring import build_engine
@@ -42,7 +44,14 @@ IMAGE, MASK = photograph(*SIZE), half_mask(*SIZE)
 # What each of these models cannot do, so that by hand it is not asked to.
 WITHOUT_NEGATIVE = {"flux", "latent consistency"}
 BINNED = {"pixart sigma", "sana"}
+# They have families of their own, without which they run as any other pipeline of diffusers does.
+PIPELINES = ("stable diffusion 3", "flux", "pixart sigma", "sana", "latent consistency")
 PAIRS = [(name, mode) for name in PIPELINES for mode in auto_classes(type(weights(name)).__name__)]
+
+
+@pytest.fixture(autouse=True)
+def _no_other_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "FAMILIES", (AnyPipeline(),))
 
 
 @pytest.fixture(scope="module")
