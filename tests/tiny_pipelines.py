@@ -22,7 +22,9 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
+    SanaSprintPipeline,
     SanaTransformer2DModel,
+    SCMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
@@ -184,10 +186,10 @@ def pixart_sigma() -> PixArtSigmaPipeline:
     )
 
 
-def sana() -> SanaPipeline:
-    return SanaPipeline(
-        tokenizer=word_tokenizer(),
-        text_encoder=Gemma2Model(
+def sana_parts(*, guidance: bool = False) -> dict[str, Any]:
+    return {
+        "tokenizer": word_tokenizer(),
+        "text_encoder": Gemma2Model(
             Gemma2Config(
                 vocab_size=128,
                 hidden_size=8,
@@ -199,7 +201,7 @@ def sana() -> SanaPipeline:
                 max_position_embeddings=4096,
             )
         ),
-        vae=AutoencoderDC(
+        "vae": AutoencoderDC(
             in_channels=3,
             latent_channels=4,
             attention_head_dim=2,
@@ -218,7 +220,7 @@ def sana() -> SanaPipeline:
             decoder_act_fns="silu",
             scaling_factor=0.41407,
         ),
-        transformer=SanaTransformer2DModel(
+        "transformer": SanaTransformer2DModel(
             patch_size=1,
             in_channels=4,
             out_channels=4,
@@ -230,9 +232,17 @@ def sana() -> SanaPipeline:
             cross_attention_dim=8,
             caption_channels=8,
             sample_size=32,
+            guidance_embeds=guidance,
         ),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-    )
+    }
+
+
+def sana() -> SanaPipeline:
+    return SanaPipeline(scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0), **sana_parts())
+
+
+def sana_sprint() -> SanaSprintPipeline:
+    return SanaSprintPipeline(scheduler=SCMScheduler(), **sana_parts(guidance=True))
 
 
 def latent_consistency() -> LatentConsistencyModelPipeline:
@@ -273,6 +283,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "krea 2": krea2,
     "pixart sigma": pixart_sigma,
     "sana": sana,
+    "sana sprint": sana_sprint,
     "latent consistency": latent_consistency,
 }
 

@@ -46,8 +46,15 @@ def is_flow(scheduler: Any) -> bool:
     return flow
 
 
+def is_trigonometric(scheduler: Any) -> bool:
+    """Whether its timesteps are angles between the original and noise (arXiv:2410.11081)."""
+    return bool(scheduler.config.get("prediction_type") == "trigflow")
+
+
 def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     """Latents at the noise level of timesteps; the classes for flows alone have a name of their own for it."""
+    if is_trigonometric(scheduler):
+        return torch.cos(timesteps) * latents + torch.sin(timesteps) * noise
     if hasattr(scheduler, "scale_noise"):
         return scheduler.scale_noise(latents, timesteps, noise)  # type: ignore[no-any-return]
     return scheduler.add_noise(latents, noise, timesteps)  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from sd_api.models.autoencoder import encode_pixels, in_full_precision
-from sd_api.models.schedulers import is_flow
+from sd_api.models.schedulers import is_flow, is_trigonometric
 
 # Of red, green and blue each; their combinations are what the map is fitted to.
 LEVELS = 4
@@ -34,6 +34,8 @@ def predicted_original(scheduler: Any, prediction: torch.Tensor, timestep: Any, 
     """
     if is_flow(scheduler):
         return torch.sub(sample, prediction, alpha=float(timestep) / scheduler.config.num_train_timesteps)
+    if is_trigonometric(scheduler):
+        return torch.cos(timestep) * sample - torch.sin(timestep) * prediction
     alphas_squared = scheduler.alphas_cumprod
     alpha_squared = float(alphas_squared[min(round(float(timestep)), len(alphas_squared) - 1)])
     alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5

@@ -76,6 +76,10 @@ class LatentFamily:
         """The pixels of the side of one cell of the latents."""
         return int(parts.pipeline.vae_scale_factor) * cells_joined(parts.autoencoder.module)
 
+    def scale(self, parts: Parts) -> float:
+        """What the range of the autoencoder's latents is multiplied with for the denoiser."""
+        return 1.0
+
     def view(self, row: Any, tile: Box) -> Any:
         """See Family."""
         channels = None if row.channels is None else cut(row.channels, tile)
@@ -103,34 +107,35 @@ class LatentFamily:
         if not is_fitted(parts.autoencoder.module):
             parts.place([parts.autoencoder])
         original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
-        return latent_preview(parts.autoencoder.module, self.cell(parts), original[0])
+        return latent_preview(parts.autoencoder.module, self.cell(parts), original[0] / self.scale(parts))
 
     def decode(self, parts: Parts, rows: Sequence[LatentRow], warnings: list[str]) -> list[Image.Image]:
         """See Family."""
         parts.place([parts.autoencoder])
         tiled = {row: self._decode_tiles(parts, row, warnings) for row in rows if row.tiles}
         plain = [row.latents for row in rows if not row.tiles]
-        images = iter(_decode(parts, torch.cat(plain), warnings) if plain else [])
+        images = iter(self._pictures(parts, torch.cat(plain), warnings) if plain else [])
         return [tiled[row] if row.tiles else next(images) for row in rows]
 
     def _decode_tiles(self, parts: Parts, row: LatentRow, warnings: list[str]) -> Image.Image:
         """Decode tile by tile; where there is none, the picture is black, and nothing of it is used."""
         cell = self.cell(parts)
         height, width = row.latents.shape[2:]
-        tiles = ((_decode(parts, cut(row.latents, tile), warnings)[0], in_pixels(tile, cell)) for tile in row.tiles)
+        tiles = (
+            (self._pictures(parts, cut(row.latents, tile), warnings)[0], in_pixels(tile, cell)) for tile in row.tiles
+        )
         return pasted(tiles, (width * cell, height * cell))
+
+    def _pictures(self, parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
+        pixels = decode(parts.autoencoder.module, latents / self.scale(parts), warnings)
+        images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
+        return images
 
 
 def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
     """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
     options = {"eta": eta, "generator": generator}
     return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
-
-
-def _decode(parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
-    pixels = decode(parts.autoencoder.module, latents, warnings)
-    images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
-    return images
 
 
 def _draws_other_noise(row: LatentRow) -> bool:

@@ -8,9 +8,11 @@ from sd_api.models.families.chroma import Chroma
 from sd_api.models.families.flux import Flux, FluxFill, FluxKontext
 from sd_api.models.families.flux2_klein import Flux2Klein
 from sd_api.models.families.krea2 import Krea2
+from sd_api.models.families.lcm import LatentConsistency
 from sd_api.models.families.pixart import PixArtSigma
 from sd_api.models.families.qwen_image import QwenImage, QwenImageEdit, QwenImageEditPlus
 from sd_api.models.families.sana import Sana
+from sd_api.models.families.sana_sprint import SanaSprint
 from sd_api.models.families.sd import StableDiffusion
 from sd_api.models.families.sd3 import StableDiffusion3
 from sd_api.models.families.sdxl import StableDiffusionXL
@@ -20,6 +22,7 @@ from sd_api.models.families.z_image import ZImage
 FAMILIES: tuple[Any, ...] = (
     StableDiffusion(),
     StableDiffusionXL(),
+    LatentConsistency(),
     StableDiffusion3(),
     Flux(),
     FluxFill(),
@@ -32,6 +35,7 @@ FAMILIES: tuple[Any, ...] = (
     ZImage(),
     Krea2(),
     Sana(),
+    SanaSprint(),
     PixArtSigma(),
     AnyPipeline(),
 )

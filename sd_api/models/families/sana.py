@@ -1,7 +1,10 @@
 """Sana (arXiv:2410.10629)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from inspect import signature
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -21,10 +24,12 @@ class Sana(TransformerFamily):
 
     name = "Sana"
     pipelines = dict.fromkeys(("SanaPipeline",), _PUBLISHED)
-    schedulers = ("euler", "heun", "dpm++", "unipc")
+    schedulers: tuple[str, ...] = ("euler", "heun", "dpm++", "unipc")
     longest = _TOKENS
     one_forward = True
     in_fp32 = True
+    # How the pipeline is asked for the words of one prompt alone.
+    alone: Mapping[str, Any] = MappingProxyType({"do_classifier_free_guidance": False})
 
     def multiple(self, parts: Parts) -> int:
         """See TransformerFamily: one cell of its autoencoder, of 32 pixels, is a token."""
@@ -36,20 +41,13 @@ class Sana(TransformerFamily):
 
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
         """See TransformerFamily; an instruction to the language model stands before what is to be drawn."""
-        # The pipeline's own instruction is the default of its call, and there is no other way to it.
-        instruction = signature(type(parts.pipeline).__call__).parameters["complex_human_instruction"].default
+        encode = partial(parts.pipeline.encode_prompt, device=parts.device, max_sequence_length=_TOKENS)
         if negative:
-            words = parts.pipeline.encode_prompt(
-                "", negative_prompt=prompt, device=parts.device, max_sequence_length=_TOKENS
-            )[2:]
+            words = encode("", negative_prompt=prompt)[2:]
         else:
-            words = parts.pipeline.encode_prompt(
-                prompt,
-                do_classifier_free_guidance=False,
-                device=parts.device,
-                max_sequence_length=_TOKENS,
-                complex_human_instruction=instruction,
-            )[:2]
+            # The pipeline's own instruction is the default of its call, and there is no other way to it.
+            own = signature(type(parts.pipeline).__call__).parameters["complex_human_instruction"].default
+            words = encode(prompt, complex_human_instruction=own, **self.alone)[:2]
         return dict(zip(("words", "mask"), words, strict=True))
 
     def forward(

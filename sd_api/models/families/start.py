@@ -32,6 +32,7 @@ class Start:
         size: Width and height to work at.
         cell: The pixels of the side of one cell of the latents.
         dtype: Of the latents.
+        scale: What the range of the autoencoder's latents is multiplied with.
         generator: Of the row, on the CPU.
         tiles: Boxes in cells that go through the model one by one; empty where all goes at once.
     """
@@ -45,6 +46,7 @@ class Start:
     dtype: torch.dtype
     generator: torch.Generator
     tiles: Sequence[Box] = ()
+    scale: float = 1.0
 
     def noise(self) -> torch.Tensor:
         """(1, channels, height, width) of the picture's seeds."""
@@ -54,7 +56,7 @@ class Start:
         if self.seeds.variation is not None:
             variation = draw(shape, torch.Generator("cpu").manual_seed(self.seeds.variation))
             noise = slerp(noise, variation, self.operation.variation_strength)
-        return noise.to(self.parts.device, self.dtype)
+        return noise.to(self.parts.device, self.dtype) * self.scale
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """(1, 3, height, width) in -1 to 1."""
@@ -91,7 +93,7 @@ class Start:
                 pixels = pixels * (1 - without[..., upper:lower, left:right])
             generator = None if most_probable else self.generator
             latents.append((encode_pixels(self.encoder, pixels, generator), tile))
-        return merged(latents, cells)
+        return merged(latents, cells) * self.scale
 
     @cached_property
     def encoder(self) -> Any:

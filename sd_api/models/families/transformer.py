@@ -223,6 +223,7 @@ class TransformerFamily(LatentFamily):
             seeds=seeds,
             size=size,
             cell=self.cell(parts),
+            scale=self.scale(parts),
             dtype=torch.float32 if self.in_fp32 else parts.denoiser.dtype,
             generator=generator,
             tiles=cells,
@@ -253,19 +254,30 @@ class TransformerFamily(LatentFamily):
         seen: TransformerRow = super().view(row, tile)
         return replace(seen, references=tuple(cut(reference, tile) for reference in row.references))
 
-    def _timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
-        """The timesteps that are made, and the scheduler prepared for them."""
-        tokens = (size[0] // self.multiple(parts)) * (size[1] // self.multiple(parts))
-        steps = operation.steps
+    def schedule(self, parts: Parts, scheduler: Any, steps: int, tokens: int) -> torch.Tensor:
+        """Prepare a scheduler for a full schedule, and say which timesteps it makes.
+
+        Args:
+            parts: The model's components.
+            scheduler: Of the run.
+            steps: Of the schedule.
+            tokens: Of what goes through the transformer at once.
+        """
         shift = self.shift(parts, tokens, steps)
         set_timesteps(scheduler, steps, parts.device, sigmas=self.sigmas(steps), shift=shift)
+        timesteps: torch.Tensor = scheduler.timesteps
+        return timesteps
+
+    def _timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
+        """The timesteps that are made, and the scheduler prepared for them."""
+        steps, multiple = operation.steps, self.multiple(parts)
+        timesteps = self.schedule(parts, scheduler, steps, (size[0] // multiple) * (size[1] // multiple))
         begin = 0
         if isinstance(operation, Redrawing):
             # Rounded as in the pipelines of these families: up to whole steps.
             begin = min(int(max(steps - steps * operation.strength, 0)), steps - 1) * scheduler.order
         scheduler.set_begin_index(begin)
-        timesteps: torch.Tensor = scheduler.timesteps[begin:]
-        return timesteps
+        return timesteps[begin:]
 
     def predict(self, parts: Parts, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
         """See Family."""

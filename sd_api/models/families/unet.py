@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.models.embeddings import get_timestep_embedding
 
 from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities, without_effect
@@ -38,6 +37,7 @@ class UNetFamily(LatentFamily):
 
     name: str
     pipelines: frozenset[str]
+    schedulers: tuple[str, ...] = tuple(SCHEDULERS)
 
     def loading_class(self, class_name: str) -> Any:
         """See Family: whatever the index names."""
@@ -58,7 +58,7 @@ class UNetFamily(LatentFamily):
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
             capabilities=("clip_skip", "tiles", "variations", *_capabilities(unet)),
-            schedulers=tuple(SCHEDULERS),
+            schedulers=self.schedulers,
         )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
@@ -117,6 +117,17 @@ class UNetFamily(LatentFamily):
         """The sizes that a UNet is conditioned with; None for those that are not."""
         return None
 
+    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any) -> torch.Tensor:
+        """The timesteps that are made, and the scheduler prepared for them."""
+        scheduler.set_timesteps(operation.steps, device=parts.device)
+        begin = 0
+        if isinstance(operation, Redrawing):
+            begin = (operation.steps - operation.steps_run) * scheduler.order
+            if hasattr(scheduler, "set_begin_index"):
+                scheduler.set_begin_index(begin)
+        timesteps: torch.Tensor = scheduler.timesteps[begin:]
+        return timesteps
+
     def start(
         self,
         parts: Parts,
@@ -127,14 +138,9 @@ class UNetFamily(LatentFamily):
         tiles: Sequence[Box] = (),
     ) -> UNetRow:
         """See Family."""
-        scheduler = make_scheduler(operation.scheduler, parts.pipeline.scheduler)
-        scheduler.set_timesteps(operation.steps, device=parts.device)
-        timesteps = scheduler.timesteps
-        if isinstance(operation, Redrawing):
-            begin = (operation.steps - operation.steps_run) * scheduler.order
-            timesteps = timesteps[begin:]
-            if hasattr(scheduler, "set_begin_index"):
-                scheduler.set_begin_index(begin)
+        known = operation.scheduler if operation.scheduler in self.schedulers else None
+        scheduler = make_scheduler(known, parts.pipeline.scheduler)
+        timesteps = self.timesteps(parts, operation, scheduler)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
         cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
         start = UNetStart(
@@ -234,7 +240,8 @@ def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow]) -> torch.Tensor |
     width = parts.denoiser.config.time_cond_proj_dim
     if width is None:
         return None
-    embedding: torch.Tensor = get_timestep_embedding(torch.tensor([1000 * (row.guidance - 1) for row in rows]), width)
+    factors = torch.tensor([row.guidance - 1 for row in rows])
+    embedding: torch.Tensor = parts.pipeline.get_guidance_scale_embedding(factors, embedding_dim=width)
     return embedding.to(parts.device, parts.denoiser.dtype)
 
 
