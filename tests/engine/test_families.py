@@ -187,6 +187,38 @@ def test_one_picture_is_diffusers_own(name: str, mode: str, size: tuple[int, int
     same(ours(name, asked), by_hand(name, asked))
 
 
+# What diffusers has no pipeline for, or a broken one, or one with another decoder.
+OURS = [
+    *((name, mode) for name in ("krea 2", "sana") for mode in ("img2img", "masking")),
+    *((name, "masking") for name in ("stable diffusion 3", "chroma", "sana sprint", "latent consistency")),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "scheduler"),
+    [(*pair, None) for pair in OURS]
+    + [("pixart sigma", mode, name) for mode, name in (("img2img", "ddim"), ("masking", "plms"))],
+)
+def test_images_and_masks_work_in_latents_where_there_is_no_pipeline(
+    name: str, mode: str, scheduler: str | None
+) -> None:
+    parts = model(name)
+    family: Any = family_of(parts.pipeline)
+    row = begun(name, operation(mode, scheduler=scheduler))
+    kept = row.kept
+    denoise(family, parts, row)
+    assert row.latents.isfinite().all()
+    other = denoise(family, parts, begun(name, operation(mode, scheduler=scheduler), 9)).latents
+    assert other is not None
+    if mode == "img2img":
+        assert not torch.equal(row.latents, other)
+        return
+    black = (kept.levels == 0).expand_as(row.latents)
+    assert black.any()
+    assert torch.equal(row.latents[black], kept.latents[black])
+    assert not torch.equal(row.latents[~black], other[~black])
+
+
 @pytest.mark.parametrize(("name", "mode"), HAND)
 def test_rows_that_share_forwards_are_as_alone(name: str, mode: str) -> None:
     parts = model(name)

@@ -20,6 +20,7 @@ class Chroma(Flux):
 
     name = "Chroma"
     pipelines = dict.fromkeys((f"Chroma{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
+    guidance = "classifier-free"
     capabilities = ("negative_prompt",)
     tokenizer = "tokenizer"
 
@@ -29,7 +30,7 @@ class Chroma(Flux):
 
     def meaning(self, parts: Parts) -> Guidance:
         """See TransformerFamily."""
-        return "classifier-free"
+        return self.guidance
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """See TransformerFamily."""

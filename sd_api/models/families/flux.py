@@ -25,7 +25,7 @@ class Flux(TransformerFamily):
 
     name = "FLUX.1"
     pipelines = dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), _DEV)
-    guidance = "distilled"
+    guidance: Guidance = "distilled"
     capabilities: tuple[str, ...] = ()
     tokenizer = "tokenizer_2"
 

@@ -276,7 +276,8 @@ class TransformerFamily(LatentFamily):
         if isinstance(operation, Redrawing):
             # Rounded as in the pipelines of these families: up to whole steps.
             begin = min(int(max(steps - steps * operation.strength, 0)), steps - 1) * scheduler.order
-        scheduler.set_begin_index(begin)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
         return timesteps[begin:]
 
     def predict(self, parts: Parts, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:

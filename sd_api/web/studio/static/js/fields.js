@@ -29,7 +29,8 @@ export function show(mode, model) {
 
 function acts({ modes, requires, acts_with }, mode, model) {
   if (!modes.includes(mode)) return false;
-  if (requires && !model.capabilities?.includes(requires)) return false;
+  // Before a model is loaded, nothing is known of it, and most can do most.
+  if (requires && model.capabilities && !model.capabilities.includes(requires)) return false;
   return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
 }
 
