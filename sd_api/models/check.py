@@ -1,11 +1,14 @@
 """What ``--check`` looks at beyond what each start does: the device, models on the hub, and what is pickled."""
 
+import torch
+
 from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.architectures import identify
 from sd_api.models.checkpoint_file import read_checkpoint
 from sd_api.models.device import choose_device
 from sd_api.models.files import find_faults
+from sd_api.models.loader import find_loading_faults
 from sd_api.models.pickled import without_pickles
 from sd_api.models.safety import check_safety_filter
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource, parse_source
@@ -22,8 +25,10 @@ def find_further_faults(settings: Settings) -> list[str]:
         One line for each fault.
     """
     faults: list[str] = []
+    # If the device is not to be had, the faults of the models are those of this precision.
+    dtype = torch.float32
     try:
-        choose_device(settings.device, settings.dtype)
+        dtype = choose_device(settings.device, settings.dtype).torch_dtype
     except ConfigurationError as error:
         faults += error.faults
     main = parse_source(settings.model)
@@ -31,7 +36,7 @@ def find_further_faults(settings: Settings) -> list[str]:
     names = ["model", *(f"custom_models[{index}]" for index in range(len(others)))]
     for name, source in zip(names, [main, *others], strict=True):
         try:
-            _check_model(source, settings)
+            _check_model(source, settings, dtype)
         except ModelUnavailable as error:
             faults.append(f"{name}: {error.message}")
     if not isinstance(main, HubModel) and settings.requires_safety_checker:
@@ -43,7 +48,7 @@ def find_further_faults(settings: Settings) -> list[str]:
     return faults
 
 
-def _check_model(source: ModelSource, settings: Settings) -> None:
+def _check_model(source: ModelSource, settings: Settings, dtype: torch.dtype) -> None:
     if isinstance(source, HubModel):
         if (folder := hub.cached(source.repo_id, half=True)) is None:
             hub.check_access(source.repo_id, hub.token_of(settings), settings.limits)
@@ -53,5 +58,5 @@ def _check_model(source: ModelSource, settings: Settings) -> None:
         raise ModelUnavailable("; ".join(faults))
     if isinstance(source, ModelFile):
         identify(source.path, read_checkpoint(source.path))
-    else:
-        without_pickles(source)
+    elif faults := find_loading_faults(without_pickles(source).path, dtype):
+        raise ModelUnavailable("; ".join(faults))

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from diffusers import AutoencoderTiny, DiffusionPipeline
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.claims import find_claim_faults
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
@@ -43,7 +44,7 @@ def load_pipeline(
     started = time.monotonic()
     half = device.torch_dtype in HALF_PRECISIONS
     if isinstance(source, ModelFile):
-        _refuse_faults(source)
+        _refuse(find_faults(source))
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
     else:
         pipeline = _load_directory(local_directory(source, token, limits, half=half), device.torch_dtype, components)
@@ -97,9 +98,24 @@ def explained_loading(path: Path) -> Iterator[None]:
         ) from None
 
 
+def find_loading_faults(path: Path, dtype: torch.dtype, components: Mapping[str, Any] | None = None) -> list[str]:
+    """Find what keeps a model's directory from being loaded, by all of loading that takes no memory for weights.
+
+    Args:
+        path: of a model whose files have no faults and whose weights are safetensors.
+        dtype: the precision to load it in.
+        components: parts to use in place of the model's own.
+
+    Returns:
+        One line for each fault.
+    """
+    return find_claim_faults(path, _loading_class(path), _variant(path, dtype), components or {})
+
+
 def _load_directory(published: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
-    _refuse_faults(ModelDirectory(published))
+    _refuse(find_faults(ModelDirectory(published)))
     path = without_pickles(ModelDirectory(published)).path
+    _refuse(find_loading_faults(path, dtype, components))
     # Single precision is what models come in: there is nothing to convert.
     with explained_loading(path):
         copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
@@ -140,6 +156,6 @@ def _variant(path: Path, dtype: torch.dtype) -> str | None:
     return "fp16" if wanted or any(files and all(files) for files in half) else None
 
 
-def _refuse_faults(source: ModelSource) -> None:
-    if faults := find_faults(source):
+def _refuse(faults: list[str]) -> None:
+    if faults:
         raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")

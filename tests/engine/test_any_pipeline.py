@@ -19,6 +19,7 @@ from tiny_pipelines import weights, write_pipeline
 from transformers import CLIPImageProcessor
 
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError
+from sd_api.generation.engine import Progress
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
@@ -155,6 +156,19 @@ def test_a_cancelled_job_stops_at_its_step(engine_of: Any, name: str) -> None:
         job.result()
     assert calls == 2
     assert generate(engine, spec()) == expected
+
+
+def test_a_job_that_is_stopped_early_keeps_its_finished_pictures(engine_of: Any) -> None:
+    class StoppedEarly(Job):
+        def report(self, progress: Progress) -> None:
+            super().report(progress)
+            if progress.step == STEPS + 2:
+                self.stop_early("Not wanted.")
+
+    engine = engine_of("flux")
+    job = StoppedEarly(spec(seeds=(1, 2, 3)))
+    serve(engine, [job])
+    assert job.result().images == generate(engine, spec(seeds=(1,))).images
 
 
 @pytest.mark.parametrize(("name", "mode"), [pair for pair in PAIRS if pair[1] != "txt2img"])

@@ -101,6 +101,15 @@ class LatentFamily:
             latents = torch.where(row.kept.replaced(row.step, row.steps), latents, kept)
         row.latents = latents
 
+    def conclude(self, row: LatentRow, prediction: torch.Tensor) -> None:
+        """See Family."""
+        original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
+        original = original.to(row.latents.dtype)
+        row.steps = row.step
+        if row.kept is not None:
+            original = torch.where(row.kept.levels > 0, original, row.kept.latents)
+        row.latents = original
+
     def preview(self, parts: Parts, row: LatentRow, prediction: torch.Tensor) -> Image.Image:
         """See Family; one pixel for each cell of the latents."""
         # Where memory is short, it would drive the denoiser out of it each time.
