@@ -105,9 +105,10 @@ def test_each_step_is_shown(engine_of: Any, name: str, cell: int, monkeypatch: p
 
 def test_the_original_of_a_flow_is_found_in_noise_that_is_known() -> None:
     original, noise = torch.randn(2, 1, 4, 8, 8)
-    for own, name in ((FlowMatchEulerDiscreteScheduler(shift=3.0), "unipc"), (SCMScheduler(), None)):
+    arc, line = SCMScheduler(), FlowMatchEulerDiscreteScheduler(shift=3.0)
+    for own, name, options in ((line, "unipc", {}), (arc, None, {"intermediate_timesteps": None})):
         scheduler = make_scheduler(name, own)
-        scheduler.set_timesteps(10)
+        scheduler.set_timesteps(10, **options)
         time = scheduler.timesteps[4]
         sample = noised(scheduler, original, noise, time[None])
         # The derivative of the sample, along a line or an arc.
