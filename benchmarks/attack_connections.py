@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from attacked_server import FORM, JSON, MB, Row, Target, attacked, watching
@@ -142,9 +143,17 @@ def write_into_log(target: Target, count: int) -> Row:
     return Row(f"{count} requests with signs for the log", notice, outcome, count / 20, 50 * MB, 50, right)
 
 
+def _at_once_or_not(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def fill_pipe(count: int, *, ready: bool = True) -> Row:
-    """Send bad requests to a server whose output nobody reads, then close the terminal."""
+    """Send bad requests to a server whose output is a full pipe that nobody reads, then close the terminal."""
     with attacked(read=False, ready=ready) as target:
+        # Equal lines are counted, so those of the server alone would not fill it. Not every system has this path.
+        with suppress(OSError), open(f"/proc/{target.process_id}/fd/1", "wb", 0, opener=_at_once_or_not) as pipe:
+            while pipe.write(bytes(4096)):
+                pass
         with watching(target) as notice:
             for _ in range(count):
                 with target.connect() as connection:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,8 @@ class Target(Watched):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         def limit() -> None:
+            # What was started with nohup ignores it.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 

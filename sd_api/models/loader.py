@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, DiffusionPipeline
+from diffusers import DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.backends.quantized import quantization_config, store_in_fp8
 from sd_api.models.checkpoint_file import load_checkpoint_file
 from sd_api.models.claims import find_claim_faults
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
+from sd_api.models.memory_plan import MemoryPlan
 from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.pickled import without_pickles
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
@@ -27,7 +29,12 @@ log = logging.getLogger(__name__)
 
 
 def load_pipeline(
-    source: ModelSource, device: DeviceChoice, token: str | None, limits: Limits, **components: Any
+    source: ModelSource,
+    device: DeviceChoice,
+    token: str | None,
+    limits: Limits,
+    plan: MemoryPlan | None = None,
+    **components: Any,
 ) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
 
@@ -36,6 +43,7 @@ def load_pipeline(
         device: where it will run, and in which precision.
         token: for the hub.
         limits: for a model that is downloaded or converted.
+        plan: how the weights are stored; without one, as they were published.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
     Raises:
@@ -47,9 +55,9 @@ def load_pipeline(
         _refuse(find_faults(source))
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
     else:
+        if plan is not None and (quantization := quantization_config(plan, device.torch_dtype)) is not None:
+            components["quantization_config"] = quantization
         pipeline = _load_directory(local_directory(source, token, limits, half=half), device.torch_dtype, components)
-    if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
-        _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
     if half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
         for name in ("unet", "vae"):
@@ -59,6 +67,8 @@ def load_pipeline(
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
                     guard_narrow_inputs(part)
+    if plan is not None:
+        store_in_fp8(pipeline, plan, device.torch_dtype)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
@@ -138,12 +148,6 @@ def _loading_class(path: Path) -> Any:
     family = family_named(name)
     assert family is not None, name  # noqa: S101 - faults of the index have been refused
     return family.loading_class(name)
-
-
-def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
-    """Make decoding in tiles work: diffusers takes the number of colours for the number of levels, right only for 8."""
-    vae.spatial_scale_factor = factor
-    vae.tile_latent_min_size = vae.tile_sample_min_size // factor
 
 
 def _variant(path: Path, dtype: torch.dtype) -> str | None:

@@ -136,7 +136,7 @@ class LatentFamily:
         return pasted(tiles, (width * cell, height * cell))
 
     def _pictures(self, parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
-        pixels = decode(parts.autoencoder.module, latents / self.scale(parts), warnings)
+        pixels = decode(parts.autoencoder.module, latents / self.scale(parts), warnings, parts.tile)
         images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
         return images
 
