@@ -1,11 +1,8 @@
 """What a job will take, found without running it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sd_api.generation.abilities import ModelAbilities, refuse_other_mode
-from sd_api.generation.fields import fields_of
-from sd_api.generation.operation import Operation
+from sd_api.generation.abilities import refuse_other_mode, without_effect
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
@@ -73,6 +70,7 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     if abilities is not None:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
+    in_vain = () if abilities is None else without_effect(abilities, operation)
     spec = planned(spec, lambda: status.abilities)
     loaded = next((loaded for loaded in status.models if loaded.model == model.label), None)
     return Estimate(
@@ -89,15 +87,5 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
             disk=bytes_on_disk(model.source),
         ),
         plan=loaded.reasons if loaded else (),
-        warnings=(*spec.warnings, *spec.plan.warnings(), *_without_effect(operation, abilities)),
+        warnings=(*spec.warnings, *spec.plan.warnings(), *in_vain),
     )
-
-
-def _without_effect(operation: Operation, abilities: ModelAbilities | None) -> Iterator[str]:
-    """Sentences about fields that need what the model does not have."""
-    if abilities is None:
-        return
-    for field in fields_of(type(operation)):
-        missing = field.param.requires not in (None, *abilities.capabilities)
-        if missing and getattr(operation, field.name) != field.default:
-            yield f"{field.name}: this model has no use for it, so it is not used."

@@ -19,6 +19,11 @@ BROKEN = (
     'guidance_scale or another scheduler; if it happens with every picture, set "dtype": "fp32" in the configuration.'
 )
 
+BROKEN_WORDS = (
+    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
+    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
+)
+
 
 @dataclass(eq=False, kw_only=True)
 class Row:

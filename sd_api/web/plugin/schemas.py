@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from sd_api.generation.abilities import Guidance
 from sd_api.generation.engine import Phase
 from sd_api.generation.fields import Control
 from sd_api.generation.operation import OperationName
@@ -107,6 +108,19 @@ class OfferedModel(BaseModel):
     schedulers: list[str] | None = Field(
         description="the schedulers that work with the model, empty if none may be named; null until it is loaded",
         examples=[["plms", "ddim"]],
+    )
+    guidance: Guidance | None = Field(
+        description="what guidance means to the model: classifier-free is a factor between two predictions, which "
+        "costs twice as much; distilled is an input that it was trained with; none has no effect; null until it is "
+        "loaded",
+        examples=["classifier-free"],
+    )
+    default_steps: int | None = Field(
+        description="the steps that its authors advise; null until it is loaded, or if they are not known",
+        examples=[28],
+    )
+    default_guidance: float | None = Field(
+        description="the guidance that they advise; null until it is loaded, or if it is not known", examples=[3.5]
     )
     requires_safety_checker: bool = Field(
         description="whether its pictures always pass the safety filter", examples=[True]
