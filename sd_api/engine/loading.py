@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sd_api.errors import JobCancelled, OutOfMemory, ServerError
 from sd_api.generation.engine import EngineStatus, Progress, Run
-from sd_api.models.hub import watched_downloads
+from sd_api.models.download_progress import watched_downloads
 from sd_api.models.library import LoadedModel, ModelLibrary
 from sd_api.models.memory import free_memory, out_of_memory_as_ours
 

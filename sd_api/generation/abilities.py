@@ -1,10 +1,16 @@
 """What a model can do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sd_api.errors import OutOfLimits
-from sd_api.generation.operation import OperationName
+from sd_api.generation.fields import fields_of
+from sd_api.generation.operation import Operation, OperationName
+
+Guidance = Literal["classifier-free", "distilled", "none"]
+"""What guidance means to a model: a factor between two predictions, so that a step costs twice as much; an input that
+it was trained with instead; or nothing."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,9 @@ class ModelAbilities:
         native_size: Pixels; the side of the squares that it was trained with, None where its files do not say.
         capabilities: What a field may require, see ``Param.requires``; for example ``clip_skip``.
         schedulers: The names of those that work with it; empty where a request may name none.
-        defaults: What requests get that name no value, by the canonical names of fields, such as ``steps``;
-            None as a scheduler is the model's own.
+        guidance: What guidance means to it.
+        defaults: What requests get that name no value, by the canonical names of fields, such as ``steps``: what its
+            publisher advises, or what the configuration says. None as a scheduler is the model's own.
     """
 
     modes: tuple[OperationName, ...]
@@ -26,7 +33,25 @@ class ModelAbilities:
     native_size: int | None
     capabilities: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
+    guidance: Guidance = "classifier-free"
     defaults: Mapping[str, int | float | str | None] = field(default_factory=dict)
+
+
+def without_effect(abilities: ModelAbilities, operation: Operation) -> Iterator[str]:
+    """Sentences about fields of an operation that a model has no use for.
+
+    Args:
+        abilities: Of the model.
+        operation: What is asked for.
+    """
+    if operation.scheduler is not None and operation.scheduler not in abilities.schedulers:
+        able = ", ".join(abilities.schedulers)
+        own = f"with {able} only" if able else "with its own scheduler only"
+        yield f"scheduler: this model runs {own}, so {operation.scheduler!r} was not used."
+    for each in fields_of(type(operation)):
+        missing = each.param.requires not in (None, *abilities.capabilities)
+        if missing and getattr(operation, each.name) != each.default:
+            yield f"{each.name}: this model has no use for it, so it was not used."
 
 
 def refuse_other_mode(abilities: ModelAbilities, label: str, operation: OperationName) -> None:

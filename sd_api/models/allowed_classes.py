@@ -16,7 +16,7 @@ _KNOWN = {
     "diffusers": {"AutoencoderKL", "AutoencoderTiny", "UNet2DConditionModel"}
     | {choice.class_name for choice in SCHEDULERS.values()},
     "transformers": {
-        "CLIPFeatureExtractor",  # which diffusers replaces by the next
+        "CLIPFeatureExtractor",
         "CLIPImageProcessor",
         "CLIPTextModel",
         "CLIPTextModelWithProjection",
@@ -26,6 +26,9 @@ _KNOWN = {
     },
     "stable_diffusion": {"StableDiffusionSafetyChecker"},
 }
+
+# As diffusers replaces it.
+_RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}
 
 # What a part is derived from. Pipelines and the classes that choose a class by a configuration are not among them.
 _KINDS = {
@@ -66,8 +69,8 @@ def why_refused(library: str, class_name: str) -> str | None:
 
 
 def class_of(library: str, class_name: str) -> Any:
-    """The class of a part that ``why_refused`` does not refuse."""
-    return getattr(_module(library), class_name)
+    """The class of a part that is allowed."""
+    return getattr(_module(library), _RENAMED.get(class_name, class_name))
 
 
 def shown(text: object, length: int = 80) -> str:

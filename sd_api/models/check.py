@@ -1,40 +1,70 @@
-"""What ``--check`` looks at beyond what each start does: the device, the hub, and whether models can be built."""
+"""What ``--check`` looks at beyond what each start does: the device, the hub, whether models can be built, memory."""
+
+from dataclasses import dataclass, replace
 
 from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
 from sd_api.models.catalog import CatalogModel, ModelCatalog
 from sd_api.models.checkpoint_file import DENOISERS
-from sd_api.models.device import DeviceChoice, choose_device
-from sd_api.models.loader import check_pipeline
+from sd_api.models.device import HALF_PRECISIONS, DeviceChoice, choose_device
+from sd_api.models.files import find_faults
+from sd_api.models.loader import base_folder, check_pipeline, refuse
+from sd_api.models.memory_plan import gigabytes
+from sd_api.models.on_disk import bytes_on_disk
 from sd_api.models.pipeline_files import parts
+from sd_api.models.planned import in_own_precision, plan_for
 from sd_api.models.safety import check_safety_filter
-from sd_api.models.sources import MODEL_INDEX, HubModel, ModelDirectory, ModelSource, parse_part, parse_source
+from sd_api.models.sources import (
+    MODEL_INDEX,
+    HubModel,
+    ModelDirectory,
+    ModelFile,
+    ModelSource,
+    parse_part,
+    parse_source,
+)
 from sd_api.settings import Settings
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What was found without loading any model.
+
+    Attributes:
+        faults: what would keep the server from making pictures, one line for each.
+        plans: how each model that has no fault will run, one line for each: disk and memory.
+    """
+
+    faults: list[str]
+    plans: list[str]
+
+
 def find_further_faults(settings: Settings) -> list[str]:
-    """Find what would keep the server from making pictures; models are built, and their weights are not read.
+    """The faults of ``look_further`` alone."""
+    return look_further(settings).faults
+
+
+def look_further(settings: Settings) -> Findings:
+    """Find what only the models' files, the device and the hub know; models are built, and no weights are read.
 
     Args:
         settings: valid ones, whose local models have been checked.
-
-    Returns:
-        One line for each fault.
     """
     faults: list[str] = []
+    plans: list[str] = []
+    device: DeviceChoice | None = None
     try:
         device = choose_device(settings.device, settings.dtype)
     except ConfigurationError as error:
         faults += error.faults
-        device = choose_device("cpu", settings.dtype)
     catalog = ModelCatalog(settings)
     models = {"model": catalog.main}
     for index, custom in enumerate(settings.custom_models):
         models[f"custom_models[{index}]"] = catalog.named(custom.url_path)
     for name, model in models.items():
         try:
-            _check_model(model, device, settings)
+            plans.append(f"{name}: {_check_model(model, settings, device)}")
         except ModelUnavailable as error:
             faults.append(f"{name}: {error.message}")
     if (unfiltered := _lacks_filter(models)) is not None:
@@ -42,27 +72,37 @@ def find_further_faults(settings: Settings) -> list[str]:
             check_safety_filter(hub.token_of(settings))
         except ModelUnavailable as error:
             faults.append(f"{unfiltered}: {error.message}")
-    return faults
+    return Findings(faults, plans)
 
 
-def _check_model(model: CatalogModel, device: DeviceChoice, settings: Settings) -> None:
-    token = hub.token_of(settings)
-    source: ModelSource = model.source
+def _check_model(model: CatalogModel, settings: Settings, device: DeviceChoice | None) -> str:
+    """How a model without faults will run."""
+    source, own, token, limits = model.source, model.settings, hub.token_of(settings), settings.limits
+    # If the device is not to be had, the faults of the model are those that it has on the CPU.
+    planned = device or choose_device("cpu", settings.dtype)
+    half = in_own_precision(planned, own).torch_dtype in HALF_PRECISIONS
+    # What has to be downloaded first can only be asked for.
     if isinstance(source, HubModel):
         if (folder := hub.cached(source.repo_id, half=True)) is None:
-            hub.check_access(source.repo_id, token, settings.limits)
-            return
+            return _to_come(hub.check_access(source.repo_id, token, limits, half=half))
         source = ModelDirectory(folder)
-    # What has to be downloaded first can only be asked for.
-    base = parse_source(model.settings.base) if model.settings.base else None
+    base = parse_source(own.base) if own.base else None
     if isinstance(base, HubModel) and hub.cached(base.repo_id, half=True, without=DENOISERS) is None:
-        hub.check_access(base.repo_id, token, settings.limits)
-        return
-    vae = parse_part(model.settings.vae) if model.settings.vae else None
+        return _to_come(hub.check_access(base.repo_id, token, limits, half=half, without=DENOISERS))
+    vae = parse_part(own.vae) if own.vae else None
     if isinstance(vae, HubModel) and hub.cached_part(vae.repo_id, half=True) is None:
         hub.check_exists(vae.repo_id, token)
-        return
-    check_pipeline(source, device, token, settings.limits, model.settings)
+        return "its autoencoder is to be downloaded; from then on it is known how it runs"
+    refuse(find_faults(source))
+    folder = base_folder(own, token, limits, half=half) if isinstance(source, ModelFile) else None
+    plan = plan_for(source, own, settings, planned, folder)
+    check_pipeline(source, replace(planned, dtype=plan.dtype), token, limits, own)
+    disk = f"{gigabytes(bytes_on_disk(source) or 0)} on the disk"
+    return disk if device is None else "; ".join([disk, *plan.reasons])
+
+
+def _to_come(size: int) -> str:
+    return f"{gigabytes(size)} are to be downloaded; from then on it is known how it runs"
 
 
 def _lacks_filter(models: dict[str, CatalogModel]) -> str | None:

@@ -24,7 +24,6 @@ from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
 from sd_api.models.part_loading import has_weights, load_part
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
-from sd_api.models.quantization import loading_config
 
 DENOISERS = ("unet", "transformer")
 
@@ -88,8 +87,8 @@ def _from_file(
 ) -> Any:
     library, class_name = entry
     changes = _changes(checkpoint, name, tensors)
-    if name in DENOISERS and (quantization := _quantization(checkpoint, precision)) is not None:
-        changes["quantization_config"] = quantization
+    if name in DENOISERS and checkpoint.weights.header.format == "gguf":
+        changes["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
     with _explained(checkpoint, name):
         part = load_single_file_sub_model(
             library,
@@ -115,14 +114,6 @@ def _dtype(tensors: Mapping[str, Any], precision: Precision) -> torch.dtype:
         return precision.dtype
     kinds = (tensor.dtype for tensor in tensors.values())
     return next((kind for kind in kinds if kind.is_floating_point and kind.itemsize > 1), precision.dtype)
-
-
-def _quantization(checkpoint: OpenedCheckpoint, precision: Precision) -> Any:
-    if checkpoint.weights.header.format == "gguf":
-        if precision.quantize not in (None, "none"):
-            raise ModelUnavailable(f"quantize: {checkpoint.path} is quantised already, as all GGUF files are.")
-        return diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
-    return None if precision.only_checked else loading_config(precision.quantize, precision.dtype)
 
 
 def _changes(checkpoint: OpenedCheckpoint, name: str, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether the parts of a model with a UNet fit each other: what a label promises, the parts have to keep.
+"""Whether the parts of a model fit each other: what the label of one with a UNet promises, its parts have to keep.
 
 Each part may be in order by itself and the model still fail at its first picture; so this is asked once it is built.
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
@@ -27,13 +28,12 @@ def refuse_unfit(pipeline: Any, place: object) -> None:
     Raises:
         ModelUnavailable: with what does not fit.
     """
-    if type(pipeline).__name__ not in SD_PIPELINES | SDXL_PIPELINES:
-        return
-    if fault := next(_faults(pipeline), None):
+    has_known_unet = type(pipeline).__name__ in SD_PIPELINES | SDXL_PIPELINES
+    if has_known_unet and (fault := next(_faults(pipeline), None)):
         raise ModelUnavailable(f"{place} {fault}.")
     for suffix in ("", "_2"):
         tokenizer, encoder = (pipeline.components.get(name + suffix) for name in ("tokenizer", "text_encoder"))
-        if tokenizer is not None:
+        if tokenizer is not None and isinstance(encoder, CLIPPreTrainedModel):
             tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
 
 

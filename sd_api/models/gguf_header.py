@@ -86,11 +86,19 @@ def check_gguf(path: Path) -> None:
     for name, tensor in header.tensors.items():
         if (sizes := GGML_QUANT_SIZES.get(tensor.kind)) is None:  # type: ignore[call-overload]
             raise FileFaultError(path, f"its tensors have the type {tensor.kind}, which is unknown")
-        block, block_bytes = sizes
-        if tensor.shape[-1] % block:
+        if tensor.shape[-1] % sizes[0]:
             raise FileFaultError(path, f"damaged: {name[:100]!r} has rows of {tensor.shape[-1]}")
-        if header.data + tensor.start + prod(tensor.shape) // block * block_bytes > size:
+        if header.data + tensor.start + stored_as(tensor)[1] > size:
             raise FileFaultError(path, "cut short or damaged (a tensor lies outside of it); download it again")
+
+
+def stored_as(tensor: GGUFTensor) -> tuple[str, int]:
+    """The name of a tensor's type, which is a known one, and its bytes."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    kind = GGMLQuantizationType(tensor.kind)
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    return kind.name, prod(tensor.shape) // block * block_bytes
 
 
 class _Reader:

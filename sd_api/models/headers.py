@@ -5,9 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from sd_api.models.gguf_header import read_gguf_header
+from sd_api.models.gguf_header import read_gguf_header, stored_as
 from sd_api.models.weight_formats import WeightFormat, format_of
+
+# The ends of the names of the factors beside fp8 weights, and the name that marks a file with such.
+SCALES = (".scale_weight", ".weight_scale")
+SCALED_MARK = "scaled_fp8"
 
 
 @dataclass(frozen=True)
@@ -16,11 +21,13 @@ class TensorInfo:
 
     Attributes:
         shape: As torch has it.
-        dtype: As the format spells it, such as ``F16``; a number for GGUF.
+        dtype: As the format spells it, such as ``F16`` or ``Q8_0``.
+        size: Its bytes in the file.
     """
 
     shape: tuple[int, ...]
     dtype: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,11 @@ class Header:
         """Whether the name of a tensor begins with one of these."""
         return any(name.startswith(prefixes) for name in self.tensors)
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether its fp8 weights have factors beside them, as ComfyUI writes them."""
+        return any(name.endswith(SCALES) or name.rpartition(".")[2] == SCALED_MARK for name in self.tensors)
+
 
 def read_header(path: Path, name: str | None = None) -> Header:
     """Read the header of a safetensors or GGUF file that has no faults.
@@ -60,10 +72,15 @@ def read_header(path: Path, name: str | None = None) -> Header:
     found = format_of(path)
     if found == "gguf":
         gguf = read_gguf_header(path)
-        infos = {key: TensorInfo(tensor.shape, str(tensor.kind)) for key, tensor in gguf.tensors.items()}
+        infos = {key: TensorInfo(tensor.shape, *stored_as(tensor)) for key, tensor in gguf.tensors.items()}
         return Header(path, found, infos, gguf.texts, name)
     with path.open("rb") as file:
         content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     metadata = content.pop("__metadata__", None) or {}
-    infos = {key: TensorInfo(tuple(value["shape"]), value["dtype"]) for key, value in content.items()}
+    infos = {key: _tensor_info(value) for key, value in content.items()}
     return Header(path, found, infos, metadata, name)
+
+
+def _tensor_info(described: Mapping[str, Any]) -> TensorInfo:
+    start, end = described["data_offsets"]
+    return TensorInfo(tuple(described["shape"]), described["dtype"], end - start)

@@ -2,10 +2,8 @@
 
 import logging
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,52 +18,26 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import CachedRepoTreeNotFoundError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import (  # type: ignore[attr-defined]  # httpx is whichever of its two it uses
-    WeakFileLock,
-    httpx,
-    tqdm,
-)
+from huggingface_hub.utils import WeakFileLock, httpx  # type: ignore[attr-defined]  # whichever httpx it uses
 from huggingface_hub.utils._http import default_client_factory
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.bounded_files import MAX_CONFIG_BYTES, FileFaultError, read_object
+from sd_api.models.download_progress import LARGE_FILES, progress_bars
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
 from sd_api.models.pipeline_files import missing_parts, needed_files, weight_files, why_unfit
+from sd_api.models.resumed import fetch, large_files
 from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, ModelDirectory
 from sd_api.settings import Limits, Settings
 from sd_api.storage.disk import kept_free
 
 log = logging.getLogger(__name__)
 
-# The name of the progress bar in which the library counts the bytes that it has written.
-WRITTEN_BYTES = "huggingface_hub.snapshot_download"
-
-# Seconds between two reports of a download.
-REPORT_INTERVAL = 0.2
-
-DownloadWatcher = Callable[[int, int], None]
-"""Called with the bytes that have arrived and the total, from any thread.
-
-If it raises JobCancelled, the download is aborted; the next download of these files resumes there.
-"""
-
-_watcher: ContextVar[DownloadWatcher | None] = ContextVar("download watcher", default=None)
-
 
 def token_of(settings: Settings) -> str | None:
     """The token in plain text, for the hub library."""
     return settings.hf_token.get_secret_value() if settings.hf_token else None
-
-
-@contextmanager
-def watched_downloads(watcher: DownloadWatcher) -> Iterator[None]:
-    """Have a watcher called for the downloads that begin in this block on this thread."""
-    token = _watcher.set(watcher)
-    try:
-        yield
-    finally:
-        _watcher.reset(token)
 
 
 def cached(repo_id: str, *, half: bool, without: Collection[str] = ()) -> Path | None:
@@ -115,20 +87,30 @@ def download(repo_id: str, token: str | None, limits: Limits, *, half: bool, wit
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        needed = _find_needed(repo_id, token, limits, half=half, without=without)
+        needed, _ = _find_needed(repo_id, token, limits, half=half, without=without)
         folder = _fetch(repo_id, needed, token, limits)
     _remove_leftovers(repo_id)
     return folder
 
 
-def check_access(repo_id: str, token: str | None, limits: Limits) -> None:
+def check_access(repo_id: str, token: str | None, limits: Limits, *, half: bool, without: Collection[str] = ()) -> int:
     """Check on the hub that a model exists, that this server runs it, that it may be downloaded, and that it fits.
+
+    Args:
+        repo_id: the id of the model.
+        token: for gated and private models.
+        limits: the largest model, and the room that is left on the disk.
+        half: whether to prefer weights in half precision.
+        without: the parts whose weights are not needed.
+
+    Returns:
+        The bytes that are to be downloaded, as far as the hub states them.
 
     Raises:
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        _find_needed(repo_id, token, limits, half=False)
+        return _find_needed(repo_id, token, limits, half=half, without=without)[1]
 
 
 def check_exists(repo_id: str, token: str | None) -> None:
@@ -228,7 +210,8 @@ def _limit_waiting(request: httpx.Request) -> None:
 
 def _find_needed(
     repo_id: str, token: str | None, limits: Limits, *, half: bool, without: Collection[str] = ()
-) -> list[str]:
+) -> tuple[list[str], int]:
+    """The files that a model needs, and the bytes of those that are not in the cache."""
     api = HfApi(token=token)
     siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
     # The hub may leave out a size; what arrives is counted, too.
@@ -249,8 +232,9 @@ def _find_needed(
     needed = [MODEL_INDEX, *needed_files(index, sizes, half=half, without=without)]
     _check_size(repo_id, sum(sizes[name] for name in needed), limits)
     absent = [name for name in needed if not isinstance(try_to_load_from_cache(repo_id, name), str)]
-    _check_disk(repo_id, sum(sizes[name] for name in absent), limits)
-    return needed
+    to_come = sum(sizes[name] for name in absent)
+    _check_disk(repo_id, to_come, limits)
+    return needed, to_come
 
 
 def _check_size(repo_id: str, size: int, limits: Limits) -> None:
@@ -286,7 +270,11 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits
         _check_disk(repo_id, 0, limits)
 
     try:
-        with _bars(check) as bar:
+        with progress_bars(check) as bar:
+            if large := large_files(repo_id, names, token):
+                total = sum(file.size or 0 for file in large)
+                own = bar(total=total, unit="B", unit_scale=True, name=LARGE_FILES, desc="Downloading", disable=None)
+                fetch(large, token, own.update)
             folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
     except ModelUnavailable:
         # It is not going to be completed, so its parts are of no use.
@@ -296,38 +284,6 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits
         # If the hub fails in between, the library returns an incomplete folder.
         raise ConnectionError(f"{missing[0]} did not arrive")
     return folder
-
-
-@contextmanager
-def _bars(check: Callable[[int], None]) -> Iterator[type[tqdm]]:
-    """A class for the library's progress bars that reports to the watcher; its bars are closed with the block.
-
-    Args:
-        check: called with the bytes that have arrived; what it raises ends the download.
-    """
-    with ExitStack() as opened:
-        watcher = _watcher.get()
-
-        class Bar(tqdm):
-            def __init__(self, *arguments: Any, **options: Any) -> None:
-                # The library has two bars that count bytes; the one for written bytes counts those that are usable.
-                self._watched = options.get("unit") == "B" and options.get("name") == WRITTEN_BYTES
-                self._written = 0
-                self._last_report = 0.0
-                super().__init__(*arguments, **options | {"bar_format": None})  # type: ignore[no-untyped-call]
-                opened.callback(self.close)
-
-            def update(self, n: float | None = 1) -> bool | None:
-                self._written += int(n or 0)
-                if self._watched and time.monotonic() - self._last_report > REPORT_INTERVAL:
-                    self._last_report = time.monotonic()
-                    check(self._written)
-                    if watcher is not None:
-                        watcher(self._written, int(self.total or 0))
-                shown: bool | None = super().update(n)
-                return shown
-
-        yield Bar
 
 
 def _read(index: str) -> dict[str, Any]:

@@ -12,17 +12,21 @@ from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
-from sd_api.models.backends.compiled import CompiledUNet
+from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.components import Component, Parts
 from sd_api.models.defaults import configured_defaults, published_defaults
-from sd_api.models.device import DeviceChoice
+from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
 from sd_api.models.families.unet import UNetFamily
-from sd_api.models.loader import load_pipeline
+from sd_api.models.files import find_faults
+from sd_api.models.loader import base_folder, load_pipeline, local_directory, refuse
+from sd_api.models.memory_plan import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
+from sd_api.models.planned import in_own_precision, plan_for
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
+from sd_api.models.sources import ModelDirectory, ModelFile
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ class LoadedModel:
         requires_safety_checker: Whether a request may not switch the filter off.
         load_seconds: How long loading took, its download included.
         defaults: The values of fields where a request names none, as its files and the configuration say.
+        plan: How it runs here.
     """
 
     label: str
@@ -52,6 +57,7 @@ class LoadedModel:
     requires_safety_checker: bool
     load_seconds: float
     defaults: Mapping[str, Any]
+    plan: MemoryPlan
 
     @cached_property
     def abilities(self) -> ModelAbilities:
@@ -97,8 +103,10 @@ class ModelLibrary:
                 self._placement.forget(model.parts.components.values())
                 raise
             self._loaded[name] = model
-            if self._settings.compile and isinstance(model.family, UNetFamily):
+            if model.plan.compiles and isinstance(model.family, UNetFamily):
                 CompiledUNet(model.parts, self._settings.compile_sizes).compile_in_background()
+            elif model.plan.compiles and self._device.device.type != "cpu":
+                compile_blocks(model.parts.denoiser.module)
         # In the order of their use, the latest last.
         self._loaded.move_to_end(name)
         return self._loaded[name]
@@ -107,9 +115,13 @@ class ModelLibrary:
         """Have components on the device together, for example those of a safety filter."""
         self._placement.use(components)
 
-    def make_room_for(self, model: LoadedModel) -> bool:
-        """Move the components of all other models off the device; whether there were any."""
-        return self._placement.keep_only(model.parts.components.values())
+    def make_room(self) -> bool:
+        """Move all components off the device but those that were placed last; whether there were any."""
+        return self._placement.make_room()
+
+    def slow_down(self) -> bool:
+        """Stream the layers of what was placed last, where alone it leaves too little room; whether that is new."""
+        return self._placement.slow_down()
 
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
@@ -119,6 +131,9 @@ class ModelLibrary:
                 model.parts.size,
                 self._placement.has(model.parts.denoiser),
                 model.load_seconds,
+                model.plan.summary,
+                model.plan.reasons,
+                model.plan.peak,
             )
             for model in list(self._loaded.values())
         )
@@ -157,18 +172,39 @@ class ModelLibrary:
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
         started = time.monotonic()
-        pipeline = load_pipeline(
-            model.source, self._device, self._token, self._settings.limits, model.settings, **shared
-        )
+        plan = self._plan(model)
+        device = replace(self._device, dtype=plan.dtype)
+        limits = self._settings.limits
+        pipeline = load_pipeline(model.source, device, self._token, limits, model.settings, plan, **shared)
         own_filter = take_safety_filter(pipeline)
         parts = Parts(pipeline, self._device.device, self._placement.use)
         family = family_of(pipeline)
+        self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started
         # What a name says of others, their families know.
         defaults: dict[str, Any] = published_defaults(model.source) if isinstance(family, UNetFamily) else {}
         defaults |= configured_defaults(model.settings)
-        return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds, defaults)
+        return LoadedModel(
+            model.label, family, parts, own_filter, model.requires_safety_checker, seconds, defaults, plan
+        )
+
+    def _plan(self, model: CatalogModel) -> MemoryPlan:
+        """How a model will run, which is said before anything of it is loaded; it is downloaded first."""
+        source, limits = model.source, self._settings.limits
+        half = in_own_precision(self._device, model.settings).torch_dtype in HALF_PRECISIONS
+        base = None
+        if isinstance(source, ModelFile):
+            refuse(find_faults(source))
+            base = base_folder(model.settings, self._token, limits, half=half)
+        else:
+            source = ModelDirectory(local_directory(source, self._token, limits, half=half))
+            refuse(find_faults(source))
+        plan = plan_for(source, model.settings, self._settings, self._device, base)
+        log.info("%s on %s: %s", model.label, self._device.device, "; ".join(plan.reasons))
+        if not plan.fits:
+            log.warning("%s may run out of memory: no way of running it fits this machine", model.label)
+        return plan
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""

@@ -8,28 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, DiffusionPipeline
+from diffusers import DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.backends.quantized import quantization_configs, store_in_fp8
 from sd_api.models.bounded_files import read_object
 from sd_api.models.checkpoint_config import fetch_config
 from sd_api.models.checkpoint_file import DENOISERS, load_checkpoint
+from sd_api.models.claims import find_claim_faults
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
-from sd_api.models.device import DTYPES, DeviceChoice
+from sd_api.models.device import DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
+from sd_api.models.memory_plan import MemoryPlan
 from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.opened_checkpoint import open_checkpoint
-from sd_api.models.part_loading import feature_extractor_of, has_weights, load_part
+from sd_api.models.part_loading import added_parts, has_weights, load_part
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
-from sd_api.models.quantization import Quantization, quantise, refuse_missing
+from sd_api.models.quantization import quantization_of
 from sd_api.models.separate_parts import separate_parts
 from sd_api.models.sources import MODEL_INDEX, HubModel, ModelDirectory, ModelFile, ModelSource, parse_source
-from sd_api.models.state_dict import WeightFile, is_scaled
 from sd_api.settings import Limits, ModelSettings
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ def load_pipeline(
     token: str | None,
     limits: Limits,
     settings: ModelSettings = NO_SETTINGS,
+    plan: MemoryPlan | None = None,
     **components: Any,
 ) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
@@ -52,19 +55,16 @@ def load_pipeline(
         device: where it will run, and in which precision.
         token: for the hub.
         limits: for a model that is downloaded or converted.
-        settings: what the configuration says of it; its precision is stronger than the device's.
+        settings: what the configuration says of it.
+        plan: how the weights are stored; without one, as they were published.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
     Raises:
         ModelUnavailable: with the reason, and what to do.
     """
     started = time.monotonic()
-    dtype = DTYPES[settings.dtype] if settings.dtype else device.torch_dtype
-    precision = Precision(dtype, settings.quantize)
-    refuse_missing(settings.quantize)
-    pipeline = _build(source, precision, token, limits, settings, components)
-    if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
-        _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
+    precision = Precision(device.torch_dtype)
+    pipeline = _build(source, precision, token, limits, settings, plan, components)
     if precision.half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
         for name in ("unet", "vae"):
@@ -74,10 +74,8 @@ def load_pipeline(
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
                     guard_narrow_inputs(part)
-    quantize: Quantization = settings.quantize or ("fp8" if _is_in_fp8(source) else "none")
-    for name in DENOISERS:
-        if (part := pipeline.components.get(name)) is not None:
-            quantise(part, quantize, precision.dtype)
+    if plan is not None:
+        store_in_fp8(pipeline, plan, precision.dtype)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
@@ -98,9 +96,7 @@ def check_pipeline(
     Raises:
         ModelUnavailable: with the reason, as ``load_pipeline`` gives it.
     """
-    refuse_missing(settings.quantize)
-    dtype = DTYPES[settings.dtype] if settings.dtype else device.torch_dtype
-    _build(source, Precision(dtype, settings.quantize, only_checked=True), token, limits, settings, {})
+    _build(source, Precision(device.torch_dtype, only_checked=True), token, limits, settings, None, {})
 
 
 def _build(
@@ -109,12 +105,13 @@ def _build(
     token: str | None,
     limits: Limits,
     settings: ModelSettings,
+    plan: MemoryPlan | None,
     components: Mapping[str, Any],
 ) -> Any:
     if isinstance(source, ModelFile):
-        _refuse_faults(source)
+        refuse(find_faults(source))
         place = source.path
-        base = _base_folder(settings, precision, token, limits)
+        base = base_folder(settings, token, limits, half=precision.half)
         with explained_loading(place):
             checkpoint = open_checkpoint(place, base, lambda architecture: fetch_config(place, architecture, token))
             entries = dict(parts(checkpoint.index))
@@ -124,7 +121,7 @@ def _build(
         if settings.base is not None:
             raise ModelUnavailable(f"base: {source} is a whole model; only a file of weights has a base.")
         place = local_directory(source, token, limits, half=precision.half)
-        pipeline = _load_directory(place, precision, settings, token, limits, components)
+        pipeline = _load_directory(place, precision, settings, plan, token, limits, components)
     if settings.prediction_type is not None:
         changes: dict[str, Any] = {"prediction_type": settings.prediction_type}
         if settings.prediction_type == "epsilon" and pipeline.scheduler.config.get("rescale_betas_zero_snr"):
@@ -135,8 +132,21 @@ def _build(
     return pipeline
 
 
-def _base_folder(settings: ModelSettings, precision: Precision, token: str | None, limits: Limits) -> Path | None:
-    """The folder of the model that has what a file lacks, whatever it is that the file has."""
+def base_folder(settings: ModelSettings, token: str | None, limits: Limits, *, half: bool) -> Path | None:
+    """The folder of the model that has what a file lacks, whatever it is that the file has.
+
+    Args:
+        settings: of the file.
+        token: for the hub.
+        limits: for what is downloaded.
+        half: whether weights in half precision will do.
+
+    Returns:
+        None where the settings name no base.
+
+    Raises:
+        ModelUnavailable: it is no folder of a model, or has faults.
+    """
     if settings.base is None:
         return None
     source = parse_source(settings.base)
@@ -145,18 +155,10 @@ def _base_folder(settings: ModelSettings, precision: Precision, token: str | Non
             f"base: {source} is a file; name a directory with model_index.json or a Hugging Face id."
         )
     without = (*DENOISERS, "vae") if settings.vae else DENOISERS
-    folder = local_directory(source, token, limits, half=precision.half, without=without)
+    folder = local_directory(source, token, limits, half=half, without=without)
     if faults := find_faults(ModelDirectory(folder), without):
         raise ModelUnavailable(f"base: {'; '.join(faults)}.")
     return without_pickles(ModelDirectory(folder)).path
-
-
-def _is_in_fp8(source: ModelSource) -> bool:
-    """Whether a file has its weights in fp8 as they are to be used."""
-    if not isinstance(source, ModelFile):
-        return False
-    header = WeightFile(source.path).header
-    return any(info.dtype == "F8_E4M3" for info in header.tensors.values()) and not is_scaled(header)
 
 
 def local_directory(
@@ -206,14 +208,17 @@ def _load_directory(
     published: Path,
     precision: Precision,
     settings: ModelSettings,
+    plan: MemoryPlan | None,
     token: str | None,
     limits: Limits,
     components: Mapping[str, Any],
 ) -> DiffusionPipeline:
-    _refuse_faults(ModelDirectory(published))
+    refuse(find_faults(ModelDirectory(published)))
     path = without_pickles(ModelDirectory(published)).path
-    # Single precision is what models come in: there is nothing to convert.
-    copies = precision.half and not precision.only_checked and settings.quantize in (None, "none")
+    refuse(find_claim_faults(path, _loading_class(path), components, half=precision.half))
+    quantization = quantization_configs(plan, precision.dtype) if plan else {}
+    # Single precision is what models come in: there is nothing to convert. The factors of quantized weights stay.
+    copies = precision.half and not precision.only_checked and not any(map(quantization_of, path.iterdir()))
     with explained_loading(published):
         copy = find_copy(path, precision.dtype) if copies else None
     folder = copy or path
@@ -227,11 +232,10 @@ def _load_directory(
                     library,
                     class_name,
                     precision,
-                    quantize=name in DENOISERS,
+                    quantization=quantization.get(name),
                     place=published / name,
                 )
-        if given.get("safety_checker") is not None and "feature_extractor" not in entries:
-            given["feature_extractor"] = feature_extractor_of(given["safety_checker"])
+        given |= added_parts(given, entries)
         pipeline = _loading_class(folder).from_pretrained(folder, dtype=precision.dtype, local_files_only=True, **given)
     if copies and copy is None and is_worth_copying(path, precision.dtype):
         copy_in_background(path, precision.dtype)
@@ -249,12 +253,11 @@ def _loading_class(path: Path) -> Any:
     return family.loading_class(name)
 
 
-def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
-    """Make decoding in tiles work: diffusers takes the number of colours for the number of levels, right only for 8."""
-    vae.spatial_scale_factor = factor
-    vae.tile_latent_min_size = vae.tile_sample_min_size // factor
+def refuse(faults: list[str]) -> None:
+    """Refuse a model that has faults.
 
-
-def _refuse_faults(source: ModelSource) -> None:
-    if faults := find_faults(source):
+    Raises:
+        ModelUnavailable: with every fault.
+    """
+    if faults:
         raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")

@@ -1,5 +1,6 @@
 """Loads one part of a model from its folder, and sees to it that no weight is missing."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sd_api.models.allowed_classes import class_of, shown
 from sd_api.models.headers import read_header
 from sd_api.models.pipeline_files import variant_of, weight_files
 from sd_api.models.precision import Precision
-from sd_api.models.quantization import loading_config, quantization_of, refuse_unreadable
+from sd_api.models.quantization import quantization_of, refuse_unreadable
 
 _LISTED = 3
 
@@ -31,7 +32,7 @@ def load_part(
     class_name: str,
     precision: Precision,
     *,
-    quantize: bool = False,
+    quantization: Any = None,
     place: Path | None = None,
 ) -> Any:
     """Load a network.
@@ -41,7 +42,7 @@ def load_part(
         library: see ``allowed_classes``.
         class_name: its class.
         precision: of its weights.
-        quantize: whether ``precision.quantize`` is meant for it.
+        quantization: how the libraries quantize it while it is loaded; None leaves its weights as they are.
         place: the folder that people know, where ``folder`` is that of a copy.
 
     Raises:
@@ -64,17 +65,28 @@ def load_part(
             options |= {"device_map": "meta", "dtype": "auto"}
         else:
             options["dtype"] = _stored_dtype(folder, names, precision)
-    elif quantize and (config := loading_config(precision.quantize, precision.dtype)) is not None:
-        options["quantization_config"] = config
+    elif quantization is not None:
+        options["quantization_config"] = quantization
     part, info = part_class.from_pretrained(folder, **options)
     refuse_missing_weights(place or folder, info["missing_keys"])
     return part
 
 
-def feature_extractor_of(checker: Any) -> Any:
-    """What prepares pictures for a safety checker that came without it: as CLIP, which it is built on, takes them."""
+def added_parts(loaded: Mapping[str, Any], entries: Collection[str]) -> dict[str, Any]:
+    """The parts that a model needs and does not have, by their names.
+
+    A safety checker that came without what prepares pictures for it gets that: as CLIP, which it is built on, takes
+    them.
+
+    Args:
+        loaded: the model's networks, by their names.
+        entries: the names of all its parts.
+    """
+    if (checker := loaded.get("safety_checker")) is None or "feature_extractor" in entries:
+        return {}
     side = checker.config.vision_config.image_size
-    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    crop = {"height": side, "width": side}
+    return {"feature_extractor": CLIPImageProcessor(size={"shortest_edge": side}, crop_size=crop)}
 
 
 def refuse_missing_weights(place: object, missing: Any) -> None:

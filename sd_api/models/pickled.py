@@ -22,7 +22,7 @@ from sd_api.models.bounded_files import read_object
 from sd_api.models.confinement import seconds_for
 from sd_api.models.copies import NoRoomError, lock_of, make_copy, mark_used, place_of
 from sd_api.models.files import find_faults
-from sd_api.models.pipeline_files import needed_files
+from sd_api.models.pipeline_files import CONFIG_SUFFIXES, needed_files
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile
 from sd_api.models.weight_formats import format_of
 
@@ -108,7 +108,7 @@ def _fill(folder: Path, files: Mapping[str, Path]) -> None:
 
 
 def _is_pickled(file: Path) -> bool:
-    if file.suffix in (".json", ".txt", ".model"):
+    if file.suffix in CONFIG_SUFFIXES:
         return False
     return format_of(file) == "pickle"
 

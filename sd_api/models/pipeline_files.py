@@ -23,7 +23,8 @@ _REQUIRED = {
 # What names Python code of a repository, in the index or in the configuration of a part.
 CODE_KEYS = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code", "_module")
 
-_CONFIGS = (".json", ".txt", ".model")
+# The last one is how a language model's messages are written, which transformers reads in a sandbox.
+CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 # A variant is named before or behind the number of a shard, or in the name of the index.
 _WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?(\.(?P<behind>\w+))?"
@@ -126,7 +127,7 @@ def needed_files(
     for part, _ in parts(index):
         files = [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
         weights = weight_files(files, half=half)
-        configs = [name for name in files if (name == "config.json" if weights else name.endswith(_CONFIGS))]
+        configs = [name for name in files if (name == "config.json" if weights else name.endswith(CONFIG_SUFFIXES))]
         chosen += [f"{part}/{name}" for name in configs + ([] if part in without else weights)]
     return chosen
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 
 from sd_api.models.device import HALF_PRECISIONS
-from sd_api.models.quantization import Quantization
 
 
 @dataclass(frozen=True)
@@ -14,12 +13,10 @@ class Precision:
 
     Attributes:
         dtype: Of the weights and of the arithmetic.
-        quantize: What its denoiser's weights become while they are loaded; None leaves them as they are published.
         only_checked: Whether the model is built to see whether it can be, and never run: then its weights are not read.
     """
 
     dtype: torch.dtype
-    quantize: Quantization | None = None
     only_checked: bool = False
 
     @property

@@ -9,17 +9,15 @@ from safetensors.torch import load_file
 
 from sd_api.models.architectures import UNET_PREFIX, is_bare_unet
 from sd_api.models.files import find_faults
-from sd_api.models.headers import Header, read_header
+from sd_api.models.headers import SCALED_MARK, SCALES, Header, read_header
 from sd_api.models.pickled import unreadable, without_pickles
 from sd_api.models.sources import ModelFile
 
 # Some tools for merging models omit a level from the names of the text encoder's tensors.
 _SHORT, _FULL = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
 
-# How fp8 weights are scaled in the files of ComfyUI: each has a factor beside it, and all of them a mark.
-_SCALES = (".scale_weight", ".weight_scale")
+# What ComfyUI writes beside fp8 weights and their factors, and is of no use here.
 _OTHER_SCALES = (".scale_input", ".input_scale", ".comfy_quant")
-_MARK = "scaled_fp8"
 
 
 class WeightFile:
@@ -75,11 +73,6 @@ class WeightFile:
         return load_file(self._readable)
 
 
-def is_scaled(header: Header) -> bool:
-    """Whether the fp8 weights of a file have factors beside them."""
-    return any(name.endswith(_SCALES) or name.rpartition(".")[2] == _MARK for name in header.tensors)
-
-
 def _full_name(name: str, *, bare: bool) -> str:
     if bare:
         return UNET_PREFIX + name
@@ -90,10 +83,10 @@ def _unscaled(tensors: dict[str, Any]) -> dict[str, Any]:
     """Weights that are scaled to the range of fp8, as they were before; all others as they are."""
     plain = {}
     for name, tensor in tensors.items():
-        if name.endswith((*_SCALES, *_OTHER_SCALES)) or name.rpartition(".")[2] == _MARK:
+        if name.endswith((*SCALES, *_OTHER_SCALES)) or name.rpartition(".")[2] == SCALED_MARK:
             continue
         stem = name.removesuffix(".weight")
-        scale = next((tensors[stem + ending] for ending in _SCALES if stem + ending in tensors), None)
+        scale = next((tensors[stem + ending] for ending in SCALES if stem + ending in tensors), None)
         if scale is None or tensor.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2):
             plain[name] = tensor
         else:

@@ -1,6 +1,7 @@
 """What a file holds is told from the names and shapes of its tensors."""
 
 import json
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def header(shapes: Shapes) -> Header:
-    infos = {name: TensorInfo(shape, "F16") for name, shape in shapes.items()}
+    infos = {name: TensorInfo(shape, "F16", 2 * prod(shape)) for name, shape in shapes.items()}
     return Header(Path("models") / "mine.safetensors", "safetensors", infos, name="mine")
 
 

@@ -61,7 +61,7 @@ def test_a_download_ends_at_the_limit_where_the_hub_states_no_sizes(
     start: StartApp, hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.states_sizes = False
-    monkeypatch.setattr("sd_api.models.hub.REPORT_INTERVAL", 0.0)
+    monkeypatch.setattr("sd_api.models.download_progress.REPORT_INTERVAL", 0.0)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
     app = start(limits={"max_model_bytes": 1_000_000})
     assert "MB, and 1.0 MB are allowed" in app.health()["message"]
@@ -79,7 +79,7 @@ def test_a_model_is_not_downloaded_on_once_nobody_waits_for_it(
         if progress is not None and progress.phase == "downloading":
             changed.cancel("Not wanted.")
 
-    monkeypatch.setattr("sd_api.models.hub.REPORT_INTERVAL", 0.0)
+    monkeypatch.setattr("sd_api.models.download_progress.REPORT_INTERVAL", 0.0)
     engine = build_engine(make_settings(model="demo/tiny"))
     engine.load()
     wanted = request(model="huggingface:demo/no-checker")
@@ -202,8 +202,8 @@ def test_a_terminal_shows_one_bar_and_nothing_else_of_the_library(
             shown += screen.read(10_000)
     # What stays on the screen of lines that were written over and over.
     lines = [line.split("\r")[-1] for line in shown.decode().split("\r\n")]
-    assert lines[0].startswith("Download complete: 100%|")
-    assert "3.67M/3.67M [" in lines[0]
+    assert lines[0].startswith("Downloading: 100%|")
+    assert "3.65M/3.65M [" in lines[0]
     assert {line.split(":")[0] for line in lines[1:]} <= {"Loading pipeline components...", "", "end"}
 
 

@@ -23,7 +23,7 @@ EPSILON, V = "epsilon", "v_prediction"
 def found(
     name: str = "model", keys: tuple[str, ...] = (), version_2: bool = False, values: Any = None, **metadata: str
 ) -> Traits:
-    infos = {key: TensorInfo((), "F32") for key in (CONV_IN, *keys)}
+    infos = {key: TensorInfo((), "F32", 4) for key in (CONV_IN, *keys)}
     metadata = {key.replace("__", "."): value for key, value in metadata.items()}
     header = Header(Path(f"{name}.safetensors"), "safetensors", infos, metadata, name)
     return traits_of(header, lambda key: (values or {})[key], version_2=version_2, is_whole=True)

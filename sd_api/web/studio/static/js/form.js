@@ -48,7 +48,7 @@ export function fill({ mode, model, fields }) {
   for (const [name, field] of controlled()) {
     const input = control(name);
     if (name === "seed") continue;
-    const value = String(fields[name] ?? STARTING[name] ?? emptyValue(field));
+    const value = String(fields[name] ?? model()?.defaults?.[name] ?? STARTING[name] ?? emptyValue(field));
     if (field.control === "switch") input.checked = fields[name] ?? field.default ?? true;
     else setValue(input, field.control === "choice" && !field.choices.includes(value) ? emptyValue(field) : value);
   }

@@ -1,0 +1,135 @@
+"""The plan for a model of the catalog on this machine: what is measured and what is configured, put together."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from psutil import virtual_memory
+
+from sd_api.models import hub
+from sd_api.models.architectures import unet_channels
+from sd_api.models.backends.quantized import installed_quantizers, require_quantizer
+from sd_api.models.bounded_files import read_object
+from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
+from sd_api.models.families.any_pipeline import AnyPipeline
+from sd_api.models.families.registry import family_named
+from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder
+from sd_api.models.memory_plan import Machine, MemoryPlan, Wishes, plan_memory
+from sd_api.models.model_sizes import ModelSizes
+from sd_api.models.pipeline_files import weight_files
+from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, HubModel, ModelDirectory, ModelFile, parse_part
+from sd_api.models.state_dict import WeightFile
+from sd_api.settings import ModelSettings, Settings
+
+NO_SETTINGS = ModelSettings()
+
+
+def sizes_of(
+    model: ModelDirectory | ModelFile, own: ModelSettings = NO_SETTINGS, base: Path | None = None, *, half: bool
+) -> ModelSizes:
+    """The sizes of a model on this machine.
+
+    Text encoders that replace its own are of the same size.
+
+    Args:
+        model: its files, which have no faults.
+        own: what the configuration says of it.
+        base: the folder of the model that has what a file lacks.
+        half: whether weights in half precision are those that are loaded, where there are any.
+    """
+    folder = model if isinstance(model, ModelDirectory) else ModelDirectory(base) if base else None
+    if isinstance(model, ModelFile):
+        header = WeightFile(model.path).header
+        denoiser = "transformer" if unet_channels(header) is None else "unet"
+        sizes = single_file_sizes(header, denoiser, folder, half=half)
+    else:
+        sizes = folder_sizes(model, half=half)
+    if own.vae is not None:
+        sizes = with_autoencoder(sizes, *_autoencoder(own.vae, half=half))
+    if folder is None:
+        return sizes
+    family = family_named(str(read_object(folder.path / MODEL_INDEX).get("_class_name")))
+    return replace(sizes, together=isinstance(family, AnyPipeline))
+
+
+def _autoencoder(name: str, *, half: bool) -> tuple[list[Path], dict[str, Any]]:
+    """The files with the weights of an autoencoder, and its configuration, as far as they are on this machine."""
+    source = parse_part(name)
+    if isinstance(source, ModelFile):
+        return [source.path], {}
+    folder = hub.cached_part(source.repo_id, half=half) if isinstance(source, HubModel) else source.path
+    if folder is None:
+        return [], {}
+    folder = folder / "vae" if isinstance(source, ModelDirectory) else folder
+    names = weight_files([file.name for file in folder.iterdir()], half=half)
+    return [folder / name for name in names], read_object(folder / PART_CONFIG)
+
+
+def wishes_of(settings: Settings, own: ModelSettings) -> Wishes:
+    """What the configuration says of a model.
+
+    Args:
+        settings: the configuration.
+        own: what it says of this model alone, which is stronger than what it says of all.
+    """
+    return Wishes(
+        memory=own.memory or settings.memory,
+        quantize=own.quantize or settings.quantize,
+        placement=own.placement or settings.placement,
+        compile=settings.compile,
+    )
+
+
+def machine_of(settings: Settings, own: ModelSettings, device: DeviceChoice) -> Machine:
+    """This machine, measured now; what this program's own models hold of the device's memory counts as free."""
+    host = virtual_memory()
+    total, free, bf16 = host.total, host.available, True
+    if device.device.type in ("cuda", "xpu"):
+        card = getattr(torch, device.device.type)
+        free, total = card.mem_get_info(device.device)
+        free += card.memory_reserved(device.device)
+        bf16 = bool(card.is_bf16_supported(including_emulation=False))
+    return Machine(
+        kind=device.kind,
+        total=total,
+        free=free,
+        host_free=host.available,
+        dtype=device.dtype,
+        dtype_is_configured=own.dtype is not None or settings.dtype != "auto",
+        bf16=bf16,
+        quantizers=installed_quantizers(),
+    )
+
+
+def in_own_precision(device: DeviceChoice, own: ModelSettings) -> DeviceChoice:
+    """The device with the precision that the configuration demands of one model."""
+    return replace(device, dtype=own.dtype) if own.dtype else device
+
+
+def plan_for(
+    model: ModelDirectory | ModelFile,
+    own: ModelSettings,
+    settings: Settings,
+    device: DeviceChoice,
+    base: Path | None = None,
+) -> MemoryPlan:
+    """How a model whose files are on this machine will run here.
+
+    Args:
+        model: its files, which have no faults.
+        own: what the configuration says of it alone.
+        settings: the configuration.
+        device: where it will run.
+        base: see ``sizes_of``.
+
+    Raises:
+        ModelUnavailable: the configuration asks for weights that cannot be made here.
+    """
+    device = in_own_precision(device, own)
+    wishes, machine = wishes_of(settings, own), machine_of(settings, own, device)
+    require_quantizer(wishes.quantize, machine.kind, single_file=isinstance(model, ModelFile))
+    if isinstance(model, ModelFile):
+        # Only folders are quantized while they are loaded.
+        machine = replace(machine, quantizers=frozenset())
+    return plan_memory(sizes_of(model, own, base, half=device.torch_dtype in HALF_PRECISIONS), machine, wishes)
