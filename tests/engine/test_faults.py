@@ -16,7 +16,7 @@ from sd_api.jobs.job import Job
 from sd_api.models import decoding
 from sd_api.models.families import latent_previews, unet
 from sd_api.models.families.base import BROKEN
-from sd_api.models.families.unet import BROKEN_WORDS
+from sd_api.models.families.unet_words import BROKEN_WORDS
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 

@@ -80,6 +80,7 @@ PLUGIN = {
     ("POST", "/edit"): all_callers(400),
     ("POST", "/custom/<path:url_path>"): all_callers(404),
     ("POST", "/estimate"): all_callers(400),
+    ("POST", "/prompt"): all_callers(400),
     ("GET", "/v1/models"): all_callers(200),
     ("GET", "/v1/models/<path:model_id>"): all_callers(404),
     ("POST", "/v1/images/generations"): all_callers(400),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.operation import Operation
+from sd_api.generation.operation import PROMPTS, Operation
 from sd_api.generation.operations import FromImage, Inpaint, Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
@@ -73,6 +73,9 @@ class AnyPipeline:
         own = parts.pipeline.scheduler
         if operation.scheduler not in (None, scheduler_name(own)):
             yield f"scheduler: this model runs with its own scheduler only, so {operation.scheduler!r} was not used."
+        for name in PROMPTS:
+            if devices := operation.read(name).devices:
+                yield f"{name}: this model reads the words alone, so {', '.join(devices)} had no effect."
         known = signature(_class_for(parts, operation).__call__).parameters
         adds_noise = "eta" in known and "eta" in signature(own.step).parameters
         without_effect = {
@@ -175,7 +178,7 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
     operation, (width, height) = row.operation, row.size
     guidance = "true_cfg_scale" if _has_true_guidance(known) else "guidance_scale"
     arguments: dict[str, Any] = {
-        "prompt": operation.prompt,
+        "prompt": operation.read("prompt").plain,
         "num_inference_steps": operation.steps,
         guidance: operation.guidance,
         "eta": operation.eta,
@@ -189,7 +192,7 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
         "output_type": "np",
     }
     if _has_guidance_by_negative_prompt(known):
-        arguments["negative_prompt"] = operation.negative_prompt
+        arguments["negative_prompt"] = operation.read("negative_prompt").plain
     if isinstance(operation, FromImage):
         arguments["image"] = pad(operation.image.pixels, row.size)
     if isinstance(operation, Redrawing):

@@ -11,21 +11,57 @@ from sd_api.models.families.base import Row
 from sd_api.models.tiling import cut
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conditioning:
-    """What the text encoders make of the prompts of one picture.
+@dataclass(frozen=True)
+class Words:
+    """What the text encoders make of one prompt.
 
     Attributes:
-        prompt: (1, tokens, width).
-        negative: The same of the negative prompt; None where there is no classifier-free guidance.
+        embeddings: (1, tokens, width).
         pooled: (1, width) for SDXL, else None.
-        negative_pooled: The same of the negative prompt.
     """
 
-    prompt: torch.Tensor
-    negative: torch.Tensor | None
-    pooled: torch.Tensor | None = None
-    negative_pooled: torch.Tensor | None = None
+    embeddings: torch.Tensor
+    pooled: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What some steps of a picture are conditioned with.
+
+    Attributes:
+        prompts: The prompts that ``AND`` joins, at least one.
+        weights: The factor of each one's prediction.
+        negative: The negative prompt; None where there is no classifier-free guidance.
+    """
+
+    prompts: tuple[Words, ...]
+    weights: tuple[float, ...]
+    negative: Words | None
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the steps of one picture are conditioned with.
+
+    Attributes:
+        moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
+    """
+
+    moments: tuple[Moment, ...]
+
+    def at(self, step: int, steps: int) -> Moment:
+        """What acts in a step of a scheduler, which may make more steps than were asked for.
+
+        Args:
+            step: Counted from 0.
+            steps: All that the scheduler makes.
+        """
+        return self.moments[step * len(self.moments) // steps]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the embeddings."""
+        return self.moments[0].prompts[0].embeddings.shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +123,4 @@ def key_of(
     """Rows share a forward if what goes through the UNet at once has the same shape."""
     if tiles:
         latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape
+    return latents.shape, conditioning.shape, None if channels is None else channels.shape
