@@ -10,8 +10,9 @@ from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.prompting.choices import chosen
 from sd_api.prompting.faults import PromptFault
-from sd_api.prompting.parser import parse, parse_plain
-from sd_api.prompting.prompt import Prompt
+from sd_api.prompting.loras import loras_of_json
+from sd_api.prompting.parser import MAX_WEIGHT, parse, parse_plain
+from sd_api.prompting.prompt import Lora, Prompt
 from sd_api.settings import Limits
 
 OperationName = Literal["txt2img", "img2img", "masking", "edit"]
@@ -24,6 +25,14 @@ MAX_GUIDANCE = 100.0
 
 # One latent cell is 8 pixels wide and the UNet halves its input three times.
 MIN_SIDE = 64
+
+
+def _loras_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
+    try:
+        loras_of_json(text, MAX_WEIGHT)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +209,21 @@ class Operation:
             control="switch",
         ),
     ] = None
+    loras: Annotated[
+        str | None,
+        Param(
+            label="LoRAs",
+            description="The LoRAs that act beside those of the prompt, as a JSON object of names and weights; of two "
+            "weights the second is that in the text encoders.",
+            example="{}",
+            longest="max_prompt_length",
+            check=_loras_problem,
+            per_image=True,
+            requires="loras",
+            control="line",
+            png_key="LoRAs",
+        ),
+    ] = None
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:
@@ -239,6 +263,11 @@ class Operation:
             return self._read(name, text)
         except PromptFault as fault:
             raise OutOfLimits(name, fault.sentence(text)) from None
+
+    @property
+    def asked_loras(self) -> dict[str, tuple[Lora, ...]]:
+        """The LoRAs that are to act, by the fields that name them."""
+        return {"prompt": self.read("prompt").loras, "loras": loras_of_json(self.loras or "{}", MAX_WEIGHT)}
 
     def _chosen(self, seed: int) -> dict[PromptName, str]:
         if self.prompt_syntax == "plain":

@@ -2,10 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
+
+from sd_api.models.adapters.loras import LoraLayers
+from sd_api.models.component import Component
 
 Value = TypeVar("Value")
 
@@ -16,37 +20,6 @@ DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")
 
 
-class Component:
-    """One module of a model. Calling it runs the module, or what a backend has put in place of it.
-
-    Attributes:
-        name: Its name in the pipeline, such as ``unet``.
-        module: The module; a backend may exchange it for an equal one.
-        call: What a call runs; the module itself unless a backend has replaced it.
-        size: The bytes of its weights.
-    """
-
-    def __init__(self, name: str, module: torch.nn.Module) -> None:
-        self.name = name
-        self.module = module
-        self.call: Callable[..., Any] = module
-        self.size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it."""
-        return self.call(*args, **kwargs)
-
-    @property
-    def config(self) -> Any:
-        """The module's configuration."""
-        return self.module.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision of its weights."""
-        return next(self.module.parameters()).dtype
-
-
 class Parts:
     """A model's components with what they need around them.
 
@@ -55,10 +28,16 @@ class Parts:
         device: Where the components run.
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
+        loras: The layers beside them, for those whose prompts a UNet's text encoders read.
     """
 
     def __init__(
-        self, pipeline: DiffusionPipeline, device: torch.device, place: Callable[[Iterable[Component]], None]
+        self,
+        pipeline: DiffusionPipeline,
+        device: torch.device,
+        place: Callable[[Iterable[Component]], None],
+        forget: Callable[[Iterable[Component]], None] = lambda _: None,
+        lora_folder: Path | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -68,6 +47,7 @@ class Parts:
             for name, module in pipeline.components.items()
             if isinstance(module, torch.nn.Module)
         }
+        self.loras = LoraLayers(pipeline, self.components, place, forget, lora_folder)
         self._conditionings: OrderedDict[Hashable, Any] = OrderedDict()
 
     @property
@@ -86,9 +66,14 @@ class Parts:
         return tuple(part for name, part in self.components.items() if name.startswith("text_encoder"))
 
     @property
+    def everything(self) -> tuple[Component, ...]:
+        """What may be on the device: the components, and the layers beside them."""
+        return *self.components.values(), *self.loras.components
+
+    @property
     def size(self) -> int:
         """The bytes of all weights."""
-        return sum(part.size for part in self.components.values())
+        return sum(part.size for part in self.everything)
 
     def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The conditioning of a key, made once while the cache holds it; what raises is not kept."""

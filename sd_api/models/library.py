@@ -13,7 +13,8 @@ from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
-from sd_api.models.components import Component, Parts
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
@@ -89,7 +90,7 @@ class ModelLibrary:
                 model.abilities  # noqa: B018
                 self.safety_filter(model, None)
             except BaseException:
-                self._placement.forget(model.parts.components.values())
+                self._placement.forget(model.parts.everything)
                 raise
             self._loaded[name] = model
             if self._settings.compile and isinstance(model.family, UNetFamily):
@@ -104,7 +105,7 @@ class ModelLibrary:
 
     def make_room_for(self, model: LoadedModel) -> bool:
         """Move the components of all other models off the device; whether there were any."""
-        return self._placement.keep_only(model.parts.components.values())
+        return self._placement.keep_only(model.parts.everything)
 
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
@@ -147,14 +148,14 @@ class ModelLibrary:
         """Unload the models outside of the configuration, apart from the latest: tasks could name any number."""
         unlisted = [name for name in self._loaded if name is not None and is_unlisted(name)]
         for name in unlisted[: 1 - MAX_UNLISTED_MODELS]:
-            self._placement.forget(self._loaded.pop(name).parts.components.values())
+            self._placement.forget(self._loaded.pop(name).parts.everything)
 
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
         started = time.monotonic()
         pipeline = load_pipeline(model.source, self._device, self._token, self._settings.limits, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(pipeline, self._device.device, self._placement.use)
+        parts = Parts(pipeline, self._device.device, self._placement.use, self._placement.forget, self._settings.loras)
         family = family_of(pipeline)
         self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started

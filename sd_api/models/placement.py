@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from diffusers.hooks import apply_group_offloading
 
-from sd_api.models.components import Component
+from sd_api.models.component import Component
 from sd_api.models.memory import free_memory, is_out_of_memory
 
 log = logging.getLogger(__name__)

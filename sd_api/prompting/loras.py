@@ -1,5 +1,6 @@
 """``<lora:name:0.8>``: the LoRAs that a prompt names."""
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -33,6 +34,35 @@ def find_loras(text: str, max_weight: float) -> list[FoundLora]:
     """
     matches = [match for match in _TAG.finditer(text) if not _is_escaped(text, match.start())]
     return [FoundLora(match.start(), match.end(), _lora(match, max_weight)) for match in matches]
+
+
+def loras_of_json(text: str, max_weight: float) -> tuple[Lora, ...]:
+    """The LoRAs of a JSON object such as ``{"sketch": 0.8, "style": [1, 0.5]}``.
+
+    Raises:
+        ValueError: It is something else; the text is the end of a sentence that begins with the field's name.
+    """
+    wrong = ValueError(
+        f"is {text[:40]!r}; it must be a JSON object of names and weights from {-max_weight:g} to {max_weight:g}, such "
+        'as {"sketch": 0.8, "style": [1, 0.5]}'
+    )
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise wrong from None
+    if not isinstance(values, dict):
+        raise wrong
+    found = []
+    for name, value in values.items():
+        weights = value if isinstance(value, list) else [value]
+        if not name or len(weights) not in (1, 2) or not all(_is_weight(weight, max_weight) for weight in weights):
+            raise wrong
+        found.append(Lora(name, float(weights[0]), float(weights[-1])))
+    return tuple(found)
+
+
+def _is_weight(value: object, max_weight: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= max_weight
 
 
 def _lora(match: re.Match[str], max_weight: float) -> Lora:

@@ -86,6 +86,7 @@ class AnyPipeline:
             "eta": operation.eta and not adds_noise,
             "clip_skip": operation.clip_skip > 1,
             "variation_strength": operation.variation_strength,
+            "loras": operation.loras,
         }
         for field, applies in without_effect.items():
             if applies:

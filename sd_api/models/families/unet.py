@@ -60,7 +60,7 @@ class UNetFamily:
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "tiles", "variations"),
+            capabilities=("clip_skip", "loras", "tiles", "variations"),
             schedulers=tuple(SCHEDULERS),
         )
 
@@ -142,7 +142,7 @@ class UNetFamily:
     @staticmethod
     def predict(parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        parts.place([parts.denoiser])
+        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
         passes = [variants(row) for row in rows]
         counts = [len(several) for several in passes]
         samples = [
@@ -155,7 +155,7 @@ class UNetFamily:
         timesteps = [
             row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
         ]
-        output = parts.denoiser(
+        output = denoiser(
             torch.cat(samples),
             torch.stack(timesteps),
             encoder_hidden_states=torch.cat([words for several in passes for words, _, _ in several]),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sd_api.generation.plan import Box
+from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.base import Row
 from sd_api.models.tiling import cut
 
@@ -45,9 +46,11 @@ class Conditioning:
 
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
+        loras: What acts in the UNet beside its own layers.
     """
 
     moments: tuple[Moment, ...]
+    loras: tuple[ActiveLora, ...]
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -120,7 +123,7 @@ class UNetRow(Row):
 def key_of(
     latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
 ) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape."""
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act."""
     if tiles:
         latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.shape, None if channels is None else channels.shape
+    return latents.shape, conditioning.shape, conditioning.loras, None if channels is None else channels.shape

@@ -9,7 +9,8 @@ from sd_api.errors import GenerationFailed, OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
 from sd_api.models.chunks import chunks
-from sd_api.models.components import Component, Parts
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
 from sd_api.models.families.clip_words import read_chunk, weighted
 from sd_api.models.families.unet_rows import Conditioning, Moment, Words
 from sd_api.prompting.prompt import Pieces
@@ -30,12 +31,17 @@ class PromptReader:
         parts: The model.
         layer: Chooses the layer of a text encoder.
         operation: What is asked for.
+
+    Raises:
+        OutOfLimits: A prompt cannot be read, or a LoRA cannot act.
     """
 
     def __init__(self, parts: Parts, layer: Layer, operation: Operation) -> None:
         self._parts = parts
         self._layer = layer
         self._operation = operation
+        self._loras = parts.loras.find(operation.asked_loras)
+        self._text_loras = parts.loras.of_texts(self._loras)
         # An empty negative prompt and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed
         # embedding that its pipeline uses by default.
         self._zeroes = bool(parts.pipeline.config.get("force_zeros_for_empty_prompt"))
@@ -49,8 +55,6 @@ class PromptReader:
         """
         operation, guided = self._operation, self._is_guided()
         prompt, negative = operation.read("prompt"), operation.read("negative_prompt")
-        if prompt.loras:
-            raise OutOfLimits("prompt", f"names the LoRA {prompt.loras[0].name!r}, which is not there")
         if len(prompt.terms) > 1 and not guided:
             raise OutOfLimits(
                 "prompt", "joins prompts with AND, which takes a guidance above 1 and a model that has it"
@@ -70,7 +74,8 @@ class PromptReader:
                     None if without is None else self._without(words[without, 1], without),
                 )
                 for terms, without in texts
-            )
+            ),
+            self._loras,
         )
 
     def _is_guided(self) -> bool:
@@ -99,11 +104,10 @@ class PromptReader:
         return Words(torch.cat([words.embeddings, *[empty] * (missing // empty.shape[1])], 1), words.pooled)
 
     def _words(self, pieces: Pieces, clip_skip: int) -> Words:
-        return self._parts.cached((pieces, clip_skip), lambda: self._read(pieces, clip_skip))
+        return self._parts.cached((pieces, clip_skip, self._text_loras), lambda: self._read(pieces, clip_skip))
 
     def _read(self, pieces: Pieces, clip_skip: int) -> Words:
         encoders = sorted(self._parts.text_encoders, key=lambda part: part.name)
-        self._parts.place(encoders)
         read = [self._read_by(encoder, pieces, clip_skip) for encoder in encoders]
         # The pooled embedding is that of the last encoder, and of what it read first.
         words = Words(torch.cat([each.embeddings for each in read], -1).to(encoders[-1].dtype), read[-1].pooled)
@@ -115,9 +119,11 @@ class PromptReader:
     def _read_by(self, component: Component, pieces: Pieces, clip_skip: int) -> Words:
         tokenizer = getattr(self._parts.pipeline, component.name.replace("text_encoder", "tokenizer"))
         several = chunks(tokenizer, pieces)
-        outputs = [read_chunk(tokenizer, component.module, chunk, self._parts.device) for chunk in several]
+        applied = self._parts.loras.applied(component, self._text_loras)
+        encoder = applied.module if isinstance(applied, Component) else applied
+        outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device) for chunk in several]
         embeddings = [
-            weighted(self._layer(component.module, output, clip_skip), chunk)
+            weighted(self._layer(encoder, output, clip_skip), chunk)
             for chunk, output in zip(several, outputs, strict=True)
         ]
         return Words(torch.cat(embeddings, 1), getattr(outputs[0], "text_embeds", None))

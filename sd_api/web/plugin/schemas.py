@@ -208,6 +208,21 @@ class OfferedField(BaseModel):
     )
 
 
+class OfferedLora(BaseModel):
+    """A LoRA that prompts may name."""
+
+    name: str = Field(description="its name in prompts", examples=["sketch"])
+    architecture: str | None = Field(
+        description="what it was made for; null where its file does not say", examples=["Stable Diffusion 1"]
+    )
+    words: list[str] = Field(description="the words that it was trained to answer to", examples=[["pencil sketch"]])
+    hint: dict[str, int | float | str] = Field(
+        description="the fields that a LoRA for few steps needs; empty for others",
+        examples=[{"num_inference_steps": 4, "guidance_scale": 1.0, "scheduler": "euler"}],
+    )
+    problem: str | None = Field(description="why its file cannot be used; null if it can", examples=[None])
+
+
 class OpenAIEntry(BaseModel):
     """A model as OpenAI's API lists it."""
 
@@ -222,6 +237,7 @@ class Offer(Success):
 
     models: list[OfferedModel] = Field(description="the main model first")
     schedulers: list[str] = Field(description="the names of all schedulers", examples=[["plms", "ddim"]])
+    loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
     object: Literal["list"] = Field(description="always list, for programs that expect OpenAI's API here")
