@@ -2,16 +2,18 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sd_api.models import hub
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
 from sd_api.models.sources import MODEL_INDEX, SD1_CONFIG, HubModel, ModelFile, ModelSource
-from sd_api.prompting.prompt import Break, Pieces
+from sd_api.prompting.prompt import Break, Piece, Pieces
 
 log = logging.getLogger(__name__)
 
@@ -23,32 +25,65 @@ class Chunk:
     Attributes:
         ids: The tokens, as many as fit at most.
         weights: The weight of each.
+        vectors: The places that embeddings take: the place, the embedding's name, and the number of its vector.
     """
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
+    vectors: tuple[tuple[int, str, int], ...] = ()
 
 
-def chunks(tokenizer: Any, pieces: Pieces) -> list[Chunk]:
+@dataclass(frozen=True)
+class _Token:
+    number: int
+    weight: float
+    vector: tuple[str, int] | None = None
+
+
+def chunks(tokenizer: Any, pieces: Pieces, embeddings: Mapping[str, int] = MappingProxyType({})) -> list[Chunk]:
     """The chunks of a prompt, at least one.
 
     Args:
         tokenizer: Of transformers; its ``model_max_length`` counts the tokens that begin and end a chunk as well.
         pieces: The prompt.
+        embeddings: The numbers of vectors of the embeddings by their names in lower case, which stand in the prompt as
+            words; those of one stay in one chunk.
     """
     size = tokenizer.model_max_length - 2
-    runs: list[list[tuple[int, float]]] = [[]]
+    made: list[list[_Token]] = [[]]
     for piece in pieces:
         if isinstance(piece, Break):
-            runs.append([])
+            made.append([])
+            continue
+        for together in _tokens(tokenizer, piece, embeddings):
+            if len(made[-1]) + len(together) > size:
+                made.append([])
+            made[-1] += together[:size]
+    return [_chunk(tokens) for tokens in made]
+
+
+def _tokens(tokenizer: Any, piece: Piece, embeddings: Mapping[str, int]) -> Iterator[list[_Token]]:
+    """The tokens of a piece; those that stay together come together."""
+    texts = [piece.text]
+    if embeddings:
+        names = "|".join(map(re.escape, sorted(embeddings, key=len, reverse=True)))
+        texts = re.split(rf"(?<!\w)({names})(?!\w)", piece.text, flags=re.IGNORECASE)
+    for number, text in enumerate(texts):
+        if number % 2:
+            name = text.lower()
+            # Any token would do in its place; this one is no end of a prompt to an encoder.
+            yield [_Token(0, piece.weight, (name, each)) for each in range(embeddings[name])]
         else:
-            ids = tokenizer(piece.text, add_special_tokens=False, verbose=False).input_ids
-            runs[-1] += [(number, piece.weight) for number in ids]
-    return [_chunk(run[begin : begin + size]) for run in runs for begin in range(0, max(len(run), 1), size)]
+            for each in tokenizer(text, add_special_tokens=False, verbose=False).input_ids:
+                yield [_Token(each, piece.weight)]
 
 
-def _chunk(tokens: Sequence[tuple[int, float]]) -> Chunk:
-    return Chunk(tuple(number for number, _ in tokens), tuple(weight for _, weight in tokens))
+def _chunk(tokens: Sequence[_Token]) -> Chunk:
+    return Chunk(
+        tuple(token.number for token in tokens),
+        tuple(token.weight for token in tokens),
+        tuple((place, *token.vector) for place, token in enumerate(tokens) if token.vector is not None),
+    )
 
 
 def tokenizer_on_disk(source: ModelSource) -> Any | None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
 
@@ -28,7 +29,8 @@ class Parts:
         device: Where the components run.
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
-        loras: The layers beside them, for those whose prompts a UNet's text encoders read.
+        loras: The layers beside them, for models with a UNet.
+        embeddings: The words that were trained, for models with a UNet.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Parts:
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None] = lambda _: None,
         lora_folder: Path | None = None,
+        embedding_folder: Path | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -48,6 +51,12 @@ class Parts:
             if isinstance(module, torch.nn.Module)
         }
         self.loras = LoraLayers(pipeline, self.components, place, forget, lora_folder)
+        widths = {
+            part.name: int(part.config.hidden_size)
+            for part in self.text_encoders
+            if hasattr(part.config, "hidden_size")
+        }
+        self.embeddings = Embeddings(widths, embedding_folder)
         self._conditionings: OrderedDict[Hashable, Any] = OrderedDict()
 
     @property

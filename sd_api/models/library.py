@@ -155,7 +155,14 @@ class ModelLibrary:
         started = time.monotonic()
         pipeline = load_pipeline(model.source, self._device, self._token, self._settings.limits, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(pipeline, self._device.device, self._placement.use, self._placement.forget, self._settings.loras)
+        parts = Parts(
+            pipeline,
+            self._device.device,
+            self._placement.use,
+            self._placement.forget,
+            self._settings.loras,
+            self._settings.embeddings,
+        )
         family = family_of(pipeline)
         self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started

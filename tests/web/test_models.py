@@ -110,7 +110,7 @@ def test_the_loras_of_the_folder_are_listed_with_what_their_files_say(make_setti
     save_kohya_lora(tmp_path / "sketch.safetensors", 768, 1, {"modelspec.trigger_phrase": "pencil sketch, grey"})
     save_kohya_lora(tmp_path / "sdxl_lightning_8step.safetensors", 2048, 1)
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
-    settings = make_settings(loras=str(tmp_path))
+    settings = make_settings(loras=str(tmp_path), embeddings=str(tmp_path))
     services = build_services(settings)
     client = create_app(settings, services).test_client()
     broken, fast, sketch = client.get("/models").get_json()["loras"]
@@ -121,4 +121,7 @@ def test_the_loras_of_the_folder_are_listed_with_what_their_files_say(make_setti
     listed = client.get("/sdapi/v1/loras").get_json()
     assert [lora["name"] for lora in listed] == ["sdxl_lightning_8step", "sketch"]
     assert str(tmp_path) not in str(listed)
+    words = ["broken", "sdxl_lightning_8step", "sketch"]
+    assert client.get("/models").get_json()["embeddings"] == words
+    assert list(client.get("/sdapi/v1/embeddings").get_json()["loaded"]) == words
     services.stores.close()

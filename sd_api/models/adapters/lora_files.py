@@ -9,10 +9,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from sd_api.models.adapters.files import AdapterFile, list_files
 from sd_api.models.bounded_files import FileFaultError, check_safetensors
-
-# Files that are listed; a folder of models has some hundreds.
-MAX_LISTED = 10_000
 
 # The keys of the layers that read the prompt, in the formats of kohya's scripts, of diffusers and of PEFT.
 _READS_PROMPT = re.compile(r"attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_)?(?:down|A)[._]")
@@ -29,23 +27,6 @@ _FEW_STEPS: Mapping[str, Mapping[str, Any]] = {
     "turbo": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
 }
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class LoraFile:
-    """A LoRA on this machine, in the state in which it was found.
-
-    Attributes:
-        name: By which prompts name it: its path in the folder, without the suffix.
-        path: The file.
-        modified: When, in nanoseconds.
-        size: In bytes.
-    """
-
-    name: str
-    path: Path
-    modified: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -73,20 +54,12 @@ def architecture_of(width: int) -> str:
     return _ARCHITECTURES.get(width, f"a model whose prompts are {width} wide")
 
 
-def list_loras(folder: Path | None) -> list[LoraFile]:
-    """The LoRAs of a folder and of the folders in it, by name; looked for anew by each call."""
-    if folder is None or not folder.is_dir():
-        return []
-    files = []
-    for path in sorted(folder.rglob("*.safetensors"))[:MAX_LISTED]:
-        if path.is_file():
-            state = path.stat()
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            files.append(LoraFile(name, path, state.st_mtime_ns, state.st_size))
-    return files
+def list_loras(folder: Path | None) -> list[AdapterFile]:
+    """The LoRAs of a folder, see ``list_files``."""
+    return list_files(folder, ".safetensors")
 
 
-def find_lora(folder: Path | None, name: str) -> LoraFile | None:
+def find_lora(folder: Path | None, name: str) -> AdapterFile | None:
     """The LoRA of a name: its path in the folder, or its file's name alone where only one has it."""
     files = list_loras(folder)
     wanted = name.removesuffix(".safetensors")
@@ -97,7 +70,7 @@ def find_lora(folder: Path | None, name: str) -> LoraFile | None:
 
 
 @lru_cache(maxsize=1024)
-def read_header(file: LoraFile) -> LoraHeader:
+def read_header(file: AdapterFile) -> LoraHeader:
     """What a file's header tells.
 
     Raises:
@@ -130,7 +103,7 @@ def described_loras(folder: Path | None) -> list[dict[str, Any]]:
     return [_described(file) for file in list_loras(folder)]
 
 
-def _described(file: LoraFile) -> dict[str, Any]:
+def _described(file: AdapterFile) -> dict[str, Any]:
     try:
         header = read_header(file)
     except FileFaultError as fault:

@@ -16,7 +16,8 @@ import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
 from sd_api.errors import OutOfLimits, OutOfMemory
-from sd_api.models.adapters.lora_files import LoraFile, architecture_of, find_lora, list_loras, read_header
+from sd_api.models.adapters.files import AdapterFile
+from sd_api.models.adapters.lora_files import architecture_of, find_lora, list_loras, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.memory import is_out_of_memory
@@ -40,7 +41,7 @@ class ActiveLora:
         text_weight: The factor of its layers in the text encoders.
     """
 
-    file: LoraFile
+    file: AdapterFile
     weight: float
     text_weight: float
 
@@ -91,8 +92,8 @@ class LoraLayers:
         # A pipeline over the copies with the layers, and the modules that they are copies of.
         self._host: Any = None
         self._copied_from: dict[str, torch.nn.Module] = {}
-        self._loaded: OrderedDict[LoraFile, _Layers] = OrderedDict()
-        self._refused: dict[LoraFile, str] = {}
+        self._loaded: OrderedDict[AdapterFile, _Layers] = OrderedDict()
+        self._refused: dict[AdapterFile, str] = {}
         self._count = 0
 
     @property
@@ -109,7 +110,7 @@ class LoraLayers:
         Raises:
             OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
         """
-        found: dict[LoraFile, ActiveLora] = {}
+        found: dict[AdapterFile, ActiveLora] = {}
         for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
             try:
                 file = self._file(lora.name)
@@ -152,14 +153,14 @@ class LoraLayers:
         set_weights_and_activate_adapters(host, list(active), list(active.values()))
         return host
 
-    def _file(self, name: str) -> LoraFile:
+    def _file(self, name: str) -> AdapterFile:
         if (file := find_lora(self._folder, name)) is not None:
             return file
         names = [other.name for other in list_loras(self._folder)]
         more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
         raise _UnusableError(f"; there are: {', '.join(names[:_LISTED])}{more}" if names else "; this server has none")
 
-    def _layers(self, file: LoraFile) -> _Layers:
+    def _layers(self, file: AdapterFile) -> _Layers:
         if file in self._refused:
             raise _UnusableError(self._refused[file])
         if any(self._components[name].module is not module for name, module in self._copied_from.items()):
@@ -177,7 +178,7 @@ class LoraLayers:
         self._loaded.move_to_end(file)
         return self._loaded[file]
 
-    def _load(self, file: LoraFile) -> _Layers:
+    def _load(self, file: AdapterFile) -> _Layers:
         self._refuse_other_architecture(file)
         if self._host is None:
             self._host = self._copy()
@@ -204,7 +205,7 @@ class LoraLayers:
             raise _UnusableError(", which has no layers for this model")
         return _Layers(adapter, parts)
 
-    def _refuse_other_architecture(self, file: LoraFile) -> None:
+    def _refuse_other_architecture(self, file: AdapterFile) -> None:
         try:
             width = read_header(file).width
         except FileFaultError as fault:
@@ -224,7 +225,7 @@ class LoraLayers:
                 copies[name] = copy.deepcopy(component.module, {id(tensor): tensor for tensor in shared})
         return pipeline_of(type(self._pipeline), self._pipeline, **copies)
 
-    def _part(self, name: str, adapter: str, file: LoraFile) -> Component | None:
+    def _part(self, name: str, adapter: str, file: AdapterFile) -> Component | None:
         """The layers of an adapter in a component, as what is placed."""
         if name not in self._copied_from:
             return None
@@ -236,7 +237,7 @@ class LoraLayers:
         ]
         return Component(f"{name} of {file.name}", torch.nn.ModuleList(layers)) if layers else None
 
-    def _make_room(self, latest: LoraFile) -> None:
+    def _make_room(self, latest: AdapterFile) -> None:
         while sum(part.size for part in self.components) > self._components["unet"].size:
             oldest = next(iter(self._loaded))
             if oldest == latest:

@@ -5,22 +5,35 @@ weight, and the mean of the chunk is then what it was before. A prompt of one ch
 diffusers' pipelines read it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from sd_api.models.adapters.embeddings import in_place
 from sd_api.models.chunks import Chunk
 
 
-def read_chunk(tokenizer: Any, encoder: Any, chunk: Chunk, device: torch.device) -> Any:
-    """What an encoder makes of a chunk, with its hidden states; weights are not part of it."""
+def read_chunk(
+    tokenizer: Any, encoder: Any, chunk: Chunk, device: torch.device, vectors: Mapping[str, torch.Tensor]
+) -> Any:
+    """What an encoder makes of a chunk, with its hidden states; weights are not part of it.
+
+    Args:
+        tokenizer: Of transformers.
+        encoder: The text encoder.
+        chunk: What it reads.
+        device: Where it is.
+        vectors: Those of each embedding in the chunk, by name.
+    """
     length = tokenizer.model_max_length
     ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
     padded = torch.tensor([ids + [tokenizer.pad_token_id] * (length - len(ids))], device=device)
     mask = None
     if getattr(encoder.config, "use_attention_mask", False):
         mask = torch.tensor([[1] * len(ids) + [0] * (length - len(ids))], device=device)
-    return encoder(padded, attention_mask=mask, output_hidden_states=True)
+    with in_place(encoder, chunk, vectors):
+        return encoder(padded, attention_mask=mask, output_hidden_states=True)
 
 
 def weighted(embeddings: torch.Tensor, chunk: Chunk) -> torch.Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operation import PROMPTS, Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
@@ -27,7 +27,7 @@ from sd_api.models.families.latent_previews import is_fitted, latent_preview, pr
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import Start
-from sd_api.models.families.unet_words import PromptReader
+from sd_api.models.families.unet_words import PromptReader, why_unfit
 from sd_api.models.schedulers import make_scheduler, scheduler_name
 from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
@@ -65,8 +65,13 @@ class UNetFamily:
         )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
-        """See Family: nothing, because these do all that an operation may ask for."""
-        yield from ()
+        """See Family: embeddings that do not fit."""
+        if operation.prompt_syntax == "plain":
+            return
+        for name in PROMPTS:
+            for word, file in parts.embeddings.named_in([getattr(operation, name)]).items():
+                if (reason := why_unfit(parts, file)) is not None:
+                    yield f"{name}: {word} is read as a word, because its embedding cannot be used: {reason}."
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:
         """See Family."""

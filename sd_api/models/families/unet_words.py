@@ -1,6 +1,6 @@
 """What the families with a UNet make of prompts: what each step is conditioned with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,12 +8,14 @@ import torch
 from sd_api.errors import GenerationFailed, OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
+from sd_api.models.adapters.embeddings import UnfitEmbeddingError
+from sd_api.models.adapters.files import AdapterFile
 from sd_api.models.chunks import chunks
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.clip_words import read_chunk, weighted
 from sd_api.models.families.unet_rows import Conditioning, Moment, Words
-from sd_api.prompting.prompt import Pieces
+from sd_api.prompting.prompt import Piece, Pieces
 
 BROKEN_WORDS = (
     "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words or weights; if "
@@ -22,6 +24,25 @@ BROKEN_WORDS = (
 
 Layer = Callable[[Any, Any, int], torch.Tensor]
 """From an encoder, its output and ``clip_skip`` to the embeddings that a UNet takes."""
+
+
+Named = Mapping[str, AdapterFile]
+"""Embeddings by their names in lower case."""
+
+
+def usable_embeddings(parts: Parts, pieces: Pieces) -> dict[str, AdapterFile]:
+    """The embeddings that act in a prompt; the names of those that do not fit the model are words."""
+    named = parts.embeddings.named_in(piece.text for piece in pieces if isinstance(piece, Piece))
+    return {name: file for name, file in named.items() if why_unfit(parts, file) is None}
+
+
+def why_unfit(parts: Parts, file: AdapterFile) -> str | None:
+    """Why an embedding does not act, as the end of a sentence; None if it does."""
+    try:
+        parts.embeddings.vectors(file)
+    except UnfitEmbeddingError as error:
+        return str(error)
+    return None
 
 
 class PromptReader:
@@ -104,11 +125,13 @@ class PromptReader:
         return Words(torch.cat([words.embeddings, *[empty] * (missing // empty.shape[1])], 1), words.pooled)
 
     def _words(self, pieces: Pieces, clip_skip: int) -> Words:
-        return self._parts.cached((pieces, clip_skip, self._text_loras), lambda: self._read(pieces, clip_skip))
+        named = {} if self._operation.prompt_syntax == "plain" else usable_embeddings(self._parts, pieces)
+        key = pieces, clip_skip, self._text_loras, tuple(named.items())
+        return self._parts.cached(key, lambda: self._read(pieces, clip_skip, named))
 
-    def _read(self, pieces: Pieces, clip_skip: int) -> Words:
+    def _read(self, pieces: Pieces, clip_skip: int, named: Named) -> Words:
         encoders = sorted(self._parts.text_encoders, key=lambda part: part.name)
-        read = [self._read_by(encoder, pieces, clip_skip) for encoder in encoders]
+        read = [self._read_by(encoder, pieces, clip_skip, named) for encoder in encoders]
         # The pooled embedding is that of the last encoder, and of what it read first.
         words = Words(torch.cat([each.embeddings for each in read], -1).to(encoders[-1].dtype), read[-1].pooled)
         # What is cached would break every later picture of these words as well.
@@ -116,12 +139,13 @@ class PromptReader:
             raise GenerationFailed(BROKEN_WORDS)
         return words
 
-    def _read_by(self, component: Component, pieces: Pieces, clip_skip: int) -> Words:
+    def _read_by(self, component: Component, pieces: Pieces, clip_skip: int, named: Named) -> Words:
         tokenizer = getattr(self._parts.pipeline, component.name.replace("text_encoder", "tokenizer"))
-        several = chunks(tokenizer, pieces)
+        vectors = {name: self._parts.embeddings.vectors(file)[component.name] for name, file in named.items()}
+        several = chunks(tokenizer, pieces, {name: len(tensor) for name, tensor in vectors.items()})
         applied = self._parts.loras.applied(component, self._text_loras)
         encoder = applied.module if isinstance(applied, Component) else applied
-        outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device) for chunk in several]
+        outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors) for chunk in several]
         embeddings = [
             weighted(self._layer(encoder, output, clip_skip), chunk)
             for chunk, output in zip(several, outputs, strict=True)

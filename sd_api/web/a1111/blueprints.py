@@ -26,7 +26,7 @@ def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> 
         pictures,
         control,
         resizing,
-        lists.make_blueprint(queue, checkpoints, settings.loras),
+        lists.make_blueprint(queue, checkpoints, settings),
         outside.make_blueprint(queue),
     )
     if settings.require_token:

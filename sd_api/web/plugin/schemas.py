@@ -237,6 +237,9 @@ class Offer(Success):
 
     models: list[OfferedModel] = Field(description="the main model first")
     schedulers: list[str] = Field(description="the names of all schedulers", examples=[["plms", "ddim"]])
+    embeddings: list[str] = Field(
+        description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]
+    )
     loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
