@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
@@ -12,10 +12,19 @@ from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
 
-Value = TypeVar("Value")
+# A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL; a prompt may have some fifty.
+CONDITIONING_BYTES = 32 * 2**20
 
-# About 0.3 MB each for Stable Diffusion 1, 0.6 MB for SDXL.
-CONDITIONINGS_CACHED = 64
+
+class Conditioned(Protocol):
+    """What is cached of a prompt."""
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+
+
+Value = TypeVar("Value", bound=Conditioned)
 
 DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")
@@ -88,11 +97,15 @@ class Parts:
         """The conditioning of a key, made once while the cache holds it; what raises is not kept."""
         if key not in self._conditionings:
             self._conditionings[key] = make()
-            if len(self._conditionings) > CONDITIONINGS_CACHED:
+            while len(self._conditionings) > 1 and self._conditioning_bytes > CONDITIONING_BYTES:
                 self._conditionings.popitem(last=False)
         self._conditionings.move_to_end(key)
         value: Value = self._conditionings[key]
         return value
+
+    @property
+    def _conditioning_bytes(self) -> int:
+        return sum(value.nbytes for value in self._conditionings.values())
 
     def _first(self, names: tuple[str, ...]) -> Component:
         found = next((self.components[name] for name in names if name in self.components), None)

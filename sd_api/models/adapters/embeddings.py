@@ -6,7 +6,7 @@ they are.
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,10 @@ Vectors = Mapping[str, torch.Tensor]
 """(vectors, width) for each text encoder by its component's name."""
 
 
+Named = Mapping[str, AdapterFile]
+"""Embeddings by their names in lower case."""
+
+
 class UnfitEmbeddingError(Exception):
     """Why an embedding cannot be used, as the end of a sentence."""
 
@@ -47,11 +51,17 @@ class Embeddings:
         self._widths = widths
         self._folder = folder
 
-    def named_in(self, texts: Iterable[str]) -> dict[str, AdapterFile]:
-        """The embeddings whose names stand as words in some texts, by their names in lower case."""
-        joined = "\n".join(texts).lower()
-        files = ((word.lower(), file) for word, file in list_embeddings(self._folder).items())
-        return {name: file for name, file in files if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", joined)}
+    def files(self) -> Named:
+        """Those that are there now."""
+        return {word.lower(): file for word, file in list_embeddings(self._folder).items()}
+
+    def why_unfit(self, file: AdapterFile) -> str | None:
+        """Why an embedding cannot act, as the end of a sentence; None if it can."""
+        try:
+            self.vectors(file)
+        except UnfitEmbeddingError as error:
+            return str(error)
+        return None
 
     def vectors(self, file: AdapterFile) -> Vectors:
         """What an embedding puts in place of its name.
@@ -63,6 +73,12 @@ class Embeddings:
         if {name: tensor.shape[1] for name, tensor in vectors.items()} != dict(self._widths):
             raise UnfitEmbeddingError("it was made for another architecture")
         return vectors
+
+
+def named_in(text: str, files: Named) -> Named:
+    """The embeddings whose names stand as words in a text."""
+    lower = text.lower()
+    return {name: file for name, file in files.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", lower)}
 
 
 @lru_cache(maxsize=256)

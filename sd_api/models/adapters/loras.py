@@ -95,6 +95,8 @@ class LoraLayers:
         self._loaded: OrderedDict[AdapterFile, _Layers] = OrderedDict()
         self._refused: dict[AdapterFile, str] = {}
         self._count = 0
+        # What acts in each copy, which takes a moment to set.
+        self._acting: dict[str, dict[str, float]] = {}
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -150,7 +152,10 @@ class LoraLayers:
         # The weights are the model's own, which are there; buffers are not.
         if any(buffer.device != device for buffer in host.buffers()):
             host.to(device)
-        set_weights_and_activate_adapters(host, list(active), list(active.values()))
+        if self._acting.get(component.name) != active:
+            self._acting.pop(component.name, None)
+            set_weights_and_activate_adapters(host, list(active), list(active.values()))
+            self._acting[component.name] = active
         return host
 
     def _file(self, name: str) -> AdapterFile:
@@ -189,6 +194,8 @@ class LoraLayers:
             name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
             for name, tensor in read_state_dict(file.path).items()
         }
+        # What is loaded begins to act.
+        self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
             self._host.load_lora_weights(weights, adapter_name=adapter)
@@ -243,6 +250,7 @@ class LoraLayers:
             if oldest == latest:
                 return
             layers = self._loaded.pop(oldest)
+            self._acting.clear()
             self._forget(layers.parts.values())
             for name in layers.parts:
                 delete_adapter_layers(getattr(self._host, name), layers.adapter)
@@ -251,4 +259,5 @@ class LoraLayers:
         self._forget(self.components)
         self._host = None
         self._copied_from.clear()
+        self._acting.clear()
         self._loaded.clear()

@@ -20,6 +20,7 @@ from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.embeddings import named_in
 from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
@@ -27,7 +28,7 @@ from sd_api.models.families.latent_previews import is_fitted, latent_preview, pr
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import Start
-from sd_api.models.families.unet_words import PromptReader, why_unfit
+from sd_api.models.families.unet_words import PromptReader
 from sd_api.models.schedulers import make_scheduler, scheduler_name
 from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
@@ -69,8 +70,8 @@ class UNetFamily:
         if operation.prompt_syntax == "plain":
             return
         for name in PROMPTS:
-            for word, file in parts.embeddings.named_in([getattr(operation, name)]).items():
-                if (reason := why_unfit(parts, file)) is not None:
+            for word, file in named_in(getattr(operation, name), parts.embeddings.files()).items():
+                if (reason := parts.embeddings.why_unfit(file)) is not None:
                     yield f"{name}: {word} is read as a word, because its embedding cannot be used: {reason}."
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:

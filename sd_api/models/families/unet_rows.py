@@ -24,6 +24,11 @@ class Words:
     embeddings: torch.Tensor
     pooled: torch.Tensor | None
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return self.embeddings.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
 
 @dataclass(frozen=True)
 class Moment:

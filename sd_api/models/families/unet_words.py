@@ -1,6 +1,6 @@
 """What the families with a UNet make of prompts: what each step is conditioned with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,8 +8,7 @@ import torch
 from sd_api.errors import GenerationFailed, OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
-from sd_api.models.adapters.embeddings import UnfitEmbeddingError
-from sd_api.models.adapters.files import AdapterFile
+from sd_api.models.adapters.embeddings import Named, named_in
 from sd_api.models.chunks import chunks
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
@@ -24,25 +23,6 @@ BROKEN_WORDS = (
 
 Layer = Callable[[Any, Any, int], torch.Tensor]
 """From an encoder, its output and ``clip_skip`` to the embeddings that a UNet takes."""
-
-
-Named = Mapping[str, AdapterFile]
-"""Embeddings by their names in lower case."""
-
-
-def usable_embeddings(parts: Parts, pieces: Pieces) -> dict[str, AdapterFile]:
-    """The embeddings that act in a prompt; the names of those that do not fit the model are words."""
-    named = parts.embeddings.named_in(piece.text for piece in pieces if isinstance(piece, Piece))
-    return {name: file for name, file in named.items() if why_unfit(parts, file) is None}
-
-
-def why_unfit(parts: Parts, file: AdapterFile) -> str | None:
-    """Why an embedding does not act, as the end of a sentence; None if it does."""
-    try:
-        parts.embeddings.vectors(file)
-    except UnfitEmbeddingError as error:
-        return str(error)
-    return None
 
 
 class PromptReader:
@@ -63,6 +43,7 @@ class PromptReader:
         self._operation = operation
         self._loras = parts.loras.find(operation.asked_loras)
         self._text_loras = parts.loras.of_texts(self._loras)
+        self._embeddings = {} if operation.prompt_syntax == "plain" else parts.embeddings.files()
         # An empty negative prompt and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed
         # embedding that its pipeline uses by default.
         self._zeroes = bool(parts.pipeline.config.get("force_zeros_for_empty_prompt"))
@@ -125,7 +106,13 @@ class PromptReader:
         return Words(torch.cat([words.embeddings, *[empty] * (missing // empty.shape[1])], 1), words.pooled)
 
     def _words(self, pieces: Pieces, clip_skip: int) -> Words:
-        named = {} if self._operation.prompt_syntax == "plain" else usable_embeddings(self._parts, pieces)
+        text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
+        # The name of one that does not fit the model is a word.
+        named = {
+            name: file
+            for name, file in named_in(text, self._embeddings).items()
+            if self._parts.embeddings.why_unfit(file) is None
+        }
         key = pieces, clip_skip, self._text_loras, tuple(named.items())
         return self._parts.cached(key, lambda: self._read(pieces, clip_skip, named))
 
