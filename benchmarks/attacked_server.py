@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +91,7 @@ class Target(Watched):
 
     Attributes:
         output: what it has printed, as far as that was read.
+        process_id: its process.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Target(Watched):
             preexec_fn=limit,
         )
         assert self._process.stdout is not None
+        self.process_id = self._process.pid
         self._pipe = self._process.stdout.fileno()
         self.output = ""
         while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
@@ -126,6 +128,12 @@ class Target(Watched):
         while ready and b'"ready"' not in self.get("/health"):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.1)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status; None if it has not ended within some seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
 
     def stop(self) -> None:
         """End it."""
@@ -165,6 +173,17 @@ def small_disk(megabytes: int) -> Iterator[Path | None]:
             yield Path(folder)
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def write_protected(folder: Path) -> Iterator[None]:
+    """Make a folder read-only, as a disk with faults becomes; what is open there stays writable."""
+    for options in (["--bind", str(folder)], ["-o", "remount,bind,ro"]):
+        subprocess.run(["mount", *options, str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
+from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
 
 # A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL; a prompt may have some fifty.
 CONDITIONING_BYTES = 32 * 2**20
@@ -26,9 +27,6 @@ class Conditioned(Protocol):
 
 Value = TypeVar("Value", bound=Conditioned)
 
-DENOISERS = ("unet", "transformer", "prior")
-AUTOENCODERS = ("vae", "vqvae", "movq")
-
 
 class Parts:
     """A model's components with what they need around them.
@@ -40,6 +38,7 @@ class Parts:
         components: Every module by its name.
         loras: The layers beside them, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
+        tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class Parts:
         self.pipeline: Any = pipeline
         self.device = device
         self.place = place
+        self.tile = 0
         self.components: Mapping[str, Component] = {
             name: Component(name, module)
             for name, module in pipeline.components.items()

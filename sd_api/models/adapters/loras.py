@@ -242,7 +242,12 @@ class LoraLayers:
             for path, module in host.named_modules()
             if path.endswith((".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B")) and adapter in module
         ]
-        return Component(f"{name} of {file.name}", torch.nn.ModuleList(layers)) if layers else None
+        if not layers:
+            return None
+        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers))
+        # What they compute is small beside what the model does.
+        part.working = 0
+        return part
 
     def _make_room(self, latest: AdapterFile) -> None:
         while sum(part.size for part in self.components) > self._components["unet"].size:
