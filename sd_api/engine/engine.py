@@ -115,7 +115,8 @@ class DiffusersEngine:
                 self._give_back(ActiveJob(run, model, None), operation)
                 return None
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
-            for warning in (*model.family.warnings(model.parts, operation), *job.spec.plan.warnings()):
+            first = operation.for_seed(run.spec.seeds[0])
+            for warning in (*model.family.warnings(model.parts, first), *job.spec.plan.warnings()):
                 job.warn(warning)
             if not job.spec.plan.whole:
                 log.info("%s with %s: %s", operation.name, model.label, job.spec.plan.summary())

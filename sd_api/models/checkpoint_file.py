@@ -21,10 +21,9 @@ from sd_api.models import hub
 from sd_api.models.architectures import Architecture, identify
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.pipeline_files import parts, why_unfit
-from sd_api.models.sources import MODEL_INDEX
+from sd_api.models.sources import MODEL_INDEX, SD1_CONFIG
 from sd_api.models.state_dict import read_state_dict
 
-SD1_CONFIG = Path(__file__).parent / "sd1_config"
 CONFIG_FILES = ["*.json", "*.txt"]
 
 # The safety filter follows from the configuration of the server, not from the file.

@@ -13,7 +13,8 @@ from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
-from sd_api.models.components import Component, Parts
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
@@ -95,7 +96,7 @@ class ModelLibrary:
                 model.abilities  # noqa: B018
                 self.safety_filter(model, None)
             except BaseException:
-                self._placement.forget(model.parts.components.values())
+                self._placement.forget(model.parts.everything)
                 raise
             self._loaded[name] = model
             if model.plan.compiles and isinstance(model.family, UNetFamily):
@@ -162,7 +163,7 @@ class ModelLibrary:
         """Unload the models outside of the configuration, apart from the latest: tasks could name any number."""
         unlisted = [name for name in self._loaded if name is not None and is_unlisted(name)]
         for name in unlisted[: 1 - MAX_UNLISTED_MODELS]:
-            self._placement.forget(self._loaded.pop(name).parts.components.values())
+            self._placement.forget(self._loaded.pop(name).parts.everything)
 
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
@@ -171,7 +172,14 @@ class ModelLibrary:
         device = replace(self._device, dtype=plan.dtype)
         pipeline = load_pipeline(model.source, device, self._token, self._settings.limits, plan, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(pipeline, self._device.device, self._placement.use)
+        parts = Parts(
+            pipeline,
+            self._device.device,
+            self._placement.use,
+            self._placement.forget,
+            self._settings.loras,
+            self._settings.embeddings,
+        )
         family = family_of(pipeline)
         self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])

@@ -105,7 +105,7 @@ def _fill(folder: Path, files: Mapping[str, Path]) -> None:
 
 
 def _is_pickled(file: Path) -> bool:
-    return file.suffix.lower() in (".bin", ".ckpt")
+    return file.suffix.lower() in (".bin", ".ckpt", ".pt")
 
 
 def _share(file: Path, target: Path) -> None:

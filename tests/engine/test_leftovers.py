@@ -26,7 +26,7 @@ from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImag
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
 from sd_api.models import autoencoder, library
-from sd_api.models.components import Component
+from sd_api.models.component import Component
 from sd_api.models.decoding import IN_TILES
 from sd_api.models.safety import SafetyFilter
 from sd_api.settings import Limits, Settings

@@ -37,7 +37,7 @@ def another(field: Field, value: Any) -> Any:
     if field.param.choices is not None:
         return field.param.choices[0]
     if field.param.check is not None:
-        return f"{field.param.example}0"
+        return f" {field.param.example}"
     if isinstance(value, bool | str):
         return not value if isinstance(value, bool) else value + "!"
     return value + (1 if isinstance(value, int) else 0.01)

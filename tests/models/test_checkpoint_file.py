@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models.checkpoint_file import SD1_CONFIG, load_checkpoint_file
+from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.sources import SD1_CONFIG
 
 SIDE = 64
 

@@ -80,6 +80,7 @@ PLUGIN = {
     ("POST", "/edit"): all_callers(400),
     ("POST", "/custom/<path:url_path>"): all_callers(404),
     ("POST", "/estimate"): all_callers(400),
+    ("POST", "/prompt"): all_callers(400),
     ("GET", "/v1/models"): all_callers(200),
     ("GET", "/v1/models/<path:model_id>"): all_callers(404),
     ("POST", "/v1/images/generations"): all_callers(400),
@@ -99,7 +100,7 @@ PLUGIN = {
 A1111 = {
     **{
         ("GET", f"/sdapi/v1/{name}"): all_callers(200)
-        for name in (*LISTS, "sd-models", "memory", "options", "progress")
+        for name in (*LISTS, "embeddings", "loras", "sd-models", "memory", "options", "progress")
     },
     **{("POST", f"/sdapi/v1/{name}"): all_callers(200) for name in (*NOTHING_TO_DO, "options", "interrupt", "skip")},
     ("POST", "/sdapi/v1/txt2img"): all_callers(422),

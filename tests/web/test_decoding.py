@@ -294,6 +294,8 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "num_outputs": 2,
         "variation_seed": 7,
         "variation_strength": 0.25,
+        "prompt_syntax": "plain",
+        "loras": "{}",
     }
     images = finished(ann, ann.create(**parameters))
     spec = engine.specs[-1]

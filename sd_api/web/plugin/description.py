@@ -22,6 +22,7 @@ from sd_api.web.description import (
 )
 from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
+from sd_api.web.plugin.prompts import PromptForm
 from sd_api.web.plugin.schemas import (
     Access,
     AccessQuery,
@@ -33,6 +34,7 @@ from sd_api.web.plugin.schemas import (
     Offer,
     OneEstimate,
     OneJob,
+    OnePrompt,
     Pictures,
     Success,
     Workers,
@@ -169,6 +171,19 @@ def describe() -> dict[str, PathItem]:
                     **_failures(400, 401, 403, 404, 408, 413, 415, 422, 500, 503),
                 },
                 sent=body(FORM, EstimateForm, example_of(EstimateForm, "num_inference_steps", "operation")),
+                security=SECURITY,
+            )
+        ),
+        "/prompt": PathItem(
+            post=operation(
+                "prompt",
+                TAG,
+                "What the server understands of the prompts of a form: weights, schedules, tokens",
+                {
+                    200: answer("the prompts", OnePrompt),
+                    **_failures(400, 401, 403, 404, 408, 413, 415, 422, 500, 503),
+                },
+                sent=body(FORM, PromptForm, example_of(PromptForm, "num_inference_steps", "seed")),
                 security=SECURITY,
             )
         ),

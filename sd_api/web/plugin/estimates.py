@@ -14,7 +14,7 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.web.estimates import estimate_json
-from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form
+from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import operation_of, sent_form
 from sd_api.web.reading import give_up_body
 
@@ -43,8 +43,8 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
 
     def estimate_form() -> dict[str, Any]:
         form = sent_form()
-        model = catalog.named(_own(form, "url_path") or None)
-        spec, _ = decode_form(_others(form), _operation(form), settings.limits, model.name)
+        model = catalog.named(sent_once(form, "url_path") or None)
+        spec, _ = decode_form(without(form, EstimateFields), _operation(form), settings.limits, model.name)
         give_up_body(request)
         return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model))}
 
@@ -53,26 +53,10 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
 
 
 def _operation(form: MultiDict[str, str]) -> OperationName:
-    asked = _own(form, "operation")
+    asked = sent_once(form, "operation")
     if not asked:
         return operation_of(form)
     for name in OPERATIONS:
         if name == asked:
             return name
-    raise _fault("operation", f"is {asked[:40]!r}; valid are {', '.join(OPERATIONS)}")
-
-
-def _own(form: MultiDict[str, str], name: str) -> str:
-    if len(values := form.getlist(name)) > 1:
-        raise _fault(name, "came more than once")
-    return values[0] if values else ""
-
-
-def _others(form: MultiDict[str, str]) -> MultiDict[str, str]:
-    return MultiDict(
-        [(name, value) for name, value in form.items(multi=True) if name not in EstimateFields.__annotations__]
-    )
-
-
-def _fault(name: str, problem: str) -> InvalidFields:
-    return InvalidFields([InvalidField(name, problem)])
+    raise InvalidFields([InvalidField("operation", f"is {asked[:40]!r}; valid are {', '.join(OPERATIONS)}")])

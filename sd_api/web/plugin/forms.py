@@ -133,6 +133,22 @@ def decode_form(
     return spec, JobForm(job_id=read.job_id, wait=read.wait)
 
 
+def sent_once(form: MultiDict[str, str], name: str) -> str:
+    """The value of a field that an endpoint has besides those of a form; empty where it did not come.
+
+    Raises:
+        InvalidFields: It came more than once.
+    """
+    if len(values := form.getlist(name)) > 1:
+        raise InvalidFields([InvalidField(name, "came more than once")])
+    return values[0] if values else ""
+
+
+def without(form: MultiDict[str, str], fields: type[JobForm]) -> MultiDict[str, str]:
+    """A form without the fields that a model adds to those of its base."""
+    return MultiDict([(name, value) for name, value in form.items(multi=True) if name not in fields.__annotations__])
+
+
 def _in_words(error: ErrorDetails) -> str:
     problem = PROBLEMS.get(error["type"], error["msg"])
     came = error["input"]
