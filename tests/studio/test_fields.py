@@ -121,7 +121,7 @@ def test_an_edit_is_offered_where_the_model_can(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: offer["models"][0].update(modes=["txt2img", "edit"]))
     studio.mode("edit")
     expect(studio.page.get_by_label("Image guidance").first).to_be_visible()
-    expect(studio.page.locator("#canvas")).to_be_visible()
+    expect(studio.page.locator("#drop")).to_be_visible()
     expect(studio.page.locator("#strength")).to_be_hidden()
 
 
