@@ -1,7 +1,9 @@
 """The form is drawn from what GET /models says, so a new field needs no change of the studio."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -85,6 +87,19 @@ def test_a_new_field_is_drawn_and_sent(show_offer: ShowOffer) -> None:
     expect(studio.page.locator("#result-parameters")).to_contain_text("Warmth3.5")
     studio.mode("masking")
     expect(studio.page.locator("#warmth")).to_be_hidden()
+
+
+def test_a_further_image_is_a_file_that_is_sent_and_comes_back(show_offer: ShowOffer, photo: Path) -> None:
+    pose = {"modes": ["txt2img"], "label": "Pose", "description": "Whose pose it has.", "control": "image"}
+    studio = show_offer(lambda offer: offer["fields"].update(pose=pose))
+    studio.page.evaluate("document.getElementById('more').open = true")
+    studio.page.get_by_label("Pose").set_input_files(photo)
+    text = sent(studio)["pose"][0]
+    assert base64.b64decode(text.partition(",")[2]) == photo.read_bytes()
+    studio.wait_for_picture()
+    studio.page.get_by_label("Pose").set_input_files([])
+    studio.page.get_by_role("button", name="Reuse settings", exact=True).click()
+    assert studio.page.get_by_label("Pose").evaluate("(input) => input.files[0].size") == photo.stat().st_size
 
 
 def test_what_the_model_lacks_is_neither_shown_nor_sent(show_offer: ShowOffer) -> None:

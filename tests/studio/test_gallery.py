@@ -253,7 +253,7 @@ def test_prompts_and_styles_are_used_again(studio: Studio) -> None:
 
 def test_many_large_pictures_take_little_memory(studio: Studio) -> None:
     """Tiles show small copies, so what is decoded does not grow with the pictures."""
-    sides = studio.page.evaluate(
+    studio.page.evaluate(
         """async () => {
           const canvas = new OffscreenCanvas(1024, 1024);
           const context = canvas.getContext("2d");
@@ -262,14 +262,14 @@ def test_many_large_pictures_take_little_memory(studio: Studio) -> None:
           context.putImageData(pixels, 0, 0);
           const blob = await canvas.convertToBlob();
           const gallery = await import('/studio/js/gallery.js');
-          const fields = { prompt: "large" };
           const size = { width: 1024, height: 1024 };
+          const fields = { prompt: "large" };
           const one = (index) => ({ id: `large-${index}`, created: index, blob, ...size, seed: index, fields });
           await gallery.add(Array.from({ length: 4 }, (_, index) => one(index)));
-          const images = () => [...document.querySelectorAll("#gallery-days img")];
-          const ready = () => images().length === 4 && images().every((image) => image.naturalWidth);
-          while (!ready()) await new Promise((done) => setTimeout(done, 20));
-          return images().map((image) => image.naturalWidth);
+          document.getElementById("gallery").scrollIntoView();
         }"""
     )
-    assert sides == [320] * 4
+    images = studio.page.locator("#gallery-days img[src]")
+    expect(images).to_have_count(4)
+    images.last.evaluate("(image) => image.decode()")
+    assert images.evaluate_all("(all) => all.map((image) => image.naturalWidth)") == [320] * 4

@@ -15,7 +15,7 @@ export async function pack(pictures) {
     files.set(own, blob);
     return own;
   };
-  const index = pictures.map(({ blob, source, mask, thumb: _, ...rest }) => ({
+  const index = pictures.map(({ blob, source, mask, thumb: _, further: __, ...rest }) => ({
     ...rest,
     file: add(fileName({ ...rest }), blob),
     ...(source && { source: add(`sources/${rest.id}${endingOf(source)}`, source), sourceType: source.type }),

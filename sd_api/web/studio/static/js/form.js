@@ -48,6 +48,16 @@ export function furtherImages() {
   return Object.fromEntries(chosen.map(([name]) => [name, control(name).files[0]]).filter(([, file]) => file));
 }
 
+/** Put such images in, and take others away. */
+export function setFurtherImages(images = {}) {
+  for (const [name, field] of controlled()) {
+    if (field.control !== "image") continue;
+    const data = new DataTransfer();
+    if (images[name]) data.items.add(new File([images[name]], images[name].name ?? name, { type: images[name].type }));
+    control(name).files = data.files;
+  }
+}
+
 /** Put such values in; fields that are not named get the values that a new form has. */
 export function fill({ mode, model, fields }) {
   if (mode) control("mode").value = mode;

@@ -88,7 +88,7 @@ async function patiently(question, tell) {
 }
 
 async function picture(record, image, index) {
-  const { mode, model, label, source, mask } = record;
+  const { mode, model, label, source, mask, further } = record;
   const blob = fromBase64(image.base64, image.mimetype);
   // With variations, the picture has a second seed.
   const seeds = { seed: image.seed, ...(image.variation_seed && { variation_seed: image.variation_seed }) };
@@ -106,6 +106,7 @@ async function picture(record, image, index) {
     label,
     source,
     mask,
+    further,
     fields: { ...record.fields, ...seeds, num_outputs: 1 },
   };
 }

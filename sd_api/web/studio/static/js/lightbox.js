@@ -12,8 +12,8 @@ let actionsOf = () => ({});
 /** Show a picture of a list; "fields" is what GET /models says of them, actionsFor(picture) what its buttons call. */
 export function open(picture, pictures, fields, actionsFor) {
   [list, described, actionsOf] = [pictures, fields, actionsFor];
-  if (!box.open) box.showModal();
   show(Math.max(0, list.findIndex(({ id }) => id === picture.id)));
+  box.showModal();
 }
 
 function show(index) {
@@ -56,9 +56,10 @@ byId("lightbox-next").addEventListener("click", () => show(at + 1));
 byId("lightbox-actual").addEventListener("click", () => enlarge(!isActual()));
 byId("lightbox-close").addEventListener("click", () => box.close());
 byId("lightbox-image").addEventListener("dblclick", () => enlarge(!isActual()));
-box.addEventListener("keydown", ({ key, target }) => {
-  // There, arrows scroll.
-  if (isActual() && target === byId("lightbox-view")) return;
+// On the document, because a button that ends at the last picture loses the focus to it.
+document.addEventListener("keydown", ({ key, target }) => {
+  // In a picture that is larger than the window, arrows scroll.
+  if (!box.open || (isActual() && target === byId("lightbox-view"))) return;
   if (key === "ArrowLeft") show(at - 1);
   else if (key === "ArrowRight") show(at + 1);
   else if (key === "1") enlarge(!isActual());

@@ -43,9 +43,10 @@ async function useAsImage(picture) {
   await putOnTable(picture.blob);
 }
 
-async function reuse({ mode: its, model, fields, source, mask }, seed = 0) {
+async function reuse({ mode: its, model, fields, source, mask, further }, seed = 0) {
   clearProblems();
   form.fill({ mode: its, model, fields: { ...fields, seed } });
+  form.setFurtherImages(further);
   if (source) await putOnTable(source, { mask });
   if (source) form.setField("extend", fields.extend ?? "");
   byId("prompt").focus();

@@ -16,6 +16,8 @@ let place = [0, 0];
 let outline = null;
 let panning = false;
 let stroking = false;
+// The size of the image that the brush was fitted to.
+let fitted = null;
 
 view.append(ring);
 scene.whenMoved(showRing);
@@ -26,10 +28,12 @@ export function setUp({ may, changed }) {
   whenChanged = changed;
 }
 
-/** A brush that fits the image. */
+/** A brush that fits the image, where the last one had another size. */
 export function fitBrush() {
   const image = canvas.current();
-  if (!image) return;
+  const size = image && `${image.width} × ${image.height}`;
+  if (!image || size === fitted) return;
+  fitted = size;
   brush.size = Math.max(8, Math.round(Math.min(image.width, image.height) / 8));
   place = [image.width / 2, image.height / 2];
 }

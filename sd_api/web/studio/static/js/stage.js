@@ -38,7 +38,11 @@ export function setUp(actions, { changed, lookElsewhere }) {
   canvas.listen((kind) => {
     clearProblems(byId("table"));
     leaveJob();
-    if (kind === "image") painting.fitBrush();
+    if (kind === "image") {
+      painting.fitBrush();
+      // They are of another image.
+      clearGroup();
+    }
     if (kind !== "mask") form.setField("extend", canvas.grows() ? canvas.currentMargins().join(",") : "");
     if (kind === "mask" && seen === "image") draw();
     else if (form.startsFromImage(mode())) showImage();
@@ -153,7 +157,6 @@ export function actionsFor(one) {
 /** Go on with a picture as the image. */
 export function accept(one = picture) {
   if (!one || !actionsFor(one).accept) return;
-  clearGroup();
   canvas.accept({ blob: one.blob, width: one.width, height: one.height, name: fileName(one) }, one.fields.prompt || "Without a prompt");
   announce("Accepted");
 }
@@ -233,7 +236,6 @@ function showVersions() {
   byId("version-list").replaceChildren(...canvas.versions().map((image, index) => {
     const node = button(`${index + 1}. ${image.label}`, () => {
       byId("versions").open = false;
-      clearGroup();
       canvas.goBackTo(image);
     }, { className: "plain", "aria-current": String(image === canvas.current()) });
     return element("li", {}, node);

@@ -12,14 +12,17 @@ export function thumbnail(blob) {
 }
 
 async function make(blob) {
-  if (blob.size < 50_000) return blob;
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob);
   } catch {
     return null;
   }
-  const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
+  const scale = SIDE / Math.max(bitmap.width, bitmap.height);
+  if (scale >= 1) {
+    bitmap.close();
+    return blob;
+  }
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
   const sheet = new OffscreenCanvas(width, height);
   const context = sheet.getContext("2d");
