@@ -59,8 +59,14 @@ def test_a_reload_keeps_the_image_its_mask_and_its_margins(studio: Studio, photo
     studio.page.locator(".handle.right").focus()
     studio.page.keyboard.press("Shift+ArrowRight")
     before = painted(studio)
-    kept = "async () => (await (await import('/studio/js/store.js')).all('table')).some(({ mask }) => mask)"
-    while not studio.page.evaluate(kept):
+    # It is kept shortly after the last stroke.
+    kept = """async () => {
+      const record = (await (await import('/studio/js/store.js')).all('table')).find(({ mask }) => mask);
+      const mask = new (await import('/studio/js/mask.js')).Mask(128, 96);
+      if (record) await mask.load(record.mask);
+      return mask.coverage();
+    }"""
+    while abs(studio.page.evaluate(kept) - before) > 1e-3:
         studio.page.wait_for_timeout(20)
     studio.reload()
     expect(studio.page.locator("#result-note")).to_contain_text("photo.png · 128 × 96 pixels")
