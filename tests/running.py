@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import torch
+from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job
@@ -26,6 +29,30 @@ class Batch:
         return []
 
 
+class Noted(Job):
+    """A job that notes its progress and its previews, and may be cancelled after a step."""
+
+    def __init__(self, job: JobSpec, cancel_at: int | None = None) -> None:
+        super().__init__(job)
+        self.steps: list[tuple[int, int]] = []
+        self.shown: list[Image.Image] = []
+        self._cancel_at = cancel_at
+
+    @property
+    def preview_wanted(self) -> bool:
+        return True
+
+    def show(self, preview: bytes) -> None:
+        self.shown.append(Image.open(BytesIO(preview)))
+
+    def report(self, progress: Progress) -> None:
+        if progress.phase == "denoising":
+            self.steps.append((progress.step, progress.steps))
+        if progress.phase == "denoising" and progress.step == self._cancel_at:
+            self.cancel("Nobody waits for it.")
+        super().report(progress)
+
+
 def serve(engine: Any, jobs: Sequence[Job]) -> None:
     """Let an engine make jobs that are there from the start; all have ended afterwards."""
     engine.serve(Batch(jobs))
@@ -41,6 +68,20 @@ def generate(engine: Any, spec: JobSpec) -> GenerationResult:
 def parts(engine: Any) -> Any:
     """The pipeline that holds the main model's parts."""
     return engine._library.get(None).parts.pipeline
+
+
+def full(output: Any = None) -> Any:
+    """Memory that is full, for ``after_call``."""
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def state_of(engine: Any) -> dict[str, Any]:
+    """The weights of an engine's main model, as far as a change would show."""
+    return {
+        f"{name}.{key}": (tensor.dtype, tensor.device, tensor.double().sum().item())
+        for name, part in engine._library.get(None).parts.components.items()
+        for key, tensor in part.module.state_dict().items()
+    }
 
 
 @contextmanager

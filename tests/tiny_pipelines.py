@@ -9,8 +9,12 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     LatentConsistencyModelPipeline,
@@ -18,19 +22,28 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
+    SanaSprintPipeline,
     SanaTransformer2DModel,
+    SCMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
 from diffusers.models import UNet2DConditionModel
 from tiny_families import tokenizer
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tiny_tokenizers import word_tokenizer
+from tiny_transformers import (
+    flux2_klein,
+    krea2,
+    qwen_image,
+    qwen_image_edit,
+    qwen_image_edit_plus,
+    z_image,
+)
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
-    PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
 )
@@ -38,18 +51,6 @@ from transformers import (
 from tools.builtin_model.text import text_config
 
 WIDTH = 32
-CLASS_TOKENS = 77
-
-
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """Every printable character is a token, with T5's special tokens."""
-    vocabulary = {token: number for number, token in enumerate(("<pad>", "</s>", "<unk>"))}
-    vocabulary |= {chr(code): code - 32 + len(vocabulary) for code in range(32, 127)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=CLASS_TOKENS
-    )
 
 
 def clip(projection: bool = False) -> Any:
@@ -101,17 +102,18 @@ def stable_diffusion_3() -> StableDiffusion3Pipeline:
     )
 
 
-def flux() -> FluxPipeline:
-    return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=vae(1, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
-        text_encoder=clip(),
-        tokenizer=tokenizer(),
-        text_encoder_2=t5(),
-        tokenizer_2=word_tokenizer(),
-        transformer=FluxTransformer2DModel(
+def flux_parts(channels: int = 4, *, guidance: bool = True) -> dict[str, Any]:
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        "vae": vae(1, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        "text_encoder": clip(),
+        "tokenizer": tokenizer(),
+        "text_encoder_2": t5(),
+        "tokenizer_2": word_tokenizer(),
+        "transformer": FluxTransformer2DModel(
             patch_size=1,
-            in_channels=4,
+            in_channels=channels,
+            out_channels=4,
             num_layers=1,
             num_single_layers=1,
             attention_head_dim=16,
@@ -119,7 +121,46 @@ def flux() -> FluxPipeline:
             joint_attention_dim=WIDTH,
             pooled_projection_dim=WIDTH,
             axes_dims_rope=[4, 4, 8],
-            guidance_embeds=True,
+            guidance_embeds=guidance,
+        ),
+    }
+
+
+def flux() -> FluxPipeline:
+    return FluxPipeline(**flux_parts())
+
+
+def flux_schnell() -> FluxPipeline:
+    return FluxPipeline(**flux_parts(guidance=False))
+
+
+def flux_fill() -> FluxFillPipeline:
+    # The latents, those of what is kept, and 64 pixels of the mask, of 4 cells each.
+    return FluxFillPipeline(**flux_parts(4 * (1 + 1 + 64)))
+
+
+def flux_kontext() -> FluxKontextPipeline:
+    return FluxKontextPipeline(**flux_parts())
+
+
+def chroma() -> ChromaPipeline:
+    parts = flux_parts()
+    return ChromaPipeline(
+        scheduler=parts["scheduler"],
+        vae=parts["vae"],
+        text_encoder=t5(),
+        tokenizer=word_tokenizer(),
+        transformer=ChromaTransformer2DModel(
+            in_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            axes_dims_rope=[4, 4, 8],
+            approximator_num_channels=8,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
         ),
     )
 
@@ -145,10 +186,10 @@ def pixart_sigma() -> PixArtSigmaPipeline:
     )
 
 
-def sana() -> SanaPipeline:
-    return SanaPipeline(
-        tokenizer=word_tokenizer(),
-        text_encoder=Gemma2Model(
+def sana_parts(*, guidance: bool = False) -> dict[str, Any]:
+    return {
+        "tokenizer": word_tokenizer(),
+        "text_encoder": Gemma2Model(
             Gemma2Config(
                 vocab_size=128,
                 hidden_size=8,
@@ -160,25 +201,26 @@ def sana() -> SanaPipeline:
                 max_position_embeddings=4096,
             )
         ),
-        vae=AutoencoderDC(
+        "vae": AutoencoderDC(
             in_channels=3,
             latent_channels=4,
             attention_head_dim=2,
-            encoder_block_types=("ResBlock", "EfficientViTBlock"),
-            decoder_block_types=("ResBlock", "EfficientViTBlock"),
-            encoder_block_out_channels=(8, 8),
-            decoder_block_out_channels=(8, 8),
-            encoder_qkv_multiscales=((), (5,)),
-            decoder_qkv_multiscales=((), (5,)),
-            encoder_layers_per_block=(1, 1),
-            decoder_layers_per_block=[1, 1],
+            # Six of them, because a cell of the published one has 32 pixels.
+            encoder_block_types=("ResBlock",) * 5 + ("EfficientViTBlock",),
+            decoder_block_types=("ResBlock",) * 5 + ("EfficientViTBlock",),
+            encoder_block_out_channels=(8,) * 6,
+            decoder_block_out_channels=(8,) * 6,
+            encoder_qkv_multiscales=((),) * 5 + ((5,),),
+            decoder_qkv_multiscales=((),) * 5 + ((5,),),
+            encoder_layers_per_block=(1,) * 6,
+            decoder_layers_per_block=[1] * 6,
             downsample_block_type="conv",
             upsample_block_type="interpolate",
             decoder_norm_types="rms_norm",
             decoder_act_fns="silu",
             scaling_factor=0.41407,
         ),
-        transformer=SanaTransformer2DModel(
+        "transformer": SanaTransformer2DModel(
             patch_size=1,
             in_channels=4,
             out_channels=4,
@@ -190,9 +232,17 @@ def sana() -> SanaPipeline:
             cross_attention_dim=8,
             caption_channels=8,
             sample_size=32,
+            guidance_embeds=guidance,
         ),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-    )
+    }
+
+
+def sana() -> SanaPipeline:
+    return SanaPipeline(scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0), **sana_parts())
+
+
+def sana_sprint() -> SanaSprintPipeline:
+    return SanaSprintPipeline(scheduler=SCMScheduler(), **sana_parts(guidance=True))
 
 
 def latent_consistency() -> LatentConsistencyModelPipeline:
@@ -221,8 +271,19 @@ def latent_consistency() -> LatentConsistencyModelPipeline:
 PIPELINES: dict[str, Callable[[], Any]] = {
     "stable diffusion 3": stable_diffusion_3,
     "flux": flux,
+    "flux schnell": flux_schnell,
+    "flux fill": flux_fill,
+    "flux kontext": flux_kontext,
+    "flux.2 klein": flux2_klein,
+    "chroma": chroma,
+    "qwen-image": qwen_image,
+    "qwen-image-edit": qwen_image_edit,
+    "qwen-image-edit-plus": qwen_image_edit_plus,
+    "z-image": lambda: z_image(vae(4, shift_factor=0.06, scaling_factor=1.5)),
+    "krea 2": krea2,
     "pixart sigma": pixart_sigma,
     "sana": sana,
+    "sana sprint": sana_sprint,
     "latent consistency": latent_consistency,
 }
 

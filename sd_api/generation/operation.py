@@ -52,6 +52,7 @@ class Operation:
             example="monocle",
             longest="max_prompt_length",
             per_image=True,
+            requires="negative_prompt",
             control="text",
             png_key="Negative prompt",
         ),

@@ -232,6 +232,7 @@ class Edit(FromImage):
             low=0,
             high=MAX_GUIDANCE,
             per_image=True,
+            requires="image_guidance",
             control="slider",
             step=0.1,
             slider_high=5,

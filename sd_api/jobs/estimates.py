@@ -1,15 +1,13 @@
 """What a job will take, found without running it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sd_api.generation.abilities import ModelAbilities, refuse_other_mode
-from sd_api.generation.fields import fields_of
-from sd_api.generation.operation import Operation
+from sd_api.generation.abilities import refuse_other_mode, without_effect
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.catalog import CatalogModel, refuse_unfiltered
+from sd_api.models.on_disk import bytes_on_disk
 
 # Latents of most models: 4 channels of 4 bytes, for squares of 8 x 8 pixels.
 LATENT_BYTES = 4 * 4 / 8**2
@@ -23,11 +21,15 @@ class Memory:
         images: Of the images that it begins with, as files and decoded, and of one finished picture.
         latents: Of the latents of its largest pass, about.
         model: Of the model's weights; None if no engine has loaded it.
+        device: Of the device's memory, the most for one picture of the model's own size; None likewise.
+        disk: Of the model's files on this machine; None if it is not downloaded.
     """
 
     images: int
     latents: int
     model: int | None
+    device: int | None
+    disk: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Estimate:
         loaded: Whether an engine has loaded the model. If not, the plan is a guess, and loading takes its own time.
         forecast: Its time.
         memory: Its memory.
+        plan: How the model runs, in sentences, the first of which says what was chosen; empty if no engine has
+            loaded it.
         warnings: What its answer will warn of, as far as that is known beforehand.
     """
 
@@ -46,6 +50,7 @@ class Estimate:
     loaded: bool
     forecast: Forecast
     memory: Memory
+    plan: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -65,7 +70,9 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     if abilities is not None:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
+    in_vain = () if abilities is None else without_effect(abilities, operation)
     spec = planned(spec, lambda: status.abilities)
+    loaded = next((loaded for loaded in status.models if loaded.model == model.label), None)
     return Estimate(
         spec=spec,
         loaded=abilities is not None,
@@ -75,17 +82,10 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
             latents=round(
                 LATENT_BYTES * max(area(each.size) for region in spec.plan.regions for each in region.passes)
             ),
-            model=next((loaded.bytes for loaded in status.models if loaded.model == model.label), None),
+            model=loaded.bytes if loaded else None,
+            device=loaded.peak if loaded else None,
+            disk=bytes_on_disk(model.source),
         ),
-        warnings=(*spec.warnings, *spec.plan.warnings(), *_without_effect(operation, abilities)),
+        plan=loaded.reasons if loaded else (),
+        warnings=(*spec.warnings, *spec.plan.warnings(), *in_vain),
     )
-
-
-def _without_effect(operation: Operation, abilities: ModelAbilities | None) -> Iterator[str]:
-    """Sentences about fields that need what the model does not have."""
-    if abilities is None:
-        return
-    for field in fields_of(type(operation)):
-        missing = field.param.requires not in (None, *abilities.capabilities)
-        if missing and getattr(operation, field.name) != field.default:
-            yield f"{field.name}: this model has no use for it, so it is not used."

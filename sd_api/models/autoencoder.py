@@ -1,6 +1,7 @@
 """The autoencoder, between pixels and the range of the denoiser's latents.
 
-It is shared by all runs, so nothing in it is ever changed: neither its weights nor its flags.
+It is shared by all runs, so nothing in it is ever changed: neither its weights nor its flags. What its latents look
+like is read from the autoencoder itself, whichever family it belongs to.
 """
 
 import copy
@@ -11,18 +12,15 @@ import torch
 
 from sd_api.models.families.noise import draw
 
+# The side of the square of cells that an autoencoder with a normalization of its own makes one cell of.
+PATCH = 2
+
 
 def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """(n, 3, height, width) pixels in -1 to 1 of (n, channels, height / factor, width / factor) latents."""
-    config, latents = vae.config, latents.to(vae.dtype)
-    if _has_statistics(config):
-        # In diffusers' order, which the last bit depends on.
-        scaled = latents * _per_channel(config.latents_std, latents) / config.scaling_factor
-        latents = scaled + _per_channel(config.latents_mean, latents)
-    else:
-        latents = latents / config.scaling_factor
-    pixels: torch.Tensor = vae.decode(latents, return_dict=False)[0]
-    return pixels
+    """(n, 3, height, width) pixels in -1 to 1 of (n, channels, height / cell, width / cell) latents."""
+    latents = _unscaled(vae, latents.to(vae.dtype))
+    pixels: torch.Tensor = vae.decode(latents[:, :, None] if _makes_videos(vae) else latents, return_dict=False)[0]
+    return pixels[:, :, 0] if _makes_videos(vae) else pixels
 
 
 def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -33,29 +31,38 @@ def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | N
         pixels: In the precision of the latents that come back.
         generator: Of the randomness that an encoder may have; without one, its most probable latents are taken.
     """
-    config, dtype = vae.config, pixels.dtype
-    latents = encode_unscaled(vae, pixels, generator).to(dtype)
-    if _has_statistics(config):
-        mean, std = _per_channel(config.latents_mean, latents), _per_channel(config.latents_std, latents)
-        return torch.mul(latents - mean, config.scaling_factor) / std
-    return torch.mul(latents, config.scaling_factor)
+    return _scaled(vae, encode_unscaled(vae, pixels, generator).to(pixels.dtype), random=generator is not None)
 
 
 def encode_unscaled(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """The latents of ``encode_pixels`` as the autoencoder gives them."""
-    encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+    pixels = pixels.to(vae.device, vae.dtype)
+    encoded = vae.encode(pixels[:, :, None] if _makes_videos(vae) else pixels)
     if not is_random(vae):
-        return encoded.latents  # type: ignore[no-any-return]
+        latents: torch.Tensor = encoded.latent if hasattr(encoded, "latent") else encoded.latents
+        return latents
     distribution = encoded.latent_dist
-    if generator is None:
-        return distribution.mode()  # type: ignore[no-any-return]
-    noise = draw(distribution.mean.shape, generator).to(distribution.mean)
-    return distribution.mean + distribution.std * noise  # type: ignore[no-any-return]
+    latents = distribution.mode()
+    if generator is not None:
+        noise = draw(distribution.mean.shape, generator).to(distribution.mean)
+        latents = distribution.mean + distribution.std * noise
+    return latents[:, :, 0] if _makes_videos(vae) else latents
 
 
 def is_random(vae: Any) -> bool:
     """Whether encoding draws noise: the encoder gives a distribution rather than latents."""
     return hasattr(vae, "quant_conv")
+
+
+def latent_channels(vae: Any) -> int:
+    """The channels of ``encode_pixels``."""
+    channels: int = vae.config.z_dim if _makes_videos(vae) else vae.config.latent_channels
+    return channels * PATCH**2 if _is_normalized(vae) else channels
+
+
+def cells_joined(vae: Any) -> int:
+    """The side, in cells of the autoencoder, of what is one cell of ``encode_pixels``."""
+    return PATCH if _is_normalized(vae) else 1
 
 
 def in_full_precision(vae: Any) -> Any:
@@ -64,12 +71,58 @@ def in_full_precision(vae: Any) -> Any:
     return vae if vae.dtype == torch.float32 else copy.deepcopy(vae).to(torch.float32)
 
 
-def in_tiles(vae: Any) -> Any:
-    """An autoencoder with the same weights that works in tiles, which takes less memory."""
-    # A shallow copy shares all modules; only the flag is its own.
-    tiled = copy.copy(vae)
-    tiled.enable_tiling()
-    return tiled
+def scale_factor(vae: Any) -> int:
+    """The pixels of a side for each of the latents."""
+    channels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
+    return int(2 ** (len(channels) - 1))
+
+
+def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Out of the denoiser's range, in diffusers' order, which the last bit depends on."""
+    config = vae.config
+    if _is_normalized(vae):
+        mean, std = _normalization(vae, latents)
+        return torch.nn.functional.pixel_shuffle(latents * std + mean, PATCH)
+    if not _has_statistics(config):
+        shift = getattr(config, "shift_factor", None)
+        unshifted = torch.div(latents, config.scaling_factor)
+        return unshifted if shift is None else unshifted + shift
+    mean, std = _per_channel(config.latents_mean, latents), _per_channel(config.latents_std, latents)
+    if _makes_videos(vae):
+        return torch.div(latents, 1.0 / std) + mean
+    return torch.div(latents * std, config.scaling_factor) + mean
+
+
+def _scaled(vae: Any, latents: torch.Tensor, *, random: bool) -> torch.Tensor:
+    """Into the denoiser's range, in diffusers' order, which is another one where no noise is drawn."""
+    config = vae.config
+    if _is_normalized(vae):
+        latents = torch.nn.functional.pixel_unshuffle(latents, PATCH)
+        mean, std = _normalization(vae, latents)
+        return (latents - mean) / std
+    if not _has_statistics(config):
+        shift = getattr(config, "shift_factor", None)
+        return torch.mul(latents if shift is None else latents - shift, config.scaling_factor)
+    mean, std = _per_channel(config.latents_mean, latents), _per_channel(config.latents_std, latents)
+    if _makes_videos(vae):
+        return torch.mul(latents - mean, 1.0 / std) if random else torch.div(latents - mean, std)
+    return torch.mul(latents - mean, config.scaling_factor) / std
+
+
+def _makes_videos(vae: Any) -> bool:
+    """Whether it is one for videos, of which a picture is the first frame."""
+    return hasattr(vae.config, "z_dim")
+
+
+def _is_normalized(vae: Any) -> bool:
+    """Whether a batch normalization over patches of cells takes the place of a scale."""
+    return hasattr(vae, "bn")
+
+
+def _normalization(vae: Any, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = vae.bn.running_mean.view(1, -1, 1, 1).to(latents)
+    std = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps).to(latents)
+    return mean, std
 
 
 def _has_statistics(config: Any) -> bool:

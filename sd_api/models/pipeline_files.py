@@ -23,7 +23,8 @@ _REQUIRED = {
 # What names Python code of a repository, in the index or in the configuration of a part.
 CODE_KEYS = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code", "_module")
 
-_CONFIGS = (".json", ".txt", ".model")
+# The last one is how a language model's messages are written, which transformers reads in a sandbox.
+_CONFIGS = (".json", ".txt", ".model", ".jinja")
 _STEM = "(diffusion_pytorch_model|pytorch_model|model)"
 _SHARD = r"(-\d+-of-\d+)?"
 _FULL = rf"{_STEM}{_SHARD}\.safetensors(\.index\.json)?"

@@ -1,27 +1,70 @@
 """Makes the scheduler that a request names, fresh for each run, because schedulers hold state."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import diffusers
+import torch
 
 from sd_api.generation.schedulers import SCHEDULERS
+
+# Models that predict a flow (arXiv:2210.02747) take these by the same names: the class, and the options with which
+# diffusers' solvers follow a flow. The others run without an error and draw noise.
+_FOLLOWS_FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+FLOW_SCHEDULERS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "heun": ("FlowMatchHeunDiscreteScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", **_FOLLOWS_FLOW}),
+    "unipc": ("UniPCMultistepScheduler", _FOLLOWS_FLOW),
+}
 
 
 def make_scheduler(name: str | None, model_scheduler: Any) -> Any:
     """Make a scheduler for one run.
 
     Args:
-        name: one of ``SCHEDULERS``; None is the model's own.
+        name: one of ``SCHEDULERS``, or of ``FLOW_SCHEDULERS`` for a model that predicts a flow; None is the model's
+            own.
         model_scheduler: the scheduler that the model came with; its noise schedule is kept.
     """
+    config = model_scheduler.config
     if name is None:
-        return type(model_scheduler).from_config(model_scheduler.config)
-    choice = SCHEDULERS[name]
-    return getattr(diffusers, choice.class_name).from_config(model_scheduler.config, **choice.options)
+        return type(model_scheduler).from_config(config)
+    if not is_flow(model_scheduler):
+        choice = SCHEDULERS[name]
+        return getattr(diffusers, choice.class_name).from_config(config, **choice.options)
+    class_name, options = FLOW_SCHEDULERS[name]
+    # The classes for flows alone and the others have two names for it.
+    shift = config.get("shift", config.get("flow_shift", 1.0))
+    options = {**options, "flow_shift": shift} if options else {"shift": shift}
+    return getattr(diffusers, class_name).from_config(config, **options)
+
+
+def is_flow(scheduler: Any) -> bool:
+    """Whether it is for a model that predicts a flow, rather than noise, the original or both."""
+    flow: bool = type(scheduler).__name__.startswith("FlowMatch") or scheduler.config.get("use_flow_sigmas", False)
+    return flow
+
+
+def is_trigonometric(scheduler: Any) -> bool:
+    """Whether its timesteps are angles between the original and noise (arXiv:2410.11081)."""
+    return bool(scheduler.config.get("prediction_type") == "trigflow")
+
+
+def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """Latents at the noise level of timesteps; the classes for flows alone have a name of their own for it."""
+    if is_trigonometric(scheduler):
+        return torch.cos(timesteps) * latents + torch.sin(timesteps) * noise
+    if hasattr(scheduler, "scale_noise"):
+        return scheduler.scale_noise(latents, timesteps, noise)  # type: ignore[no-any-return]
+    return scheduler.add_noise(latents, noise, timesteps)  # type: ignore[no-any-return]
 
 
 def scheduler_name(scheduler: Any) -> str:
     """The name of a model's own scheduler, as a request would spell it, else its class."""
+    if is_flow(scheduler):
+        class_name = type(scheduler).__name__
+        return next((name for name, (flow, _) in FLOW_SCHEDULERS.items() if flow == class_name), class_name)
     # The one that says the most about its options first, or it would pass for the plain one of its class.
     for name, choice in sorted(SCHEDULERS.items(), key=lambda entry: -len(entry[1].options)):
         if choice.class_name == type(scheduler).__name__ and all(

@@ -13,9 +13,9 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.attention_processor import AttnProcessor
 from pictures import from_png, half_mask, photograph, png
 from PIL import Image
-from running import after_call, generate, serve
+from running import Noted, after_call, full, generate, serve, state_of
 from tiny_model import tiny_model
-from tiny_pipelines import PIPELINES, weights, write_pipeline
+from tiny_pipelines import weights, write_pipeline
 from transformers import CLIPImageProcessor
 
 from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError
@@ -30,6 +30,8 @@ from sd_api.jobs.job import Job
 from sd_api.models import library
 from sd_api.models.auto_classes import auto_classes
 from sd_api.models.components import Component
+from sd_api.models.families import registry
+from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.safety import SafetyFilter
 from sd_api.settings import Limits, Settings
 from sd_api.wiring import build_engine
@@ -40,9 +42,16 @@ SEED = 5
 LIMITS = Limits()
 IMAGE, MASK = photograph(*SIZE), half_mask(*SIZE)
 # What each of these models cannot do, so that by hand it is not asked to.
-WITHOUT_NEGATIVE = {"flux", "latent consistency"}
+WITHOUT_NEGATIVE = {"latent consistency"}
 BINNED = {"pixart sigma", "sana"}
+# They have families of their own, without which they run as any other pipeline of diffusers does.
+PIPELINES = ("stable diffusion 3", "pixart sigma", "sana", "latent consistency")
 PAIRS = [(name, mode) for name in PIPELINES for mode in auto_classes(type(weights(name)).__name__)]
+
+
+@pytest.fixture(autouse=True)
+def _no_other_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "FAMILIES", (AnyPipeline(),))
 
 
 @pytest.fixture(scope="module")
@@ -117,22 +126,6 @@ def test_pixels_are_diffusers_own_at_the_padded_size(engine_of: Any, name: str, 
     assert np.asarray(shown).std() > 5
 
 
-class Noted(Job):
-    """A job that notes its progress, and may be cancelled after a step."""
-
-    def __init__(self, job: JobSpec, cancel_at: int | None = None) -> None:
-        super().__init__(job)
-        self.steps: list[tuple[int, int]] = []
-        self._cancel_at = cancel_at
-
-    def report(self, progress: Progress) -> None:
-        if progress.phase == "denoising":
-            self.steps.append((progress.step, progress.steps))
-        if progress.phase == "denoising" and progress.step == self._cancel_at:
-            self.cancel("Nobody waits for it.")
-        super().report(progress)
-
-
 @pytest.mark.parametrize("name", PIPELINES)
 def test_each_step_is_reported(engine_of: Any, name: str) -> None:
     job = Noted(spec(seeds=(1, 2)))
@@ -163,6 +156,19 @@ def test_a_cancelled_job_stops_at_its_step(engine_of: Any, name: str) -> None:
         job.result()
     assert calls == 2
     assert generate(engine, spec()) == expected
+
+
+def test_a_job_that_is_stopped_early_keeps_its_finished_pictures(engine_of: Any) -> None:
+    class StoppedEarly(Job):
+        def report(self, progress: Progress) -> None:
+            super().report(progress)
+            if progress.step == STEPS + 2:
+                self.stop_early("Not wanted.")
+
+    engine = engine_of("flux")
+    job = StoppedEarly(spec(seeds=(1, 2, 3)))
+    serve(engine, [job])
+    assert job.result().images == generate(engine, spec(seeds=(1,))).images
 
 
 @pytest.mark.parametrize(("name", "mode"), [pair for pair in PAIRS if pair[1] != "txt2img"])
@@ -213,20 +219,8 @@ def test_jobs_that_come_together_are_made_in_their_order(engine_of: Any, monkeyp
     assert order == [1, 2, 3]
 
 
-def full(output: Any = None) -> Any:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-
-
 def broken(output: Any) -> Any:
     raise ValueError("a secret detail")
-
-
-def state_of(engine: Any) -> dict[str, Any]:
-    return {
-        f"{name}.{key}": (tensor.dtype, tensor.device, tensor.double().sum().item())
-        for name, part in engine._library.get(None).parts.components.items()
-        for key, tensor in part.module.state_dict().items()
-    }
 
 
 # Sana's pipeline makes a warning of a lack of memory in its autoencoder.
@@ -275,7 +269,7 @@ def test_what_a_pipeline_does_to_shared_modules_is_taken_back(engine_of: Any, dt
 
 
 def test_a_picture_without_numbers_is_a_failure(engine_of: Any) -> None:
-    engine = engine_of("flux")
+    engine = engine_of("stable diffusion 3")
     expected = generate(engine, spec())
     denoiser = engine._library.get(None).parts.denoiser.module
     with (
@@ -290,7 +284,7 @@ def test_memory_that_is_made_free_gives_the_same_picture(engine_of: Any, monkeyp
     engine = engine_of("pixart sigma")
     expected = generate(engine, spec())
     room = iter([True, False])
-    monkeypatch.setattr(engine._library, "make_room_for", lambda _model: next(room))
+    monkeypatch.setattr(engine._library, "make_room", lambda: next(room))
     with after_call(engine._library.get(None).parts.denoiser.module, 3, full):
         assert generate(engine, spec()) == expected
 
@@ -318,7 +312,6 @@ def test_a_failed_job_keeps_no_tensors(engine_of: Any) -> None:
 
 IN_VAIN = {
     "stable diffusion 3": {"scheduler", "eta", "clip_skip", "variation_strength"},
-    "flux": {"scheduler", "negative_prompt", "eta", "clip_skip", "variation_strength"},
     "pixart sigma": {"scheduler", "eta", "clip_skip", "variation_strength"},
     "sana": {"scheduler", "eta", "clip_skip", "variation_strength"},
     "latent consistency": {"scheduler", "negative_prompt", "eta", "clip_skip", "variation_strength"},

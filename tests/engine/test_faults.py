@@ -14,9 +14,8 @@ from sd_api.engine import previews
 from sd_api.errors import GenerationFailed, ServerError
 from sd_api.jobs.job import Job
 from sd_api.models import decoding
-from sd_api.models.families import latent_previews, unet
-from sd_api.models.families.base import BROKEN
-from sd_api.models.families.unet import BROKEN_WORDS
+from sd_api.models.families import latent_previews, latents
+from sd_api.models.families.base import BROKEN, BROKEN_WORDS
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
@@ -171,7 +170,7 @@ def test_a_preview_that_fails_harms_nobody(
     for part in ("predicted_original", "latent_preview"):
         caplog.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(unet, part, fail)
+            patched.setattr(latents, part, fail)
             job = Watched(request(steps=4))
             serve(engine, [job])
         assert job.result() == expected

@@ -22,7 +22,7 @@ from sd_api.engine import previews
 from sd_api.jobs.job import Job
 from sd_api.models.autoencoder import encode_pixels
 from sd_api.models.components import Parts
-from sd_api.models.families import unet
+from sd_api.models.families import latents
 from sd_api.models.families.latent_previews import latent_preview, predicted_original
 from sd_api.models.families.sd import StableDiffusion
 from sd_api.models.sources import BUILTIN_MODEL
@@ -92,7 +92,7 @@ def test_there_are_a_few_in_a_second_and_none_for_who_does_not_look(
         made.append(call)
         return predicted_original(*call)
 
-    monkeypatch.setattr(unet, "predicted_original", counted)
+    monkeypatch.setattr(latents, "predicted_original", counted)
     engine = build_engine(make_settings())
     serve(engine, [Job(request(steps=10))])
     assert made == []

@@ -119,6 +119,19 @@ def test_what_the_model_lacks_is_neither_shown_nor_sent(show_offer: ShowOffer) -
     assert sent(studio)["paper"] == ["smooth"]
 
 
+def test_a_model_that_is_chosen_gets_the_steps_and_the_guidance_that_its_authors_advise(show_offer: ShowOffer) -> None:
+    def offer_turbo(offer: dict[str, Any]) -> None:
+        advised = {"default_steps": 9, "default_guidance": 0.0, "capabilities": []}
+        turbo = offer["models"][0] | {"label": "Turbo", "url_path": "turbo", **advised}
+        offer["models"].append(turbo | {"paths": dict.fromkeys(turbo["paths"], "/txt2img")})
+
+    studio = show_offer(offer_turbo)
+    studio.fill(model="turbo")
+    expect(studio.page.locator("#negative_prompt")).to_be_hidden()
+    asked = sent(studio)
+    assert (asked["num_inference_steps"], asked["guidance_scale"]) == (["9"], ["0"])
+
+
 def test_a_field_that_acts_with_another_is_shown_with_it(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: offer["models"][0].update(schedulers=["ddim", "plms"]))
     eta = studio.page.locator("#eta")
@@ -133,7 +146,8 @@ def test_an_edit_is_offered_where_the_model_can(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: None)
     instruction = studio.page.locator("label:has([value=edit])")
     expect(instruction).to_be_hidden()
-    studio = show_offer(lambda offer: offer["models"][0].update(modes=["txt2img", "edit"]))
+    able = {"modes": ["txt2img", "edit"], "capabilities": ["image_guidance"]}
+    studio = show_offer(lambda offer: offer["models"][0].update(able))
     studio.mode("edit")
     expect(studio.page.get_by_label("Image guidance").first).to_be_visible()
     expect(studio.page.locator("#drop")).to_be_visible()

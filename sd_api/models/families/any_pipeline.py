@@ -14,10 +14,11 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from sd_api.errors import GenerationFailed
-from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.abilities import ModelAbilities, without_effect
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage, Inpaint, Redrawing
 from sd_api.generation.plan import Box
+from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import pad, resize_mask, whole_cells
 from sd_api.models.auto_classes import auto_classes
@@ -66,25 +67,28 @@ class AnyPipeline:
     def abilities(self, parts: Parts) -> ModelAbilities:
         """See Family."""
         modes = tuple(auto_classes(type(parts.pipeline).__name__))
-        return ModelAbilities(modes=modes, size_multiple=SIZE_MULTIPLE, native_size=None)
+        known = signature(parts.pipeline.__call__).parameters
+        return ModelAbilities(
+            modes=modes,
+            size_multiple=SIZE_MULTIPLE,
+            native_size=None,
+            capabilities=("negative_prompt",) if _has_guidance_by_negative_prompt(known) else (),
+            schedulers=tuple({scheduler_name(parts.pipeline.scheduler)} & SCHEDULERS.keys()),
+            guidance="classifier-free" if _guidance(known) in known else "none",
+        )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what the pipeline has no argument for."""
-        own = parts.pipeline.scheduler
-        if operation.scheduler not in (None, scheduler_name(own)):
-            yield f"scheduler: this model runs with its own scheduler only, so {operation.scheduler!r} was not used."
+        yield from without_effect(self.abilities(parts), operation)
         known = signature(_class_for(parts, operation).__call__).parameters
-        adds_noise = "eta" in known and "eta" in signature(own.step).parameters
-        without_effect = {
-            "negative_prompt": operation.negative_prompt and not _has_guidance_by_negative_prompt(known),
-            "guidance": not _has_true_guidance(known) and "guidance_scale" not in known,
+        adds_noise = "eta" in known and "eta" in signature(parts.pipeline.scheduler.step).parameters
+        in_vain = {
+            "guidance": _guidance(known) not in known,
             "steps": "num_inference_steps" not in known,
             "strength": isinstance(operation, Redrawing) and "strength" not in known,
             "eta": operation.eta and not adds_noise,
-            "clip_skip": operation.clip_skip > 1,
-            "variation_strength": operation.variation_strength,
         }
-        for field, applies in without_effect.items():
+        for field, applies in in_vain.items():
             if applies:
                 yield f"{field}: this model has no use for it, so it was not used."
 
@@ -123,6 +127,10 @@ class AnyPipeline:
         row.image = prediction
         row.step += row.steps
 
+    def conclude(self, row: WholeRow, prediction: Image.Image) -> None:
+        """See Family; what the pipeline predicts is finished."""
+        self.advance(row, prediction)
+
     def preview(self, parts: Parts, row: WholeRow, prediction: Image.Image) -> None:
         """See Family; there are none."""
 
@@ -138,6 +146,11 @@ def _class_for(parts: Parts, operation: Operation) -> Any:
 def _has_true_guidance(known: Signature) -> bool:
     """Whether classifier-free guidance has a factor beside the one that the model was distilled with, and acts."""
     return "true_cfg_scale" in known and known["true_cfg_scale"].default > 1
+
+
+def _guidance(known: Signature) -> str:
+    """The argument that takes the guidance."""
+    return "true_cfg_scale" if _has_true_guidance(known) else "guidance_scale"
 
 
 def _has_guidance_by_negative_prompt(known: Signature) -> bool:
@@ -173,11 +186,10 @@ def _run(parts: Parts, row: WholeRow) -> Image.Image:
 def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]:
     """What a pipeline is called with, as far as it has arguments for it."""
     operation, (width, height) = row.operation, row.size
-    guidance = "true_cfg_scale" if _has_true_guidance(known) else "guidance_scale"
     arguments: dict[str, Any] = {
         "prompt": operation.prompt,
         "num_inference_steps": operation.steps,
-        guidance: operation.guidance,
+        _guidance(known): operation.guidance,
         "eta": operation.eta,
         "width": width,
         "height": height,

@@ -19,6 +19,11 @@ BROKEN = (
     'guidance_scale or another scheduler; if it happens with every picture, set "dtype": "fp32" in the configuration.'
 )
 
+BROKEN_WORDS = (
+    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
+    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
+)
+
 
 @dataclass(eq=False, kw_only=True)
 class Row:
@@ -109,6 +114,9 @@ class Family(Protocol):
 
     def advance(self, row: Row, prediction: Any) -> None:
         """One step of the row's scheduler, and blending with the latents that a mask keeps."""
+
+    def conclude(self, row: Row, prediction: Any) -> None:
+        """End a row in place of its next step: its latents are those that the model expects at the end."""
 
     def preview(self, parts: Parts, row: Row, prediction: Any) -> Image.Image | None:
         """A small picture of a row, before ``advance``; None where the family has none."""

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from sd_api.models.autoencoder import encode_pixels, in_full_precision
+from sd_api.models.schedulers import is_flow, is_trigonometric
 
 # Of red, green and blue each; their combinations are what the map is fitted to.
 LEVELS = 4
@@ -23,12 +24,18 @@ _FITS: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 def predicted_original(scheduler: Any, prediction: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
     """The latents without noise, as the model sees them at one step (arXiv:2202.00512, appendix D).
 
+    A flow leads from noise at time 1 straight to the original at time 0 (arXiv:2210.02747).
+
     Args:
         scheduler: Whose noise it is.
-        prediction: (n, 4, height, width), what the UNet predicted.
+        prediction: (n, channels, height, width), what the denoiser predicted.
         timestep: 0 to 1000.
-        sample: (n, 4, height, width), what the scheduler is about to step from.
+        sample: (n, channels, height, width), what the scheduler is about to step from.
     """
+    if is_flow(scheduler):
+        return torch.sub(sample, prediction, alpha=float(timestep) / scheduler.config.num_train_timesteps)
+    if is_trigonometric(scheduler):
+        return torch.cos(timestep) * sample - torch.sin(timestep) * prediction
     alphas_squared = scheduler.alphas_cumprod
     alpha_squared = float(alphas_squared[min(round(float(timestep)), len(alphas_squared) - 1)])
     alpha, sigma = alpha_squared**0.5, (1 - alpha_squared) ** 0.5
@@ -49,7 +56,7 @@ def is_fitted(vae: Any) -> bool:
 
 
 def latent_preview(vae: Any, factor: int, latents: torch.Tensor) -> Image.Image:
-    """A picture of (4, height, width) latents, one pixel for each cell.
+    """A picture of (channels, height, width) latents, one pixel for each cell.
 
     Args:
         vae: The autoencoder that they are for.
@@ -64,7 +71,7 @@ def latent_preview(vae: Any, factor: int, latents: torch.Tensor) -> Image.Image:
 
 
 def _fit(vae: Any, factor: int) -> torch.Tensor:
-    """(5, 3): what each channel of the latents adds to red, green and blue, and their constant part."""
+    """(channels + 1, 3): what each channel of the latents adds to red, green and blue, and their constant part."""
     levels = torch.linspace(-1, 1, LEVELS)
     colours = torch.cartesian_prod(levels, levels, levels)
     side = round(len(colours) ** 0.5)

@@ -4,11 +4,41 @@ from typing import Any
 
 from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.families.base import Family
+from sd_api.models.families.chroma import Chroma
+from sd_api.models.families.flux import Flux, FluxFill, FluxKontext
+from sd_api.models.families.flux2_klein import Flux2Klein
+from sd_api.models.families.krea2 import Krea2
+from sd_api.models.families.lcm import LatentConsistency
+from sd_api.models.families.pixart import PixArtSigma
+from sd_api.models.families.qwen_image import QwenImage, QwenImageEdit, QwenImageEditPlus
+from sd_api.models.families.sana import Sana
+from sd_api.models.families.sana_sprint import SanaSprint
 from sd_api.models.families.sd import StableDiffusion
+from sd_api.models.families.sd3 import StableDiffusion3
 from sd_api.models.families.sdxl import StableDiffusionXL
+from sd_api.models.families.z_image import ZImage
 
 # The first that knows a pipeline counts.
-FAMILIES: tuple[Any, ...] = (StableDiffusion(), StableDiffusionXL(), AnyPipeline())
+FAMILIES: tuple[Any, ...] = (
+    StableDiffusion(),
+    StableDiffusionXL(),
+    LatentConsistency(),
+    StableDiffusion3(),
+    Flux(),
+    FluxFill(),
+    FluxKontext(),
+    Flux2Klein(),
+    Chroma(),
+    QwenImage(),
+    QwenImageEdit(),
+    QwenImageEditPlus(),
+    ZImage(),
+    Krea2(),
+    Sana(),
+    SanaSprint(),
+    PixArtSigma(),
+    AnyPipeline(),
+)
 
 
 def family_named(class_name: str) -> Family | None:

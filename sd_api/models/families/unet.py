@@ -4,53 +4,40 @@ The arithmetic and the order of random draws are those of diffusers' pipelines, 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from inspect import signature
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.image_processor import VaeImageProcessor
-from diffusers.models.embeddings import get_timestep_embedding
-from PIL import Image
 
 from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
-from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.abilities import ModelAbilities, without_effect
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
-from sd_api.models.decoding import decode
-from sd_api.models.device import HALF_PRECISIONS
-from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
+from sd_api.models.families.base import BROKEN_WORDS
+from sd_api.models.families.latents import LatentFamily, step_options
+from sd_api.models.families.prompts import beyond_limit
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
-from sd_api.models.families.unet_start import Start
+from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.schedulers import make_scheduler, scheduler_name
-from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
+from sd_api.models.tiling import in_cells
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
 MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
-
-BROKEN_WORDS = (
-    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
-    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
-)
-
-# Characters of a prompt in a warning.
-QUOTED = 200
 
 Variant = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 """One pass of a row through the UNet: embeddings of the words, pooled embeddings, additional channels."""
 
 
-class UNetFamily:
+class UNetFamily(LatentFamily):
     """See Family; subclasses say which pipelines they are and how prompts are encoded."""
 
     name: str
-    max_rows = 16
     pipelines: frozenset[str]
+    schedulers: tuple[str, ...] = tuple(SCHEDULERS)
 
     def loading_class(self, class_name: str) -> Any:
         """See Family: whatever the index names."""
@@ -70,21 +57,18 @@ class UNetFamily:
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "tiles", "variations"),
-            schedulers=tuple(SCHEDULERS),
+            capabilities=("clip_skip", "tiles", "variations", *_capabilities(unet)),
+            schedulers=self.schedulers,
         )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
-        """See Family: what does not fit into the text encoder."""
+        """See Family: what has no effect, and what does not fit into the text encoder."""
+        yield from without_effect(self.abilities(parts), operation)
         tokenizer = parts.pipeline.tokenizer
-        for name, prompt in (("prompt", operation.prompt), ("negative_prompt", operation.negative_prompt)):
-            # The last token that is read is the one that ends the prompt.
-            if rest := tokenizer(prompt).input_ids[tokenizer.model_max_length - 1 : -1]:
-                quoted = _shortened(tokenizer.decode(rest).strip())
-                yield (
-                    f"{name}: this model reads {tokenizer.model_max_length - 2} tokens, about as many short words, "
-                    f"and has not seen the end: “{quoted}”"
-                )
+        # Two tokens begin and end the prompt.
+        longest = tokenizer.model_max_length - 2
+        yield from beyond_limit("prompt", operation.prompt, tokenizer, longest)
+        yield from beyond_limit("negative_prompt", operation.negative_prompt, tokenizer, longest)
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:
         """See Family."""
@@ -133,6 +117,17 @@ class UNetFamily:
         """The sizes that a UNet is conditioned with; None for those that are not."""
         return None
 
+    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any) -> torch.Tensor:
+        """The timesteps that are made, and the scheduler prepared for them."""
+        scheduler.set_timesteps(operation.steps, device=parts.device)
+        begin = 0
+        if isinstance(operation, Redrawing):
+            begin = (operation.steps - operation.steps_run) * scheduler.order
+            if hasattr(scheduler, "set_begin_index"):
+                scheduler.set_begin_index(begin)
+        timesteps: torch.Tensor = scheduler.timesteps[begin:]
+        return timesteps
+
     def start(
         self,
         parts: Parts,
@@ -143,19 +138,23 @@ class UNetFamily:
         tiles: Sequence[Box] = (),
     ) -> UNetRow:
         """See Family."""
-        scheduler = make_scheduler(operation.scheduler, parts.pipeline.scheduler)
-        scheduler.set_timesteps(operation.steps, device=parts.device)
-        timesteps = scheduler.timesteps
-        if isinstance(operation, Redrawing):
-            begin = (operation.steps - operation.steps_run) * scheduler.order
-            timesteps = timesteps[begin:]
-            if hasattr(scheduler, "set_begin_index"):
-                scheduler.set_begin_index(begin)
+        known = operation.scheduler if operation.scheduler in self.schedulers else None
+        scheduler = make_scheduler(known, parts.pipeline.scheduler)
+        timesteps = self.timesteps(parts, operation, scheduler)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        cells = tuple(in_cells(tile, parts.pipeline.vae_scale_factor) for tile in tiles)
-        latents, channels, kept = Start(self.image_encoder, parts, operation, seeds, size, generator, cells).begin(
-            scheduler, timesteps
+        cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
+        start = UNetStart(
+            make_encoder=self.image_encoder,
+            parts=parts,
+            operation=operation,
+            seeds=seeds,
+            size=size,
+            cell=self.cell(parts),
+            dtype=parts.denoiser.dtype,
+            generator=generator,
+            tiles=cells,
         )
+        latents, channels, kept = start.begin(scheduler, timesteps)
         return UNetRow(
             key=key_of(latents, conditioning, channels, cells),
             scheduler_name=scheduler_name(scheduler),
@@ -167,20 +166,13 @@ class UNetFamily:
             conditioning=conditioning,
             guidance=operation.guidance,
             image_guidance=operation.image_guidance if isinstance(operation, Edit) else None,
-            options=_step_options(scheduler, operation.eta, generator),
+            options=step_options(scheduler, operation.eta, generator),
             channels=channels,
             kept=kept,
             size_ids=self.size_ids(parts, size_of(tiles[0]) if tiles else size),
         )
 
-    @staticmethod
-    def view(row: UNetRow, tile: Box) -> UNetRow:
-        """See Family."""
-        channels = None if row.channels is None else cut(row.channels, tile)
-        return replace(row, latents=cut(row.latents, tile), channels=channels, kept=None, tiles=())
-
-    @staticmethod
-    def predict(parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
+    def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
         parts.place([parts.denoiser])
         variants = [_variants(row) for row in rows]
@@ -205,54 +197,12 @@ class UNetFamily:
         )[0]
         return [_guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
 
-    @staticmethod
-    def advance(row: UNetRow, prediction: torch.Tensor) -> None:
-        """See Family."""
-        if _draws_other_noise(row):
-            # See ``draw``: this scheduler draws by itself, in the precision of what it is given.
-            prediction = prediction.float()
-        latents = row.scheduler.step(
-            prediction, row.timesteps[row.step], row.latents, **row.options, return_dict=False
-        )[0].to(row.latents.dtype)
-        row.step += 1
-        if row.kept is not None:
-            kept = row.kept.latents
-            if not row.done:
-                kept = row.scheduler.add_noise(kept, row.kept.noise, row.timesteps[row.step][None])
-            latents = torch.where(row.kept.replaced(row.step, row.steps), latents, kept)
-        row.latents = latents
 
-    @staticmethod
-    def preview(parts: Parts, row: UNetRow, prediction: torch.Tensor) -> Image.Image:
-        """See Family; one pixel for each cell of the latents."""
-        # Where memory is short, it would drive the denoiser out of it each time.
-        if not is_fitted(parts.autoencoder.module):
-            parts.place([parts.autoencoder])
-        original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
-        return latent_preview(parts.autoencoder.module, parts.pipeline.vae_scale_factor, original[0])
-
-    @staticmethod
-    def decode(parts: Parts, rows: Sequence[UNetRow], warnings: list[str]) -> list[Image.Image]:
-        """See Family."""
-        parts.place([parts.autoencoder])
-        tiled = {row: _decode_tiles(parts, row, warnings) for row in rows if row.tiles}
-        plain = [row.latents for row in rows if not row.tiles]
-        images = iter(_decode(parts, torch.cat(plain), warnings) if plain else [])
-        return [tiled[row] if row.tiles else next(images) for row in rows]
-
-
-def _decode(parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
-    pixels = decode(parts.autoencoder.module, latents, warnings)
-    images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
-    return images
-
-
-def _decode_tiles(parts: Parts, row: UNetRow, warnings: list[str]) -> Image.Image:
-    """Decode tile by tile; where there is none, the picture is black, and nothing of it is used."""
-    factor = parts.pipeline.vae_scale_factor
-    height, width = row.latents.shape[2:]
-    tiles = ((_decode(parts, cut(row.latents, tile), warnings)[0], in_pixels(tile, factor)) for tile in row.tiles)
-    return pasted(tiles, (width * factor, height * factor))
+def _capabilities(unet: Any) -> Iterator[str]:
+    if unet.time_cond_proj_dim is None:
+        yield "negative_prompt"
+    if MODES[unet.in_channels] == ("edit",):
+        yield "image_guidance"
 
 
 def _variants(row: UNetRow) -> list[Variant]:
@@ -290,7 +240,8 @@ def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow]) -> torch.Tensor |
     width = parts.denoiser.config.time_cond_proj_dim
     if width is None:
         return None
-    embedding: torch.Tensor = get_timestep_embedding(torch.tensor([1000 * (row.guidance - 1) for row in rows]), width)
+    factors = torch.tensor([row.guidance - 1 for row in rows])
+    embedding: torch.Tensor = parts.pipeline.get_guidance_scale_embedding(factors, embedding_dim=width)
     return embedding.to(parts.device, parts.denoiser.dtype)
 
 
@@ -301,18 +252,3 @@ def _added(rows: Sequence[UNetRow], variants: Sequence[Sequence[Variant]]) -> di
         return None
     sizes = [row.size_ids for row, several in zip(rows, variants, strict=True) for _ in several]
     return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat([ids for ids in sizes if ids is not None])}
-
-
-def _step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
-    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
-    options = {"eta": eta, "generator": generator}
-    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
-
-
-def _draws_other_noise(row: UNetRow) -> bool:
-    draws = "generator" in row.options and row.options.get("eta") != 0
-    return draws and row.latents.dtype in HALF_PRECISIONS and row.latents.numel() % 16 != 0
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"

@@ -2,12 +2,11 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from sd_api.generation.plan import Box
-from sd_api.models.families.base import Row
+from sd_api.models.families.latents import LatentRow
 from sd_api.models.tiling import cut
 
 
@@ -28,56 +27,18 @@ class Conditioning:
     negative_pooled: torch.Tensor | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What stays of an image while the rest is replaced.
-
-    Attributes:
-        latents: (1, 4, height, width) of the image.
-        noise: The row's own noise, to bring them to the noise level of a step.
-        levels: (1, 1, height, width), the mask in fp32: whole numbers from 0 = keep to 255 = replace.
-    """
-
-    latents: torch.Tensor
-    noise: torch.Tensor
-    levels: torch.Tensor
-
-    def replaced(self, step: int, steps: int) -> torch.Tensor:
-        """(1, 1, height, width): where latents are not those of the image any more after some of the steps.
-
-        A cell is drawn freely in the last steps, in a share of them that is its level (differential diffusion,
-        arXiv:2306.00950): in all where the mask is white, in none where it is black, else in at least one.
-        """
-        # In whole numbers, so that no rounding decides.
-        return self.levels * steps > 255 * (steps - step)
-
-
 @dataclass(eq=False, kw_only=True)
-class UNetRow(Row):
-    """See Row.
+class UNetRow(LatentRow):
+    """See LatentRow.
 
     Attributes:
-        latents: (1, 4, height, width).
-        scheduler: Its own, in the state after ``step`` steps.
-        timesteps: (steps,).
         conditioning: Of its prompts.
-        guidance: The factor of classifier-free guidance.
         image_guidance: The second factor of instruct-pix2pix; None for other operations.
-        options: Further arguments of the scheduler's step.
-        channels: (1, more, height, width), what the UNet gets beside the latents; None for most.
-        kept: What is blended in after each step; None where everything is drawn anew.
         size_ids: (1, 6) for SDXL, else None.
     """
 
-    latents: torch.Tensor
-    scheduler: Any
-    timesteps: torch.Tensor
     conditioning: Conditioning
-    guidance: float
     image_guidance: float | None
-    options: dict[str, Any]
-    channels: torch.Tensor | None
-    kept: Kept | None
     size_ids: torch.Tensor | None
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request, stream_with_context
@@ -21,17 +20,15 @@ from sd_api.owners import job_name
 from sd_api.settings import Settings
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
+from sd_api.web.conversions import Conversions
 from sd_api.web.openai import answers
 from sd_api.web.openai.forms import Options, decode_fields, size_of
-from sd_api.web.openai.pictures import Format, Links, mask_file, mask_of_alpha, picture_bytes, resized_file
+from sd_api.web.openai.pictures import Links, mask_file, mask_of_alpha, picture_bytes, resized_file
 from sd_api.web.openai.streams import events
 from sd_api.web.reading import TooManyFields, give_up_body
 
 # Where nothing says how large the model's pictures are.
 USUAL_SIDE = 512
-
-# Pictures that are kept as they were converted for their links.
-KEPT_CONVERSIONS = 8
 
 # Fields of a JSON object; a form may have as many.
 MOST_FIELDS = 1000
@@ -58,13 +55,15 @@ def make_blueprint(
 def make_links_blueprint(results: ResultsCache, links: Links) -> Blueprint:
     """The endpoint of the links; it needs no token, because the link itself is signed."""
     blueprint = Blueprint("openai_links", __name__, url_prefix="/v1")
+    conversions = Conversions()
 
     def linked(name: str) -> Response:
         job_id, number, output, compression = links.read(name)
         outcome = results.cached_result(job_id)
         if not isinstance(outcome, GenerationResult):
             raise UnknownJob("This picture is not kept any more; links are valid for an hour at most.")
-        picture = _converted(outcome.images[number].png, output, compression)
+        png = outcome.images[number].png
+        picture = conversions.get((job_id, number, output, compression), lambda: convert_png(png, output, compression))
         response = Response(picture, mimetype=f"image/{output}")
         response.cache_control.private = True
         return response
@@ -192,14 +191,11 @@ class OpenAIEndpoints:
         return mask_of_alpha("image", fields["image"], max_pixels=most) is not None
 
 
-@lru_cache(KEPT_CONVERSIONS)
-def _converted(png: bytes, output: Format, compression: int) -> bytes:
-    """A picture in the format of its link, made once however often the link is opened."""
-    return convert_png(png, output, compression)
-
-
 def _fields() -> dict[str, Any]:
-    """The fields of the request, of a form or of JSON: without null, each picture as the bytes of its file."""
+    """The fields of the request, of a form or of JSON, each picture as the bytes of its file.
+
+    Null, and an empty text in place of anything but a prompt, say that nothing is given.
+    """
     if request.mimetype == "multipart/form-data":
         came: dict[str, list[Any]] = {name: request.form.getlist(name) for name in request.form}
         for name in request.files:
@@ -227,7 +223,7 @@ def _without_lists(came: Mapping[str, list[Any]]) -> dict[str, Any]:
             pictures.setdefault(_PICTURES[name], []).extend(values)
         elif len(values) > 1:
             raise InvalidField(name, "came more than once; send it once")
-        else:
+        elif values[0] != "" or name == "prompt":
             fields[name] = values[0]
     for name, values in pictures.items():
         if len(values) != 1:

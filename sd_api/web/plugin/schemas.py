@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from sd_api.generation.abilities import Guidance
 from sd_api.generation.engine import Phase
 from sd_api.generation.fields import Control
 from sd_api.generation.operation import OperationName
@@ -107,6 +108,19 @@ class OfferedModel(BaseModel):
     schedulers: list[str] | None = Field(
         description="the schedulers that work with the model, empty if none may be named; null until it is loaded",
         examples=[["plms", "ddim"]],
+    )
+    guidance: Guidance | None = Field(
+        description="what guidance means to the model: classifier-free is a factor between two predictions, which "
+        "costs twice as much; distilled is an input that it was trained with; none has no effect; null until it is "
+        "loaded",
+        examples=["classifier-free"],
+    )
+    default_steps: int | None = Field(
+        description="the steps that its authors advise; null until it is loaded, or if they are not known",
+        examples=[28],
+    )
+    default_guidance: float | None = Field(
+        description="the guidance that they advise; null until it is loaded, or if it is not known", examples=[3.5]
     )
     requires_safety_checker: bool = Field(
         description="whether its pictures always pass the safety filter", examples=[True]
@@ -273,6 +287,16 @@ class LoadedModelEntry(BaseModel):
         description="whether it is on the device, rather than in the host's memory", examples=[True]
     )
     load_seconds: float = Field(description="how long loading took, its download included", examples=[0.4])
+    plan: str = Field(
+        description="how it runs: its precision, how its weights are stored, where its parts are",
+        examples=["fp16, weights as published, all parts on the device"],
+    )
+    reasons: list[str] = Field(description="why it runs so", examples=[["fp16 is this device's precision"]])
+    peak: int | None = Field(
+        description="the most bytes of the device's memory that one picture of its native size takes, about; null if "
+        "that is not known",
+        examples=[3600000000],
+    )
 
 
 class MemoryEntry(BaseModel):

@@ -31,7 +31,8 @@ export function show(mode, model) {
 
 function acts({ modes, requires, acts_with }, mode, model) {
   if (!modes.includes(mode)) return false;
-  if (requires && !model.capabilities?.includes(requires)) return false;
+  // Before a model is loaded, nothing is known of it, and most can do most.
+  if (requires && model.capabilities && !model.capabilities.includes(requires)) return false;
   return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
 }
 
@@ -63,8 +64,10 @@ function options({ choices, choice_labels, default: chosen }) {
 }
 
 /** Where a field goes that the page keeps no place for: what a model need not have goes below. */
-function newPlace(name, { control: kind, requires }) {
-  const parent = byId(requires ? "other-fields" : { text: "texts", slider: "sliders" }[kind] ?? "other-fields");
+function newPlace(name, { control: kind, requires, modes }) {
+  // What every operation has, and not every model, is seldom wanted.
+  const seldom = requires && kind !== "text" && modes.length > 1;
+  const parent = byId(seldom ? "other-fields" : { text: "texts", slider: "sliders" }[kind] ?? "other-fields");
   const place = element("div", { className: "field" });
   place.dataset.field = name;
   parent.append(place);

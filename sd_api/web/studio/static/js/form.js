@@ -67,12 +67,18 @@ export function fill({ mode, model, fields }) {
   for (const [name, field] of controlled()) {
     const input = control(name);
     if (name === "seed" || field.control === "image") continue;
-    const value = String(fields[name] ?? STARTING[name] ?? emptyValue(field));
+    const value = String(fields[name] ?? advised()[name] ?? STARTING[name] ?? emptyValue(field));
     if (field.control === "switch") input.checked = fields[name] ?? field.default ?? true;
     else setValue(input, field.control === "choice" && !field.choices.includes(value) ? emptyValue(field) : value);
   }
   keepSeed(fields.seed || null);
   update();
+}
+
+/** What the chosen model's authors advise, as far as that is known. */
+function advised() {
+  const { default_steps, default_guidance } = model() ?? {};
+  return { num_inference_steps: default_steps, guidance_scale: default_guidance };
 }
 
 function setValue(input, value) {
@@ -188,6 +194,9 @@ function stored() {
 
 form.addEventListener("input", ({ target }) => {
   if (target.dataset.for) control(target.dataset.for).value = target.value;
+  if (target.name === "model") {
+    for (const [name, value] of Object.entries(advised())) if (value != null) setValue(control(name), String(value));
+  }
   // A seed that is typed is meant to stay.
   if (target.name === "seed") byId("lock").setAttribute("aria-pressed", String(target.value !== ""));
   changed(target);

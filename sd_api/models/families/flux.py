@@ -1,0 +1,116 @@
+"""FLUX.1 of Black Forest Labs: dev and schnell, Fill, and Kontext (arXiv:2506.15742)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from sd_api.generation.abilities import Guidance
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import FromImage
+from sd_api.models.components import Parts
+from sd_api.models.families.flow import even_sigmas, linear_shift
+from sd_api.models.families.packing import grid, pack, unpack
+from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words
+
+_DEV = Published(steps=28, guidance=3.5)
+_SCHNELL = Published(steps=4, guidance=0.0)
+_FILL = Published(modes=("masking",), steps=50, guidance=30.0)
+_KONTEXT = Published(modes=("txt2img", "masking", "edit"), steps=28, guidance=2.5)
+
+
+class Flux(TransformerFamily):
+    """See Family."""
+
+    name = "FLUX.1"
+    pipelines = dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), _DEV)
+    guidance: Guidance = "distilled"
+    capabilities: tuple[str, ...] = ()
+    tokenizer = "tokenizer_2"
+
+    def published(self, parts: Parts) -> Published:
+        """See TransformerFamily."""
+        return super().published(parts) if parts.denoiser.config.guidance_embeds else _SCHNELL
+
+    def meaning(self, parts: Parts) -> Guidance:
+        """See TransformerFamily: schnell has no guidance."""
+        return self.guidance if parts.denoiser.config.guidance_embeds else "none"
+
+    def guided(self, parts: Parts, operation: Operation) -> bool:
+        """See TransformerFamily: guidance is an input."""
+        return False
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """See TransformerFamily."""
+        words, pooled, _ = parts.pipeline.encode_prompt(prompt, device=parts.device)
+        return {"words": words, "pooled": pooled}
+
+    def sigmas(self, steps: int) -> Any:
+        """See TransformerFamily."""
+        return even_sigmas(steps)
+
+    def shift(self, parts: Parts, tokens: int, steps: int) -> float:
+        """See TransformerFamily."""
+        return linear_shift(parts.pipeline.scheduler.config, tokens)
+
+    def forward(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> torch.Tensor:
+        """See TransformerFamily."""
+        images = [samples, *(torch.cat(several) for several in zip(*(row.references for row in rows), strict=True))]
+        tokens = [pack(image) for image in images]
+        length = tokens[0].shape[1]
+        channels = [row.channels for row in rows if row.channels is not None]
+        if channels:
+            tokens[0] = torch.cat([tokens[0], pack(torch.cat(channels))], 2)
+        places = [grid(image, 1 if number else 0) for number, image in enumerate(images)]
+        output = parts.denoiser(
+            hidden_states=torch.cat(tokens, 1),
+            timestep=timesteps.to(samples.dtype) / 1000,
+            encoder_hidden_states=words["words"],
+            txt_ids=samples.new_zeros(words["words"].shape[1], 3),
+            img_ids=torch.cat(places),
+            return_dict=False,
+            **self.inputs(parts, rows, words, length),
+        )[0]
+        return unpack(output[:, :length], samples.shape)
+
+    def inputs(self, parts: Parts, rows: Sequence[TransformerRow], words: Words, length: int) -> dict[str, Any]:
+        """Further arguments of the transformer.
+
+        Args:
+            parts: The model's components.
+            rows: Of this call.
+            words: Of the rows.
+            length: The tokens of the picture.
+        """
+        guidance = None
+        if parts.denoiser.config.guidance_embeds:
+            guidance = torch.tensor([row.guidance for row in rows], device=parts.device, dtype=torch.float32)
+        return {"pooled_projections": words["pooled"], "guidance": guidance}
+
+
+class FluxFill(Flux):
+    """See Family: it was trained to take what a mask keeps as further channels."""
+
+    name = "FLUX.1 Fill"
+    pipelines = dict.fromkeys(("FluxFillPipeline",), _FILL)
+    takes_mask = True
+
+
+class FluxKontext(Flux):
+    """See Family: it sees the image that it changes, so there is nothing for a strength to add."""
+
+    name = "FLUX.1 Kontext"
+    pipelines = dict.fromkeys(("FluxKontextPipeline", "FluxKontextInpaintPipeline"), _KONTEXT)
+    most_probable = True
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerFamily."""
+        return [start.image] if isinstance(start.operation, FromImage) else []

@@ -1,0 +1,100 @@
+"""FLUX.2 klein of Black Forest Labs, which also edits by instruction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+from sd_api.generation.abilities import Guidance
+from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operations import Edit, Inpaint
+from sd_api.models.components import Parts
+from sd_api.models.families.flow import even_sigmas
+from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words
+
+_MODES: tuple[OperationName, ...] = ("txt2img", "masking", "edit")
+_PUBLISHED = Published(modes=_MODES, steps=50, guidance=4.0)
+_DISTILLED = Published(modes=_MODES, steps=4, guidance=1.0)
+
+# What the numbers of reference images begin with, and how far they are apart.
+_FIRST = 10
+
+
+class Flux2Klein(TransformerFamily):
+    """See Family; there is no negative prompt, and guidance compares with an empty one."""
+
+    name = "FLUX.2 klein"
+    pipelines = dict.fromkeys(("Flux2KleinPipeline", "Flux2KleinInpaintPipeline"), _PUBLISHED)
+    capabilities = ()
+    schedulers = ("euler", "dpm++", "unipc")
+    most_probable = True
+
+    def published(self, parts: Parts) -> Published:
+        """See TransformerFamily."""
+        return _DISTILLED if parts.pipeline.config.is_distilled else _PUBLISHED
+
+    def meaning(self, parts: Parts) -> Guidance:
+        """See TransformerFamily: the distilled ones have none."""
+        return "none" if parts.pipeline.config.is_distilled else "classifier-free"
+
+    def guided(self, parts: Parts, operation: Operation) -> bool:
+        """See TransformerFamily."""
+        return operation.guidance > 1 and not parts.pipeline.config.is_distilled
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """See TransformerFamily."""
+        words, _ = parts.pipeline.encode_prompt(prompt, device=parts.device)
+        return {"words": words}
+
+    def sigmas(self, steps: int) -> Any:
+        """See TransformerFamily."""
+        return even_sigmas(steps)
+
+    def shift(self, parts: Parts, tokens: int, steps: int) -> float:
+        """See TransformerFamily."""
+        shift: float = compute_empirical_mu(image_seq_len=tokens, num_steps=steps)
+        return shift
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerFamily: the image that is changed, also where a mask keeps some of it."""
+        return [start.image] if isinstance(start.operation, (Edit, Inpaint)) else []
+
+    def forward(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> torch.Tensor:
+        """See TransformerFamily; a token is one cell of the latents."""
+        images = [samples, *(torch.cat(several) for several in zip(*(row.references for row in rows), strict=True))]
+        places = [_places(image, number * _FIRST) for number, image in enumerate(images)]
+        count, length, _ = words["words"].shape
+        text = torch.zeros(length, 4, dtype=torch.int64)
+        text[:, 3] = torch.arange(length)
+        output: torch.Tensor = parts.denoiser(
+            hidden_states=torch.cat([_tokens(image) for image in images], 1).to(parts.denoiser.dtype),
+            timestep=timesteps.to(samples.dtype) / 1000,
+            guidance=None,
+            encoder_hidden_states=words["words"],
+            txt_ids=text.to(parts.device).expand(count, -1, -1),
+            img_ids=torch.cat(places).to(parts.device).expand(count, -1, -1),
+            return_dict=False,
+        )[0]
+        height, width = samples.shape[-2:]
+        return output[:, : height * width].transpose(1, 2).reshape(samples.shape)
+
+
+def _tokens(latents: torch.Tensor) -> torch.Tensor:
+    return latents.flatten(2).transpose(1, 2).contiguous()
+
+
+def _places(latents: torch.Tensor, number: int) -> torch.Tensor:
+    """(tokens, 4): of which image each token is, its row, its column, and 0."""
+    height, width = latents.shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = [torch.full_like(rows, number), rows, columns, torch.zeros_like(rows)]
+    return torch.stack(places, -1).flatten(0, 1)

@@ -1,0 +1,152 @@
+"""What all families share whose rows are latents: tiles, steps, what a mask keeps, previews, decoding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
+from typing import Any
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+
+from sd_api.generation.plan import Box
+from sd_api.models.autoencoder import cells_joined
+from sd_api.models.components import Parts
+from sd_api.models.decoding import decode
+from sd_api.models.device import HALF_PRECISIONS
+from sd_api.models.families.base import Row
+from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
+from sd_api.models.schedulers import noised
+from sd_api.models.tiling import cut, in_pixels, pasted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What stays of an image while the rest is replaced.
+
+    Attributes:
+        latents: (1, channels, height, width) of the image.
+        noise: The row's own noise, to bring them to the noise level of a step.
+        levels: (1, 1, height, width), the mask in fp32: whole numbers from 0 = keep to 255 = replace.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    levels: torch.Tensor
+
+    def replaced(self, step: int, steps: int) -> torch.Tensor:
+        """(1, 1, height, width): where latents are not those of the image any more after some of the steps.
+
+        A cell is drawn freely in the last steps, in a share of them that is its level (differential diffusion,
+        arXiv:2306.00950): in all where the mask is white, in none where it is black, else in at least one.
+        """
+        # In whole numbers, so that no rounding decides.
+        return self.levels * steps > 255 * (steps - step)
+
+
+@dataclass(eq=False, kw_only=True)
+class LatentRow(Row):
+    """See Row.
+
+    Attributes:
+        latents: (1, channels, height, width).
+        scheduler: Its own, in the state after ``step`` steps.
+        timesteps: (steps,).
+        guidance: The factor of classifier-free guidance, or what the model takes in place of it.
+        options: Further arguments of the scheduler's step.
+        channels: (1, more, height, width), what the denoiser gets beside the latents; None for most.
+        kept: What is blended in after each step; None where everything is drawn anew.
+    """
+
+    latents: torch.Tensor
+    scheduler: Any
+    timesteps: torch.Tensor
+    guidance: float
+    options: dict[str, Any]
+    channels: torch.Tensor | None
+    kept: Kept | None
+
+
+class LatentFamily:
+    """See Family."""
+
+    max_rows = 16
+
+    def cell(self, parts: Parts) -> int:
+        """The pixels of the side of one cell of the latents."""
+        return int(parts.pipeline.vae_scale_factor) * cells_joined(parts.autoencoder.module)
+
+    def scale(self, parts: Parts) -> float:
+        """What the range of the autoencoder's latents is multiplied with for the denoiser."""
+        return 1.0
+
+    def view(self, row: Any, tile: Box) -> Any:
+        """See Family."""
+        channels = None if row.channels is None else cut(row.channels, tile)
+        return replace(row, latents=cut(row.latents, tile), channels=channels, kept=None, tiles=())
+
+    def advance(self, row: LatentRow, prediction: torch.Tensor) -> None:
+        """See Family."""
+        if _draws_other_noise(row):
+            # See ``draw``: this scheduler draws by itself, in the precision of what it is given.
+            prediction = prediction.float()
+        latents = row.scheduler.step(
+            prediction, row.timesteps[row.step], row.latents, **row.options, return_dict=False
+        )[0].to(row.latents.dtype)
+        row.step += 1
+        if row.kept is not None:
+            kept = row.kept.latents
+            if not row.done:
+                kept = noised(row.scheduler, kept, row.kept.noise, row.timesteps[row.step][None])
+            latents = torch.where(row.kept.replaced(row.step, row.steps), latents, kept)
+        row.latents = latents
+
+    def conclude(self, row: LatentRow, prediction: torch.Tensor) -> None:
+        """See Family."""
+        original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
+        original = original.to(row.latents.dtype)
+        row.steps = row.step
+        if row.kept is not None:
+            original = torch.where(row.kept.levels > 0, original, row.kept.latents)
+        row.latents = original
+
+    def preview(self, parts: Parts, row: LatentRow, prediction: torch.Tensor) -> Image.Image:
+        """See Family; one pixel for each cell of the latents."""
+        # Where memory is short, it would drive the denoiser out of it each time.
+        if not is_fitted(parts.autoencoder.module):
+            parts.place([parts.autoencoder])
+        original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
+        return latent_preview(parts.autoencoder.module, self.cell(parts), original[0] / self.scale(parts))
+
+    def decode(self, parts: Parts, rows: Sequence[LatentRow], warnings: list[str]) -> list[Image.Image]:
+        """See Family."""
+        parts.place([parts.autoencoder])
+        tiled = {row: self._decode_tiles(parts, row, warnings) for row in rows if row.tiles}
+        plain = [row.latents for row in rows if not row.tiles]
+        images = iter(self._pictures(parts, torch.cat(plain), warnings) if plain else [])
+        return [tiled[row] if row.tiles else next(images) for row in rows]
+
+    def _decode_tiles(self, parts: Parts, row: LatentRow, warnings: list[str]) -> Image.Image:
+        """Decode tile by tile; where there is none, the picture is black, and nothing of it is used."""
+        cell = self.cell(parts)
+        height, width = row.latents.shape[2:]
+        tiles = (
+            (self._pictures(parts, cut(row.latents, tile), warnings)[0], in_pixels(tile, cell)) for tile in row.tiles
+        )
+        return pasted(tiles, (width * cell, height * cell))
+
+    def _pictures(self, parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
+        pixels = decode(parts.autoencoder.module, latents / self.scale(parts), warnings, parts.tile)
+        images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
+        return images
+
+
+def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
+    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
+    options = {"eta": eta, "generator": generator}
+    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
+
+
+def _draws_other_noise(row: LatentRow) -> bool:
+    draws = "generator" in row.options and row.options.get("eta") != 0
+    return draws and row.latents.dtype in HALF_PRECISIONS and row.latents.numel() % 16 != 0

@@ -1,0 +1,127 @@
+"""Qwen-Image, and Qwen-Image-Edit, which changes images by instruction (arXiv:2508.02324)."""
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
+    CONDITION_IMAGE_SIZE,
+    VAE_IMAGE_SIZE,
+    calculate_dimensions,
+)
+from PIL import Image
+
+from sd_api.generation.operation import MIN_SIDE, Operation
+from sd_api.generation.operations import FromImage
+from sd_api.imaging.sizing import pad, padded_size
+from sd_api.models.autoencoder import encode_pixels
+from sd_api.models.components import Parts
+from sd_api.models.families.flow import even_sigmas, linear_shift
+from sd_api.models.families.packing import pack, unpack
+from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words
+
+_PUBLISHED = Published(steps=50, guidance=4.0)
+_EDIT = Published(modes=("edit",), steps=50, guidance=4.0)
+_EDIT_PLUS = Published(modes=("edit",), steps=40, guidance=4.0)
+
+
+class QwenImage(TransformerFamily):
+    """See Family."""
+
+    name = "Qwen-Image"
+    pipelines = dict.fromkeys((f"QwenImage{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
+    schedulers = ("euler", "unipc")
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """See TransformerFamily: as many tokens as the prompt has, so none of them is masked."""
+        words, _ = parts.pipeline.encode_prompt(prompt, device=parts.device, max_sequence_length=self.longest)
+        return {"words": words}
+
+    def sigmas(self, steps: int) -> Any:
+        """See TransformerFamily."""
+        return even_sigmas(steps)
+
+    def shift(self, parts: Parts, tokens: int, steps: int) -> float:
+        """See TransformerFamily."""
+        return linear_shift(parts.pipeline.scheduler.config, tokens)
+
+    def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
+        """See TransformerFamily; each token stays as long as the prompt's own prediction makes it."""
+        one, guided = pack(with_prompt), pack(super().guide(row, with_prompt, without))
+        scale = torch.norm(one, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
+        return unpack(guided * scale, with_prompt.shape)
+
+    def forward(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> torch.Tensor:
+        """See TransformerFamily."""
+        images = [samples, *(torch.cat(several) for several in zip(*(row.references for row in rows), strict=True))]
+        tokens = [pack(image) for image in images]
+        guidance = None
+        if parts.denoiser.config.guidance_embeds:
+            guidance = torch.tensor([row.guidance for row in rows], device=parts.device, dtype=torch.float32)
+        output = parts.denoiser(
+            hidden_states=torch.cat(tokens, 1),
+            timestep=timesteps.to(samples.dtype) / 1000,
+            guidance=guidance,
+            encoder_hidden_states_mask=None,
+            encoder_hidden_states=words["words"],
+            img_shapes=[[(1, image.shape[-2] // 2, image.shape[-1] // 2) for image in images]] * len(rows),
+            return_dict=False,
+        )[0]
+        return unpack(output[:, : tokens[0].shape[1]], samples.shape)
+
+
+class QwenImageEdit(QwenImage):
+    """See Family; the text encoder sees the image as well."""
+
+    name = "Qwen-Image-Edit"
+    pipelines = dict.fromkeys(("QwenImageEditPipeline",), _EDIT)
+    most_probable = True
+
+    def context(self, operation: Operation) -> Hashable:
+        """See TransformerFamily."""
+        assert isinstance(operation, FromImage)  # noqa: S101 - its models do nothing else
+        pixels = operation.image.pixels
+        return pixels.size, hashlib.sha256(pixels.tobytes()).digest()
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """See TransformerFamily."""
+        words, _ = parts.pipeline.encode_prompt(prompt, image=self.shown(parts, operation), device=parts.device)
+        return {"words": words}
+
+    def shown(self, parts: Parts, operation: Operation) -> Any:
+        """What the text encoder sees."""
+        return self.scaled(parts, operation, VAE_IMAGE_SIZE)
+
+    def scaled(self, parts: Parts, operation: Operation, pixels: int) -> Image.Image:
+        """What is drawn anew, scaled to about so many pixels in all."""
+        assert isinstance(operation, FromImage)  # noqa: S101 - its models do nothing else
+        size = padded_size(operation.image.size, multiple=self.multiple(parts), minimum=MIN_SIDE)
+        width, height = calculate_dimensions(pixels, size[0] / size[1])[:2]
+        scaled: Image.Image = VaeImageProcessor().resize(pad(operation.image.pixels, size), height, width)
+        return scaled
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerFamily: the image that is changed, at the size that the model was trained with."""
+        image = self.scaled(start.parts, start.operation, VAE_IMAGE_SIZE)
+        return [encode_pixels(start.encoder, start.pixels(image))]
+
+
+class QwenImageEditPlus(QwenImageEdit):
+    """See Family; the text encoder sees the image smaller."""
+
+    name = "Qwen-Image-Edit-Plus"
+    pipelines = dict.fromkeys(("QwenImageEditPlusPipeline",), _EDIT_PLUS)
+
+    def shown(self, parts: Parts, operation: Operation) -> Any:
+        """See QwenImageEdit."""
+        return [self.scaled(parts, operation, CONDITION_IMAGE_SIZE)]

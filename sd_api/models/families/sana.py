@@ -1,0 +1,71 @@
+"""Sana (arXiv:2410.10629)."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from inspect import signature
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from sd_api.generation.operation import Operation
+from sd_api.models.components import Parts
+from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, Words
+
+_PUBLISHED = Published(steps=20, guidance=4.5)
+
+# The tokens that are read of a prompt.
+_TOKENS = 300
+
+
+class Sana(TransformerFamily):
+    """See Family."""
+
+    name = "Sana"
+    pipelines = dict.fromkeys(("SanaPipeline",), _PUBLISHED)
+    schedulers: tuple[str, ...] = ("euler", "heun", "dpm++", "unipc")
+    longest = _TOKENS
+    one_forward = True
+    in_fp32 = True
+    # How the pipeline is asked for the words of one prompt alone.
+    alone: Mapping[str, Any] = MappingProxyType({"do_classifier_free_guidance": False})
+
+    def multiple(self, parts: Parts) -> int:
+        """See TransformerFamily: one cell of its autoencoder, of 32 pixels, is a token."""
+        return self.cell(parts) * int(parts.denoiser.config.patch_size)
+
+    def native_size(self, parts: Parts) -> int:
+        """See TransformerFamily."""
+        return int(parts.denoiser.config.sample_size) * self.cell(parts)
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """See TransformerFamily; an instruction to the language model stands before what is to be drawn."""
+        encode = partial(parts.pipeline.encode_prompt, device=parts.device, max_sequence_length=_TOKENS)
+        if negative:
+            words = encode("", negative_prompt=prompt)[2:]
+        else:
+            # The pipeline's own instruction is the default of its call, and there is no other way to it.
+            own = signature(type(parts.pipeline).__call__).parameters["complex_human_instruction"].default
+            words = encode(prompt, complex_human_instruction=own, **self.alone)[:2]
+        return dict(zip(("words", "mask"), words, strict=True))
+
+    def forward(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> torch.Tensor:
+        """See TransformerFamily."""
+        dtype = parts.denoiser.dtype
+        output: torch.Tensor = parts.denoiser(
+            samples.to(dtype),
+            encoder_hidden_states=words["words"].to(dtype),
+            encoder_attention_mask=words["mask"],
+            timestep=timesteps * parts.denoiser.config.timestep_scale,
+            return_dict=False,
+        )[0].float()
+        # Some predict a variance as well, which no scheduler uses.
+        return output[:, : samples.shape[1]]

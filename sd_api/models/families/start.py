@@ -1,0 +1,102 @@
+"""What every row with latents begins with: its noise, the latents of its image, the levels of its mask."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import Inpaint
+from sd_api.generation.plan import Box
+from sd_api.generation.spec import PictureSeeds
+from sd_api.imaging.sizing import highest_levels, pad, resize_mask
+from sd_api.models.autoencoder import encode_pixels, latent_channels
+from sd_api.models.components import Parts
+from sd_api.models.families.noise import draw, slerp
+from sd_api.models.tiling import in_pixels, merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a row begins with; subclasses use the generator in diffusers' order.
+
+    Attributes:
+        make_encoder: Returns the autoencoder that encodes images.
+        parts: The model's components.
+        operation: What to do.
+        seeds: Of the picture.
+        size: Width and height to work at.
+        cell: The pixels of the side of one cell of the latents.
+        dtype: Of the latents.
+        scale: What the range of the autoencoder's latents is multiplied with.
+        generator: Of the row, on the CPU.
+        tiles: Boxes in cells that go through the model one by one; empty where all goes at once.
+    """
+
+    make_encoder: Callable[[Parts], Any]
+    parts: Parts
+    operation: Operation
+    seeds: PictureSeeds
+    size: tuple[int, int]
+    cell: int
+    dtype: torch.dtype
+    generator: torch.Generator
+    tiles: Sequence[Box] = ()
+    scale: float = 1.0
+
+    def noise(self) -> torch.Tensor:
+        """(1, channels, height, width) of the picture's seeds."""
+        channels = latent_channels(self.parts.autoencoder.module)
+        shape = (1, channels, self.size[1] // self.cell, self.size[0] // self.cell)
+        noise = draw(shape, self.generator)
+        if self.seeds.variation is not None:
+            variation = draw(shape, torch.Generator("cpu").manual_seed(self.seeds.variation))
+            noise = slerp(noise, variation, self.operation.variation_strength)
+        return noise.to(self.parts.device, self.dtype) * self.scale
+
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """(1, 3, height, width) in -1 to 1."""
+        pixels: torch.Tensor = VaeImageProcessor().preprocess(image)
+        return pixels.to(self.parts.device, self.dtype)
+
+    def mask(self, operation: Inpaint) -> Image.Image:
+        """The mask of an operation, of the size to work at."""
+        return pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
+
+    def levels(self, operation: Inpaint) -> torch.Tensor:
+        """(1, 1, height, width) in fp32, 0 to 255: the mask in cells, each of which has its highest level."""
+        # Every cell with any mask in it: its kept pixels are put back when the picture is finished.
+        levels = highest_levels(self.mask(operation), self.cell)
+        return torch.from_numpy(levels).to(self.parts.device, torch.float32)[None, None]
+
+    def encode(
+        self, image: Image.Image, without: torch.Tensor | None = None, *, most_probable: bool = False
+    ) -> torch.Tensor:
+        """The latents of an image, padded; with tiles they are 0 where there is none.
+
+        Args:
+            image: The image.
+            without: (1, 1, height, width): 1 where the image is left out, 0 elsewhere.
+            most_probable: Whether an encoder with randomness draws none.
+        """
+        image = pad(image, self.size)
+        cells = (self.size[0] // self.cell, self.size[1] // self.cell)
+        latents = []
+        for tile in self.tiles or [(0, 0, *cells)]:
+            left, upper, right, lower = box = in_pixels(tile, self.cell)
+            pixels = self.pixels(image.crop(box))
+            if without is not None:
+                pixels = pixels * (1 - without[..., upper:lower, left:right])
+            generator = None if most_probable else self.generator
+            latents.append((encode_pixels(self.encoder, pixels, generator), tile))
+        return merged(latents, cells) * self.scale
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The autoencoder, on the device."""
+        self.parts.place([self.parts.autoencoder])
+        return self.make_encoder(self.parts)

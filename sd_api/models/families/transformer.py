@@ -1,0 +1,313 @@
+"""What the families with a transformer share: reading prompts, one forward for several rows, guidance.
+
+The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too. A family
+says what differs: its pipelines and what they were published for, its words, its schedule, its forward.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import diffusers
+import torch
+
+from sd_api.errors import GenerationFailed
+from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
+from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operations import Redrawing
+from sd_api.generation.plan import Box, size_of
+from sd_api.generation.spec import PictureSeeds
+from sd_api.models.components import Parts
+from sd_api.models.families.base import BROKEN_WORDS
+from sd_api.models.families.flow import set_timesteps
+from sd_api.models.families.latents import LatentFamily, step_options
+from sd_api.models.families.prompts import beyond_limit
+from sd_api.models.families.transformer_rows import (
+    Conditioning,
+    TransformerRow,
+    TransformerStart,
+    Words,
+    joined,
+    key_of,
+)
+from sd_api.models.schedulers import make_scheduler, scheduler_name
+from sd_api.models.tiling import cut, in_cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What the models of a pipeline were published for.
+
+    Attributes:
+        modes: The operations that they can do.
+        steps: The steps that their authors advise.
+        guidance: The guidance that they advise.
+    """
+
+    modes: tuple[OperationName, ...] = ("txt2img", "img2img", "masking")
+    steps: int
+    guidance: float
+
+
+class TransformerFamily(LatentFamily):
+    """See Family.
+
+    Attributes:
+        pipelines: Those of the family, by the names of their classes.
+        guidance: What guidance means, see ModelAbilities.
+        capabilities: Of its models, beside those that every family of this kind has.
+        schedulers: The names of those that work.
+        tokenizer: The name of the tokenizer whose text encoder reads the most.
+        longest: The tokens that it reads.
+        one_forward: Whether a prompt and a negative prompt go through the transformer together, as in diffusers.
+        most_probable: Whether images are encoded without randomness.
+        takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
+        from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
+        in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
+    """
+
+    name: str
+    pipelines: Mapping[str, Published]
+    guidance: Guidance = "classifier-free"
+    capabilities: tuple[str, ...] = ("negative_prompt",)
+    schedulers: tuple[str, ...] = ("euler", "dpm++", "unipc")
+    tokenizer = "tokenizer"
+    longest = 512
+    one_forward = False
+    most_probable = False
+    takes_mask = False
+    from_zero = False
+    in_fp32 = False
+
+    def loading_class(self, class_name: str) -> Any:
+        """See Family."""
+        return getattr(diffusers, class_name) if class_name in self.pipelines else None
+
+    def published(self, parts: Parts) -> Published:
+        """What a model was published for."""
+        return self.pipelines[type(parts.pipeline).__name__]
+
+    def multiple(self, parts: Parts) -> int:
+        """The pixels of the side of what is one token."""
+        return int(parts.pipeline.vae_scale_factor) * int(getattr(parts.pipeline, "patch_size", 2))
+
+    def native_size(self, parts: Parts) -> int:
+        """The side of the squares that a model was trained with."""
+        return int(getattr(parts.pipeline, "default_sample_size", 128) * parts.pipeline.vae_scale_factor)
+
+    def meaning(self, parts: Parts) -> Guidance:
+        """What guidance means to a model, see ModelAbilities."""
+        return self.guidance
+
+    def abilities(self, parts: Parts) -> ModelAbilities:
+        """See Family."""
+        published = self.published(parts)
+        return ModelAbilities(
+            modes=published.modes,
+            size_multiple=self.multiple(parts),
+            native_size=self.native_size(parts),
+            capabilities=("tiles", "variations", *self.capabilities),
+            schedulers=self.schedulers,
+            guidance=self.meaning(parts),
+            default_steps=published.steps,
+            default_guidance=published.guidance,
+        )
+
+    def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
+        """See Family: what has no effect, and what does not fit into the text encoder."""
+        yield from without_effect(self.abilities(parts), operation)
+        tokenizer = getattr(parts.pipeline, self.tokenizer)
+        yield from beyond_limit("prompt", operation.prompt, tokenizer, self.longest)
+        if "negative_prompt" in self.capabilities:
+            yield from beyond_limit("negative_prompt", operation.negative_prompt, tokenizer, self.longest)
+
+    def guided(self, parts: Parts, operation: Operation) -> bool:
+        """Whether there is classifier-free guidance."""
+        return operation.guidance > (0 if self.from_zero else 1)
+
+    def context(self, operation: Operation) -> Hashable:
+        """What the words depend on beside the prompt."""
+        return operation.clip_skip
+
+    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+        """See Family."""
+
+        def read(prompt: str, *, negative: bool) -> Words:
+            key = prompt, negative, self.context(operation)
+            return parts.cached(key, lambda: self._read(parts, operation, prompt, negative=negative))
+
+        prompt = read(operation.prompt, negative=False)
+        if not self.guided(parts, operation):
+            return Conditioning(prompt=prompt, negative=None)
+        words = operation.negative_prompt if "negative_prompt" in self.capabilities else ""
+        return Conditioning(prompt=prompt, negative=read(words, negative=True))
+
+    def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        parts.place(parts.text_encoders)
+        words = self.words(parts, operation, prompt, negative=negative)
+        # What is cached would break every later picture of these words as well.
+        tensors = [each for part in words.values() for each in (part if isinstance(part, list) else [part])]
+        if not all(tensor is None or tensor.isfinite().all() for tensor in tensors):
+            raise GenerationFailed(BROKEN_WORDS)
+        return words
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """What the text encoders, which are on the device, make of one prompt.
+
+        Args:
+            parts: The model's components.
+            operation: What to do; few families look at more than the prompt.
+            prompt: The prompt, or the negative one.
+            negative: Which of the two it is.
+        """
+        raise NotImplementedError
+
+    def sigmas(self, steps: int) -> Any:
+        """The noise levels of a full schedule before they are shifted; None leaves them to the scheduler."""
+        return None
+
+    def shift(self, parts: Parts, tokens: int, steps: int) -> float | None:
+        """The exponent of the shift of the noise levels for so many tokens, where the scheduler takes one."""
+        return None
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """The latents of the images that a model sees beside its own, (1, channels, height, width) each."""
+        return ()
+
+    def forward(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> torch.Tensor:
+        """One call of the transformer, which is on the device.
+
+        Args:
+            parts: The model's components.
+            rows: One for each sample.
+            samples: (n, channels, height, width).
+            timesteps: (n,) in fp32, as the schedulers count them.
+            words: Of the rows, see ``joined``.
+
+        Returns:
+            (n, channels, height, width).
+        """
+        raise NotImplementedError
+
+    def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
+        """One prediction of two: classifier-free guidance (arXiv:2207.12598)."""
+        begin = with_prompt if self.from_zero else without
+        return begin + row.guidance * (with_prompt - without)
+
+    def start(
+        self,
+        parts: Parts,
+        operation: Operation,
+        seeds: PictureSeeds,
+        size: tuple[int, int],
+        conditioning: Conditioning,
+        tiles: Sequence[Box] = (),
+    ) -> TransformerRow:
+        """See Family."""
+        known = operation.scheduler if operation.scheduler in self.schedulers else None
+        scheduler = make_scheduler(known, parts.pipeline.scheduler)
+        timesteps = self._timesteps(parts, operation, scheduler, size_of(tiles[0]) if tiles else size)
+        generator = torch.Generator("cpu").manual_seed(seeds.seed)
+        cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
+        start = TransformerStart(
+            make_encoder=lambda parts: parts.autoencoder.module,
+            parts=parts,
+            operation=operation,
+            seeds=seeds,
+            size=size,
+            cell=self.cell(parts),
+            scale=self.scale(parts),
+            dtype=torch.float32 if self.in_fp32 else parts.denoiser.dtype,
+            generator=generator,
+            tiles=cells,
+            most_probable=self.most_probable,
+            takes_mask=self.takes_mask,
+        )
+        latents, channels, kept = start.begin(scheduler, timesteps)
+        row = TransformerRow(
+            key=None,
+            scheduler_name=scheduler_name(scheduler),
+            steps=len(timesteps),
+            latents=latents,
+            tiles=cells,
+            scheduler=scheduler,
+            timesteps=timesteps,
+            guidance=operation.guidance,
+            options=step_options(scheduler, operation.eta, generator),
+            channels=channels,
+            kept=kept,
+            conditioning=conditioning,
+            references=tuple(self.references(start)),
+        )
+        row.key = key_of(self.view(row, cells[0]) if cells else row)
+        return row
+
+    def view(self, row: TransformerRow, tile: Box) -> TransformerRow:
+        """See Family; only what is not made in tiles has references that are not parts of its own canvas."""
+        seen: TransformerRow = super().view(row, tile)
+        return replace(seen, references=tuple(cut(reference, tile) for reference in row.references))
+
+    def schedule(self, parts: Parts, scheduler: Any, steps: int, tokens: int) -> torch.Tensor:
+        """Prepare a scheduler for a full schedule, and say which timesteps it makes.
+
+        Args:
+            parts: The model's components.
+            scheduler: Of the run.
+            steps: Of the schedule.
+            tokens: Of what goes through the transformer at once.
+        """
+        shift = self.shift(parts, tokens, steps)
+        set_timesteps(scheduler, steps, parts.device, sigmas=self.sigmas(steps), shift=shift)
+        timesteps: torch.Tensor = scheduler.timesteps
+        return timesteps
+
+    def _timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
+        """The timesteps that are made, and the scheduler prepared for them."""
+        steps, multiple = operation.steps, self.multiple(parts)
+        timesteps = self.schedule(parts, scheduler, steps, (size[0] // multiple) * (size[1] // multiple))
+        begin = 0
+        if isinstance(operation, Redrawing):
+            # Rounded as in the pipelines of these families: up to whole steps.
+            begin = min(int(max(steps - steps * operation.strength, 0)), steps - 1) * scheduler.order
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+        return timesteps[begin:]
+
+    def predict(self, parts: Parts, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
+        """See Family."""
+        parts.place([parts.denoiser])
+        samples = torch.cat([_scaled(row) for row in rows])
+        timesteps = torch.stack([row.timesteps[row.step].float() for row in rows])
+        prompt = joined([row.conditioning.prompt for row in rows])
+        # Rows that share a forward have either all of them a negative prompt or none.
+        negatives = [row.conditioning.negative for row in rows if row.conditioning.negative is not None]
+        if not negatives:
+            return list(torch.split(self.forward(parts, rows, samples, timesteps, prompt), 1))
+        negative = joined(negatives)
+        if self.one_forward:
+            # In diffusers' order: the place in a batch decides the last bit.
+            first, second = (prompt, negative) if self.from_zero else (negative, prompt)
+            doubled = self.forward(
+                parts, [*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), joined([first, second])
+            ).chunk(2)
+            with_prompt, without = doubled if self.from_zero else reversed(doubled)
+        else:
+            with_prompt = self.forward(parts, rows, samples, timesteps, prompt)
+            without = self.forward(parts, rows, samples, timesteps, negative)
+        pairs = zip(rows, torch.split(with_prompt, 1), torch.split(without, 1), strict=True)
+        return [self.guide(row, one, other) for row, one, other in pairs]
+
+
+def _scaled(row: TransformerRow) -> torch.Tensor:
+    """A row's latents as the transformer takes them; only the schedulers that are not for flows scale them."""
+    if not hasattr(row.scheduler, "scale_model_input"):
+        return row.latents
+    scaled: torch.Tensor = row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])
+    return scaled

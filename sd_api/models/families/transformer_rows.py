@@ -1,0 +1,116 @@
+"""The rows of the families with a transformer, and how they begin."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
+from sd_api.models.families.latents import Kept, LatentRow
+from sd_api.models.families.start import Start
+from sd_api.models.schedulers import noised
+
+Words = Mapping[str, Any]
+"""What the text encoders make of prompts, by the names that the family gives its parts: tensors with a row for each
+prompt; or lists with a tensor for each, where a transformer takes them of different lengths; or None."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """What the text encoders make of the prompts of one picture.
+
+    Attributes:
+        prompt: Of the prompt.
+        negative: The same of the negative prompt; None where there is no classifier-free guidance.
+    """
+
+    prompt: Words
+    negative: Words | None
+
+
+@dataclass(eq=False, kw_only=True)
+class TransformerRow(LatentRow):
+    """See LatentRow.
+
+    Attributes:
+        conditioning: Of its prompts.
+        references: (1, channels, height, width) each: the latents of images that the model sees beside its own.
+    """
+
+    conditioning: Conditioning
+    references: tuple[torch.Tensor, ...] = ()
+
+
+def key_of(seen: TransformerRow) -> Hashable:
+    """Rows share a forward if what goes through the transformer at once has the same shape.
+
+    Args:
+        seen: The row, or what one of its tiles shows of it.
+    """
+    words = seen.conditioning
+    several = [words.prompt] + ([] if words.negative is None else [words.negative])
+    return (
+        seen.latents.shape,
+        tuple(_shape(part) for words in several for part in words.values()),
+        _shape(seen.channels),
+        tuple(reference.shape for reference in seen.references),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerStart(Start):
+    """See Start; the order in which the generator is used is diffusers'.
+
+    Attributes:
+        most_probable: Whether images are encoded without randomness.
+        takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
+    """
+
+    most_probable: bool = False
+    takes_mask: bool = False
+
+    def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
+        """The first latents, additional channels, and the latents that a mask keeps."""
+        operation = self.operation
+        if not isinstance(operation, (ImageToImage, Inpaint)):
+            return self.noise() * getattr(scheduler, "init_noise_sigma", 1.0), None, None
+        image = self.image
+        noise = self.noise()
+        latents = noised(scheduler, image, noise, timesteps[:1])
+        if not isinstance(operation, Inpaint):
+            return latents, None, None
+        if self.takes_mask:
+            return latents, self._shown(operation), None
+        return latents, None, Kept(latents=image, noise=noise, levels=self.levels(operation))
+
+    @cached_property
+    def image(self) -> torch.Tensor:
+        """The latents of the operation's image."""
+        assert isinstance(self.operation, FromImage)  # noqa: S101 - only those have one
+        return self.encode(self.operation.image.pixels, most_probable=self.most_probable)
+
+    def _shown(self, operation: Inpaint) -> torch.Tensor:
+        """(1, channels + cell², height, width): the latents of what is kept, and each pixel of the mask."""
+        # Black and white, as such a model was trained; grey acts when the picture is finished.
+        black_and_white = self.mask(operation).point(lambda level: 255 if level else 0)
+        mask = (self.pixels(black_and_white.convert("RGB"))[:, :1] > 0).to(self.dtype)
+        masked = self.encode(operation.image.pixels, without=mask)
+        return torch.cat([masked, torch.nn.functional.pixel_unshuffle(mask, self.cell)], 1)
+
+
+def joined(several: Sequence[Words]) -> Words:
+    """The words of rows that share a forward, one after the other."""
+    return {name: _joined([words[name] for words in several]) for name in several[0]}
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], list):
+        return [tensor for part in parts for tensor in part]
+    return None if parts[0] is None else torch.cat(list(parts))
+
+
+def _shape(part: Any) -> tuple[int, ...] | None:
+    """The shape of what has to have the same one in every row of a forward."""
+    return tuple(part.shape) if isinstance(part, torch.Tensor) else None
