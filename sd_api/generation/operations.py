@@ -19,7 +19,8 @@ from sd_api.generation.operation import MAX_GUIDANCE, MIN_SIDE, Operation, Opera
 from sd_api.generation.plan import area, intersection
 from sd_api.generation.planned_fields import AnySize, EditedArea
 from sd_api.imaging.masks import extended, prepared, within
-from sd_api.imaging.sizing import extended_image
+from sd_api.imaging.samples import Array
+from sd_api.imaging.sizing import extended_image, extended_samples
 from sd_api.settings import Limits
 
 
@@ -102,6 +103,10 @@ class FromImage(Operation):
     def canvas(self) -> Image.Image:
         """What the result replaces. Callers must not change it."""
         return self.image.pixels
+
+    def samples(self) -> Array | None:
+        """A new array of the canvas with its alpha and in the depth of the result, see ``read_samples``."""
+        return self.image.samples(deep=False)
 
     def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
         yield from super()._faults(limits)
@@ -186,6 +191,11 @@ class Inpaint(EditedArea, Redrawing):
     def canvas(self) -> Image.Image:
         """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
         return extended_image(self.image.pixels, self.margins)
+
+    def samples(self) -> Array | None:
+        """See FromImage."""
+        samples = self.image.samples(deep=self.depth == "source")
+        return None if samples is None else extended_samples(samples, self.margins)
 
     @cached_property
     def replaced(self) -> Image.Image:

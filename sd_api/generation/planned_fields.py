@@ -189,6 +189,19 @@ class EditedArea:
         ),
     ] = "image"
 
+    depth: Annotated[
+        str,
+        Param(
+            label="Depth",
+            description="The bits of each sample in the answer: 8, or source for 16 where the image has 16.",
+            example="8",
+            choices=("8", "source"),
+            per_image=True,
+            control="choice",
+            png_key="Depth",
+        ),
+    ] = "8"
+
     @property
     def rectangle(self) -> Box | None:
         """``region`` as a box; it may reach beyond the canvas."""

@@ -25,9 +25,32 @@ def to_rgb(image: Image.Image) -> Image.Image:
         A new image of mode RGB; ``info`` holds nothing but ``icc_profile``, and that only where the
         pixels are still the RGB values which the profile describes.
     """
-    profile = image.info.get("icc_profile") or b""
+    return _in_rgb(_over_white(_eight_bit(image)), image.info.get("icc_profile") or b"")
+
+
+def to_rgba(image: Image.Image) -> Image.Image | None:
+    """Convert a loaded image of any mode to 8-bit RGBA, with the colours of ``to_rgb`` and without flattening.
+
+    Args:
+        image: a loaded image of any mode.
+
+    Returns:
+        A new image of mode RGBA with straight alpha; None where the image is opaque everywhere.
+    """
+    image, profile = _eight_bit(image), image.info.get("icc_profile") or b""
+    if not image.has_transparency_data:
+        return None
+    painted = _with_alpha(image)
+    alpha = painted.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return None
+    coloured = _in_rgb(painted.convert(painted.mode.removesuffix("A")), profile)
+    coloured.putalpha(alpha)
+    return coloured
+
+
+def _in_rgb(flat: Image.Image, profile: bytes) -> Image.Image:
     space = profile[16:20]  # where every ICC header names its colour space
-    flat = _over_white(_eight_bit(image))
     if (flat.mode, space) in {("L", b"GRAY"), ("CMYK", b"CMYK")}:
         rgb = _to_srgb(flat, profile)
     else:
