@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 
 import numpy as np
 from PIL import Image
@@ -196,6 +197,9 @@ def _unreadable(field: str, known: _Format, error: Exception) -> InvalidField:
 
 def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     known = _known_format(field, data)
+    key = convert, sha256(data).digest()
+    if (kept := _DECODED.find(key, max_pixels)) is not None:
+        return kept
     try:
         source = known.open(data)
         width, height = source.size
@@ -204,7 +208,7 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
                 field,
                 f"has {width} x {height} pixels, {width * height:,} in all; at most {max_pixels:,} are allowed",
             )
-        return _DECODED.decode(width * height, max_pixels, lambda: convert(source.load()))
+        return _DECODED.decode(key, width * height, max_pixels, lambda: convert(source.load()))
     except ServerError:
         raise
     except MemoryError:

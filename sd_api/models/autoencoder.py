@@ -4,7 +4,7 @@ It is shared by all runs, so nothing in it is ever changed: neither its weights 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,32 +25,53 @@ def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
-def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+Encoding = tuple[torch.Tensor, torch.Tensor | None]
+"""What an encoder makes of pixels: latents, or the mean and the standard deviation of random ones."""
+
+
+def encoding(vae: Any, pixels: torch.Tensor) -> Encoding:
+    """Encode (n, 3, height, width) pixels in -1 to 1; the same pixels give the same."""
+    encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+    if not is_random(vae):
+        return encoded.latents, None
+    return encoded.latent_dist.mean, encoded.latent_dist.std
+
+
+def encode_pixels(
+    vae: Any,
+    pixels: torch.Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    encode: Callable[[Any, torch.Tensor], Encoding] = encoding,
+) -> torch.Tensor:
     """The latents of (n, 3, height, width) pixels in -1 to 1, in the denoiser's range.
 
     Args:
         vae: The autoencoder.
         pixels: In the precision of the latents that come back.
         generator: Of the randomness that an encoder may have; without one, its most probable latents are taken.
+        encode: What encodes, such as a cache in front of ``encoding``.
     """
     config, dtype = vae.config, pixels.dtype
-    latents = encode_unscaled(vae, pixels, generator).to(dtype)
+    latents = encode_unscaled(vae, pixels, generator, encode=encode).to(dtype)
     if _has_statistics(config):
         mean, std = _per_channel(config.latents_mean, latents), _per_channel(config.latents_std, latents)
         return torch.mul(latents - mean, config.scaling_factor) / std
     return torch.mul(latents, config.scaling_factor)
 
 
-def encode_unscaled(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+def encode_unscaled(
+    vae: Any,
+    pixels: torch.Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    encode: Callable[[Any, torch.Tensor], Encoding] = encoding,
+) -> torch.Tensor:
     """The latents of ``encode_pixels`` as the autoencoder gives them."""
-    encoded = vae.encode(pixels.to(vae.device, vae.dtype))
-    if not is_random(vae):
-        return encoded.latents  # type: ignore[no-any-return]
-    distribution = encoded.latent_dist
-    if generator is None:
-        return distribution.mode()  # type: ignore[no-any-return]
-    noise = draw(distribution.mean.shape, generator).to(distribution.mean)
-    return distribution.mean + distribution.std * noise  # type: ignore[no-any-return]
+    mean, deviation = encode(vae, pixels)
+    if deviation is None or generator is None:
+        return mean
+    return mean + deviation * draw(mean.shape, generator).to(mean)
 
 
 def is_random(vae: Any) -> bool:

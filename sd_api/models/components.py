@@ -9,8 +9,9 @@ from diffusers import DiffusionPipeline
 
 Value = TypeVar("Value")
 
-# About 0.3 MB each for Stable Diffusion 1, 0.6 MB for SDXL.
-CONDITIONINGS_CACHED = 64
+# Of each kind. A conditioning has about 0.3 MB for Stable Diffusion 1 and 0.6 MB for SDXL, and the latents of an image
+# of 1024 x 1024 pixels 0.5 MB.
+CACHED = 64
 
 DENOISERS = ("unet", "transformer", "prior")
 AUTOENCODERS = ("vae", "vqvae", "movq")
@@ -68,7 +69,7 @@ class Parts:
             for name, module in pipeline.components.items()
             if isinstance(module, torch.nn.Module)
         }
-        self._conditionings: OrderedDict[Hashable, Any] = OrderedDict()
+        self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
 
     @property
     def denoiser(self) -> Component:
@@ -90,14 +91,15 @@ class Parts:
         """The bytes of all weights."""
         return sum(part.size for part in self.components.values())
 
-    def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The conditioning of a key, made once while the cache holds it; what raises is not kept."""
-        if key not in self._conditionings:
-            self._conditionings[key] = make()
-            if len(self._conditionings) > CONDITIONINGS_CACHED:
-                self._conditionings.popitem(last=False)
-        self._conditionings.move_to_end(key)
-        value: Value = self._conditionings[key]
+    def cached(self, kind: str, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What belongs to a key, made once while the cache of its kind holds it; what raises is not kept."""
+        kept = self._cached.setdefault(kind, OrderedDict())
+        if key not in kept:
+            kept[key] = make()
+            if len(kept) > CACHED:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        value: Value = kept[key]
         return value
 
     def _first(self, names: tuple[str, ...]) -> Component:

@@ -97,7 +97,7 @@ class UNetFamily:
         if isinstance(operation, Edit):
             guided = guided and operation.image_guidance >= 1
         words = operation.prompt, operation.negative_prompt if guided else None, operation.clip_skip
-        return parts.cached(words, lambda: self._encode(parts, *words))
+        return parts.cached("words", words, lambda: self._encode(parts, *words))
 
     def _encode(self, parts: Parts, prompt: str, negative_prompt: str | None, clip_skip: int) -> Conditioning:
         parts.place(parts.text_encoders)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from sd_api.generation.operations import Edit, ImageToImage, Inpaint
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import highest_levels, pad, resize_mask
-from sd_api.models.autoencoder import encode_pixels, encode_unscaled, is_random
+from sd_api.models.autoencoder import Encoding, encode_pixels, encode_unscaled, encoding, is_random
 from sd_api.models.components import Parts
 from sd_api.models.families.noise import draw, slerp
 from sd_api.models.families.unet_rows import Kept
@@ -43,7 +44,8 @@ class Start:
             return scheduler.add_noise(image, self._noise(), timesteps[:1]), None, None
         channels = None
         if isinstance(operation, Edit):
-            channels = encode_unscaled(self._encoder, self._pixels(pad(operation.image.pixels, self.size)))
+            pixels = self._pixels(pad(operation.image.pixels, self.size))
+            channels = encode_unscaled(self.parts.autoencoder.module, pixels, encode=self._encoded)
         return self._noise() * scheduler.init_noise_sigma, channels, None
 
     def _inpaint(
@@ -99,8 +101,14 @@ class Start:
             pixels = self._pixels(image.crop(box))
             if without is not None:
                 pixels = pixels * (1 - without[..., upper:lower, left:right])
-            latents.append((encode_pixels(self._encoder, pixels, self.generator), tile))
+            vae = self.parts.autoencoder.module
+            latents.append((encode_pixels(vae, pixels, self.generator, encode=self._encoded), tile))
         return merged(latents, cells)
+
+    def _encoded(self, vae: Any, pixels: torch.Tensor) -> Encoding:
+        """What the autoencoder makes of pixels, cached by their content: the edits of a document begin alike."""
+        content = sha256(pixels.float().cpu().numpy().tobytes()).digest(), pixels.shape
+        return self.parts.cached("pixels", content, lambda: encoding(self._encoder, pixels))
 
     @cached_property
     def _encoder(self) -> Any:
