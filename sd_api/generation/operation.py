@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal
 
-from sd_api.errors import InvalidFields, OutOfLimits
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
@@ -186,7 +186,7 @@ class Operation:
         if faults := list(self._faults(limits)):
             raise InvalidFields(faults)
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         for field in fields_of(type(self)):
             if problem := field.param.problem(getattr(self, field.name), limits):
                 yield OutOfLimits(field.name, problem)

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from PIL import Image
 
-from sd_api.errors import OutOfLimits
+from sd_api.errors import InvalidField, OutOfLimits
 from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param
 from sd_api.generation.images import ImageRef
@@ -108,7 +108,7 @@ class FromImage(Operation):
         """A new array of the canvas with its alpha and in the depth of the result, see ``read_samples``."""
         return self.image.samples(deep=False)
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)
         width, height = self.image.size
         # A line of few pixels would be padded to a great many.
@@ -163,17 +163,17 @@ class Inpaint(EditedArea, Redrawing):
     name: ClassVar[OperationName] = "masking"
 
     mask: Annotated[
-        ImageRef,
+        ImageRef | None,
         Param(
             label="Mask",
             aliases=("mask_image", "mask_img"),
             description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
-            "It is stretched to the size of the image.",
+            "It is stretched to the size of the image. Without one, only what extend adds is drawn.",
             example=SKY,
             per_image=True,
             control="mask",
         ),
-    ]
+    ] = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -200,19 +200,24 @@ class Inpaint(EditedArea, Redrawing):
     @cached_property
     def replaced(self) -> Image.Image:
         """The mask as it acts: mode L, of the canvas's size, 255 is replaced. Callers must not change it."""
-        mask = prepared(
-            self.mask.pixels,
-            self.image.size,
-            invert=self.mask_invert,
-            grow=self.mask_grow,
-            blur=self.mask_blur,
-        )
+        if self.mask is None:
+            mask = Image.new("L", self.image.size)
+        else:
+            mask = prepared(
+                self.mask.pixels,
+                self.image.size,
+                invert=self.mask_invert,
+                grow=self.mask_grow,
+                blur=self.mask_blur,
+            )
         if any(self.margins):
             mask = extended(mask, self.margins)
         return mask if self.rectangle is None else within(mask, self.rectangle)
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)
+        if self.mask is None and not any(self.margins):
+            yield InvalidField("mask", "is missing; only an image that extend grows needs none")
         if any(self.margins) and area(self.size) > limits.max_image_pixels:
             width, height = self.size
             yield OutOfLimits("extend", f"makes {width}×{height}; at most {limits.max_image_pixels:,} are allowed")

@@ -59,7 +59,7 @@ class EditedArea:
         Param(
             label="Inpaint area",
             description="What the model works on: whole is the whole image, masked is each masked part with what "
-            "surrounds it, auto is the whole image where the model's reach allows it and the masked parts otherwise.",
+            "surrounds it, auto is the masked parts unless the image is small or one of them needs all of it.",
             example="auto",
             choices=("auto", "whole", "masked"),
             per_image=True,
@@ -68,11 +68,11 @@ class EditedArea:
         ),
     ] = "auto"
     context: Annotated[
-        int | None,
+        float | None,
         Param(
             label="Context",
-            description="What the model sees around a masked part; a quarter of the part's longer side, and at least "
-            "32, where none is given.",
+            description="What the model sees around a masked part: from 1 on in pixels, below as a share of the "
+            "part's longer side; a quarter of it, and at least 32 pixels, where none is given.",
             example=64,
             low=0,
             high=MAX_CONTEXT,

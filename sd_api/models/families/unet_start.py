@@ -58,6 +58,7 @@ class Start:
         noise = self._noise()
         latents = noise * scheduler.init_noise_sigma if whole else scheduler.add_noise(image, noise, timesteps[:1])
         factor = self.parts.pipeline.vae_scale_factor
+        assert operation.mask is not None  # noqa: S101 - each pass has one
         stretched = pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
         # Every cell with any mask in it: its kept pixels are put back when the picture is finished.
         levels = torch.from_numpy(highest_levels(stretched, factor)).to(self.parts.device, torch.float32)[None, None]

@@ -130,7 +130,10 @@ def describe() -> dict[str, PathItem]:
         "masking": "Replace what a mask shows in white",
         "edit": "Change an image as the prompt says, with a model that was made for it",
     }
-    sent = {name: body(FORM, FORMS[name], example_of(FORMS[name], "num_inference_steps", "seed")) for name in FORMS}
+    sent = {
+        name: body(FORM, FORMS[name], example_of(FORMS[name], "num_inference_steps", "seed", "mask_image"))
+        for name in FORMS
+    }
     job = in_path("job_id", "the job's id", "my-first-picture")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
     not_ready = Schema.model_validate(

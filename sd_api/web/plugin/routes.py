@@ -27,6 +27,7 @@ Answer = dict[str, Any] | tuple[dict[str, Any], int] | Response
 # A form for a custom model selects its operation by the first of these fields that it has; without any, text to image.
 _OPERATION_BY_FIELD: Mapping[str, OperationName] = {
     "mask_image": "masking",
+    "extend": "masking",
     "image_guidance_scale": "edit",
     "init_image": "img2img",
 }
