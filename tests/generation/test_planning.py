@@ -93,7 +93,6 @@ def test_a_canvas_is_made_at_once_where_that_is_as_good() -> None:
     for size in ((128, 128), (150, 140)):
         assert planned(size, (10, 10, 125, 125)).whole
         assert not planned(size, (10, 10, 40, 40)).whole
-    assert not planned((64, 64), (10, 10, 20, 20), inpaint_area="masked").whole
     assert not planned((500, 500), (10, 10, 20, 20)).whole
     assert planned((500, 500), (10, 10, 20, 20), inpaint_area="whole").whole
 
@@ -122,15 +121,9 @@ def test_a_context_below_1_is_a_share_of_the_part() -> None:
 def test_without_a_mask_only_what_is_added_is_drawn() -> None:
     grown = derived(edit((400, 300)), Inpaint, mask=None, extend="0,0,50,0")
     assert [region.edit for region in plan(grown, MODEL).regions] == [(400, 0, 450, 300)]
-    values: dict[str, Any] = {
-        "prompt": "",
-        "steps": 1,
-        "guidance": 1.0,
-        "strength": 1.0,
-        "image": ImageRef.of(DOT, "image"),
-    }
+    values: dict[str, Any] = {"prompt": "", "steps": 1, "guidance": 1.0, "strength": 1.0}
     with pytest.raises(InvalidFields, match="mask is missing"):
-        Inpaint(**values, limits=LIMITS)
+        Inpaint(**values, image=ImageRef.of(DOT, "image"), limits=LIMITS)
 
 
 def test_a_small_part_is_drawn_larger_and_a_large_one_refined_in_tiles() -> None:
