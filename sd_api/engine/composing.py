@@ -8,6 +8,7 @@ from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box, Plan, Region, intersection, size_of
 from sd_api.generation.result import Placement
 from sd_api.imaging.blending import ANY_LEVEL, composite, cut_out, lay_over, match_border
+from sd_api.imaging.collage import Collage
 from sd_api.imaging.masks import with_seam
 from sd_api.imaging.samples import Array
 
@@ -16,23 +17,20 @@ from sd_api.imaging.samples import Array
 WIDEST_SEAM = 16
 
 
-def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image | Array:
+def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image | Collage | Array:
     """The canvas with what was drawn in each region; every other pixel is as it was, with its alpha."""
     canvas, samples = operation.canvas, operation.samples()
     if samples is not None:
         for region, image in zip(plan.regions, drawn.regions, strict=True):
             _lay(operation, plan, region, image, samples)
         return samples
-    # One copy of the canvas, and none where a region covers it.
-    result = None
+    result = Collage(canvas)
     for region, image in zip(plan.regions, drawn.regions, strict=True):
         box = region.passes[-1].box
         blended = composite(canvas.crop(box), image, _mask(operation, plan, region))
         if box == (0, 0, *plan.size) and len(plan.regions) == 1:
             return blended
-        result = result or canvas.copy()
         result.paste(blended.crop(relative(region.edit, box)), region.edit[:2])
-    assert result is not None  # noqa: S101 - a plan has regions
     return result
 
 

@@ -19,6 +19,7 @@ from sd_api.errors import generation_failure
 from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.generation.result import GeneratedImage
+from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb
 from sd_api.imaging.samples import Array
@@ -72,7 +73,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     operation, placement = spec.operation, None
     profile = operation.profile if isinstance(operation, FromImage) else None
     drawn = replace(drawn, regions=tuple(from_srgb(image, profile) for image in drawn.regions))
-    image: Image.Image | Array
+    image: Image.Image | Collage | Array
     if isinstance(operation, Inpaint) and operation.output != "image":
         image, placement = layer(operation, spec.plan, drawn)
     elif drawn.nsfw:

@@ -22,8 +22,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image: a loaded image of any mode.
 
     Returns:
-        A new image of mode RGB; ``info`` holds nothing but ``icc_profile``, and that only where the
-        pixels are still the RGB values which the profile describes.
+        An image of mode RGB, which may be the same one; its ``info`` holds nothing but ``icc_profile``, and that only
+        where the pixels are still the RGB values which the profile describes.
     """
     return _in_rgb(_over_white(_eight_bit(image)), image.info.get("icc_profile") or b"")
 
@@ -54,7 +54,8 @@ def _in_rgb(flat: Image.Image, profile: bytes) -> Image.Image:
     if (flat.mode, space) in {("L", b"GRAY"), ("CMYK", b"CMYK")}:
         rgb = _to_srgb(flat, profile)
     else:
-        rgb = flat.convert("RGB")
+        # Without a copy of a large image that is right already.
+        rgb = flat if flat.mode == "RGB" else flat.convert("RGB")
     rgb.info = {"icc_profile": profile} if flat.mode == "RGB" and space == b"RGB " else {}
     return rgb
 

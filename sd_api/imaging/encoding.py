@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from sd_api.imaging.collage import Collage
 from sd_api.imaging.samples import Array
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -19,15 +20,17 @@ _UP = 2  # the row filter that subtracts the row above
 _ROWS = 64  # that are filtered and compressed at a time, so that memory holds no second copy of the picture
 
 
-def encode_png(picture: Image.Image | Array, *, parameters: str | None = None, profile: bytes | None = None) -> bytes:
+def encode_png(
+    picture: Image.Image | Collage | Array, *, parameters: str | None = None, profile: bytes | None = None
+) -> bytes:
     """Encode a picture as a PNG file.
 
     Every row is filtered by the one above, and runs are all that zlib looks for. Pillow's choice of a filter for each
     row and its search for longer matches take two to three times as long on photographs, and save some per cent.
 
     Args:
-        picture: an image of any 8-bit mode, where what is not RGBA becomes RGB; or samples (height, width, 3 or 4) of
-            uint8 or uint16, whose depth is kept.
+        picture: an image of any 8-bit mode, where what is not RGBA becomes RGB; a collage; or samples (height, width,
+            3 or 4) of uint8 or uint16, whose depth is kept.
         parameters: the content of the ``parameters`` text chunk, which other tools read; the chunk is ``tEXt``, or
             ``iTXt`` if Latin-1 cannot encode the text.
         profile: the ICC profile; that of an image may also be in its ``info["icc_profile"]``.
@@ -39,9 +42,10 @@ def encode_png(picture: Image.Image | Array, *, parameters: str | None = None, p
         profile = profile or picture.info.get("icc_profile")
         # Without a copy of what is right already.
         picture = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
-        (width, height), channels, depth = picture.size, len(picture.mode), 8
-    else:
+    if isinstance(picture, np.ndarray):
         (height, width, channels), depth = picture.shape, 8 * picture.itemsize
+    else:
+        (width, height), channels, depth = picture.size, len(picture.mode), 8
     file = io.BytesIO()
     file.write(_SIGNATURE)
     _write(file, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0))
@@ -54,7 +58,7 @@ def encode_png(picture: Image.Image | Array, *, parameters: str | None = None, p
     for name, body, *_ in texts.chunks:
         _write(file, name, body)
     compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    for rows in _filtered(picture):
+    for rows in _filtered(picture, height):
         _write(file, b"IDAT", compressor.compress(rows.data))
     _write(file, b"IDAT", compressor.flush())
     _write(file, b"IEND", b"")
@@ -70,17 +74,16 @@ def _write(file: io.BytesIO, name: bytes, body: bytes) -> None:
     file.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(name))))
 
 
-def _filtered(picture: Image.Image | Array) -> Iterator[npt.NDArray[np.uint8]]:
+def _filtered(picture: Image.Image | Collage | Array, height: int) -> Iterator[npt.NDArray[np.uint8]]:
     """The rows of a picture, some at a time, each filtered and behind the number of its filter."""
     above: Any = 0
-    height = picture.height if isinstance(picture, Image.Image) else len(picture)
     for start in range(0, height, _ROWS):
         end = min(start + _ROWS, height)
-        if isinstance(picture, Image.Image):
-            part: Array = np.asarray(picture.crop((0, start, picture.width, end)))
-        else:
+        if isinstance(picture, np.ndarray):
             # PNG has the high byte first.
-            part = picture[start:end].astype(picture.dtype.newbyteorder(">"), order="C", copy=False)
+            part: Array = picture[start:end].astype(picture.dtype.newbyteorder(">"), order="C", copy=False)
+        else:
+            part = np.asarray(picture.crop((0, start, picture.size[0], end)))
         rows = part.reshape(end - start, -1).view(np.uint8)
         filtered = np.empty((end - start, rows.shape[1] + 1), np.uint8)
         filtered[:, 0] = _UP

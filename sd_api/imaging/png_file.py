@@ -31,15 +31,17 @@ def open_png(data: bytes) -> Source:
 
     Text of any size is ignored, and so is an ICC profile of more than 4 MiB, or EXIF data of more than 512 KiB.
     """
-    kept, profile = [_SIGNATURE], None
+    view = memoryview(data)
+    kept, profile = [view[: len(_SIGNATURE)]], None
     for number, (name, start, end) in enumerate(_chunks(data)):
         if number == _MOST_CHUNKS:
             raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
         if name == b"iCCP":
             profile = _profile(data[start + 8 : end - 4]) if profile is None else profile
         elif name in _PIXELS or (name == b"eXIf" and end - start <= LARGEST_EXIF):
-            kept.append(data[start:end])
-    bare = b"".join(kept)
+            kept.append(view[start:end])
+    # Without a copy of a large file that has nothing else.
+    bare = data if sum(map(len, kept)) == len(data) else b"".join(kept)
     source = pillow_source(PngImageFile, bare)
 
     def load() -> Image.Image:

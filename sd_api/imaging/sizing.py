@@ -130,9 +130,9 @@ def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
         size: new width and height.
 
     Returns:
-        A mask of mode L.
+        A mask of mode L; the same one where nothing has to be done.
     """
-    return mask.resize(size, Image.Resampling.BILINEAR)
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def highest_levels(mask: Image.Image, cell: int) -> npt.NDArray[np.uint8]:
