@@ -81,12 +81,13 @@ def to_mask(image: Image.Image) -> Image.Image:
         image: a loaded image of any mode.
 
     Returns:
-        A new image of mode L with an empty ``info``.
+        An image of mode L with an empty ``info``, which may be the same one.
     """
     lossy = image.format in {"JPEG", "WEBP", "AVIF", "HEIF"}
     image = _eight_bit(image)
     if not image.has_transparency_data:
-        mask = image.convert("L") if image.mode == "L" else image.convert("RGB").convert("L")
+        flat = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        mask = flat if flat.mode == "L" else flat.convert("L")
     else:
         painted = _with_alpha(image)
         light, alpha = painted.convert("L"), painted.getchannel("A")
