@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from sd_api.engine.passes import Drawn, Unit, drawn
+from sd_api.engine.passes import Drawn, Unit, drawn, relative
 from sd_api.errors import JobCancelled, ServerError
 from sd_api.generation.engine import Phase, Progress, Run
 from sd_api.generation.plan import Pass
@@ -45,6 +45,9 @@ class ActiveJob:
         self.begun = time.monotonic()
         self._lock = threading.RLock()
         self._going = True
+        self._stopped = False
+        # The pictures that the result will have.
+        self._expected = len(self.spec.seeds)
         self._rows: dict[Row, Unit] = {}
         self._units = deque(
             Unit(picture=picture, region=region)
@@ -63,6 +66,11 @@ class ActiveJob:
     def going(self) -> bool:
         """Whether its end is still to come."""
         return self._going
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its rows are concluded rather than stepped on."""
+        return self._stopped
 
     @property
     def has_steps(self) -> bool:
@@ -86,12 +94,16 @@ class ActiveJob:
 
     def close(self, row: Row, image: Image.Image) -> Drawn | None:
         """Let a row go that is decoded, with what came out of the model; its picture, once all of it is drawn."""
+        last = self.is_last_pass(row)
         unit = self._rows.pop(row)
         self._steps_done += row.steps
-        region, image = self.spec.plan.regions[unit.region], drawn(image, self._pass(unit))
-        if unit.step + 1 < len(region.passes):
+        passes, image = self.spec.plan.regions[unit.region].passes, drawn(image, self._pass(unit))
+        if not last:
             self._units.appendleft(replace(unit, step=unit.step + 1, drawn=image))
             return None
+        if passes[unit.step].box != passes[-1].box:
+            # It was stopped before the passes that see less.
+            image = image.crop(relative(passes[-1].box, passes[unit.step].box))
         parts = self._drawn.setdefault(unit.picture, {})
         parts[unit.region] = image
         if len(parts) < len(self.spec.plan.regions):
@@ -102,7 +114,7 @@ class ActiveJob:
     def is_last_pass(self, row: Row) -> bool:
         """Whether what a row draws is shown."""
         unit = self._rows[row]
-        return unit.step + 1 == len(self.spec.plan.regions[unit.region].passes)
+        return self._stopped or unit.step + 1 == len(self.spec.plan.regions[unit.region].passes)
 
     def pass_of(self, row: Row) -> Pass:
         """The pass that a row makes."""
@@ -121,6 +133,25 @@ class ActiveJob:
         self._units.clear()
         self._drawn.clear()
 
+    def stop_early(self) -> None:
+        """Conclude what is begun, and leave out the pictures of which nothing is."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.warn("This was stopped early: pictures are as far as they were, and those that had not begun are missing.")
+        begun = {unit.picture for unit in self._rows.values()} | self._drawn.keys()
+        begun |= {unit.picture for unit in self._units if unit.drawn is not None}
+        left_out = {unit.picture for unit in self._units} - begun
+        self._units = deque(unit for unit in self._units if unit.picture in begun)
+        self._leave_out(len(left_out))
+
+    def leave_out(self, row: Row) -> None:
+        """Let a row go that cannot be concluded, and its picture with it."""
+        picture = self._rows.pop(row).picture
+        self._units = deque(unit for unit in self._units if unit.picture != picture)
+        self._drawn.pop(picture, None)
+        self._leave_out(1)
+
     def report_step(self) -> None:
         """Report the steps of all its rows."""
         steps = sum(row.step for row in self._rows)
@@ -135,7 +166,7 @@ class ActiveJob:
         """
         self._steps[None] = steps
         self._report_steps("denoising", step)
-        if not self._going:
+        if not self._going or (self.run.stops_early and step < steps):
             raise JobCancelled("This job is not wanted any more.")
 
     def _report_steps(self, phase: Phase, open_steps: int) -> None:
@@ -166,12 +197,20 @@ class ActiveJob:
         """Take the finished picture of a number; whether the job is finished with it."""
         with self._lock:
             self._images[number] = image
-            if not self._going or len(self._images) < len(self.spec.seeds):
-                return False
-            self._going = False
-            images = tuple(self._images[number] for number in range(len(self._images)))
-            self.run.finish(GenerationResult(images, tuple(self._warnings)))
-            return True
+            return self._finish_if_complete()
+
+    def _leave_out(self, pictures: int) -> None:
+        with self._lock:
+            self._expected -= pictures
+            self._finish_if_complete()
+
+    def _finish_if_complete(self) -> bool:
+        if not self._going or len(self._images) < self._expected:
+            return False
+        self._going = False
+        images = tuple(self._images[number] for number in sorted(self._images))
+        self.run.finish(GenerationResult(images, tuple(self._warnings)))
+        return True
 
     def fail(self, error: ServerError) -> None:
         """End the job, if it has not ended."""

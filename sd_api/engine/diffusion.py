@@ -25,7 +25,7 @@ def step(
         family: The rows' architecture.
         parts: Their model.
         rows: Those with the same key, none of which is done.
-        look: Is called with each row and its prediction before the row advances.
+        look: Is called with each row and its prediction before the row advances; a row that it ends does not advance.
         at_once: How many rows or tiles go through the model in one forward; None where all do.
         between: Is called between two forwards; what it raises ends the step.
 
@@ -40,7 +40,8 @@ def step(
         for row, prediction in zip(rows, _predict(family, parts, rows, at_once, between), strict=True):
             look(row, prediction)
             try:
-                family.advance(row, prediction)
+                if not row.done:
+                    family.advance(row, prediction)
             except Exception as error:
                 failures[row] = error
     return failures

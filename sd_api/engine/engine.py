@@ -88,7 +88,9 @@ class DiffusersEngine:
             # The first of them was chosen first; the others join it.
             active += reversed(self._begin_all(runs))
             if active:
-                limit = self._turn(self._share(active[-1], active), limit)
+                # What stops early has a step left, whoever overtook it.
+                lead = next((job for job in active if job.run.stops_early), active[-1])
+                limit = self._turn(self._share(lead, active), limit)
             active = _going_on(active)
             if not active:
                 # What was too much for those jobs need not be for the next ones.
@@ -148,6 +150,9 @@ class DiffusersEngine:
             How many rows to step at once from now on.
         """
         parts, family = jobs[0].model.parts, jobs[0].model.family
+        for job in jobs:
+            if job.run.stops_early:
+                job.stop_early()
         together = 1 if jobs[0].alone else min(at_once, family.max_rows)
         rows = self._rows(jobs, together)
         if not rows:
@@ -157,11 +162,17 @@ class DiffusersEngine:
         def look(row: Row, prediction: Any) -> None:
             if row in due:
                 previews.show(due[row], row, prediction)
+            if rows[row].stopped:
+                family.conclude(row, prediction)
 
         try:
             with out_of_memory_as_ours():
                 failures = step(family, parts, list(rows), look, at_once=together, between=lambda: _look_alive(rows))
         except JobCancelled:
+            for row, job in rows.items():
+                if job.going:
+                    # It makes all its steps at once, so there is nothing of it before the last one.
+                    job.leave_out(row)
             return at_once
         except OutOfMemory:
             return self._with_fewer(rows, at_once, min(together, forwards(list(rows))))

@@ -46,6 +46,10 @@ class Run(Protocol):
     def preview_wanted(self) -> bool:
         """Whether a client looks at previews now."""
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether the job shall end at its next step, with its pictures as they are then."""
+
     def report(self, progress: Progress) -> None:
         """Take note of the progress.
 

@@ -7,7 +7,7 @@ operations' fields.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, get_args
 
@@ -41,11 +41,13 @@ class Parameters:
         fields: The values of fields, by their canonical names; ``seed``, ``width`` and ``height`` are among them.
         model: The name of the model; None where the text does not tell it.
         regions: What the model worked on, see ``Plan.text``; None where it was the whole picture at once.
+        pairs: Every key of the last line with its value, as they stand there.
     """
 
     fields: dict[str, Any]
     model: str | None
     regions: str | None = None
+    pairs: dict[str, str] = field(default_factory=dict, compare=False)
 
 
 def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, model: str) -> str:
@@ -66,10 +68,10 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
     if choice is not None and choice.karras:
         pairs[_SCHEDULE] = KARRAS
     chosen = {"scheduler": scheduler if choice is None else choice.sampler, "variation_seed": picture.variation}
-    for field in fields_of(type(operation)):
-        value = chosen.get(field.name, getattr(operation, field.name))
-        if field.param.png_key is not None and value != field.default:
-            pairs[field.param.png_key] = value
+    for declared in fields_of(type(operation)):
+        value = chosen.get(declared.name, getattr(operation, declared.name))
+        if declared.param.png_key is not None and value != declared.default:
+            pairs[declared.param.png_key] = value
     negative = pairs.pop(_NEGATIVE, None)
     if not spec.plan.whole:
         pairs[_REGIONS] = spec.plan.text()
@@ -107,31 +109,28 @@ def read_parameters(text: str) -> Parameters | None:
         "prompt": "\n".join(lines[:negative]),
         "negative_prompt": "\n".join(lines[negative:]).removeprefix(start),
     }
-    for field in _written_fields():
-        if (value := _value(field, pairs.get(field.param.png_key or ""))) is not None:
-            fields[field.name] = value
+    for declared in _written_fields():
+        if (value := _value(declared, pairs.get(declared.param.png_key or ""))) is not None:
+            fields[declared.name] = value
     if "scheduler" in fields:
         schedule = pairs.get(_SCHEDULE, _AUTOMATIC)
         sampler = fields["scheduler"] if schedule == _AUTOMATIC else f"{fields['scheduler']} {schedule}"
         fields["scheduler"] = find_scheduler(sampler) or sampler
     if size := re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", pairs.get("Size", "")):
         fields["width"], fields["height"] = int(size[1]), int(size[2])
-    return Parameters(fields, pairs.get("Model"), pairs.get(_REGIONS))
+    return Parameters(fields, pairs.get("Model"), pairs.get(_REGIONS), pairs)
 
 
 def _written_fields() -> list[Field]:
     operations = (*OPERATIONS.values(), Outputs)
-    return [field for operation in operations for field in fields_of(operation) if field.param.png_key is not None]
+    every = (declared for operation in operations for declared in fields_of(operation))
+    return [declared for declared in every if declared.param.png_key is not None]
 
 
-KEYS = {field.name: field.param.png_key for field in _written_fields() if field.param.png_key is not None}
-"""The key of each field in a parameters text, by the field's canonical name; the prompt has none."""
-
-
-def _value(field: Field, text: str | None) -> Any:
+def _value(declared: Field, text: str | None) -> Any:
     if text is None:
         return None
-    (kind,) = set(get_args(field.type) or (field.type,)) - {NoneType}
+    (kind,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
     try:
         return text == "True" if kind is bool else kind(text)
     except ValueError:

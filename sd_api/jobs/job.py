@@ -110,6 +110,7 @@ class Job:
         self._message: str | None = None
         self._preview: bytes | None = None
         self._preview_asked = -PREVIEW_INTEREST
+        self._stops_early = False
         self._outcome: Future[GenerationResult] = Future()
 
     @property
@@ -245,6 +246,23 @@ class Job:
         """End because no client wants the job any more; an engine that works on it stops at its next step."""
         self._end("cancelled", JobCancelled(reason))
 
+    def stop_early(self, reason: str) -> None:
+        """End with what there is of the pictures: at the engine's next step, or at once where nothing is drawn yet.
+
+        Args:
+            reason: see ``cancel``.
+        """
+        with self._lock:
+            if is_drawing(self._progress):
+                self._stops_early = True
+            else:
+                self.cancel(reason)
+
+    @property
+    def stops_early(self) -> bool:
+        """See Run."""
+        return self._stops_early
+
     def _end(self, state: State, outcome: GenerationResult | ServerError) -> bool:
         """End, and return whether this was the first end."""
         with self._lock:
@@ -270,6 +288,11 @@ class Job:
             except Exception:
                 # A listener that fails must not fail the job.
                 log.exception("A listener of job %s failed", self.id)
+
+
+def is_drawing(progress: Progress | None) -> bool:
+    """Whether there is anything of a job's pictures."""
+    return progress is not None and progress.phase in ("denoising", "decoding")
 
 
 Listener = Callable[[Job], None]

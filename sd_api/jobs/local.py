@@ -106,14 +106,11 @@ class LocalQueue:
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
-        with self._changed:
-            self._reap()
-            job = self._find(job_id)
-            if job is None:
-                return self._remembered(job_id)
-            job.cancel(reason)
-            self._reap()
-            return job.status()
+        return self._stop(job_id, lambda job: job.cancel(reason))
+
+    def stop_early(self, job_id: str, reason: str) -> JobStatus:
+        """See JobQueue."""
+        return self._stop(job_id, lambda job: job.stop_early(reason))
 
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """See JobQueue."""
@@ -177,6 +174,16 @@ class LocalQueue:
             self._changed.wait_for(lambda: self._stopping or len(self._dispatcher.waiting))
         return self.poll(at_once, active=False)
 
+    def _stop(self, job_id: str, stop: Callable[[Job], None]) -> JobStatus:
+        with self._changed:
+            self._reap()
+            job = self._find(job_id)
+            if job is None:
+                return self._remembered(job_id)
+            stop(job)
+            self._reap()
+            return job.status()
+
     def _refuse_too_many(self, job: Job) -> None:
         waiting = self._dispatcher.waiting
         total, own = len(waiting), sum(not other.lasting for other in waiting.of(job.client))
@@ -220,7 +227,7 @@ class LocalQueue:
             if not job.ended:
                 continue
             status = job.status()
-            if status.state == "finished":
+            if status.state == "finished" and not job.stops_early:
                 front = self._dispatcher.running.front()
                 # What shares no forwards has had the device for itself while its clock went.
                 shared = len(front) if job in front else 1

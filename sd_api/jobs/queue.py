@@ -95,6 +95,12 @@ class JobQueue(Protocol):
             UnknownJob: no job has that id, or it is no longer remembered.
         """
 
+    def stop_early(self, job_id: str, reason: str) -> JobStatus:
+        """End a job with what there is of its pictures: a running one finishes at its next step, others are cancelled.
+
+        Returns and raises as ``cancel`` does.
+        """
+
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """The status of one job; of the jobs that have ended, only the latest are remembered.
 

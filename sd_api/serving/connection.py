@@ -45,8 +45,14 @@ BUSY = (
 
 
 def bad_request(message: str) -> bytes:
-    """The answer to what is no HTTP, in the shape of both dialects, because it is not known which one is spoken."""
-    body = json.dumps({"status": "failure", "message": message, "detail": message}).encode()
+    """The answer to what is no HTTP, in the shapes of all dialects at once, because it is not known which is spoken."""
+    shapes = {
+        "status": "failure",
+        "message": message,
+        "detail": message,
+        "error": {"message": message, "type": "invalid_request_error", "param": None, "code": None},
+    }
+    body = json.dumps(shapes).encode()
     return BAD_REQUEST % len(body) + body
 
 

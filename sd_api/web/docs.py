@@ -12,7 +12,7 @@ from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.settings import Limits
 from sd_api.tasks.parameters import KINDS, TASKS
-from sd_api.web.a1111.forms import A1111
+from sd_api.web.a1111.forms import A1111, NO_EFFECT, REFUSED
 from sd_api.web.openai.forms import OPENAI
 from sd_api.web.openapi import as_yaml
 from sd_api.web.plugin.forms import PLUGIN
@@ -47,7 +47,7 @@ def documents(folder: Path) -> dict[Path, str]:
     """
     plugin = _table(PLUGIN, {name: f"`/{name}`" for name in OPERATIONS})
     tasks = _table(TASKS, {operation.name: f"`{kind}`" for kind, operation in KINDS.items()})
-    a1111 = _table(A1111, _A1111_CALLS)
+    a1111 = _table(A1111, _A1111_CALLS) + _not_understood()
     openai = _table(OPENAI, _OPENAI_CALLS)
     return {
         folder / "openapi.yml": as_yaml(),
@@ -62,6 +62,16 @@ def _with_part(path: Path, part: str) -> str:
     before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{part}\n{END}{after}"
+
+
+def _not_understood() -> str:
+    """What A1111's API has beside the fields of this server."""
+    silent = ", ".join(f"`{name}`" for name in NO_EFFECT)
+    refused = ", ".join(f"`{name}` ({what})" for name, what in REFUSED.items())
+    return (
+        f"\nHave no effect: {silent}. Any other field is ignored as well and named in `warnings`; its value is neither "
+        f"logged nor sent back.\n\nRefused, unless their value asks for nothing: {refused}.\n"
+    )
 
 
 def _table(dialect: Dialect, kinds: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ The answer has the shape of the dialect that the path belongs to.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -57,7 +57,7 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
         return response
 
     def http_error(error: HTTPException) -> Response:
-        response = answer(ServerError(_explained(error, app, beside)), error.code or 500)
+        response = answer(ServerError(_explained(error, app, beside, others)), error.code or 500)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(error.valid_methods)
         if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
@@ -72,13 +72,13 @@ def register_error_handlers(app: Flask, render: Render, others: Mapping[str, Ren
     app.register_error_handler(Exception, unexpected)
 
 
-def _explained(error: HTTPException, app: Flask, beside: Sequence[str]) -> str:
+def _explained(error: HTTPException, app: Flask, beside: Sequence[str], others: Container[str]) -> str:
     if isinstance(error, NotFound):
         paths = sorted({*beside, *(rule.rule for rule in app.url_map.iter_rules())})
         # In a dialect with paths of its own, those of others do not help.
         dialect = _first_part(request.path)
         own = [path for path in paths if _first_part(path) == dialect]
-        if len(own) > MOST_NAMED:
+        if len(own) > MOST_NAMED or (not own and dialect in others):
             return f"There is nothing at {request.path[:200]!r}. What there is stands at /docs."
         sizes = Counter(map(_first_part, paths))
         paths = own or [path for path in paths if sizes[_first_part(path)] <= MOST_NAMED]

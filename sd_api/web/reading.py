@@ -199,10 +199,14 @@ class BoundedRequest(Request):
         return data.decode(errors="replace") if as_text else data
 
     def on_json_loading_failed(self, e: ValueError | None) -> Any:
-        """Name the field whose bytes cannot be decoded; see the base class."""
+        """Say what is wrong with the body, and where, or which field's bytes cannot be decoded; see the base class."""
         if isinstance(e, UnicodeDecodeError):
             raise wrong_bytes_of_json(e.object, e.encoding) from None
-        return super().on_json_loading_failed(e)
+        if not self.content_length:
+            raise RequestError("There is no body; send a JSON object.") from None
+        if self.mimetype.endswith(("form-data", "form-urlencoded")):
+            raise RequestError(f"The body is a form ({self.mimetype}); send a JSON object.") from None
+        raise RequestError(f"The body is no valid JSON: {e}.") from None
 
 
 def give_up_body(asked: Request) -> None:

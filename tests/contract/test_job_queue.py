@@ -72,6 +72,11 @@ class StepByStep:
             alive = [run for run in alive if wants(run, Progress("denoising", step + 1, steps))]
             if not alive:
                 return
+            for run in [run for run in alive if run.stops_early]:
+                run.finish(GenerationResult((GeneratedImage(b"", run.spec.seeds[0], False),)))
+                alive.remove(run)
+            if not alive:
+                return
         for run in alive:
             seeds = run.spec.seeds
             run.finish(GenerationResult(tuple(GeneratedImage(str(seed).encode(), seed, False) for seed in seeds)))
@@ -187,6 +192,23 @@ def test_a_running_job_is_cancelled_at_its_next_step(queue: JobQueue, engine: St
     assert job.status().progress == Progress("denoising", 5, 100)
     engine.steps.release()
     assert queue.submit(request()).result()
+
+
+def test_a_job_that_is_stopped_early_ends_with_what_there_is(queue: JobQueue, engine: StepByStep) -> None:
+    job, waiting = (queue.submit(request(steps=100, seeds=(1, 2))) for _ in range(2))
+    engine.steps.release(5)
+    while job.status().progress != Progress("denoising", 5, 100):
+        threading.Event().wait(0.005)
+    for each in (job, waiting):
+        queue.stop_early(each.id, "Not wanted.")
+    with pytest.raises(JobCancelled, match=r"Not wanted\."):
+        waiting.result()
+    engine.steps.release()
+    assert [image.seed for image in job.result().images] == [1]
+    assert queue.job(job.id).state == "finished"
+    engine.steps.release()
+    last = queue.submit(request())
+    assert last.result()
 
 
 def test_cancelling_a_finished_job_changes_nothing(queue: JobQueue, engine: StepByStep) -> None:

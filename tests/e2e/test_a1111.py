@@ -1,5 +1,6 @@
 """webuiapi, a client of A1111's API, against this server with nothing but its address changed."""
 
+import asyncio
 import json
 import re
 import threading
@@ -13,7 +14,7 @@ import requests
 import webuiapi
 from click.testing import CliRunner
 from pictures import from_base64, half_mask, photograph, to_base64
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw
 from ready_server import ready_server
 from tiny_model import tiny_model
 
@@ -96,6 +97,7 @@ def test_pictures_are_those_of_the_plugin_and_say_how_they_were_made(api: webuia
     assert result.info["all_seeds"] == [5, 6]
     assert (result.info["sampler_name"], result.info["cfg_scale"], result.info["batch_size"]) == ("Euler a", 7, 1)
     assert (result.parameters["steps"], result.parameters["n_iter"]) == (2, 2)
+    assert (result.parameters["styles"], result.parameters["s_noise"], result.parameters["hr_cfg"]) == (None, 1, None)
     assert "warnings" not in result.json
     for image, text, seed in zip(result.images, result.info["infotexts"], ("5", "6"), strict=True):
         assert image.info["parameters"] == text
@@ -106,7 +108,7 @@ def test_pictures_are_those_of_the_plugin_and_say_how_they_were_made(api: webuia
         assert (read["Size-1"], read["Size-2"]) == ("64", "64")
     information = api.png_info(result.image)
     assert information.info == result.info["infotexts"][0]
-    assert information.parameters["Sampler"] == "Euler a"
+    assert information.parameters == read_infotext(information.info) | {"Schedule type": "Automatic"}
     assert information.parameters["Negative prompt"] == "cat, a: b"
 
 
@@ -120,29 +122,40 @@ def test_every_field_is_in_the_infotext(url: str) -> None:
     wanted |= {"Variation seed": "9", "Variation seed strength": "0.5", "Clip skip": "2", "Seed": "5"}
     assert wanted.items() <= read.items()
     assert (info["all_subseeds"], info["clip_skip"]) == ([9], 2)
+    assert info["extra_generation_params"] == {"Schedule type": "Karras"}
     assert answer["parameters"]["init_images"] is None
 
 
-def test_the_three_polarities_of_masks_mean_the_same_hole(api: webuiapi.WebUIApi, url: str) -> None:
-    image, mask = photograph(96, 64), half_mask(96, 64)
-    fields = QUICK | {"width": 96, "images": [image]} | SHARP | {"inpaint_full_res": False}
+def ellipse_and_corner(width: int, height: int) -> Image.Image:
+    mask = Image.new("L", (width, height))
+    ImageDraw.Draw(mask).ellipse((width // 2, height // 5, width - 5, height - 9), fill=255)
+    mask.paste(255, (width // 2, 0, width // 2 + 7, 3))
+    return mask
+
+
+@pytest.mark.parametrize("make_mask", [half_mask, ellipse_and_corner])
+def test_the_three_polarities_of_masks_mean_the_same_hole(
+    api: webuiapi.WebUIApi, url: str, make_mask: Callable[[int, int], Image.Image]
+) -> None:
+    size = width, height = 99, 70
+    image, mask = photograph(width, height), make_mask(width, height)
+    fields = QUICK | {"width": width, "height": height, "images": [image]} | SHARP | {"inpaint_full_res": False}
     white = api.img2img(**fields, mask_image=mask).image
     form = {"init_image": to_base64(image), "mask_image": to_base64(mask), "strength": 1}
     assert white.tobytes() == same_by_plugin(url, "/masking", **form).tobytes()
-    holed = Image.new("RGBA", (96, 64), (0, 0, 0, 255))
-    holed.paste((0, 0, 0, 0), (48, 0, 96, 64))
+    black = ImageChops.invert(mask)
+    holed = Image.new("RGBA", size)
+    holed.putalpha(black)
     openai = {"prompt": "a dog", "image": to_base64(image), "mask": to_base64(holed), "steps": 2, "seed": 5}
     openai |= {"guidance": 7, "scheduler": "euler-a"}
     answer = requests.post(f"{url}/v1/images/edits", json=openai, timeout=60).json()
     assert white.tobytes() == from_base64(answer["data"][0]["b64_json"]).tobytes()
-    kept = (0, 0, 48, 64)
-    assert white.size == (96, 64)
-    assert white.crop(kept).tobytes() == image.crop(kept).tobytes()
+    assert white.size == size
+    assert ImageChops.multiply(ImageChops.difference(white, image), black.convert("RGB")).getbbox() is None
     # A mask with transparency: what is opaque is made anew, whatever its colour.
-    painted = Image.new("RGBA", (96, 64), (0, 0, 0, 0))
-    painted.paste((10, 200, 10, 200), (48, 0, 96, 64))
+    painted = Image.new("RGBA", size, (10, 200, 10, 200))
+    painted.putalpha(mask.point(lambda level: level * 200 // 255))
     assert api.img2img(**fields, mask_image=painted).image.tobytes() == white.tobytes()
-    black = Image.eval(mask, lambda level: 255 - level)
     assert api.img2img(**fields, mask_image=black, inpainting_mask_invert=1).image.tobytes() == white.tobytes()
 
 
@@ -196,7 +209,16 @@ def test_numbers_come_in_any_form_and_unknown_fields_are_named(url: str) -> None
         "auth": "secret",
     }
     odd |= {"sampler_index": "Euler a", "negative_prompt": None, "subseed": "", "unheard_of": 1}
-    odd |= {"alwayson_scripts": {"ADetailer": {"args": [True]}, "ControlNet": {"args": [{"enabled": False}]}}}
+    unit = {"enabled": "false", "module": "canny"}
+    odd |= {"alwayson_scripts": {"ADetailer": {"args": [True]}, "ControlNet": {"args": [{"enabled": False}, unit]}}}
+    odd |= {
+        "styles": ["", "None"],
+        "s_noise": 1.0,
+        "initial_noise_multiplier": "1",
+        "s_churn": 0,
+        "script_name": "None",
+    }
+    odd |= {"override_settings": {"sd_vae": "automatic"}}
     answer = post(url, "txt2img", odd)
     plugin = same_by_plugin(url, "/txt2img", width=64, height=64)
     assert from_base64(answer.json()["images"][0]).tobytes() == plugin.tobytes()
@@ -214,6 +236,8 @@ def test_numbers_come_in_any_form_and_unknown_fields_are_named(url: str) -> None
         ({"steps": "many"}, 422, "steps"),
         ({"n_iter": 2, "batch_size": 1000}, 422, "batch_size"),
         ({"enable_hr": True}, 422, "enable_hr"),
+        ({"s_noise": 1.1}, 422, "s_noise"),
+        ({"styles": ["", "a style"]}, 422, "styles"),
         ({"prompt": "a dog <lora:fluffy:0.8>"}, 422, "fluffy"),
         ({"alwayson_scripts": {"controlnet": {"args": [{"model": "canny"}]}}}, 422, "ControlNet"),
         ({"override_settings": {"sd_model_checkpoint": "no such"}}, 404, "no such"),
@@ -269,10 +293,47 @@ def test_an_interrupt_ends_the_jobs_of_its_caller_and_no_other(api: webuiapi.Web
         assert (job["dialect"], job["state"]) == ("a1111", "running")
         assert api.interrupt() == {}
     (answer,) = answers
-    assert (answer.status_code, answer.json()["images"]) == (200, [])
-    assert answer.headers["X-Job-Id"] == "task(1)"
+    assert (answer.status_code, answer.headers["X-Job-Id"]) == (200, "task(1)")
+    assert [from_base64(image).size for image in answer.json()["images"]] == [(64, 64)]
+    assert "stopped early" in answer.json()["warnings"][0]
+    assert len(json.loads(answer.json()["info"])["infotexts"]) == 1
     rest = api.get_progress()
     assert (rest["progress"], rest["eta_relative"], rest["current_image"]) == (0, 0, None)
+
+
+def test_an_interrupted_request_that_waits_has_no_picture(api: webuiapi.WebUIApi, url: str) -> None:
+    waiting: list[requests.Response] = []
+    with long_job(url, **{"User-Agent": "node-fetch"}) as running:
+        thread = threading.Thread(target=lambda: waiting.append(post(url, "txt2img", QUICK | {"steps": 400})))
+        thread.start()
+        wait_until(lambda: api.get_progress()["state"]["job_count"])
+        api.interrupt()
+        thread.join()
+        assert requests.get(f"{url}/jobs", timeout=10).json()["jobs"][0]["state"] == "running"
+        requests.post(f"{url}/sdapi/v1/interrupt", headers={"User-Agent": "node-fetch"}, timeout=10)
+    assert (waiting[0].status_code, waiting[0].json()["images"]) == (200, [])
+    assert len(running[0].json()["images"]) == 1
+
+
+def test_asynchronous_calls_are_the_same_callers(api: webuiapi.WebUIApi) -> None:
+    async def call() -> None:
+        image = photograph(64, 64)
+        made, redrawn, larger, several = await asyncio.gather(
+            api.txt2img(**QUICK, use_async=True),
+            api.img2img(**QUICK, images=[image], use_async=True),
+            api.extra_single_image(image, use_async=True),
+            api.extra_batch_images([image], use_async=True),
+        )
+        assert made.image.tobytes() == api.txt2img(**QUICK).image.tobytes()
+        assert redrawn.image.tobytes() == api.img2img(**QUICK, images=[image]).image.tobytes()
+        assert larger.image.size == several.image.size == (128, 128)
+        # By another library, whose name the server has to know.
+        long = api.txt2img(**QUICK | {"steps": 400}, use_async=True)
+        await asyncio.to_thread(wait_until, lambda: api.get_progress()["state"]["sampling_step"])
+        await asyncio.to_thread(api.interrupt)
+        assert (await long).image.size == (64, 64)
+
+    asyncio.run(call())
 
 
 def test_an_interrupt_leaves_the_jobs_of_other_dialects(api: webuiapi.WebUIApi, url: str) -> None:
@@ -321,17 +382,33 @@ def test_all_that_webuiapi_asks_for_is_there(api: webuiapi.WebUIApi) -> None:
         api.interrogate(photograph(64, 64))
     assert refused.value.args[0] == 404
     assert set(api.custom_get("controlnet/version")) >= {"detail"}
+    assert set(api.get_artists()) >= {"detail"}
 
 
 def test_unknown_paths_are_short_and_other_authorizations_disturb_nobody(url: str) -> None:
-    missing = requests.get(f"{url}/sdapi/v1/no-such", timeout=10)
-    assert (missing.status_code, len(missing.text) < 400) == (404, True)
-    assert "detail" in missing.json()
+    for path in ("sdapi/v1/no-such", "controlnet/version", "queue/no-such"):
+        missing = requests.get(f"{url}/{path}", timeout=10)
+        assert (missing.status_code, len(missing.text) < 400) == (404, True)
+        assert "detail" in missing.json()
     for authorization in ("", "Basic ", "Basic dTpw", "Basic \xff", "Bearer nonsense", "Bearer"):
         answer = requests.get(f"{url}/sdapi/v1/options", headers={"Authorization": authorization}, timeout=10)
         assert answer.status_code == 200
     assert requests.get(f"{url}/models", timeout=10).json()["object"] == "list"
     assert [model["id"] for model in requests.get(f"{url}/models", timeout=10).json()["data"]][1] == "folder/other"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"data": b"{"}, "no valid JSON"),
+        ({"data": {"prompt": "a dog"}}, "is a form"),
+        ({"files": {"prompt": (None, "a dog")}}, "is a form"),
+        ({"json": ["a dog"]}, "no JSON object"),
+    ],
+)
+def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, told: str) -> None:
+    answer = requests.post(f"{url}/sdapi/v1/txt2img", timeout=10, **sent)
+    assert (answer.status_code, told in answer.json()["detail"]) == (400, True)
 
 
 def test_the_conformance_suite_finds_every_dialect_complete(url: str) -> None:
@@ -341,3 +418,11 @@ def test_the_conformance_suite_finds_every_dialect_complete(url: str) -> None:
     assert max(map(len, done.output.splitlines())) <= 80
     nothing = CliRunner().invoke(main, [f"{url}/nothing"])
     assert (nothing.exit_code, nothing.output.count(" no ")) == (2, 4)
+    assert max(map(len, nothing.output.splitlines())) <= 80
+    away = CliRunner().invoke(main, ["http://127.0.0.1:9"])
+    assert (away.exit_code, away.output) == (2, "No server answers at http://127.0.0.1:9: GET /: ConnectionError.\n")
+    for address in ("127.0.0.1:1337", "ftp://127.0.0.1", "http://", "http://no such host", "http://[::1"):
+        wrong = CliRunner().invoke(main, [address])
+        assert (wrong.exit_code, "is no address" in wrong.output) == (2, True)
+    refused = CliRunner().invoke(main, [url, "--token", "wrong"])
+    assert (refused.exit_code, "GET /tasks wants a token; use --token" in refused.output) == (0, True)

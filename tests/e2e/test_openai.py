@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import io
+import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -107,9 +110,9 @@ def test_a_mask_replaces_what_is_transparent(client: Any, url: str) -> None:
     by_hole = picture(client.images.edit(image=[("a.png", png(holes))], **fields).data[0])
     assert by_hole.size == (96, 64)
     data_url = "data:image/png;base64," + to_base64(original)
-    json = {"prompt": "a dog", "images": [{"image_url": data_url}], "steps": 2, "seed": 5}
+    sent = {"prompt": "a dog", "images": [{"image_url": data_url}], "steps": 2, "seed": 5}
     mask = {"image_url": "data:image/png;base64," + base64.b64encode(holed(96, 64)).decode()}
-    answer = requests.post(f"{url}/v1/images/edits", json=json | {"mask": mask}, timeout=60).json()
+    answer = requests.post(f"{url}/v1/images/edits", json=sent | {"mask": mask}, timeout=60).json()
     assert base64.b64decode(answer["data"][0]["b64_json"])
     assert Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"]))).tobytes() == plugin.tobytes()
 
@@ -212,6 +215,30 @@ def test_no_picture_is_scaled_beyond_the_limits(url: str) -> None:
     assert time.monotonic() - began < 2
 
 
+def test_a_refusal_says_what_ignored_fields_mean(url: str) -> None:
+    fields = {"n": 0, "guidance_scale": 5, "uniqueness": 1}
+    answer = requests.post(f"{url}/v1/images/generations", json={"prompt": "a dog", **fields}, timeout=10)
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, message.startswith("n is 0; ")) == (400, True)
+    assert "guidance_scale is not known here and was ignored; use guidance" in message
+
+
+def test_empty_texts_say_that_nothing_is_given(client: Any) -> None:
+    empty = dict.fromkeys(("model", "response_format", "quality", "background", "output_format", "style", "user"), "")
+    answer = client.images.generate(**QUICK, **empty)
+    assert picture(answer.data[0]).format == "PNG"
+    assert client.images.generate(**QUICK | {"prompt": ""}).data
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [({}, "no body"), ({"data": b"{"}, "no valid JSON"), ({"data": {"prompt": "a dog"}}, "form-urlencoded")],
+)
+def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, told: str) -> None:
+    answer = requests.post(f"{url}/v1/images/edits", timeout=10, **sent)
+    assert (answer.status_code, told in answer.json()["error"]["message"]) == (400, True)
+
+
 def test_json_that_is_too_deep_is_a_400(url: str) -> None:
     answer = requests.post(f"{url}/v1/images/generations", data=b"[" * 5000, timeout=10)
     assert (answer.status_code, "nested" in answer.json()["error"]["message"]) == (400, True)
@@ -231,6 +258,16 @@ def test_a_cancelled_job_is_not_made_again(client: Any, url: str) -> None:
     canceller.join()
     assert cancelled.value.code == "job_cancelled"
     assert requests.get(f"{url}/jobs", timeout=10).json()["jobs"] == []
+
+
+def test_what_is_no_http_is_refused_in_the_shapes_of_all_dialects(url: str) -> None:
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as connection:
+        connection.sendall(b"no HTTP\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    answer = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert answer["message"] == answer["detail"] == answer["error"]["message"]
+    assert answer["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_an_unknown_path_is_a_short_error_of_this_dialect(client: Any) -> None:

@@ -46,7 +46,25 @@ def wait_until_busy(server: ServerProcess) -> None:
     time.sleep(0.5)
 
 
-def test_the_port_is_open_before_the_model_is_loaded_and_requests_wait_for_it(start_server: StartServer) -> None:
+def stop_at_work(server: ServerProcess, how: signal.Signals) -> None:
+    """Stop a server during a generation: it is clean and at once."""
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(post, server, **LONG)
+        wait_until_busy(server)
+        started = time.monotonic()
+        assert server.stop(how) == 0
+        assert time.monotonic() - started < 3
+        answer = waiting.result()
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "failure", "message": "The server is shutting down."}
+    assert "Traceback" not in server.output
+    assert server.output.rstrip().endswith("Stopped.")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
+def test_the_port_is_open_before_the_model_is_loaded_and_stopping_is_clean(
+    start_server: StartServer, how: signal.Signals
+) -> None:
     server = start_server()
     health = requests.get(f"{server.url}/health", timeout=1)
     assert health.json()["status"] == "loading"
@@ -55,7 +73,7 @@ def test_the_port_is_open_before_the_model_is_loaded_and_requests_wait_for_it(st
     assert post(server).json()["status"] == "success"
     health = requests.get(f"{server.url}/health", timeout=1)
     assert health.json()["status"] == "ready"
-    assert server.stop() == 0
+    stop_at_work(server, how)
 
 
 @pytest.mark.parametrize("path", ["/ping", "/", "/studio/js/main.js", "/docs/swagger-ui.css"])
@@ -250,23 +268,6 @@ def test_an_allowed_pages_script_may_read_the_answer(server: ServerProcess) -> N
     assert answer.headers["Access-Control-Allow-Origin"] == "https://friend.example"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_stopping_during_a_generation_is_clean_and_at_once(start_server: StartServer, how: signal.Signals) -> None:
-    server = start_server()
-    server.wait_until("ready")
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(post, server, **LONG)
-        wait_until_busy(server)
-        started = time.monotonic()
-        assert server.stop(how) == 0
-        assert time.monotonic() - started < 3
-        answer = waiting.result()
-    assert answer.status_code == 503
-    assert answer.json() == {"status": "failure", "message": "The server is shutting down."}
-    assert "Traceback" not in server.output
-    assert server.output.rstrip().endswith("Stopped.")
-
-
 def test_stopping_while_a_client_sends_or_does_not_read_is_clean_and_at_once(start_server: StartServer) -> None:
     server = start_server(limits={"max_num_outputs": 16})
     server.wait_until("ready")
@@ -302,10 +303,10 @@ def test_stopping_while_loading_is_clean(start_server: StartServer) -> None:
     assert "Traceback" not in server.output
 
 
-def test_the_output_tells_the_device_the_precision_and_why(start_server: StartServer) -> None:
+def test_the_output_names_the_device_and_the_precision_with_reasons(start_server: StartServer) -> None:
     server = start_server(dtype="auto")
     server.wait_until("ready")
-    server.stop()
+    stop_at_work(server, signal.SIGTERM)
     assert "Device: cpu, as configured" in server.output
     assert "Precision: " in server.output
     assert "processor" in server.output

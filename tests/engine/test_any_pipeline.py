@@ -165,6 +165,19 @@ def test_a_cancelled_job_stops_at_its_step(engine_of: Any, name: str) -> None:
     assert generate(engine, spec()) == expected
 
 
+def test_a_job_that_is_stopped_early_keeps_its_finished_pictures(engine_of: Any) -> None:
+    class StoppedEarly(Job):
+        def report(self, progress: Progress) -> None:
+            super().report(progress)
+            if progress.step == STEPS + 2:
+                self.stop_early("Not wanted.")
+
+    engine = engine_of("flux")
+    job = StoppedEarly(spec(seeds=(1, 2, 3)))
+    serve(engine, [job])
+    assert job.result().images == generate(engine, spec(seeds=(1,))).images
+
+
 @pytest.mark.parametrize(("name", "mode"), [pair for pair in PAIRS if pair[1] != "txt2img"])
 def test_any_strength_above_zero_runs_a_step_and_none_gives_the_image_back(
     engine_of: Any, name: str, mode: str

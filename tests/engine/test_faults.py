@@ -117,7 +117,8 @@ def test_wherever_memory_runs_out_the_next_picture_is_as_before(engine: Any, mon
     expected = generate(engine, request())
     run_watched(engine, counting := FullAt(), "words that nobody has used")
     ends = set()
-    for part in range(1, 16):
+    # Each precision has its own places, so that both together cover as many as one could.
+    for part in range(1 + (parts(engine).vae.dtype == torch.bfloat16), 16, 2):
         prompt = f"words of part {part}"
         job = run_watched(engine, FullAt(counting.count * part // 16), prompt)
         ends.add(job.status().state)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icc import adobe_rgb
 from pictures import photograph
-from PIL import Image
+from PIL import Image, ImageChops
 from requested import request
 from running import generate, serve
 from tiny_families import filled, remade, sd
@@ -357,3 +357,38 @@ def test_a_document_is_drawn_in_its_own_colours(engine: Any, fields: dict[str, A
     if fields is not None:
         kept = np.asarray(masked((32, 32, 64, 64), size=(128, 96))) == 0
         assert (array(result)[:, :128][kept] == array(document)[kept]).all()
+
+
+class StoppedEarly(Job):
+    """A job that is stopped early when it has made some steps."""
+
+    def __init__(self, spec: JobSpec, steps_done: int) -> None:
+        super().__init__(spec)
+        self._steps_done = steps_done
+
+    def report(self, progress: Progress) -> None:
+        super().report(progress)
+        if progress.phase != "loading" and progress.step == self._steps_done:
+            self.stop_early("Not wanted.")
+
+
+@pytest.mark.parametrize("steps_done", [1, 3, 5, 7])
+def test_an_edit_that_is_stopped_early_shows_every_region_as_far_as_it_is(engine: Any, steps_done: int) -> None:
+    job = StoppedEarly(edit(FAR, NEAR, steps=4), steps_done)
+    serve(engine, [job])
+    (picture,) = job.result().images
+    made = Image.open(BytesIO(picture.png))
+    changed = ImageChops.difference(made, CANVAS).convert("L").point(lambda level: 255 * (level > 0))
+    assert all(changed.crop(box).getbbox() for box in (FAR, NEAR))
+    changed.paste(0, mask=masked(FAR, NEAR))
+    assert changed.getbbox() is None
+
+
+@pytest.mark.parametrize("steps_done", [2, 5])
+def test_a_large_picture_that_is_stopped_early_has_its_full_size(engine: Any, steps_done: int) -> None:
+    spec = request(size=(160, 128), steps=4, scheduler="ddim")
+    assert len(spec.for_model(engine.status().abilities[None]).plan.regions[0].passes) == 2
+    job = StoppedEarly(spec, steps_done)
+    serve(engine, [job])
+    (picture,) = job.result().images
+    assert Image.open(BytesIO(picture.png)).size == (160, 128)

@@ -5,8 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from pictures import from_png, half_mask, photograph
+from PIL import Image
 from requested import request
 from running import after_call, generate, parts, serve
+from tiny_model import tiny_model
 
 from sd_api.errors import JobCancelled
 from sd_api.generation.engine import Progress
@@ -81,6 +86,66 @@ def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_se
         for hook in hooks:
             hook.remove()
     assert steps == 1
+
+
+class StoppedEarly(Job):
+    """A job that is stopped early while a given step is reported."""
+
+    def __init__(self, at: int, **fields: Any) -> None:
+        super().__init__(request(**{"steps": 4, "scheduler": "ddim", **fields}))
+        self._at = at
+
+    def report(self, progress: Progress) -> None:
+        super().report(progress)
+        if progress.step == self._at and progress.phase != "loading":
+            self.stop_early("Not wanted.")
+
+
+def test_a_picture_that_is_stopped_early_is_what_diffusers_expects_at_that_step(engine: Any) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_model())
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    expected: list[Image.Image] = []
+
+    def conclude(_module: Any, arguments: Any, named: Any, output: Any) -> None:
+        without, with_prompt = output[0].chunk(2)
+        sample, timestep = arguments[0][:1], arguments[1]
+        guided = without + 7.5 * (with_prompt - without)
+        original = pipeline.scheduler.step(guided, timestep, sample).pred_original_sample
+        pixels = pipeline.vae.decode(original / pipeline.vae.config.scaling_factor).sample
+        expected.extend(pipeline.image_processor.postprocess(pixels))
+
+    hook = pipeline.unet.register_forward_hook(conclude, with_kwargs=True)
+    generator = torch.Generator("cpu").manual_seed(7)
+    pipeline("a dog", width=64, height=64, num_inference_steps=4, guidance_scale=7.5, generator=generator)
+    hook.remove()
+    for at in (1, 2):
+        job = StoppedEarly(at)
+        serve(engine, [job])
+        (image,) = job.result().images
+        assert from_png(image.png).tobytes() == expected[at].tobytes()
+        assert "stopped early" in job.result().warnings[0]
+
+
+@pytest.mark.parametrize(("at", "seeds"), [(4, (1,)), (6, (1, 2)), (8, (1, 2))])
+def test_finished_pictures_are_kept_and_those_that_had_not_begun_are_missing(
+    engine: Any, at: int, seeds: tuple[int, ...]
+) -> None:
+    job = StoppedEarly(at, seeds=(1, 2, 3))
+    serve(engine, [job])
+    assert tuple(image.seed for image in job.result().images) == seeds
+    whole = generate(engine, request(steps=4, scheduler="ddim", seeds=(1,)))
+    assert job.result().images[0] == whole.images[0]
+
+
+def test_what_is_kept_stays_as_it_is_where_a_drawing_is_stopped_early(engine: Any) -> None:
+    original = photograph(64, 64)
+    job = StoppedEarly(1, image=original, mask=half_mask(64, 64), strength=1.0)
+    serve(engine, [job])
+    made = from_png(job.result().images[0].png)
+    kept = (0, 0, 32, 64)
+    assert made.crop(kept).tobytes() == original.crop(kept).tobytes()
+    assert made.tobytes() != original.tobytes()
 
 
 def test_without_any_time_no_step_is_made(engine: Any) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sd_api.app import create_app
 from sd_api.settings import Settings
+from sd_api.web.a1111.forms import NO_EFFECT, REFUSED
 from sd_api.wiring import Services
 
 API = "/sdapi/v1"
@@ -167,6 +168,14 @@ def test_ai_render(client: FlaskClient) -> None:
     assert "Euler a" in answer.get_json()["errors"]
 
 
+def test_what_has_no_effect_is_silent_and_what_would_have_one_is_refused(client: FlaskClient) -> None:
+    silent = client.post(f"{API}/txt2img", json=SMALL | dict.fromkeys(NO_EFFECT, 2))
+    assert (len(made(silent)), "warnings" in silent.get_json()) == (1, False)
+    refused = client.post(f"{API}/txt2img", json=SMALL | dict.fromkeys(REFUSED, 2))
+    assert refused.status_code == 422
+    assert [name for name in REFUSED if f"{name} asks for" not in refused.get_json()["detail"]] == []
+
+
 @pytest.fixture(scope="module")
 def guarded(settings: Settings, services: Services) -> Flask:
     return create_app(settings.model_copy(update={"require_token": True}), services)
@@ -180,5 +189,7 @@ def test_the_token_is_the_password_of_http_basic(guarded: Flask, services: Servi
     for headers in ({}, {"Authorization": ""}, {"Authorization": "Basic "}, {"Authorization": "Basic dTpw"}):
         answer = client.get(f"{API}/options", headers=headers)
         assert (answer.status_code, "HTTP Basic" in answer.get_json()["detail"]) == (401, "dTpw" not in str(headers))
+        # Some programs send a password only when they are asked for it.
+        assert answer.headers["WWW-Authenticate"] == 'Basic realm="token", Bearer'
     # Other dialects take it from the header for tokens only.
     assert client.get("/models", auth=("anything", token)).status_code == 401

@@ -22,9 +22,11 @@ from sd_api.imaging.base64_text import decode_base64
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Limits, Settings
 from sd_api.tasks.parameters import PARAMETERS, TaskReading, parse_parameters
+from sd_api.web.a1111.forms import AskedOfImage
 from sd_api.web.admission import REFUSAL
 from sd_api.web.description import FORM
 from sd_api.web.docs import documents
+from sd_api.web.openai.forms import Options
 from sd_api.web.openapi import as_yaml, describe
 from sd_api.web.plugin.forms import FORMS, decode_form
 from sd_api.web.tasks.bodies import Credentials
@@ -127,6 +129,13 @@ def test_the_committed_copy_is_what_the_server_says(repository: Path) -> None:
 def test_the_committed_tables_of_fields_are_what_is_declared(repository: Path) -> None:
     for path, text in documents(repository / "docs").items():
         assert path.read_text(encoding="utf-8") == text, f"write {path.name} anew: python -m sd_api.web.docs"
+
+
+def test_the_pages_of_the_dialects_name_every_field_that_is_no_operations(repository: Path) -> None:
+    for page, model in (("a1111.md", AskedOfImage), ("openai.md", Options)):
+        text = (repository / "docs" / page).read_text(encoding="utf-8")
+        understood = text.partition("## What is understood")[2].partition("<!--")[0]
+        assert [name for name in model.model_fields if f"`{name}`" not in understood] == []
 
 
 def test_it_is_served(client: FlaskClient) -> None:

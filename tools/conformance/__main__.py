@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from urllib.parse import urlsplit
 
 import click
 
@@ -16,15 +17,31 @@ WIDTH = 80
 DIALECTS = (PLUGIN, TASKS, A1111, OPENAI)
 
 
+def _address(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    """The URL, without a slash at the end."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, url))
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise click.BadParameter(f"{url[:100]!r} is no address; give one such as http://127.0.0.1:1337.")
+    return url.rstrip("/")
+
+
 @click.command()
-@click.argument("url")
+@click.argument("url", callback=_address)
 @click.option("--token", help="A token of the server, where it wants one.")
 def main(url: str, token: str | None) -> None:
     """Check which dialects the server at URL speaks. It makes about thirty pictures of 64 by 64 pixels.
 
-    The exit status is 0 if all checks of the dialects that it speaks pass, 1 if some do not, and 2 if it speaks none.
+    The exit status is 0 if all checks of the dialects that it speaks pass, 1 if some do not, and 2 if it speaks none or
+    there is no server.
     """
-    server = Server(url.rstrip("/"), token)
+    server = Server(url, token)
+    if (reason := _fault(lambda server: server.ask("GET", "/"), server)) is not None:
+        click.echo(textwrap.fill(f"No server answers at {url}: {reason}.", WIDTH))
+        sys.exit(2)
     click.echo(f"{'dialect':<14}{'spoken':<8}{'checks':>8}")
     faults: list[str] = []
     spoken = 0

@@ -1,6 +1,8 @@
 """The dialect of AUTOMATIC1111's web UI."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tools.conformance.server import Dialect, Server, expect, gradient, picture, right_half, same_left, text
@@ -142,6 +144,18 @@ def interrupt(server: Server) -> None:
     for sent in ways:
         for path in ("interrupt", "skip"):
             post(server, path, **sent)
+
+
+@A1111.check
+def interrupted(server: Server) -> None:
+    """Answers an interrupted request with what there is."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, server, "txt2img", json=SMALL | {"steps": 150, "n_iter": 2})
+        while not (answer.done() or get(server, "progress?skip_current_image=true")["progress"]):
+            time.sleep(0.05)
+        post(server, "interrupt")
+        for image in answer.result()["images"]:
+            expect(picture(image).size == (64, 64), "a picture has another size")
 
 
 @A1111.check

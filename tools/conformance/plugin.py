@@ -4,7 +4,14 @@ from typing import Any
 
 from tools.conformance.server import Dialect, Server, expect, gradient, picture, right_half, same_left, text
 
-PLUGIN = Dialect("plugin", lambda server: expect(server.json("GET", "/ping")["status"] == "success", "no success"))
+
+def has_forms(server: Server) -> None:
+    """It is there, and shows its jobs."""
+    expect(server.json("GET", "/ping")["status"] == "success", "no success")
+    server.json("GET", "/jobs")
+
+
+PLUGIN = Dialect("plugin", has_forms)
 
 SMALL = {"prompt": "a dog", "width": 64, "height": 64, "num_inference_steps": 2, "seed": 7}
 

@@ -9,8 +9,8 @@ from typing import Any
 import requests
 from PIL import Image
 
-# Seconds for one answer; a model may have to be loaded for the first one.
-PATIENCE = 600
+# Seconds for one answer; a model may have to be loaded for the first picture.
+PATIENCE, PROMPT = 600, 30
 
 
 class Failed(Exception):
@@ -56,8 +56,9 @@ class Server:
             options["auth"] = ("token", self.token)
         elif self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
+        patience = PROMPT if method == "GET" else PATIENCE
         try:
-            return requests.request(method, self.url + path, headers=headers, timeout=PATIENCE, **options)
+            return requests.request(method, self.url + path, headers=headers, timeout=patience, **options)
         except requests.RequestException as error:
             raise Failed(f"{method} {path}: {type(error).__name__}") from None
 
@@ -68,6 +69,7 @@ class Server:
             Failed: The status is another one, or the answer is no JSON.
         """
         answer = self.ask(method, path, **options)
+        expect(answer.status_code != 401, f"{method} {path} wants a token; use --token")
         expect(answer.status_code == status, f"{method} {path} is {answer.status_code}, not {status}")
         try:
             return answer.json()

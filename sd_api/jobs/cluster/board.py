@@ -109,6 +109,10 @@ class JobBoard(Board):
         if not self._call("cancel", job_id, codec.error_text(JobCancelled(reason))):
             raise _unknown(job_id)
 
+    def stop_early(self, job_id: str) -> None:
+        """Have a running job end at its next step, with its pictures as they are."""
+        self._call("stop_early", job_id)
+
     def server_heartbeat(self, server: str) -> None:
         """Renew the lease of a server."""
         self._client.set(f"sd:server:{server}", "", ex=SERVER_LEASE_SECONDS)

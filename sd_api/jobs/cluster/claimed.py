@@ -12,7 +12,7 @@ from sd_api.generation.engine import Progress
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.cluster.worker_board import Claim, Held, WorkerBoard
-from sd_api.jobs.job import Job, State
+from sd_api.jobs.job import Job, State, is_drawing
 from sd_api.jobs.work_rates import JobKind, Timing
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class ClaimedJob(Job):
         self._outcomes = outcomes
         self._stopping = stopping
         self._lost = False
+        self._asked_to_stop = False
         self._no_report_before = 0.0
         self._subscribers = subscribers
         self._preview_to_send: bytes | None = None
@@ -83,6 +84,8 @@ class ClaimedJob(Job):
         if self._lost:
             self.cancel("This job is not wanted any more, or another worker has it.")
         super().report(progress)
+        if self._asked_to_stop and is_drawing(progress):
+            self.stop_early("This job was stopped.")
 
     def held(self) -> Held:
         """How far it is."""
@@ -108,6 +111,7 @@ class ClaimedJob(Job):
             self._no_report_before = time.monotonic() + REPORT_PAUSE
             return
         self._lost = not heard.wanted
+        self._asked_to_stop = heard.stops_early
         self._subscribers = heard.subscribers
         if heard.preview_asked != self._preview_asked_at:
             self._preview_asked_at = heard.preview_asked
@@ -125,7 +129,8 @@ class ClaimedJob(Job):
 
     def _write_outcome(self) -> None:
         outcome, timed = self.outcome(), None
-        if isinstance(outcome, GenerationResult) and (seconds := self.working_seconds() / self.batch):
+        timeable = isinstance(outcome, GenerationResult) and not self.stops_early
+        if timeable and (seconds := self.working_seconds() / self.batch):
             kind = JobKind(self.spec.model, self.spec.operation.name, self._device)
             timed = kind, Timing.of(self.spec, seconds)
         while not (self._lost or self._stopping.is_set()):

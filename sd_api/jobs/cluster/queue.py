@@ -19,7 +19,7 @@ from sd_api.jobs.cluster.board import JobBoard
 from sd_api.jobs.cluster.followed import FollowedJobs
 from sd_api.jobs.cluster.follower import NO_WORKER, Follower
 from sd_api.jobs.cluster.work_tokens import TokenBroker
-from sd_api.jobs.job import Job, JobStatus, Listener
+from sd_api.jobs.job import Job, JobStatus, Listener, is_drawing
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, Forecast, planned, taken
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
 from sd_api.jobs.workers import WorkerStatus
@@ -129,6 +129,15 @@ class ClusterQueue:
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
         self._board.cancel(job_id, reason)
+        return self._board.status(job_id)
+
+    @translate_redis_errors()
+    def stop_early(self, job_id: str, reason: str) -> JobStatus:
+        """See JobQueue."""
+        if is_drawing(self._board.status(job_id).progress):
+            self._board.stop_early(job_id)
+        else:
+            self._board.cancel(job_id, reason)
         return self._board.status(job_id)
 
     @translate_redis_errors()

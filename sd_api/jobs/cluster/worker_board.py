@@ -57,11 +57,13 @@ class Heard:
 
     Attributes:
         wanted: whether the job is still this worker's and wanted.
+        stops_early: see Run.
         preview_asked: when a client last asked for previews; None if none has.
         subscribers: the servers that follow the job.
     """
 
     wanted: bool
+    stops_early: bool
     preview_asked: bytes | None
     subscribers: tuple[str, ...]
 
@@ -136,11 +138,12 @@ class WorkerBoard(Board):
         with self._client.pipeline(transaction=False) as pipeline:
             for server in subscribers:
                 pipeline.publish(f"sd:updates:{server}", update)
-            pipeline.hmget(f"sd:jobs:{claim.job_id}", "state", "attempt", "preview_asked", "subscribers")
+            asked = ("state", "attempt", "stops_early", "preview_asked", "subscribers")
+            pipeline.hmget(f"sd:jobs:{claim.job_id}", asked)
             pipeline.get("sd:queue:changes")
-            *_, (state, attempt, preview_asked, known), self.queue_changes = pipeline.execute()
+            *_, (state, attempt, stops_early, preview_asked, known), self.queue_changes = pipeline.execute()
         wanted = state == b"running" and int(attempt) == claim.attempt
-        return Heard(wanted, preview_asked, _subscribers(known))
+        return Heard(wanted, stops_early is not None, preview_asked, _subscribers(known))
 
     def show(self, claim: Claim, preview: bytes) -> None:
         """Store a preview as PNG, if the job is still this worker's."""

@@ -123,6 +123,10 @@ class AnyPipeline:
         row.image = prediction
         row.step += row.steps
 
+    def conclude(self, row: WholeRow, prediction: Image.Image) -> None:
+        """See Family; what the pipeline predicts is finished."""
+        self.advance(row, prediction)
+
     def preview(self, parts: Parts, row: WholeRow, prediction: Image.Image) -> None:
         """See Family; there are none."""
 

@@ -110,6 +110,9 @@ class Family(Protocol):
     def advance(self, row: Row, prediction: Any) -> None:
         """One step of the row's scheduler, and blending with the latents that a mask keeps."""
 
+    def conclude(self, row: Row, prediction: Any) -> None:
+        """End a row in place of its next step: its latents are those that the model expects at the end."""
+
     def preview(self, parts: Parts, row: Row, prediction: Any) -> Image.Image | None:
         """A small picture of a row, before ``advance``; None where the family has none."""
 

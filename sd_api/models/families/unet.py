@@ -223,6 +223,16 @@ class UNetFamily:
         row.latents = latents
 
     @staticmethod
+    def conclude(row: UNetRow, prediction: torch.Tensor) -> None:
+        """See Family."""
+        original = predicted_original(row.scheduler, prediction, row.timesteps[row.step], row.latents)
+        original = original.to(row.latents.dtype)
+        row.steps = row.step
+        if row.kept is not None:
+            original = torch.where(row.kept.levels > 0, original, row.kept.latents)
+        row.latents = original
+
+    @staticmethod
     def preview(parts: Parts, row: UNetRow, prediction: torch.Tensor) -> Image.Image:
         """See Family; one pixel for each cell of the latents."""
         # Where memory is short, it would drive the denoiser out of it each time.

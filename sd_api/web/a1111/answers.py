@@ -1,6 +1,7 @@
 """The answers of this dialect: pictures with their infotexts, the progress, and one shape for every failure."""
 
 import json
+import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -8,18 +9,27 @@ from typing import Any
 
 from sd_api import __version__
 from sd_api.errors import ServerError
-from sd_api.generation.metadata import KEYS, read_parameters
+from sd_api.generation.metadata import read_parameters
 from sd_api.generation.result import GeneratedImage, GenerationResult
-from sd_api.generation.schedulers import KARRAS, SCHEDULERS
+from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.decoding import read_texts
 from sd_api.jobs.job import JobStatus
 from sd_api.owners import job_name
-from sd_api.web.a1111.forms import Asked
+from sd_api.web.a1111.forms import A1111_ALONE, KNOWN, Asked
 from sd_api.web.a1111.samplers import SamplerNotFound
 
 # Fields whose values are not sent back.
-_PICTURES = frozenset({"init_images", "mask"})
+_PICTURES = ("init_images", "mask", "latent_mask")
+
+# A size in a parameters text, of which the web UI makes two values.
+_SIZE = re.compile(r"([0-9]+)x([0-9]+)")
+
+# The keys of a parameters text that ``info`` has under names of its own.
+_IN_INFO = frozenset(
+    {"Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Version", "Denoising strength", "Clip skip"}
+    | {"Variation seed", "Variation seed strength"}
+)
 
 # Their least progress, because some programs take 0 for "nothing runs".
 _BEGUN = 0.01
@@ -55,8 +65,9 @@ def sent_back(asked: Asked, came: Mapping[str, Any]) -> dict[str, Any]:
         asked: The request as it was validated.
         came: The request as it came.
     """
-    fields = {name: came.get(name, field.default) for name, field in type(asked).model_fields.items()}
-    return fields | dict.fromkeys(_PICTURES & fields.keys())
+    fields: dict[str, Any] = dict.fromkeys(A1111_ALONE)
+    fields |= {name: field.default for name, field in type(asked).model_fields.items()}
+    return fields | {name: value for name, value in came.items() if name in KNOWN} | dict.fromkeys(_PICTURES)
 
 
 def progress(job: JobStatus | None) -> dict[str, Any]:
@@ -93,18 +104,13 @@ def picture_information(content: bytes) -> dict[str, Any]:
     texts = read_texts("image", content)
     text = texts.pop("parameters", "")
     read = read_parameters(text)
-    parameters = {}
+    parameters: dict[str, str] = {}
     if read is not None:
-        parameters = {KEYS.get(name, name.capitalize()): str(value) for name, value in read.fields.items()}
-        scheduler = SCHEDULERS.get(read.fields.get("scheduler", ""))
-        if scheduler is not None:
-            parameters[KEYS["scheduler"]] = scheduler.sampler
-            parameters["Schedule type"] = KARRAS if scheduler.karras else "Automatic"
-        for number, side in enumerate(("Width", "Height"), start=1):
-            if side in parameters:
-                parameters[f"Size-{number}"] = parameters.pop(side)
-        if read.model is not None:
-            parameters["Model"] = read.model
+        parameters = {"Prompt": read.fields["prompt"], "Negative prompt": read.fields["negative_prompt"]}
+        for key, value in read.pairs.items():
+            sides = _SIZE.fullmatch(value)
+            parameters |= {key: value} if sides is None else {f"{key}-1": sides[1], f"{key}-2": sides[2]}
+        parameters.setdefault("Schedule type", "Automatic")
     return {"info": text, "items": texts, "parameters": parameters}
 
 
@@ -135,6 +141,8 @@ def _info(made: Sequence[GeneratedImage], spec: JobSpec, model: str) -> dict[str
     choice = SCHEDULERS.get(operation.scheduler or "")
     variations = [-1 if image.variation_seed is None else image.variation_seed for image in made]
     width, height = spec.size
+    infotexts = [read_texts("image", image.png).get("parameters", "") for image in made]
+    first = read_parameters(infotexts[0]) if made else None
     return {
         "prompt": operation.prompt,
         "all_prompts": [operation.prompt] * len(made),
@@ -159,9 +167,11 @@ def _info(made: Sequence[GeneratedImage], spec: JobSpec, model: str) -> dict[str
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
         "denoising_strength": getattr(operation, "strength", None),
-        "extra_generation_params": {"Schedule type": KARRAS} if choice is not None and choice.karras else {},
+        "extra_generation_params": {
+            key: value for key, value in (first.pairs if first else {}).items() if key not in _IN_INFO
+        },
         "index_of_first_image": 0,
-        "infotexts": [read_texts("image", image.png).get("parameters", "") for image in made],
+        "infotexts": infotexts,
         "styles": [],
         "job_timestamp": timestamp(time.time()),
         "clip_skip": operation.clip_skip,

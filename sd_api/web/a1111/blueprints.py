@@ -1,8 +1,9 @@
 """All blueprints of this dialect."""
 
-from flask import Blueprint
+from flask import Blueprint, Response
 
 from sd_api.accounts.accounts import Accounts
+from sd_api.errors import NotAuthenticated
 from sd_api.jobs.queue import JobQueue
 from sd_api.settings import Settings
 from sd_api.web.a1111 import extras, lists, outside, routes
@@ -26,4 +27,12 @@ def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> 
     if settings.require_token:
         for blueprint in every:
             blueprint.before_request(token_check(accounts, basic=True))
+            blueprint.after_request(_offer_basic)
     return every
+
+
+def _offer_basic(response: Response) -> Response:
+    """Programs that send their password only when they are asked for it wait for this."""
+    if response.status_code == NotAuthenticated.status:
+        response.headers["WWW-Authenticate"] = 'Basic realm="token", Bearer'
+    return response

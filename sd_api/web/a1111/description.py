@@ -38,7 +38,7 @@ class A1111Failure(BaseModel):
 
 
 class A1111Pictures(BaseModel):
-    """The pictures of one request; none where it was interrupted."""
+    """The pictures of one request; what there is of them where it was interrupted."""
 
     images: list[str] = Field(description="PNG files as base64 text", examples=[["iVBORw0KGgo="]])
     parameters: dict[str, Any] = Field(description="the request, its pictures null", examples=[{"prompt": "a dog"}])

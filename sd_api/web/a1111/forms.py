@@ -151,12 +151,11 @@ NO_EFFECT = (
     *("firstphase_height", "firstphase_width", "hr_additional_modules", "hr_cfg", "hr_checkpoint_name"),
     *("hr_distilled_cfg", "hr_negative_prompt", "hr_prompt", "hr_resize_x", "hr_resize_y", "hr_sampler_name"),
     *("hr_scale", "hr_scheduler", "hr_second_pass_steps", "hr_upscaler", "include_init_images", "infotext"),
-    *("initial_noise_multiplier", "latent_mask", "mask_round", "refiner_switch_at", "s_min_uncond", "s_noise"),
-    *("s_tmax", "s_tmin", "save_images", "script_args", "seed_enable_extras"),
+    *("latent_mask", "mask_round", "refiner_switch_at", "s_tmax", "s_tmin", "save_images", "script_args"),
+    "seed_enable_extras",
 )
 
-# Fields that would change the picture by what this server does not have, and what that is.
-_REFUSED = {
+REFUSED = {
     "enable_hr": "hires fix",
     "restore_faces": "face restoration",
     "tiling": "tiling",
@@ -166,8 +165,22 @@ _REFUSED = {
     "seed_resize_from_w": "resizing of seeds",
     "seed_resize_from_h": "resizing of seeds",
     "s_churn": "churn of samplers",
+    "s_noise": "noise factor of samplers",
+    "s_min_uncond": "steps without the negative prompt",
+    "initial_noise_multiplier": "factor of the first noise",
 }
-_MEANS_NOTHING = frozenset({"", "0", "0.0", "-1", "false", "none", "[]"})
+"""Fields that would change the picture by what this server does not have, and what that is."""
+
+A1111_ALONE = (*NO_EFFECT, *REFUSED)
+"""Fields of A1111 that no operation of this server has."""
+
+KNOWN = frozenset({*_OF_ANY_OPERATION, *A1111_ALONE})
+"""Every field that a request may have, whatever its operation."""
+
+_MEANS_NOTHING = frozenset({"", "0", "0.0", "-1", "false", "none"})
+
+# Factors that change nothing at 1.
+_FACTORS = frozenset({"s_noise", "initial_noise_multiplier"})
 
 _NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})[^>]{0,100}>")
 
@@ -188,8 +201,7 @@ def decode_fields(
         InvalidFields: Naming every field that is malformed, out of limits, or asks for what is not here.
         SamplerNotFound: There is no such sampler.
     """
-    known = {*_OF_ANY_OPERATION, *NO_EFFECT, *_REFUSED}
-    ignored = unknown_fields(A1111, OPERATIONS[operation], list(came), known)
+    ignored = unknown_fields(A1111, OPERATIONS[operation], list(came), KNOWN)
     reading.warnings += [f"{sentence}." for sentence in ignored]
     faults = _refusals(came)
     try:
@@ -234,8 +246,8 @@ def own_fields(came: Mapping[str, Any]) -> AskedOfImage:
 def _refusals(came: Mapping[str, Any]) -> list[InvalidField]:
     faults = [
         InvalidField(name, f"asks for the {what}, which this server does not have; leave it out")
-        for name, what in _REFUSED.items()
-        if name in came and str(came[name]).lower() not in _MEANS_NOTHING
+        for name, what in REFUSED.items()
+        if name in came and not _means_nothing(name, came[name])
     ]
     prompts = {name: _NETWORK.search(str(came.get(name, ""))) for name in ("prompt", "negative_prompt")}
     return faults + [
@@ -263,9 +275,16 @@ def _arguments(script: Any) -> list[Any]:
 
 
 def _acts(unit: Any) -> bool:
-    if not isinstance(unit, dict) or not unit.get("enabled", True):
+    if not isinstance(unit, dict) or _means_nothing("enabled", unit.get("enabled", True)):
         return False
-    return any(str(unit.get(name, "none")).lower() not in _MEANS_NOTHING for name in ("model", "module"))
+    return not all(_means_nothing(name, unit.get(name, "none")) for name in ("model", "module"))
+
+
+def _means_nothing(name: str, value: Any) -> bool:
+    """Whether a value of a field asks for nothing, as the usual values do that programs send with every request."""
+    if isinstance(value, list):
+        return all(_means_nothing(name, each) for each in value)
+    return str(value).lower() in _MEANS_NOTHING or (name in _FACTORS and str(value) in ("1", "1.0"))
 
 
 def in_words(error: ErrorDetails) -> str:

@@ -110,7 +110,7 @@ class Options:
             raise InvalidFields(faults_in(error, in_words)) from None
         except ValueError:
             raise RequestError("An option has a number that JSON does not have; send no NaN and no Infinity.") from None
-        if changed.sd_vae not in ("Automatic", "None", ""):
+        if changed.sd_vae.casefold() not in ("automatic", "none"):
             raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are Automatic and None")
         if size > MOST_CHARACTERS:
             raise QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")

@@ -25,7 +25,7 @@ from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.reading import give_up_body
 
-# A job that ended with this reason was interrupted by its own caller.
+# A job that ended with this reason was interrupted by its own caller before anything was drawn.
 _INTERRUPTED = "This job was interrupted."
 
 
@@ -83,11 +83,11 @@ class A1111Endpoints:
         return answers.progress(None)
 
     def interrupt(self) -> dict[str, Any]:
-        """End the caller's jobs, and no others."""
+        """End the caller's jobs, and no others, with their pictures as they are."""
         return self._end(self._callers_jobs.find(read_query(JobQuery).force_task_id))
 
     def skip(self) -> dict[str, Any]:
-        """End the caller's job that runs, and no other."""
+        """End the caller's job that runs, and no other, with its pictures as they are."""
         return self._end(self._callers_jobs.find(read_query(JobQuery).force_task_id)[:1])
 
     def options(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class A1111Endpoints:
         for job in jobs:
             # It may have ended meanwhile, and be forgotten.
             with suppress(UnknownJob):
-                self._queue.cancel(job.id, _INTERRUPTED)
+                self._queue.stop_early(job.id, _INTERRUPTED)
         return {}
 
     def _submit_with_image(self, fields: dict[str, Any]) -> "_Submitted":

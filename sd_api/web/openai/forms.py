@@ -120,7 +120,9 @@ def decode_fields(
     try:
         read = FORMS[operation].model_validate({"steps": steps, **fields}, context=reading)
     except ValidationError as error:
-        raise InvalidFields(faults_in(error, _in_words)) from None
+        faults = faults_in(error, _in_words)
+        # What is missing or wrong may have come under another name.
+        raise InvalidFields(faults, "; ".join([*(fault.message for fault in faults), *ignored])) from None
     return OPENAI.spec(OPERATIONS[operation], read, reading, model=model), read
 
 

@@ -199,7 +199,10 @@ def _converted(png: bytes, output: Format, compression: int) -> bytes:
 
 
 def _fields() -> dict[str, Any]:
-    """The fields of the request, of a form or of JSON: without null, each picture as the bytes of its file."""
+    """The fields of the request, of a form or of JSON, each picture as the bytes of its file.
+
+    Null, and an empty text in place of anything but a prompt, say that nothing is given.
+    """
     if request.mimetype == "multipart/form-data":
         came: dict[str, list[Any]] = {name: request.form.getlist(name) for name in request.form}
         for name in request.files:
@@ -227,7 +230,7 @@ def _without_lists(came: Mapping[str, list[Any]]) -> dict[str, Any]:
             pictures.setdefault(_PICTURES[name], []).extend(values)
         elif len(values) > 1:
             raise InvalidField(name, "came more than once; send it once")
-        else:
+        elif values[0] != "" or name == "prompt":
             fields[name] = values[0]
     for name, values in pictures.items():
         if len(values) != 1:

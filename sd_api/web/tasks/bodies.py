@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
-from werkzeug.exceptions import BadRequest
 
 from sd_api.errors import RequestError
 from sd_api.generation.projection import is_refusal
@@ -101,8 +100,6 @@ def read_object() -> dict[str, Any]:
         raise _fault((), f"Send JSON, with the content type application/json; {request.mimetype} came.")
     try:
         content = request.get_json(force=True)
-    except BadRequest:
-        raise _fault((), "This is no valid JSON.", "json_invalid") from None
     except RequestError as error:
         # What names a field, or costs more than any request (413), has its answer.
         if error.errors or error.status != RequestError.status:
