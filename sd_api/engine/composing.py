@@ -99,4 +99,4 @@ def _mask(operation: Inpaint, plan: Plan, region: Region) -> Image.Image:
 def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
     if operation.seam is not None:
         return operation.seam
-    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 8)
+    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 6)

@@ -165,7 +165,7 @@ class EditedArea:
         Param(
             label="Seam",
             description="The width of the border within the mask in which the drawing fades into the image; where none "
-            "is given, 0 if the whole image is drawn at once, else an eighth of the part, and at most 16.",
+            "is given, 0 if the whole image is drawn at once, else a sixth of the part, and at most 16.",
             example=8,
             low=0,
             high=MAX_BORDER,
