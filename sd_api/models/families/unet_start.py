@@ -10,6 +10,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sd_api.errors import GenerationFailed
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint
 from sd_api.generation.plan import Box
@@ -17,6 +18,7 @@ from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import highest_levels, pad, resize_mask
 from sd_api.models.autoencoder import Encoding, encode_pixels, encode_unscaled, encoding, is_random
 from sd_api.models.components import Parts
+from sd_api.models.families.base import BROKEN
 from sd_api.models.families.noise import draw, slerp
 from sd_api.models.families.unet_rows import Kept
 from sd_api.models.tiling import in_pixels, merged
@@ -109,7 +111,14 @@ class Start:
     def _encoded(self, vae: Any, pixels: torch.Tensor) -> Encoding:
         """What the autoencoder makes of pixels, cached by their content: the edits of a document begin alike."""
         content = sha256(pixels.float().cpu().numpy().tobytes()).digest(), pixels.shape
-        return self.parts.cached("pixels", content, lambda: encoding(self._encoder, pixels))
+        return self.parts.cached("pixels", content, lambda: self._encode_finite(pixels))
+
+    def _encode_finite(self, pixels: torch.Tensor) -> Encoding:
+        encoded = encoding(self._encoder, pixels)
+        # What is cached would break every later picture of these pixels as well.
+        if not all(part is None or part.isfinite().all() for part in encoded):
+            raise GenerationFailed(BROKEN)
+        return encoded
 
     @cached_property
     def _encoder(self) -> Any:
