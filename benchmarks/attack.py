@@ -18,10 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
-from attack_stores import fill_disk, halt_redis, watch_task
+from attack_clusters import halt_redis, race_for_a_limit, restart_redis
+from attack_connections import begin_badly, fill_pipe, flood_websockets, open_links, pipeline, sign_up, write_into_log
+from attack_stores import fill_disk, watch_task, write_protect
 from attacked_server import FORM, JSON, MB, PARTS, Row, Target, attacked, watching
 
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
+A1111 = "/sdapi/v1/img2img"
 IMAGE = b"prompt=a&init_image="
 
 
@@ -37,6 +40,7 @@ class Body:
         unit: what is repeated then.
         status: the answer.
         chunked: whether it is framed already.
+        end: how it ends.
         packed: whether it is sent as gzip; then its size is that of what is unpacked.
     """
 
@@ -48,6 +52,7 @@ class Body:
     status: int
     chunked: bool = False
     packed: bool = False
+    end: bytes = b""
 
 
 BODIES = [
@@ -71,13 +76,22 @@ BODIES = [
     Body("gzip of base64, a space after each letter", "/img2img", FORM, IMAGE, b"A+", 400, packed=True),
     Body("gzip of %41, /txt2img", "/txt2img", FORM, b"a=", b"%41", 400, packed=True),
     Body("gzip of a form of a=1&, /token", "/token", FORM, b"", b"a=1&", 413, packed=True),
+    Body("JSON [],[],…, /v1/images/generations", "/v1/images/generations", JSON, b"[", b"[],", 413),
+    Body("JSON of one number, /v1/images/edits", "/v1/images/edits", JSON, b'{"image":', b"1", 413, end=b"}"),
+    Body("JSON of one text, /v1/images/edits", "/v1/images/edits", JSON, b'{"image":"', b"QUJD", 400, end=b'"}'),
+    Body("a form of many parts, /v1/images/edits", "/v1/images/edits", PARTS, b"", PART + b"\r\n\r\nx\r\n", 413),
+    Body("JSON [],[],…, /sdapi/v1/img2img", A1111, JSON, b"[", b"[],", 413),
+    Body("JSON of one number, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":', b"1", 413, end=b"}"),
+    Body("JSON of one text, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"QUJD", 422, end=b'"]}'),
+    Body("JSON of escapes, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"\\u0041", 422, end=b'"]}'),
+    Body("JSON of quotation marks, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b'\\"', 413, end=b'"]}'),
     Body("an image without a token, /blob", "/blob", "image/png", b"", b"\x89PNG", 401),
 ]
 
 
 def send_body(target: Target, body: Body, size: int) -> Row:
     """Post one body of ``size`` MB."""
-    content = memoryview(body.start + body.unit * ((size * MB - len(body.start)) // len(body.unit)))
+    content = memoryview(body.start + body.unit * ((size * MB - len(body.start)) // len(body.unit)) + body.end)
     if body.packed:
         content = memoryview(gzip.compress(content, 1))
     framing = "Transfer-Encoding: chunked" if body.chunked else f"Content-Length: {len(content)}"
@@ -184,6 +198,16 @@ PATHS += [
     "/jobs/x/cancel",
     "/events/stream",
     "/events",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/v1/images/results/x",
+    "/v1/models/%00",
+    "/sdapi/v1/txt2img",
+    "/sdapi/v1/img2img",
+    "/sdapi/v1/options",
+    "/sdapi/v1/interrupt",
+    "/sdapi/v1/png-info",
+    "/sdapi/v1/progress?skip_current_image=%ff",
     "/docs/../x",
     "//ping",
     "/%ff",
@@ -226,6 +250,7 @@ def malformed(dice: random.Random) -> bytes:
             b'{"username": ' + dice.choice([b"1", b"[]", b'"\\ud800"', b"1e999", b"9" * 5000, b"{" * 900]) + b"}",
             PART + dice.randbytes(30) + b"\r\n\r\nx\r\n--b" + dice.choice([b"", b"--", b"--\r\n"]),
             b"[" * 3000,
+            b'{"prompt": 1, "image": [{}], "init_images": ["data:,", null], "n": 1e99, "size": "x", "mask": "\\ud800"}',
         ]
     )
     lines = [f"Content-Type: {dice.choice(KINDS)}", *dice.sample(LINES, dice.choice([0, 0, 1, 2]))]
@@ -265,16 +290,6 @@ def open_silent(count: int, *, ready: bool = True) -> Row:
         )
 
 
-def fill_pipe(count: int, *, ready: bool = True) -> Row:
-    """Send bad requests to a server whose output nobody reads."""
-    with attacked(read=False, ready=ready) as target, watching(target) as notice:
-        for _ in range(count):
-            with target.connect() as connection:
-                connection.sendall(b"BAD\r\n\r\n")
-        target.get("/ping")
-    return Row(f"{count} bad requests, nobody reads the log", notice, "", count / 50, 50 * MB, 50)
-
-
 def run(only: str | None, size: int, many: int, patience: float, report: Callable[[Row], None]) -> None:
     """Make the attacks of a group, or all.
 
@@ -285,7 +300,7 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         patience: seconds for the server to close what is half open.
         report: called with each row.
     """
-    if only in (None, "bodies", "crowds", "connections", "malformed"):
+    if only in (None, "bodies", "crowds", "connections", "floods", "malformed"):
         with attacked() as target:
             for body in BODIES if only in (None, "bodies") else []:
                 report(send_body(target, body, size))
@@ -293,6 +308,13 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
                 report(send_many(target, clients, size, held=held))
             for row in open_halves(target, many // 10, patience) if only in (None, "connections") else []:
                 report(row)
+            if only in (None, "floods"):
+                token = sign_up(target)
+                report(flood_websockets(target, token, 60, 20))
+                report(begin_badly(target, token, 300))
+                report(pipeline(target, 30, 20))
+                report(write_into_log(target, 300))
+                report(open_links(target, 200))
             if only in (None, "malformed"):
                 report(send_malformed(target, many))
     if only in (None, "descriptors"):
@@ -301,20 +323,23 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         report(fill_pipe(1585))
     if only in (None, "redis"):
         report(halt_redis(6, 10))
+        report(restart_redis(12, 8))
+        report(race_for_a_limit(20, 80))
         for waiting in (0, 15):
             report(watch_task(waiting, 3))
     if only in (None, "disk"):
-        full = fill_disk(24)
-        if full is None:
-            print("The full disk is left out: this user may not mount one.")
-        else:
-            report(full)
+        for kept in (fill_disk(24), write_protect("."), write_protect("blobs")):
+            if kept is None:
+                print("A disk is left out: this user may not mount one.")
+            else:
+                report(kept)
+
+
+GROUPS = ["bodies", "crowds", "connections", "floods", "malformed", "descriptors", "log", "disk", "redis"]
 
 
 @click.command()
-@click.option(
-    "--only", type=click.Choice(["bodies", "crowds", "connections", "malformed", "descriptors", "log", "disk", "redis"])
-)
+@click.option("--only", type=click.Choice(GROUPS))
 @click.option("--size", default=60, help="MB of each large body.", show_default=True)
 @click.option("--many", default=10_000, help="How many malformed requests.", show_default=True)
 def main(only: str | None, size: int, many: int) -> None:

@@ -1,4 +1,4 @@
-"""Attacks on what a server keeps: a disk that is full, a Redis that is halted, tasks that are watched."""
+"""Attacks on what a server keeps: a disk that is full or read-only, tasks that are watched."""
 
 import http.client
 import json
@@ -9,10 +9,11 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 import redis
-from attacked_server import FORM, JSON, MB, PARTS, Row, Target, Watched, attacked, small_disk, watching
+from attack_clusters import watched
+from attack_connections import sign_up
+from attacked_server import JSON, MB, PARTS, Row, attacked, small_disk, watching, write_protected
 from cluster_processes import ClusterProcesses, url_of, wait_for_workers
 
 # The header of a bitmap of 512 by 512 pixels.
@@ -52,46 +53,43 @@ def fill_disk(megabytes: int, *, ready: bool = True) -> Row | None:
             return Row(f"a full disk of {megabytes} MB", notice, outcome, 10, 50 * MB, 50, right)
 
 
-def sign_up(target: Target) -> str:
-    """The token of a new user."""
-    target.ask("POST", "/user", b'{"username": "a", "password": "long enough"}', {"Content-Type": JSON})
-    answer = target.ask("POST", "/token", b"username=a&password=long+enough", {"Content-Type": FORM})[1]
-    return str(answer["access_token"])
+def write_protect(place: str, *, ready: bool = True) -> Row | None:
+    """Let a folder of the data become read-only, and writable again.
 
+    Args:
+        place: the folder in that of the data.
+        ready: see Target.
 
-def halt_redis(pollers: int, seconds: float) -> Row:
-    """Ask for tasks on several threads while Redis is halted; each answer but the first few is a quick refusal."""
-    with TemporaryDirectory() as folder, ClusterProcesses(Path(folder), enable_public_token=True) as cluster:
-        server = cluster.start_server()
-        url = urlsplit(url_of(server))
-        target = Watched(str(url.hostname), int(url.port or 0), server.process.pid)
-        headers = {"Authorization": f"Bearer {target.ask('POST', '/token/all')[1]['access_token']}"}
-        statuses: Counter[int] = Counter()
-        over = threading.Event()
+    Returns:
+        None where this user may not mount a disk.
+    """
+    with small_disk(24) as disk:
+        if disk is None:
+            return None
+        data = disk / "data"
+        with attacked(data, ready=ready) as target:
+            headers = {"Authorization": f"Bearer {sign_up(target)}", "Content-Type": PARTS}
+            upload = PICTURE_PART + BMP + bytes(BMP_SIZE) + b"\r\n--b--\r\n"
+            blob = target.ask("POST", "/blob", upload, headers)[1]
 
-        def poll() -> None:
-            while not over.wait(0.01):
-                statuses[target.ask("GET", "/tasks", b"", headers)[0]] += 1
+            def change() -> Counter[int]:
+                as_json = {**headers, "Content-Type": JSON}
+                sent = [
+                    target.ask("POST", "/blob", upload, headers),
+                    target.ask("POST", "/task", b'{"prompt": "a dog"}', as_json),
+                    target.ask("POST", "/user", b'{"username": "b", "password": "long enough"}', as_json),
+                    target.ask("DELETE", f"/blob/{blob}", b"", headers),
+                ]
+                return Counter(status for status, _ in sent)
 
-        threads = [threading.Thread(target=poll) for _ in range(pollers)]
-        cluster.redis.pause()
-        try:
-            with watching(target) as notice:
-                for thread in threads:
-                    thread.start()
-                time.sleep(seconds)
-                over.set()
-                for thread in threads:
-                    thread.join()
-        finally:
-            cluster.redis.resume()
-        deadline = time.monotonic() + 10
-        while (after := target.ask("GET", "/tasks", b"", headers)[0]) != 200 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        outcome = f"{dict(statuses)}, {len(server.output)} bytes printed, then {after}"
-        # Many, because all but the first few wait for nothing.
-        right = after == 200 and set(statuses) == {503} and statuses[503] > 20 * pollers and len(server.output) < 5_000
-        return Row(f"{pollers} pollers, Redis is halted", notice, outcome, seconds + 10, 50 * MB, 50, right)
+            with write_protected(data / place), watching(target) as notice:
+                refused = sum((change() for _ in range(5)), Counter())
+                read = target.ask("GET", "/tasks", b"", headers)[0]
+            after = change()
+            outcome = f"{dict(refused)}, reading {read}, then {dict(after)}, {len(target.output)} bytes printed"
+            right = max(refused) != 500 and max(after) < 500 and len(target.output) < 5_000
+            # The tasks that are accepted are made meanwhile.
+            return Row(f"data/{place} becomes read-only", notice, outcome, 10, 200 * MB, 50, right)
 
 
 def watch_task(waiting: int, seconds: float) -> Row:
@@ -99,9 +97,8 @@ def watch_task(waiting: int, seconds: float) -> Row:
     with TemporaryDirectory() as folder, ClusterProcesses(Path(folder), enable_public_token=True) as cluster:
         cluster.start_worker()
         server = cluster.start_server()
-        url = urlsplit(url_of(server))
-        target = Watched(str(url.hostname), int(url.port or 0), server.process.pid)
-        wait_for_workers(url.geturl(), 1)
+        target = watched(server)
+        wait_for_workers(url_of(server), 1)
 
         def add(prompt: str, steps: int) -> str:
             token = target.ask("POST", "/token/all")[1]["access_token"]

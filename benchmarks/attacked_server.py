@@ -5,13 +5,14 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +92,7 @@ class Target(Watched):
 
     Attributes:
         output: what it has printed, as far as that was read.
+        process_id: its process.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Target(Watched):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         def limit() -> None:
+            # What was started with nohup ignores it.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
@@ -113,6 +117,7 @@ class Target(Watched):
             preexec_fn=limit,
         )
         assert self._process.stdout is not None
+        self.process_id = self._process.pid
         self._pipe = self._process.stdout.fileno()
         self.output = ""
         while not (found := re.search(r"http://([\d.]+):(\d+)", self.output)):
@@ -126,6 +131,12 @@ class Target(Watched):
         while ready and b'"ready"' not in self.get("/health"):
             assert time.monotonic() < deadline, self.output
             time.sleep(0.1)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status; None if it has not ended within some seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
 
     def stop(self) -> None:
         """End it."""
@@ -165,6 +176,17 @@ def small_disk(megabytes: int) -> Iterator[Path | None]:
             yield Path(folder)
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def write_protected(folder: Path) -> Iterator[None]:
+    """Make a folder read-only, as a disk with faults becomes; what is open there stays writable."""
+    for options in (["--bind", str(folder)], ["-o", "remount,bind,ro"]):
+        subprocess.run(["mount", *options, str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @dataclass

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from sd_api import __version__
+from sd_api.commands import models, pull
 from sd_api.errors import ConfigurationError
+from sd_api.logs import wrapped
 from sd_api.settings import Settings
 from sd_api.starting import (
     PATIENCE,
@@ -25,7 +27,8 @@ from sd_api.starting import (
 log = logging.getLogger("sd_api")
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     context_settings={"show_default": True, "max_content_width": 100},
     epilog="An option that is not given is taken from the configuration file, if it is there; defaults are those of "
     "an empty file.",
@@ -42,11 +45,21 @@ log = logging.getLogger("sd_api")
 @demo_option
 @click.option("--check", is_flag=True, help="Check the configuration and every model's files, then exit.")
 @click.version_option(__version__, prog_name="sd-api-server")
+@click.pass_context
 def main(
-    config: Path, host: str | None, port: int | None, device: str | None, data: str | None, demo: bool, check: bool
+    context: click.Context,
+    config: Path,
+    host: str | None,
+    port: int | None,
+    device: str | None,
+    data: str | None,
+    demo: bool,
+    check: bool,
 ) -> None:
-    """Serve Stable Diffusion to the Photoshop plugin, and to every client of its API."""
+    """Serve Stable Diffusion to the Photoshop plugin, and to every client of its API; without a command, that is."""
     write_last_lines = configure_logging()
+    if context.invoked_subcommand is not None:
+        return
     given = {"host": host, "port": port, "device": device, "data": data}
     with exit_at_faults():
         settings = read_settings(config, given, demo=demo)
@@ -99,10 +112,13 @@ def _check(settings: Settings) -> None:
     from sd_api.models.libraries import import_libraries
 
     import_libraries()
-    from sd_api.models.check import find_further_faults
+    from sd_api.models.check import look_further
     from sd_api.wiring import require_cluster
 
-    faults = find_further_faults(settings)
+    found = look_further(settings)
+    for plan in found.plans:
+        click.echo(wrapped(plan, indent=2))
+    faults = found.faults
     if settings.cluster is not None:
         try:
             require_cluster(settings.cluster)
@@ -112,6 +128,9 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(faults)
     click.secho("The configuration and the models' files are in order.", fg="green")
 
+
+main.add_command(pull)
+main.add_command(models)
 
 if __name__ == "__main__":
     main()

@@ -39,7 +39,7 @@ config_option = click.option(
     help="The configuration file, the same for a server and its workers.",
 )
 device_option = click.option(
-    "--device", help="Run on this device: auto, cuda, cuda:N, mps or cpu.", show_default=default_of("device")
+    "--device", help="Run on this device: auto, cuda, cuda:N, xpu, mps or cpu.", show_default=default_of("device")
 )
 demo_option = click.option("--demo", is_flag=True, help="Use the small built-in model, which needs no download.")
 

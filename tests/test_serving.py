@@ -18,6 +18,7 @@ from sd_api.errors import ConfigurationError
 from sd_api.serving.bodies import Bodies, Body, NoRoom
 from sd_api.serving.edge import Edge
 from sd_api.serving.listener import listen
+from sd_api.serving.memory import Trimming
 from sd_api.serving.server import make_config
 from sd_api.web.admission import Admission
 from sd_api.web.content_coding import Unpacker
@@ -111,7 +112,7 @@ def test_bodies_count_as_what_they_are_unpacked() -> None:
 
         admission = Admission()
         admission.max_bytes, admission.unpacker = 10_000_000, Unpacker("gzip")
-        body = Bodies(capacity).open()
+        body = Bodies(capacity, Trimming()).open()
         await body.read(receive, admission)
         return body
 

@@ -1,9 +1,10 @@
 """The engine: jobs in, finished pictures out, one step at a time. Knows nothing of HTTP or of queues."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,9 +26,12 @@ from sd_api.models.device import DeviceChoice
 from sd_api.models.families.base import BROKEN, Row
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import free_memory, is_out_of_memory, memory_of, out_of_memory_as_ours
+from sd_api.models.safety import SafetyFilter
 from sd_api.models.schedulers import scheduler_name
 
 log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 # Beyond this a GPU gains nothing, and a cancelled picture is computed for longer in vain.
 MAX_AT_ONCE = 16
@@ -206,19 +210,12 @@ class DiffusersEngine:
         one = spec.plan.regions[unit.region].passes[unit.step]
 
         def start() -> Row:
-            with torch.inference_mode(), out_of_memory_as_ours():
-                operation = operation_of(spec.operation, spec.plan, unit, seeds.seed)
-                conditioning = family.encode(parts, operation)
-                return family.start(parts, operation, seeds, one.size, conditioning, one.tiles)
+            operation = operation_of(spec.operation, spec.plan, unit, seeds.seed)
+            conditioning = family.encode(parts, operation)
+            return family.start(parts, operation, seeds, one.size, conditioning, one.tiles)
 
         try:
-            try:
-                row = start()
-            except OutOfMemory:
-                free_memory()
-                if not self._library.make_room_for(job.model):
-                    raise
-                row = start()
+            row = self._with_room(start)
         except Exception as error:
             self._fail(job, error)
             return
@@ -226,8 +223,23 @@ class DiffusersEngine:
         job.open(row)
         job.report_step()
 
+    def _with_room(self, stage: Callable[[], Value]) -> Value:
+        """Run one stage; where memory runs out, as often as there is a slower way to have more of it.
+
+        Raises:
+            OutOfMemory: There is no slower way.
+        """
+        while True:
+            try:
+                with torch.inference_mode(), out_of_memory_as_ours():
+                    return stage()
+            except OutOfMemory:
+                free_memory()
+                if not (self._library.make_room() or self._library.slow_down()):
+                    raise
+
     def _with_fewer(self, rows: dict[Row, ActiveJob], at_once: int, together: int) -> int:
-        """After running out of memory: make room, else step fewer rows at once, else give up.
+        """After running out of memory: make room, else step fewer rows at once, else stream layers, else give up.
 
         Args:
             rows: Those of the step.
@@ -237,9 +249,11 @@ class DiffusersEngine:
         free_memory()
         log.warning("Out of memory with %d at once", together)
         jobs = list(dict.fromkeys(rows.values()))
-        if self._library.make_room_for(jobs[0].model):
+        if self._library.make_room():
             return at_once
         if together == 1:
+            if self._library.slow_down():
+                return 1
             self._fail(jobs[0], OutOfMemory("The step does not fit."))
             return 1
         for job in jobs:
@@ -270,12 +284,8 @@ class DiffusersEngine:
         parts, family = jobs[0].model.parts, jobs[0].model.family
         warnings: list[str] = []
         try:
-            with torch.inference_mode(), out_of_memory_as_ours():
-                images = family.decode(parts, list(rows), warnings)
+            images = self._with_room(lambda: family.decode(parts, list(rows), warnings))
         except Exception as error:
-            if isinstance(error, OutOfMemory) and self._library.make_room_for(jobs[0].model):
-                self._decode(rows)
-                return
             if len(rows) == 1:
                 self._fail(jobs[0], error)
                 return
@@ -291,9 +301,7 @@ class DiffusersEngine:
     def _hand_over(self, job: ActiveJob, row: Row, image: Any) -> None:
         try:
             if job.safety is not None and job.is_last_pass(row):
-                with torch.inference_mode(), out_of_memory_as_ours():
-                    self._library.place([job.safety.checker])
-                    (image,), (nsfw,) = filtered(job.safety, [image], self._device.device)
+                (image,), (nsfw,) = self._with_room(partial(self._filtered, job.safety, image))
                 if nsfw:
                     job.flag(row)
         except Exception as error:
@@ -301,6 +309,10 @@ class DiffusersEngine:
             return
         if (picture := job.close(row, image)) is not None:
             self._finisher.finish(job, picture, scheduler=row.scheduler_name)
+
+    def _filtered(self, safety: SafetyFilter, image: Any) -> Any:
+        self._library.place([safety.checker])
+        return filtered(safety, [image], self._device.device)
 
     def _fail(self, job: ActiveJob, error: Exception) -> None:
         if isinstance(error, OutOfMemory) or is_out_of_memory(error):

@@ -94,12 +94,18 @@ class ModelMemory:
         bytes: the size of its weights.
         on_device: whether it is where it runs, rather than in the host's memory for the time being.
         load_seconds: how long it took to load it, its download included.
+        plan: how it runs, in few words: precision, weights, placement.
+        reasons: why, in short sentences.
+        peak: the most bytes of the device's memory that one picture of its native size takes, about; None if unknown.
     """
 
     model: str
     bytes: int
     on_device: bool
     load_seconds: float
+    plan: str = ""
+    reasons: tuple[str, ...] = ()
+    peak: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.catalog import CatalogModel, refuse_unfiltered
+from sd_api.models.on_disk import bytes_on_disk
 
 # Latents of most models: 4 channels of 4 bytes, for squares of 8 x 8 pixels.
 LATENT_BYTES = 4 * 4 / 8**2
@@ -23,11 +24,15 @@ class Memory:
         images: Of the images that it begins with, as files and decoded, and of one finished picture.
         latents: Of the latents of its largest pass, about.
         model: Of the model's weights; None if no engine has loaded it.
+        device: Of the device's memory, the most for one picture of the model's own size; None likewise.
+        disk: Of the model's files on this machine; None if it is not downloaded.
     """
 
     images: int
     latents: int
     model: int | None
+    device: int | None
+    disk: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,8 @@ class Estimate:
         loaded: Whether an engine has loaded the model. If not, the plan is a guess, and loading takes its own time.
         forecast: Its time.
         memory: Its memory.
+        plan: How the model runs, in sentences, the first of which says what was chosen; empty if no engine has
+            loaded it.
         warnings: What its answer will warn of, as far as that is known beforehand.
     """
 
@@ -46,6 +53,7 @@ class Estimate:
     loaded: bool
     forecast: Forecast
     memory: Memory
+    plan: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -66,6 +74,7 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
     spec = planned(spec, lambda: status.abilities)
+    loaded = next((loaded for loaded in status.models if loaded.model == model.label), None)
     return Estimate(
         spec=spec,
         loaded=abilities is not None,
@@ -75,8 +84,11 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
             latents=round(
                 LATENT_BYTES * max(area(each.size) for region in spec.plan.regions for each in region.passes)
             ),
-            model=next((loaded.bytes for loaded in status.models if loaded.model == model.label), None),
+            model=loaded.bytes if loaded else None,
+            device=loaded.peak if loaded else None,
+            disk=bytes_on_disk(model.source),
         ),
+        plan=loaded.reasons if loaded else (),
         warnings=(*spec.warnings, *spec.plan.warnings(), *_without_effect(operation, abilities)),
     )
 

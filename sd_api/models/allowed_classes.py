@@ -15,7 +15,7 @@ _KNOWN = {
     "diffusers": {"AutoencoderKL", "AutoencoderTiny", "UNet2DConditionModel"}
     | {choice.class_name for choice in SCHEDULERS.values()},
     "transformers": {
-        "CLIPFeatureExtractor",  # which diffusers replaces by the next
+        "CLIPFeatureExtractor",
         "CLIPImageProcessor",
         "CLIPTextModel",
         "CLIPTextModelWithProjection",
@@ -25,6 +25,9 @@ _KNOWN = {
     },
     "stable_diffusion": {"StableDiffusionSafetyChecker"},
 }
+
+# As diffusers replaces it.
+_RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}
 
 # What a part is derived from. Pipelines and the classes that choose a class by a configuration are not among them.
 _KINDS = {
@@ -62,6 +65,12 @@ def why_refused(library: str, class_name: str) -> str | None:
     if not (isclass(found) and issubclass(found, _kinds())):
         return f"is of {name}, which is no model, scheduler, tokenizer or processor of that library"
     return None
+
+
+def class_of(library: str, class_name: str) -> type:
+    """The class of a part that is allowed."""
+    found: type = getattr(_module(library), _RENAMED.get(class_name, class_name))
+    return found
 
 
 def shown(text: object, length: int = 80) -> str:

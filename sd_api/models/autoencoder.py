@@ -85,12 +85,10 @@ def in_full_precision(vae: Any) -> Any:
     return vae if vae.dtype == torch.float32 else copy.deepcopy(vae).to(torch.float32)
 
 
-def in_tiles(vae: Any) -> Any:
-    """An autoencoder with the same weights that works in tiles, which takes less memory."""
-    # A shallow copy shares all modules; only the flag is its own.
-    tiled = copy.copy(vae)
-    tiled.enable_tiling()
-    return tiled
+def scale_factor(vae: Any) -> int:
+    """The pixels of a side for each of the latents."""
+    channels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
+    return int(2 ** (len(channels) - 1))
 
 
 def _has_statistics(config: Any) -> bool:

@@ -7,14 +7,16 @@ from typing import Any, TypeVar
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
+
 Value = TypeVar("Value")
 
 # Of each kind. A conditioning has about 0.3 MB for Stable Diffusion 1 and 0.6 MB for SDXL, and the latents of an image
 # of 1024 x 1024 pixels 0.5 MB.
 CACHED = 64
 
-DENOISERS = ("unet", "transformer", "prior")
-AUTOENCODERS = ("vae", "vqvae", "movq")
+# Bytes that stay free for activations where no plan says how many: a batch of Stable Diffusion 1 at 512 x 512 in fp16.
+WORKING_MEMORY = 2 * 2**30
 
 
 class Component:
@@ -25,6 +27,7 @@ class Component:
         module: The module; a backend may exchange it for an equal one.
         call: What a call runs; the module itself unless a backend has replaced it.
         size: The bytes of its weights.
+        working: The bytes that it needs beside its weights while it runs.
     """
 
     def __init__(self, name: str, module: torch.nn.Module) -> None:
@@ -32,6 +35,7 @@ class Component:
         self.module = module
         self.call: Callable[..., Any] = module
         self.size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+        self.working = WORKING_MEMORY
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
@@ -44,8 +48,9 @@ class Component:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of its weights."""
-        return next(self.module.parameters()).dtype
+        """The precision in which it computes, whichever its weights are stored in."""
+        own: torch.dtype | None = getattr(self.module, "dtype", None)
+        return own or next(self.module.parameters()).dtype
 
 
 class Parts:
@@ -56,6 +61,7 @@ class Parts:
         device: Where the components run.
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
+        tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Parts:
         self.pipeline: Any = pipeline
         self.device = device
         self.place = place
+        self.tile = 0
         self.components: Mapping[str, Component] = {
             name: Component(name, module)
             for name, module in pipeline.components.items()

@@ -32,6 +32,7 @@ from sd_api.models.bounded_files import MAX_CONFIG_BYTES, FileFaultError, read_o
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
 from sd_api.models.pipeline_files import missing_parts, needed_files, why_unfit
+from sd_api.models.resumed import fetch, large_files
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory
 from sd_api.settings import Limits, Settings
 from sd_api.storage.disk import kept_free
@@ -40,6 +41,10 @@ log = logging.getLogger(__name__)
 
 # The name of the progress bar in which the library counts the bytes that it has written.
 WRITTEN_BYTES = "huggingface_hub.snapshot_download"
+
+# That of the bar for large files; those of the group are drawn.
+LARGE_FILES = "huggingface_hub.snapshot_download.transfer.large_files"
+_TRANSFER = LARGE_FILES.rpartition(".")[0]
 
 # Seconds between two reports of a download.
 REPORT_INTERVAL = 0.2
@@ -106,19 +111,28 @@ def download(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> 
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        folder = _fetch(repo_id, _find_needed(repo_id, token, limits, half=half), token, limits)
+        folder = _fetch(repo_id, _find_needed(repo_id, token, limits, half=half)[0], token, limits)
     _remove_leftovers(repo_id)
     return folder
 
 
-def check_access(repo_id: str, token: str | None, limits: Limits) -> None:
+def check_access(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> int:
     """Check on the hub that a model exists, that this server runs it, that it may be downloaded, and that it fits.
+
+    Args:
+        repo_id: the id of the model.
+        token: for gated and private models.
+        limits: the largest model, and the room that is left on the disk.
+        half: whether to prefer weights in half precision.
+
+    Returns:
+        The bytes that are to be downloaded, as far as the hub states them.
 
     Raises:
         ModelUnavailable: the message has the reason, and what to do.
     """
     with conversation(repo_id, token):
-        _find_needed(repo_id, token, limits, half=False)
+        return _find_needed(repo_id, token, limits, half=half)[1]
 
 
 def check_exists(repo_id: str, token: str | None) -> None:
@@ -186,7 +200,8 @@ def _limit_waiting(request: httpx.Request) -> None:
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
 
 
-def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> list[str]:
+def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> tuple[list[str], int]:
+    """The files that a model needs, and the bytes of those that are not in the cache."""
     api = HfApi(token=token)
     siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
     # The hub may leave out a size; what arrives is counted, too.
@@ -207,8 +222,9 @@ def _find_needed(repo_id: str, token: str | None, limits: Limits, *, half: bool)
     needed = [MODEL_INDEX, *needed_files(index, sizes, half=half)]
     _check_size(repo_id, sum(sizes[name] for name in needed), limits)
     absent = [name for name in needed if not isinstance(try_to_load_from_cache(repo_id, name), str)]
-    _check_disk(repo_id, sum(sizes[name] for name in absent), limits)
-    return needed
+    to_come = sum(sizes[name] for name in absent)
+    _check_disk(repo_id, to_come, limits)
+    return needed, to_come
 
 
 def _check_size(repo_id: str, size: int, limits: Limits) -> None:
@@ -245,6 +261,10 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits
 
     try:
         with _bars(check) as bar:
+            if large := large_files(repo_id, names, token):
+                total = sum(file.size or 0 for file in large)
+                own = bar(total=total, unit="B", unit_scale=True, name=LARGE_FILES, desc="Downloading", disable=None)
+                fetch(large, token, own.update)
             folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
     except ModelUnavailable:
         # It is not going to be completed, so its parts are of no use.
@@ -258,30 +278,36 @@ def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits
 
 @contextmanager
 def _bars(check: Callable[[int], None]) -> Iterator[type[tqdm]]:
-    """A class for the library's progress bars that reports to the watcher; its bars are closed with the block.
+    """A class for progress bars that reports to the watcher; its bars are closed with the block.
 
     Args:
         check: called with the bytes that have arrived; what it raises ends the download.
     """
     with ExitStack() as opened:
-        watcher = _watcher.get()
+        watcher, counting = _watcher.get(), []
 
         class Bar(tqdm):
             def __init__(self, *arguments: Any, **options: Any) -> None:
+                name = options.get("name")
                 # The library has two bars that count bytes; the one for written bytes counts those that are usable.
-                self._watched = options.get("unit") == "B" and options.get("name") == WRITTEN_BYTES
-                self._written = 0
+                if options.get("unit") == "B" and name in (LARGE_FILES, WRITTEN_BYTES):
+                    counting.append(self)
+                elif name == _TRANSFER and counting and counting[0].total:
+                    # What is left are small files.
+                    options["disable"] = True
+                self.written = 0
                 self._last_report = 0.0
                 super().__init__(*arguments, **options | {"bar_format": None})  # type: ignore[no-untyped-call]
                 opened.callback(self.close)
 
             def update(self, n: float | None = 1) -> bool | None:
-                self._written += int(n or 0)
-                if self._watched and time.monotonic() - self._last_report > REPORT_INTERVAL:
+                self.written += int(n or 0)
+                if self in counting and time.monotonic() - self._last_report > REPORT_INTERVAL:
                     self._last_report = time.monotonic()
-                    check(self._written)
+                    written = sum(bar.written for bar in counting)
+                    check(written)
                     if watcher is not None:
-                        watcher(self._written, int(self.total or 0))
+                        watcher(written, sum(int(bar.total or 0) for bar in counting))
                 shown: bool | None = super().update(n)
                 return shown
 

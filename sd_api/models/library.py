@@ -4,23 +4,27 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
-from sd_api.models.backends.compiled import CompiledUNet
+from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.components import Component, Parts
-from sd_api.models.device import DeviceChoice
+from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
 from sd_api.models.families.unet import UNetFamily
-from sd_api.models.loader import load_pipeline
+from sd_api.models.files import find_faults
+from sd_api.models.loader import load_pipeline, local_directory
+from sd_api.models.memory_plan import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
+from sd_api.models.planned import plan_for
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
+from sd_api.models.sources import ModelDirectory, ModelFile
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,7 @@ class LoadedModel:
         own_filter: The safety filter that it came with, or None.
         requires_safety_checker: Whether a request may not switch the filter off.
         load_seconds: How long loading took, its download included.
+        plan: How it runs here.
     """
 
     label: str
@@ -48,6 +53,7 @@ class LoadedModel:
     own_filter: SafetyFilter | None
     requires_safety_checker: bool
     load_seconds: float
+    plan: MemoryPlan
 
     @cached_property
     def abilities(self) -> ModelAbilities:
@@ -92,8 +98,10 @@ class ModelLibrary:
                 self._placement.forget(model.parts.components.values())
                 raise
             self._loaded[name] = model
-            if self._settings.compile and isinstance(model.family, UNetFamily):
+            if model.plan.compiles and isinstance(model.family, UNetFamily):
                 CompiledUNet(model.parts, self._settings.compile_sizes).compile_in_background()
+            elif model.plan.compiles and self._device.device.type != "cpu":
+                compile_blocks(model.parts.denoiser.module)
         # In the order of their use, the latest last.
         self._loaded.move_to_end(name)
         return self._loaded[name]
@@ -102,9 +110,13 @@ class ModelLibrary:
         """Have components on the device together, for example those of a safety filter."""
         self._placement.use(components)
 
-    def make_room_for(self, model: LoadedModel) -> bool:
-        """Move the components of all other models off the device; whether there were any."""
-        return self._placement.keep_only(model.parts.components.values())
+    def make_room(self) -> bool:
+        """Move all components off the device but those that were placed last; whether there were any."""
+        return self._placement.make_room()
+
+    def slow_down(self) -> bool:
+        """Stream the layers of what was placed last, where alone it leaves too little room; whether that is new."""
+        return self._placement.slow_down()
 
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
@@ -114,6 +126,9 @@ class ModelLibrary:
                 model.parts.size,
                 self._placement.has(model.parts.denoiser),
                 model.load_seconds,
+                model.plan.summary,
+                model.plan.reasons,
+                model.plan.peak,
             )
             for model in list(self._loaded.values())
         )
@@ -152,13 +167,30 @@ class ModelLibrary:
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
         started = time.monotonic()
-        pipeline = load_pipeline(model.source, self._device, self._token, self._settings.limits, **shared)
+        plan = self._plan(model)
+        device = replace(self._device, dtype=plan.dtype)
+        pipeline = load_pipeline(model.source, device, self._token, self._settings.limits, plan, **shared)
         own_filter = take_safety_filter(pipeline)
         parts = Parts(pipeline, self._device.device, self._placement.use)
         family = family_of(pipeline)
+        self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])
         seconds = time.monotonic() - started
-        return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds)
+        return LoadedModel(model.label, family, parts, own_filter, model.requires_safety_checker, seconds, plan)
+
+    def _plan(self, model: CatalogModel) -> MemoryPlan:
+        """How a model will run, which is said before anything of it is loaded; it is downloaded first."""
+        source = model.source
+        if not isinstance(source, ModelFile):
+            half = self._device.torch_dtype in HALF_PRECISIONS
+            source = ModelDirectory(local_directory(source, self._token, self._settings.limits, half=half))
+        if faults := find_faults(source):
+            raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")
+        plan = plan_for(source, model.name, self._settings, self._device)
+        log.info("%s on %s: %s", model.label, self._device.device, "; ".join(plan.reasons))
+        if not plan.fits:
+            log.warning("%s may run out of memory: no way of running it fits this machine", model.label)
+        return plan
 
     def _shared_with_custom_models(self) -> dict[str, None]:
         """Custom models use the main model's filter, so their own need not be loaded."""

@@ -2,21 +2,24 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, DiffusionPipeline
+from diffusers import DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.backends.quantized import quantization_config, store_in_fp8
 from sd_api.models.checkpoint_file import load_checkpoint_file
+from sd_api.models.claims import find_claim_faults
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
+from sd_api.models.memory_plan import MemoryPlan
 from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.pickled import without_pickles
 from sd_api.models.sources import HubModel, ModelDirectory, ModelFile, ModelSource
@@ -26,7 +29,12 @@ log = logging.getLogger(__name__)
 
 
 def load_pipeline(
-    source: ModelSource, device: DeviceChoice, token: str | None, limits: Limits, **components: Any
+    source: ModelSource,
+    device: DeviceChoice,
+    token: str | None,
+    limits: Limits,
+    plan: MemoryPlan | None = None,
+    **components: Any,
 ) -> Any:
     """Load a model into the host's memory, downloading it first where it is not on this machine.
 
@@ -35,6 +43,7 @@ def load_pipeline(
         device: where it will run, and in which precision.
         token: for the hub.
         limits: for a model that is downloaded or converted.
+        plan: how the weights are stored; without one, as they were published.
         components: parts to use in place of the model's own, such as ``safety_checker``.
 
     Raises:
@@ -43,12 +52,12 @@ def load_pipeline(
     started = time.monotonic()
     half = device.torch_dtype in HALF_PRECISIONS
     if isinstance(source, ModelFile):
-        _refuse_faults(source)
+        _refuse(find_faults(source))
         pipeline = load_checkpoint_file(source.path, torch_dtype=device.torch_dtype, token=token)
     else:
+        if plan is not None and (quantization := quantization_config(plan, device.torch_dtype)) is not None:
+            components["quantization_config"] = quantization
         pipeline = _load_directory(local_directory(source, token, limits, half=half), device.torch_dtype, components)
-    if isinstance(getattr(pipeline, "vae", None), AutoencoderTiny):
-        _correct_tiles(pipeline.vae, pipeline.vae_scale_factor)
     if half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
         for name in ("unet", "vae"):
@@ -58,6 +67,8 @@ def load_pipeline(
             for part in pipeline.components.values():
                 if isinstance(part, torch.nn.Module):
                     guard_narrow_inputs(part)
+    if plan is not None:
+        store_in_fp8(pipeline, plan, device.torch_dtype)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline
@@ -97,9 +108,24 @@ def explained_loading(path: Path) -> Iterator[None]:
         ) from None
 
 
+def find_loading_faults(path: Path, dtype: torch.dtype, components: Mapping[str, Any] | None = None) -> list[str]:
+    """Find what keeps a model's directory from being loaded, by all of loading that takes no memory for weights.
+
+    Args:
+        path: of a model whose files have no faults and whose weights are safetensors.
+        dtype: the precision to load it in.
+        components: parts to use in place of the model's own.
+
+    Returns:
+        One line for each fault.
+    """
+    return find_claim_faults(path, _loading_class(path), _variant(path, dtype), components or {})
+
+
 def _load_directory(published: Path, dtype: torch.dtype, components: dict[str, Any]) -> DiffusionPipeline:
-    _refuse_faults(ModelDirectory(published))
+    _refuse(find_faults(ModelDirectory(published)))
     path = without_pickles(ModelDirectory(published)).path
+    _refuse(find_loading_faults(path, dtype, components))
     # Single precision is what models come in: there is nothing to convert.
     with explained_loading(path):
         copy = find_copy(path, dtype) if dtype in HALF_PRECISIONS else None
@@ -124,12 +150,6 @@ def _loading_class(path: Path) -> Any:
     return family.loading_class(name)
 
 
-def _correct_tiles(vae: AutoencoderTiny, factor: int) -> None:
-    """Make decoding in tiles work: diffusers takes the number of colours for the number of levels, right only for 8."""
-    vae.spatial_scale_factor = factor
-    vae.tile_latent_min_size = vae.tile_sample_min_size // factor
-
-
 def _variant(path: Path, dtype: torch.dtype) -> str | None:
     """``fp16`` where the weights in half precision are those to read: better, or all that a component has.
 
@@ -140,6 +160,6 @@ def _variant(path: Path, dtype: torch.dtype) -> str | None:
     return "fp16" if wanted or any(files and all(files) for files in half) else None
 
 
-def _refuse_faults(source: ModelSource) -> None:
-    if faults := find_faults(source):
+def _refuse(faults: list[str]) -> None:
+    if faults:
         raise ModelUnavailable(f"The model cannot be loaded: {'; '.join(faults)}.")

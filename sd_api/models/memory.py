@@ -44,10 +44,10 @@ def keep_freed_memory() -> None:
 
 def memory_of(device: torch.device) -> DeviceMemory | None:
     """The memory of a graphics card; None where the device shares the host's, or where it does not answer."""
-    if device.type != "cuda":
+    if device.type not in ("cuda", "xpu"):
         return None
     try:
-        free, total = torch.cuda.mem_get_info(device)
+        free, total = getattr(torch, device.type).mem_get_info(device)
     except RuntimeError:
         # The running job has already failed with the cause.
         return None
@@ -82,3 +82,5 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+    elif torch.xpu.is_available():
+        torch.xpu.empty_cache()

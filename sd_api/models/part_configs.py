@@ -13,6 +13,8 @@ from sd_api.models.pipeline_files import CODE_KEYS
 # positions and about a hundred layers, and their schedulers 1,000 steps.
 _MAX_NUMBERS = {"config.json": 20_000_000, "scheduler_config.json": 1_000_000}
 _MAX_LAYERS = 1_000
+# Each gets a name in the memory of transformers. ImageNet has 21,841.
+_MAX_LABELS = 30_000
 
 _LAYERS = re.compile(r"(^|_)(layers|n_layer)(_|$)")
 
@@ -31,6 +33,8 @@ def check_config(path: Path, *, names_code: bool) -> None:
         setting = f"its {shown(name)}"
         if name in CODE_KEYS and value and not names_code:
             raise FileFaultError(path, f"{setting} names Python code of the model, which this server does not run")
+        if name == "quantization_config" and value:
+            raise FileFaultError(path, f"{setting} says that its weights are quantized, and such are not read")
         if name.endswith("attn_implementation") and any("/" in text for text in _texts(value)):
             raise FileFaultError(path, f"{setting} names code to download, which this server does not run")
         if name == "transformers_weights" or (name.endswith("_file") and any(map(has_folders, _texts(value)))):
@@ -40,7 +44,7 @@ def check_config(path: Path, *, names_code: bool) -> None:
             continue
         if path.name == "config.json" and isinstance(value, list) and len(value) > _MAX_LAYERS:
             raise FileFaultError(path, f"{setting} has {len(value):,} entries, and {_MAX_LAYERS:,} are the most")
-        most = _MAX_LAYERS if _LAYERS.search(name) else most
+        most = _MAX_LAYERS if _LAYERS.search(name) else _MAX_LABELS if name == "num_labels" else most
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int) and number > most:
                 raise FileFaultError(path, f"{setting} is {shown(number)}, and {most:,} is the most")

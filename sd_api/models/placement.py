@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from diffusers.hooks import apply_group_offloading
+from psutil import virtual_memory
 
-from sd_api.models.components import Component
+from sd_api.models.components import Component, Parts
 from sd_api.models.memory import free_memory, is_out_of_memory
+from sd_api.models.memory_plan import MemoryPlan
 
 log = logging.getLogger(__name__)
-
-# Bytes that stay free for activations: a batch of Stable Diffusion 1 at 512 x 512 in fp16.
-WORKING_MEMORY = 2 * 2**30
 
 
 class Placement:
@@ -35,6 +34,18 @@ class Placement:
         self._resident: list[Component] = []
         # Those whose layers come to the device one by one, by a hook of diffusers.
         self._streamed: set[Component] = set()
+        # Those of which a plan says that they are to run so, before they are used first.
+        self._to_stream: set[Component] = set()
+        # Those of the latest call.
+        self._in_use: Sequence[Component] = ()
+
+    def follow(self, plan: MemoryPlan, parts: Parts) -> None:
+        """Place a model's components as a plan says, once they are used."""
+        parts.tile = plan.tile
+        for name, component in parts.components.items():
+            component.working = plan.working.get(name, component.working)
+            if name in plan.streamed and self._free_bytes is not None:
+                self._to_stream.add(component)
 
     def use(self, components: Iterable[Component]) -> None:
         """Have some components on the device together, and others there only as far as there is room.
@@ -43,14 +54,17 @@ class Placement:
             torch.OutOfMemoryError: The memory of the host is full as well.
         """
         wanted = list(components)
+        self._in_use = wanted
         # Weights that are moved in inference mode could never be moved again outside of it.
         with torch.inference_mode(mode=False):
             self._use(wanted)
 
     def _use(self, wanted: Sequence[Component]) -> None:
         for component in wanted:
-            if component not in self._resident and component not in self._streamed:
-                self._make_room(component.size + WORKING_MEMORY, wanted)
+            if component in self._to_stream:
+                self._stream(component)
+            elif component not in self._resident and component not in self._streamed:
+                self._make_room(component.size + component.working, wanted)
                 self._move_in(component, wanted)
             if component not in self._streamed:
                 # In one assignment, because other threads read it.
@@ -64,16 +78,40 @@ class Placement:
         """Drop components that are not used any more, so that their memory can be freed."""
         gone = set(components)
         self._streamed -= gone
+        self._to_stream -= gone
         self._resident = [component for component in self._resident if component not in gone]
         free_memory()
 
-    def keep_only(self, components: Iterable[Component]) -> bool:
-        """Move all others to the host, because some need the memory.
+    def make_room(self) -> bool:
+        """Move all components but those of the latest call to the host, because these need the memory.
 
         Returns:
             Whether that gained anything: there were others, and the host has room for them.
         """
-        kept = set(components)
+        return self._keep_only(self._in_use)
+
+    def slow_down(self) -> bool:
+        """Have the largest component of the latest call run from the host's memory, layer by layer.
+
+        Returns:
+            Whether there was one that did not yet, and the host has room for it.
+        """
+        whole = [component for component in self._in_use if component in self._resident]
+        if self._free_bytes is None or not whole:
+            return False
+        largest = max(whole, key=lambda component: component.size)
+        try:
+            with torch.inference_mode(mode=False):
+                self._move_out(largest)
+                self._stream(largest)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("The host's memory is full as well")
+            return False
+        return True
+
+    def _keep_only(self, kept: Sequence[Component]) -> bool:
         others = [resident for resident in self._resident if resident not in kept]
         if self._free_bytes is None or not others:
             return False
@@ -106,25 +144,29 @@ class Placement:
             component.module.to("cpu")
             if not is_out_of_memory(error) or self._free_bytes is None:
                 raise
-            if self.keep_only(wanted):
+            if self._keep_only(wanted):
                 self._move_in(component, wanted)
             else:
                 self._stream(component)
 
     def _stream(self, component: Component) -> None:
-        """Let a component that is larger than the device run from the host's memory, layer by layer."""
+        """Let a component run from the host's memory, layer by layer, because it leaves no room on the device."""
         log.warning(
             "%s (%.1f GB) does not fit into the device's memory; its layers are moved there one by one, which is slow",
             component.name,
             component.size / 1e9,
         )
+        # Layers move while others run where there is room for a copy of the weights that the system may not move.
+        pinned = virtual_memory().available > 2 * component.size
         apply_group_offloading(
             component.module,
             onload_device=self.device,
             offload_device=torch.device("cpu"),
             offload_type="leaf_level",
-            use_stream=self.device.type == "cuda",
+            use_stream=self.device.type in ("cuda", "xpu"),
+            low_cpu_mem_usage=not pinned,
         )
+        self._to_stream.discard(component)
         self._streamed.add(component)
 
     def _move_out(self, component: Component) -> None:
@@ -137,4 +179,6 @@ class Placement:
 
 def free_bytes_of(device: torch.device) -> Callable[[], int] | None:
     """How to ask a device for its free memory; None for those that share the host's."""
-    return (lambda: int(torch.cuda.mem_get_info(device)[0])) if device.type == "cuda" else None
+    if device.type not in ("cuda", "xpu"):
+        return None
+    return lambda: int(getattr(torch, device.type).mem_get_info(device)[0])

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from sd_api.errors import RequestError, ServerStopping, Unavailable
-from sd_api.serving.memory import find_trim
+from sd_api.serving.memory import Trimming
 from sd_api.web.admission import Admission
 from sd_api.web.content_coding import MEMORY as UNPACKER_MEMORY
 from sd_api.web.content_coding import Unpacker
@@ -22,9 +21,6 @@ LONGEST_PAUSE = 30.0
 
 # Bytes per second, on average after the first LONGEST_PAUSE: a picture of 10 MB may take ten minutes.
 LOWEST_RATE = 16 * 1024
-
-# Memory is trimmed once no bodies are left, if those since the last trim had more bytes than this in all.
-WORTH_TRIMMING = 32 << 20
 
 # The Retry-After of NoRoom, in seconds.
 RETRY_AFTER = 5
@@ -55,13 +51,13 @@ class Bodies:
 
     Args:
         capacity: bytes for all of them.
+        trimming: knows what they take.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, trimming: Trimming) -> None:
         self._capacity = capacity
         self._used = 0
-        self._since_trim = 0
-        self._trim = find_trim()
+        self._trimming = trimming
         self._stopping = False
         # Incomplete bodies, the most recently active last.
         self._arriving: dict[Body, None] = {}
@@ -95,7 +91,7 @@ class Bodies:
             stalest.refuse(NoRoom())
             self.release(stalest)
         self._used += size
-        self._since_trim += size
+        self._trimming.take(size)
 
     def complete(self, body: "Body") -> None:
         """Mark a body as complete; it is no longer refused to make room."""
@@ -105,12 +101,9 @@ class Bodies:
         """Give back the memory of a body."""
         self.complete(body)
         self._used -= body.size
-        body.size = 0
+        size, body.size = body.size, 0
         body.content = io.BytesIO()
-        if self._trim is not None and not self._used and self._since_trim > WORTH_TRIMMING:
-            self._since_trim = 0
-            # It takes some milliseconds, and the answer's own memory is freed first.
-            asyncio.get_running_loop().call_later(1, threading.Thread(target=self._trim).start)
+        self._trimming.give(size)
 
 
 class Body:

@@ -11,6 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from sd_api.errors import ServerError
 from sd_api.serving.bodies import Bodies, Body, ClientGone
+from sd_api.serving.memory import Trimming
 from sd_api.web.admission import ADMISSION, REFUSAL, Admission
 from sd_api.web.client import CLIENT_GONE
 from sd_api.web.reading import BODY, RELEASE
@@ -28,6 +29,9 @@ PROBE = "/ping"
 
 # What only reads and can take its time all the same: images, which may have to be converted.
 SLOW_READS = ("/blob/", "/v1/images/results/")
+
+# Bytes of the pixels that one of these decodes, about as many as those of a picture of 1,600 x 1,600.
+SLOW_READ_BYTES = 8 << 20
 
 # What stops a job is not only reading, but must not wait for those that wait for their pictures.
 JOBS = "/jobs/"
@@ -71,7 +75,8 @@ class Edge:
         # Of their own, so that they are free while every other thread decodes pictures.
         self._reading = WSGIMiddleware(_in_one_piece(app), workers=READING_THREADS, send_queue_size=0)
         self._probing = WSGIMiddleware(_in_one_piece(app), workers=1, send_queue_size=0)
-        self._bodies = Bodies(LARGEST_BODIES * max_request_bytes)
+        self._trimming = Trimming()
+        self._bodies = Bodies(LARGEST_BODIES * max_request_bytes, self._trimming)
         self._stopping = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -124,8 +129,11 @@ class Edge:
     async def _answer(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         gone: Future[None] = Future()
         watcher = asyncio.create_task(_watch(receive, gone))
-        reads = scope["method"] in ("GET", "HEAD", "OPTIONS") and not scope["path"].startswith(SLOW_READS)
-        quick = reads or scope["path"].startswith(JOBS) or REFUSAL in scope
+        reads = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        slow = reads and scope["path"].startswith(SLOW_READS)
+        taken = SLOW_READ_BYTES if slow else 0
+        self._trimming.take(taken)
+        quick = (reads and not slow) or scope["path"].startswith(JOBS) or REFUSAL in scope
         application = self._probing if scope["path"] == PROBE else self._reading if quick else self._wsgi
         try:
             await application({**scope, CLIENT_GONE: gone}, _no_body, send)
@@ -135,6 +143,7 @@ class Edge:
                 raise
         finally:
             watcher.cancel()
+            self._trimming.give(taken)
 
 
 def _in_one_piece(app: Any) -> Any:

@@ -219,4 +219,7 @@ Network = Annotated[str, AfterValidator(_network)]
 # It may contain a password, so it is kept out of messages; so may the next one.
 RedisUrl = Annotated[SecretStr, BeforeValidator(_redis_url)]
 BlobsPlace = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_blobs_place)]
-Device = Annotated[str, _matching("auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …")]
+Device = Annotated[
+    str,
+    _matching("auto|cpu|mps|(cuda|xpu)(:[0-9]+)?", "auto, cpu, mps, cuda, cuda:0, cuda:1 …, xpu, xpu:0, xpu:1 …"),
+]

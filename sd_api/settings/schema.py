@@ -33,6 +33,10 @@ from sd_api.settings.fields import (
 
 REPEATED_URL_PATH = "repeated_url_path"
 
+MemoryMode = Literal["auto", "fast", "low"]
+QuantizationWish = Literal["auto", "none", "fp8", "int8", "nf4"]
+PlacementWish = Literal["auto", "resident", "by_stage", "grouped"]
+
 
 class _Section(BaseModel):
     # The input stays out of pydantic's own messages too, because it may be the token.
@@ -51,6 +55,11 @@ class CustomModel(_Section):
     requires_safety_checker: bool = Field(
         default=True, description="whether this model's images always pass the safety checker"
     )
+    memory: MemoryMode | None = Field(default=None, description="as the setting of the same name, for this model")
+    quantize: QuantizationWish | None = Field(
+        default=None, description="as the setting of the same name, for this model"
+    )
+    placement: PlacementWish | None = Field(default=None, description="as the setting of the same name, for this model")
 
 
 class Limits(_Section):
@@ -150,6 +159,19 @@ class Settings(_Section):
     device: Device = Field(default="auto", description="what the models run on")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto", description="the precision of the weights and the arithmetic"
+    )
+    memory: MemoryMode = Field(
+        default="auto",
+        description="how a model uses the device's memory: auto keeps its weights as exact as the device allows, fast "
+        "quantizes them rather than moving them, low leaves as much as possible to other programs",
+    )
+    quantize: QuantizationWish = Field(
+        default="auto", description="how a model's weights are stored: none is as published; auto leaves it to memory"
+    )
+    placement: PlacementWish = Field(
+        default="auto",
+        description="where a model's parts are: resident on the device, moved there by_stage, or with their layers "
+        "streamed there in groups (grouped); auto leaves it to memory",
     )
     compile: bool = Field(
         default=False,

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sd_api.errors import DiskFull
@@ -17,8 +17,8 @@ DISK_FULL = (
     "room."
 )
 
-# No room, no room for this user, no room in one file, mounted read-only, or broken.
-_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+# No room, no room for this user, no room in one file, mounted read-only, broken, or not permitted any more.
+_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM})
 
 # Bytes of the reserve: as many as SQLite's journal takes until it begins anew.
 RESERVE_BYTES = 4 << 20
@@ -91,7 +91,8 @@ class Reserve:
         with self._changed:
             self._kept = False
             self._changed.wait_for(lambda: not self._adding, PATIENCE)
-            self._path.unlink(missing_ok=True)
+            with translate_disk_errors():
+                self._path.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         if self._kept:
@@ -103,7 +104,8 @@ class Reserve:
                 file.flush()
                 os.fsync(file.fileno())
         except DiskFull:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
             raise
         self._kept = True
 

@@ -1,14 +1,18 @@
 """Immutable contents as files, each under a unique name; a file that exists is complete."""
 
+import logging
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Set
+from contextlib import suppress
 from pathlib import Path
 
 from sd_api.errors import DiskFull
 from sd_api.storage.disk import DISK_FULL, kept_free, translate_disk_errors
+
+log = logging.getLogger(__name__)
 
 # Seconds that a file may exist without being listed, because it is written first and listed afterwards.
 GRACE = 3600.0
@@ -53,8 +57,11 @@ class ContentFiles:
         return self._path(name).read_bytes()
 
     def remove(self, name: str) -> None:
-        """Delete a content, if it exists."""
-        self._path(name).unlink(missing_ok=True)
+        """Delete a content, if it exists; where the disk cannot be written, it is left to ``remove_all_but``."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("The file of a deleted image stays for now: %s", error)
 
     def remove_all_but(self, wanted: Set[str]) -> int:
         """Delete the files that are not in ``wanted`` and older than ``GRACE`` seconds; returns their number."""
@@ -77,7 +84,8 @@ class ContentFiles:
             os.replace(part.name, path)
         except OSError:
             # On a full disk, the incomplete file would take the room of everything else.
-            os.unlink(part.name)
+            with suppress(OSError):
+                os.unlink(part.name)
             raise
         _sync_folder(path.parent)
 

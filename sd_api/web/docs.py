@@ -10,6 +10,9 @@ from sd_api.generation.fields import Field
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
+from sd_api.models.memory_plan import Machine, MemoryPlan, Wishes, plan_memory
+from sd_api.models.model_sizes import ModelSizes
+from sd_api.models.published import PUBLISHED
 from sd_api.settings import Limits
 from sd_api.tasks.parameters import KINDS, TASKS
 from sd_api.web.a1111.forms import A1111, NO_EFFECT, REFUSED
@@ -36,6 +39,12 @@ _OPENAI_CALLS = {
     "edit": "`edits` by instruction",
 }
 
+CARDS = (4, 6, 8, 12, 16, 24)
+"""The memory of the cards in the table of ``docs/models.md``, in GiB."""
+
+_GIB = 2**30
+_PLACES = {"resident": "all", "by_stage": "by stage", "grouped": "streamed"}
+
 _TYPES = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}
 
 
@@ -55,7 +64,39 @@ def documents(folder: Path) -> dict[Path, str]:
         folder / "a1111.md": _with_part(folder / "a1111.md", a1111),
         folder / "openai.md": _with_part(folder / "openai.md", openai),
         folder / "tasks.md": _with_part(folder / "tasks.md", tasks),
+        folder / "models.md": _with_part(folder / "models.md", _what_runs_where()),
     }
+
+
+def _what_runs_where() -> str:
+    """The table of published models on cards of several sizes."""
+    rows = [("model", "weights", *(f"{size} GB" for size in CARDS)), ("---",) * (2 + len(CARDS))]
+    for name, sizes in PUBLISHED.items():
+        plans = [plan_for_card(sizes, size) for size in CARDS]
+        rows.append((name, f"{sizes.disk / 1e9:.1f} GB", *map(_way, plans)))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def plan_for_card(sizes: ModelSizes, gigabytes: int) -> MemoryPlan:
+    """How a model runs on an NVIDIA card of some GiB, as the table in ``docs/models.md`` says."""
+    total = gigabytes * _GIB
+    machine = Machine(
+        kind="cuda",
+        total=total,
+        free=total - _GIB // 4,
+        host_free=64 * _GIB,
+        dtype="fp16",
+        quantizers=frozenset({"int8", "nf4"}),
+    )
+    return plan_memory(sizes, machine, Wishes())
+
+
+def _way(plan: MemoryPlan) -> str:
+    if not plan.fits:
+        return "smaller pictures only"
+    words = [_PLACES[plan.placement], *([] if plan.quantization == "none" else [plan.quantization])]
+    words += [f"tiles of {plan.tile}"] if plan.tile else []
+    return f"{', '.join(words)} ({plan.peak / _GIB:.1f})"
 
 
 def _with_part(path: Path, part: str) -> str:

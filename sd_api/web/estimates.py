@@ -62,6 +62,13 @@ class EstimatedMemory(BaseModel):
     )
     latents: int = Field(description="the latents of the largest pass, about", examples=[65536])
     model: int | None = Field(description="the model's weights; null until it is loaded", examples=[4265000000])
+    device: int | None = Field(
+        description="the most of the device's memory, for one picture of the model's own size; null until it is loaded",
+        examples=[3600000000],
+    )
+    disk: int | None = Field(
+        description="the model's files on the server's disk; null if it is not downloaded yet", examples=[2740000000]
+    )
 
 
 class EstimateAnswer(BaseModel):
@@ -87,6 +94,10 @@ class EstimateAnswer(BaseModel):
         examples=[True],
     )
     memory: EstimatedMemory = Field(description="how much memory it needs")
+    how: list[str] = Field(
+        description="how the model runs on this machine, and why; empty until it is loaded",
+        examples=[["fp16, weights as published, all parts on the device: 3.6 GB of 24.0 GB free"]],
+    )
     warnings: list[str] = Field(
         description="what its answer will warn of, as far as that is known",
         examples=[["clip_skip: this model has no use for it, so it is not used."]],
@@ -111,6 +122,7 @@ def estimate_json(found: Estimate) -> dict[str, Any]:
         wait_seconds=found.forecast.wait,
         loaded=found.loaded,
         memory=EstimatedMemory.model_validate(found.memory, from_attributes=True),
+        how=list(found.plan),
         warnings=list(found.warnings),
     )
     return answer.model_dump(mode="json")

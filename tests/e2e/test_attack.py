@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 
 import attack
+import attack_connections
 import attack_stores
 import pytest
 from attacked_server import Row, Target, attacked
@@ -54,7 +55,7 @@ def test_more_connections_than_descriptors_disturb_nobody() -> None:
 
 
 def test_a_log_that_nobody_reads_stops_nobody() -> None:
-    row = attack.fill_pipe(300, ready=False)
+    row = attack_connections.fill_pipe(300, ready=False)
     # Not its memory: the model is being loaded meanwhile.
     assert row.right, row
     assert row.notice.seconds < 10 * row.seconds, row

@@ -303,7 +303,7 @@ def test_memory_that_is_made_free_gives_the_same_picture(engine_of: Any, monkeyp
     engine = engine_of("pixart sigma")
     expected = generate(engine, spec())
     room = iter([True, False])
-    monkeypatch.setattr(engine._library, "make_room_for", lambda _model: next(room))
+    monkeypatch.setattr(engine._library, "make_room", lambda: next(room))
     with after_call(engine._library.get(None).parts.denoiser.module, 3, full):
         assert generate(engine, spec()) == expected
 

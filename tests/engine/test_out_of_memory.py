@@ -70,11 +70,11 @@ def test_other_models_make_room_before_a_batch_gets_smaller(engine: Any, monkeyp
     monkeypatch.setattr(type(engine), "at_once", lambda self: 16)
     gone: list[str] = []
 
-    def move_others_away(_: Any) -> bool:
+    def move_others_away() -> bool:
         gone.append("others")
         return len(gone) == 1
 
-    monkeypatch.setattr(engine._library, "make_room_for", move_others_away)
+    monkeypatch.setattr(engine._library, "make_room", move_others_away)
     with memory_for(engine, lambda latents: bool(gone)) as tried:
         result = generate(engine, request(3))
     assert set(tried) == {6}

@@ -12,12 +12,13 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from tiny_families import filled, parts_of, sd, sdxl
+from tiny_pipelines import weights
 
 from sd_api.engine.diffusion import denoise, step
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.backends import compiled as compiled_module
-from sd_api.models.backends.compiled import CompiledUNet
+from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.components import Parts
 from sd_api.models.device import choose_device
 from sd_api.models.families.base import Row
@@ -272,3 +273,25 @@ def test_the_real_compiler_draws_the_same_picture(compiled_code: Path) -> None:
         with torch.compiler.set_stance("fail_on_recompile"):
             assert draw(parts, scheduler=scheduler).isfinite().all()
             assert unet._compiled
+
+
+def test_the_blocks_of_a_transformer_compute_the_same_compiled() -> None:
+    transformer = weights("flux").transformer
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "hidden_states": (1, 4, transformer.config.in_channels),
+        "encoder_hidden_states": (1, 3, transformer.config.joint_attention_dim),
+        "pooled_projections": (1, transformer.config.pooled_projection_dim),
+        "timestep": (1,),
+        "img_ids": (4, 3),
+        "txt_ids": (3, 3),
+        "guidance": (1,),
+    }
+    arguments = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    with torch.inference_mode():
+        expected = transformer(**arguments).sample
+        compiled = copy.deepcopy(transformer)
+        compile_blocks(compiled, backend="eager")
+        assert compiled.transformer_blocks[0]._compiled_call_impl is not None
+        assert torch.allclose(compiled(**arguments).sample, expected, atol=1e-5)
+    compile_blocks(torch.nn.Linear(2, 2))

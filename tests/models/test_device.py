@@ -49,6 +49,25 @@ def test_auto_takes_the_fastest_that_is_right(
     assert choice.device_reason
 
 
+def test_cards_of_amd_and_intel(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.cards = ["AMD Radeon RX 7900 XTX"]
+    monkeypatch.setattr(torch.version, "hip", "7.1")
+    choice = choose_device("auto", "auto")
+    assert (choice.kind, str(choice.device), choice.dtype) == ("rocm", "cuda:0", "fp16")
+    assert "AMD" in choice.dtype_reason
+    machine.cards = []
+    assert "ROCm" in choose_device("auto", "auto").device_reason
+    monkeypatch.setattr(torch.version, "hip", None)
+    for name, value in {"is_available": True, "device_count": 1, "get_device_name": "Intel Arc B580"}.items():
+        monkeypatch.setattr(torch.xpu, name, lambda *_, value=value: value)
+    choice = choose_device("auto", "auto")
+    assert (choice.kind, str(choice.device), choice.dtype) == ("xpu", "xpu:0", "fp16")
+    assert "Intel Arc B580" in choice.device_reason
+    assert str(choose_device("xpu", "bf16").device) == "xpu:0"
+    with pytest.raises(ConfigurationError, match="there is no xpu:3"):
+        choose_device("xpu:3", "auto")
+
+
 def test_what_is_configured_is_taken(machine: SimpleNamespace) -> None:
     machine.cards = ["NVIDIA A", "NVIDIA B"]
     choice = choose_device("cuda:1", "bf16")
@@ -77,7 +96,7 @@ def test_a_torch_without_cuda_is_told_from_a_machine_without_a_card(
     machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(ConfigurationError, match="needs a CUDA build of torch"):
+    with pytest.raises(ConfigurationError, match="needs a CUDA or ROCm build of torch"):
         choose_device("cuda", "auto")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -122,6 +123,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         changed("tokenizer/tokenizer_config.json", vocab_file="/dev/zero"),
         "its vocab_file names a",
     ),
+    "quantized": (changed("unet/config.json", quantization_config={"quant_method": "gguf"}), "weights are quantized"),
+    "endless labels": (changed("text_encoder/config.json", num_labels=10**6), "its num_labels is 1000000, and 30,000"),
     "an addition": (written("text_encoder/adapter_config.json", b"{}"), "additions to a part are not loaded"),
     "endless steps": (changed("scheduler/scheduler_config.json", num_train_timesteps=10**12), "1,000,000 is the most"),
     "endless positions": (
@@ -190,6 +193,47 @@ def test_the_check_and_the_loader_refuse_it_alike(model: Path, device: DeviceCho
     with pytest.raises(ModelUnavailable) as refusal:
         load_pipeline(ModelDirectory(model), device, None, Limits())
     assert refusal.value.message == f"The model cannot be loaded: {'; '.join(faults)}."
+
+
+TEXTS, NETWORK, IMAGES = "text_encoder/config.json", "unet/config.json", "vae/config.json"
+TOKENS, STEPS = "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"
+CLAIMS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a vocabulary of millions": (changed(TEXTS, vocab_size=19_000_000), f"{TEXTS}: it claims many times what"),
+    "many layers": (changed(TEXTS, num_hidden_layers=900), f"{TEXTS}: it claims many times what the weights have"),
+    "a layer too many": (changed(TEXTS, num_hidden_layers=3), f"{TEXTS}: it claims weights that the files do not hav"),
+    "a word for a size": (changed(TEXTS, vocab_size="514"), f"{TEXTS}: no CLIPTextModel can be made of it: "),
+    "channels of millions": (changed(IMAGES, latent_channels=10**7), f"{IMAGES}: it claims many times what the weight"),
+    "another width": (changed(NETWORK, in_channels=5), f"{NETWORK}: it claims 32 × 5 × 3 × 3 numbers for conv_in.weig"),
+    "groups of none": (changed(NETWORK, norm_num_groups=0), f"{NETWORK}: no UNet2DConditionModel can be made of it"),
+    "fewer than no groups": (changed(NETWORK, norm_num_groups=-1), f"{NETWORK}: its norm_num_groups is -1, and should"),
+    "words for channels": (changed(NETWORK, block_out_channels=["a"]), f"{NETWORK}: its block_out_channels is 'a', an"),
+    "no number": (changed(IMAGES, scaling_factor=float("nan")), f"{IMAGES}: its scaling_factor is 'nan', and should"),
+    "no steps": (changed(STEPS, num_train_timesteps=0), f"{STEPS}: no PNDMScheduler can be made of it: IndexError: "),
+    "fewer than no steps": (changed(STEPS, num_train_timesteps=-1), f"{STEPS}: its num_train_timesteps is -1, and "),
+    "too much noise": (changed(STEPS, beta_start=5.0), f"{STEPS}: its numbers make no noise schedule"),
+    "an unknown prediction": (changed(STEPS, prediction_type="x"), f"{STEPS}: no PNDMScheduler can be made of it: Va"),
+    "tokens of no text": (changed("tokenizer/special_tokens_map.json", bos_token=["a"]), "Special token bos_token has"),
+    "long prompts": (changed(TOKENS, model_max_length=10**7), f"{TOKENS}: its model_max_length is 10000000; the text"),
+    "another class": (changed(INDEX, text_encoder=["transformers", "T5EncoderModel"]), f"{TEXTS}: it claims weights"),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+def test_what_the_weights_do_not_bear_out_is_refused_by_both_before_it_takes_memory(
+    model: Path, device: DeviceChoice, case: str
+) -> None:
+    harm, reason = CLAIMS[case]
+    harm(model)
+    before = psutil.Process().memory_info().rss
+    (fault,) = find_further_faults(Settings.model_validate({"model": str(model), "device": "cpu", "dtype": "fp32"}))
+    assert fault.startswith(f"model: {model}/")
+    assert reason in fault
+    assert len(fault) < 600
+    assert fault.isprintable()
+    with pytest.raises(ModelUnavailable) as refusal:
+        load_pipeline(ModelDirectory(model), device, None, Limits())
+    assert refusal.value.message == f"The model cannot be loaded: {fault.removeprefix('model: ')}."
+    assert psutil.Process().memory_info().rss - before < 100 * 1024**2
 
 
 def test_a_pickle_in_a_models_folder_is_refused_by_both_and_the_next_model_loads(

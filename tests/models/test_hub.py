@@ -202,8 +202,8 @@ def test_a_terminal_shows_one_bar_and_nothing_else_of_the_library(
             shown += screen.read(10_000)
     # What stays on the screen of lines that were written over and over.
     lines = [line.split("\r")[-1] for line in shown.decode().split("\r\n")]
-    assert lines[0].startswith("Download complete: 100%|")
-    assert "3.67M/3.67M [" in lines[0]
+    assert lines[0].startswith("Downloading: 100%|")
+    assert "3.65M/3.65M [" in lines[0]
     assert {line.split(":")[0] for line in lines[1:]} <= {"Loading pipeline components...", "", "end"}
 
 

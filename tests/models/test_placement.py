@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.hooks import apply_group_offloading
+from simulated_card import Card, Module
 from tiny_families import sd
 
 from sd_api.models import placement
@@ -12,41 +13,6 @@ from sd_api.models.components import Component, Parts
 from sd_api.models.placement import Placement
 
 GB = 2**30
-
-
-class Card:
-    """A device's memory: what is on it, what is cached of what was, and how much it holds."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.on: dict[str, int] = {}
-        self.cached = 0
-        self.host_is_full_for: str | None = None
-
-    def free(self) -> int:
-        return self.capacity - sum(self.on.values()) - self.cached
-
-    def let_go(self) -> None:
-        self.cached = 0
-
-
-class Module(torch.nn.Module):
-    """A module that says how large it is, and fills a card instead of moving."""
-
-    def __init__(self, card: Card, name: str, size: int) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.empty(size, dtype=torch.int8, device="meta"), requires_grad=False)
-        self._card, self._name = card, name
-
-    def to(self, device: Any, *_: Any, **__: Any) -> "Module":  # type: ignore[override]
-        if str(device) == "cpu" and self._name == self._card.host_is_full_for:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
-        self._card.on.pop(self._name, None)
-        if str(device) != "cpu":
-            if self._card.free() < self.weight.nbytes:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            self._card.on[self._name] = self.weight.nbytes
-        return self
 
 
 @pytest.fixture
@@ -137,12 +103,12 @@ def test_the_checker_of_pictures_is_placed_like_others(card: Card, device: Place
 
 
 def test_what_does_not_fit_beside_others_is_tried_alone(
-    card: Card, device: Placement, monkeypatch: pytest.MonkeyPatch, streamed: list[torch.nn.Module]
+    card: Card, device: Placement, streamed: list[torch.nn.Module]
 ) -> None:
     first, large = component(card, "a", 3), component(card, "b", 8)
     device.use([first])
     # Other programs' memory is freed and taken at any time, so what is said to be free may not be.
-    monkeypatch.setattr(placement, "WORKING_MEMORY", -20 * GB)
+    large.working = -20 * GB
     device.use([large])
     assert device.has(large)
     assert not device.has(first)
@@ -212,7 +178,7 @@ def test_a_component_that_the_host_has_no_room_for_is_brought_back_whole(card: C
     device.use([first])
     device.use([second])
     card.host_is_full_for = "a"
-    assert not device.keep_only([second])
+    assert not device.make_room()
     assert not device.has(first), "whatever of it is still there, it has to be moved before it is used"
     card.host_is_full_for = None
     device.use([first])
@@ -221,11 +187,28 @@ def test_a_component_that_the_host_has_no_room_for_is_brought_back_whole(card: C
 
 def test_all_others_go_where_some_need_the_memory(card: Card, device: Placement) -> None:
     components = [component(card, name, 2) for name in "abc"]
-    for used in components:
-        device.use([used])
-    assert device.keep_only(components[1:])
+    device.use(components[:1])
+    device.use(components[1:])
+    assert device.make_room()
     assert set(card.on) == {"b", "c"}
-    assert not device.keep_only(components[1:])
+    assert not device.make_room()
+
+
+def test_what_does_not_fit_alone_while_it_works_is_streamed(
+    card: Card, device: Placement, streamed: list[torch.nn.Module]
+) -> None:
+    small, large = component(card, "a", 1), component(card, "b", 5)
+    device.use([small, large])
+    card.host_is_full_for = "b"
+    assert not device.slow_down()
+    card.host_is_full_for = None
+    device.use([small, large])
+    assert device.slow_down()
+    assert streamed == [large.module]
+    assert set(card.on) == {"a"}
+    assert device.slow_down()
+    assert not card.on
+    assert not device.slow_down()
 
 
 def test_nothing_moves_where_host_and_device_share_memory(card: Card) -> None:
@@ -235,7 +218,8 @@ def test_nothing_moves_where_host_and_device_share_memory(card: Card) -> None:
     for used in components:
         device.use([used])
     assert all(device.has(used) for used in components)
-    assert not device.keep_only(components[:1])
+    assert not device.make_room()
+    assert not device.slow_down()
 
 
 def test_weights_that_were_moved_in_inference_mode_can_be_moved_outside_of_it() -> None:

@@ -149,6 +149,7 @@ FAULTS = [
     ('{"device": ¦"gpu"}', 'device: "gpu" came, but it should be auto, cpu, mps, cuda'),
     (r'{"device": ¦"\ud800\u2028é"}', r'device: "\ud800\u2028\u00e9" came, but it should be auto'),
     ('{"device": ¦"' + "é" * 500 + '"}', f'device: "{"é" * 59}… came, but it should be auto'),
+    ('{"memory": ¦"high"}', "memory: \"high\" came, but it should be 'auto', 'fast' or 'low'"),
     ('{"dtype": ¦null}', "dtype: null came, but it should be 'auto', 'fp32', 'fp16' or 'bf16'"),
     (r'{"model": ¦"\u0000\u0000"}', r'model: "\u0000\u0000" came, but it contains the control'),
     ('{"requires_safety_checker": ¦"yes?"}', 'requires_safety_checker: "yes?" came, but it should be true'),

@@ -1,15 +1,16 @@
 """Stores on a small disk that is full."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from attacked_server import small_disk
+from attacked_server import small_disk, write_protected
 from sample_tasks import make_task, sample_event
 from stores import opened
 
-from sd_api.errors import DiskFull
+from sd_api.errors import DiskFull, UnknownBlob
 from sd_api.storage.disk import RESERVE_BYTES
 from sd_api.storage.protocols import Blob
 from sd_api.stores import Stores
@@ -64,3 +65,19 @@ def test_a_start_and_deletions_are_possible(disk: Path) -> None:
         for blob in blobs:
             stores.blobs.remove(blob)
         stores.tasks.add(make_task("new"), sample_event("pending"))
+
+
+def test_on_a_disk_that_has_become_read_only_images_can_be_deleted_and_none_added(disk: Path) -> None:
+    with opened(data=disk / "data") as stores:
+        blob = stores.blobs.make("user:a", b"picture", "image/png")
+        stores.blobs.add(blob)
+        with write_protected(disk / "data"):
+            with pytest.raises(DiskFull):
+                stores.blobs.make("user:a", b"another", "image/png")
+            stores.blobs.remove(blob)
+            with pytest.raises(UnknownBlob):
+                stores.blobs.blob("user:a", blob.id)
+        (left,) = (disk / "data" / "blobs").glob("??/*")
+        os.utime(left, (1, 1))
+        assert stores.blobs.sweep() == 1
+        stores.blobs.add(stores.blobs.make("user:a", b"another", "image/png"))

@@ -353,20 +353,31 @@ def test_guarded_endpoints_always_need_a_token(matrix: Matrix, method: str, rule
     assert matrix.statuses(method, rule) == with_token(GUARDED[method, rule])
 
 
-def test_with_share_jobs_every_caller_sees_the_plugins_jobs_and_no_tasks(make_settings: Any, tmp_path: Path) -> None:
-    settings = make_settings(data=tmp_path, enable_signup=True, enable_public_token=True, share_jobs=True)
+@pytest.mark.parametrize("required", [False, True], ids=["open", "require_token"])
+def test_with_share_jobs_every_caller_sees_the_plugins_jobs_and_no_tasks(
+    make_settings: Any, tmp_path: Path, required: bool
+) -> None:
+    settings = make_settings(
+        data=tmp_path, enable_signup=True, enable_public_token=True, share_jobs=True, require_token=required
+    )
     engine = Driven()
     services = build_services(settings, make_engine=lambda: engine)
     services.start()
     try:
         matrix = prepared(settings, services, engine)
-        for caller in CALLERS:
+        let_in = [caller for caller in CALLERS if not (required and caller in WITHOUT_TOKEN)]
+        for caller in set(CALLERS) - set(let_in):
+            for method, path in (("GET", "/jobs"), ("GET", "/jobs/made/result"), ("POST", "/jobs/waits/cancel")):
+                assert matrix.ask(caller, method, path).status_code == 401
+        for caller in let_in:
             jobs = matrix.ask(caller, "GET", "/jobs").get_json()
-            assert ({job["id"] for job in jobs["jobs"]}, jobs["others"]) == ({"waits", "heres"}, 1)
+            shared = {"waits"} if required else {"waits", "heres"}
+            assert ({job["id"] for job in jobs["jobs"]}, jobs["others"]) == (shared, 1)
             assert matrix.ask(caller, "GET", "/jobs/made/result").status_code == 200
             assert matrix.ask(caller, "GET", f"/jobs/{matrix.ids['task_id']}").status_code == 404
         assert matrix.ask("bob", "POST", "/txt2img", data=FORM | {"job_id": "waits"}).status_code == 409
-        assert matrix.ask("elsewhere", "POST", "/jobs/waits/cancel").get_json()["job"]["state"] == "cancelled"
+        cancelled = matrix.ask("public token" if required else "elsewhere", "POST", "/jobs/waits/cancel").get_json()
+        assert cancelled["job"]["state"] == "cancelled"
     finally:
         engine.permissions.release(100)
         assert services.stop(timeout=10)

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from pictures import from_base64, half_mask, photograph, png, to_base64
 from PIL import Image
 from task_client import TaskClient
+from tiny_model import tiny_model
 
 FORM: dict[str, Any] = {"prompt": "a dog", "num_inference_steps": 4, "width": 64, "height": 72}
 
@@ -49,6 +50,9 @@ def test_text_to_image_is_one_region_of_its_size(client: FlaskClient) -> None:
     assert found["loaded"]
     assert found["memory"]["images"] == 3 * 64 * 72
     assert found["memory"]["model"] > 0
+    assert found["memory"]["device"] > found["memory"]["model"]
+    assert found["memory"]["disk"] == sum(file.stat().st_size for file in tiny_model().rglob("*") if file.is_file())
+    assert found["how"][0].startswith("fp32, weights as published, all parts on the device: ")
 
 
 def test_the_region_of_an_edit_is_that_of_its_picture(

@@ -21,6 +21,9 @@ def loads(text: bytes) -> object:
 def test_long_json_is_read_as_it_is(ascii_only: bool, encoding: str) -> None:
     content = {"狗": 'café 😀 \\ " \n', "image": PICTURE, "": "\u007f\u0080"}
     assert loads(json.dumps(content, ensure_ascii=ascii_only).encode(encoding)) == content
+    for unit in ("\\", '"', 'a"', "/\\\n", "ab\\/"):
+        text = json.dumps([unit * 100_000, PICTURE, {unit * 3000: unit}]).replace("/", "\\/").encode()
+        assert loads(text) == json.loads(text)
     escaped = json.dumps({"image": "AB+/" * 300_000}).replace("+", "\\u002B").encode()
     assert loads(escaped) == {"image": "AB+/" * 300_000}
 
@@ -35,6 +38,9 @@ def test_long_json_is_read_as_it_is(ascii_only: bool, encoding: str) -> None:
         (f'["😀{PICTURE}"]'.encode(), 400, "is not plain"),
         (f'["\\ud83d\\ude00{PICTURE}"]'.encode(), 400, "is not plain"),
         (json.dumps([PICTURE, *["狗" * 20_000] * 5], ensure_ascii=False).encode(), 400, "not ASCII have more than"),
+        (b'{"a": ' + b"1" * 2_000_000 + b"}", 413, "bytes beside its texts"),
+        (b'["' + b'aa", "' * 190_000 + b"b" * 1000 + b'"]', 413, "bytes beside its texts"),
+        (b'["' + b'\\"a' * 700_000 + b'"]', 413, "bytes beside its texts"),
         (f'["{PICTURE}"]'.encode("utf-16"), 400, "must be UTF-8"),
     ],
 )

@@ -170,6 +170,17 @@ class CompiledUNet:
         return sample, torch.full((ROWS,), 500.0, device=self._parts.device), words, added
 
 
+def compile_blocks(module: Any, **options: Any) -> None:
+    """Have a transformer's blocks that repeat compiled at their first call: one compilation serves all of them.
+
+    Args:
+        module: the transformer; one that names no such blocks stays as it is.
+        options: of ``torch.compile``.
+    """
+    if getattr(module, "_repeated_blocks", None):
+        module.compile_repeated_blocks(**options)
+
+
 def _first_line(failure: Exception) -> str:
     cause = getattr(failure, "inner_exception", failure)
     return (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -252,7 +252,7 @@ class UNetFamily:
 
 
 def _decode(parts: Parts, latents: torch.Tensor, warnings: list[str]) -> list[Image.Image]:
-    pixels = decode(parts.autoencoder.module, latents, warnings)
+    pixels = decode(parts.autoencoder.module, latents, warnings, parts.tile)
     images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
     return images
 

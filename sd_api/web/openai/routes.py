@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request, stream_with_context
@@ -21,17 +20,15 @@ from sd_api.owners import job_name
 from sd_api.settings import Settings
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
+from sd_api.web.conversions import Conversions
 from sd_api.web.openai import answers
 from sd_api.web.openai.forms import Options, decode_fields, size_of
-from sd_api.web.openai.pictures import Format, Links, mask_file, mask_of_alpha, picture_bytes, resized_file
+from sd_api.web.openai.pictures import Links, mask_file, mask_of_alpha, picture_bytes, resized_file
 from sd_api.web.openai.streams import events
 from sd_api.web.reading import TooManyFields, give_up_body
 
 # Where nothing says how large the model's pictures are.
 USUAL_SIDE = 512
-
-# Pictures that are kept as they were converted for their links.
-KEPT_CONVERSIONS = 8
 
 # Fields of a JSON object; a form may have as many.
 MOST_FIELDS = 1000
@@ -58,13 +55,15 @@ def make_blueprint(
 def make_links_blueprint(results: ResultsCache, links: Links) -> Blueprint:
     """The endpoint of the links; it needs no token, because the link itself is signed."""
     blueprint = Blueprint("openai_links", __name__, url_prefix="/v1")
+    conversions = Conversions()
 
     def linked(name: str) -> Response:
         job_id, number, output, compression = links.read(name)
         outcome = results.cached_result(job_id)
         if not isinstance(outcome, GenerationResult):
             raise UnknownJob("This picture is not kept any more; links are valid for an hour at most.")
-        picture = _converted(outcome.images[number].png, output, compression)
+        png = outcome.images[number].png
+        picture = conversions.get((job_id, number, output, compression), lambda: convert_png(png, output, compression))
         response = Response(picture, mimetype=f"image/{output}")
         response.cache_control.private = True
         return response
@@ -190,12 +189,6 @@ class OpenAIEndpoints:
             return False
         most = self._settings.limits.max_image_pixels
         return mask_of_alpha("image", fields["image"], max_pixels=most) is not None
-
-
-@lru_cache(KEPT_CONVERSIONS)
-def _converted(png: bytes, output: Format, compression: int) -> bytes:
-    """A picture in the format of its link, made once however often the link is opened."""
-    return convert_png(png, output, compression)
 
 
 def _fields() -> dict[str, Any]:

@@ -291,6 +291,16 @@ class LoadedModelEntry(BaseModel):
         description="whether it is on the device, rather than in the host's memory", examples=[True]
     )
     load_seconds: float = Field(description="how long loading took, its download included", examples=[0.4])
+    plan: str = Field(
+        description="how it runs: its precision, how its weights are stored, where its parts are",
+        examples=["fp16, weights as published, all parts on the device"],
+    )
+    reasons: list[str] = Field(description="why it runs so", examples=[["fp16 is this device's precision"]])
+    peak: int | None = Field(
+        description="the most bytes of the device's memory that one picture of its native size takes, about; null if "
+        "that is not known",
+        examples=[3600000000],
+    )
 
 
 class MemoryEntry(BaseModel):

@@ -13,6 +13,7 @@ from sd_api.storage.protocols import Blob, BlobStore
 from sd_api.tasks.parameters import stored_id
 from sd_api.tasks.previews import Previews
 from sd_api.web.bearer import identify_caller
+from sd_api.web.conversions import Conversions
 from sd_api.web.description import PNG
 from sd_api.web.png_answers import png_answer
 from sd_api.web.tasks.bodies import Unprocessable
@@ -43,6 +44,7 @@ class BlobEndpoints:
         self._blobs = blobs
         self._previews = previews
         self._limits = limits
+        self._conversions = Conversions()
 
     def upload(self) -> Response:
         """Store an image and return its id."""
@@ -80,7 +82,8 @@ class BlobEndpoints:
         content = self._blobs.read(blob)
         if blob.media_type == PNG:
             return content
-        return encode_png(read_image("blob", content, max_pixels=self._limits.max_image_pixels))
+        most = self._limits.max_image_pixels
+        return self._conversions.get(blob.id, lambda: encode_png(read_image("blob", content, max_pixels=most)))
 
     def _owner(self) -> str:
         return identify_caller(self._accounts).owner

@@ -67,8 +67,8 @@ function show(state) {
     ["Jobs are seen by", access.share_jobs ? "every caller (share_jobs)" : "their sender: the same token, else the same computer"],
     ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
   ]);
-  lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device }) => [
-    model, `${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`,
+  lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device, plan, reasons }) => [
+    model, [`${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`, plan, ...reasons.slice(1)].filter(Boolean).join("; "),
   ]));
   const own = found.jobs.map((job) => [`${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}${DIALECTS[job.dialect]}`, inWords(job)]);
   const others = found.others ? [[`${count(found.others, "job")} of others`, "Only their senders see more."]] : [];

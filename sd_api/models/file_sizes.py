@@ -1,0 +1,155 @@
+"""Reads the sizes of a model's components from its files: headers and small configuration files, never weights."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sd_api.models.bounded_files import FileFaultError, check_safetensors, read_object
+from sd_api.models.model_sizes import AUTOENCODER, DENOISER, STORED_BYTES, TEXT, ModelSizes, Weights, role_of
+from sd_api.models.pipeline_files import needed_files, parts
+from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile
+
+# Of a model that says nothing of itself: those of the largest common ones.
+_UNKNOWN_WIDTH = {DENOISER: 4096, TEXT: 4096, AUTOENCODER: 128}
+_UNKNOWN_FACTOR = 8
+_UNKNOWN_SIDE = 1024
+# All transformers put at least 2 x 2 latents, or 16 pixels, into a token.
+_LEAST_PIXELS_OF_A_TOKEN = 16
+# These make two forwards for a picture with guidance.
+_TWO_FORWARDS = ("Flux", "Chroma", "QwenImage", "Krea2")
+
+# The parts of a single file by the beginnings of their tensors' names; what has none of them is the denoiser.
+_SINGLE_FILE_PARTS = {
+    "vae": ("first_stage_model.", "vae."),
+    "text_encoder": ("cond_stage_model.", "conditioner.embedders.", "text_encoders."),
+}
+
+
+def folder_sizes(model: ModelDirectory, *, half: bool) -> ModelSizes:
+    """The sizes of a model in the diffusers format.
+
+    Args:
+        model: its folder; files that are missing or damaged count as nothing.
+        half: whether weights in half precision are those that are loaded, where there are any.
+    """
+    index = read_object(model.path / MODEL_INDEX)
+    names = [file.relative_to(model.path).as_posix() for file in model.path.glob("*/*") if file.is_file()]
+    chosen = needed_files(index, names, half=half)
+    named = dict(parts(index))
+    configs = {name: _config(model.path / name) for name in named}
+    factor = next((_factor(config) for name, config in configs.items() if role_of(name) == AUTOENCODER), 8)
+    components = []
+    for name, (_, class_name) in named.items():
+        files = [model.path / file for file in chosen if file.startswith(f"{name}/")]
+        stored, largest = _stored(_tensors(files))
+        if stored:
+            components.append(_weights(name, class_name, configs[name], stored, largest, factor))
+    denoiser = next((name for name in named if role_of(name) == DENOISER), None)
+    return ModelSizes(
+        components=tuple(components),
+        native=_native(configs.get(denoiser or "", {}), factor),
+        guided=denoiser is None or not named[denoiser][1].startswith(_TWO_FORWARDS),
+    )
+
+
+def single_file_sizes(model: ModelFile) -> ModelSizes:
+    """The sizes of the parts of a single file."""
+    tensors: dict[str, list[tuple[str, str, int]]] = {}
+    for tensor in _tensors([model.path]):
+        begins = (part for part, marks in _SINGLE_FILE_PARTS.items() if tensor[0].startswith(marks))
+        tensors.setdefault(next(begins, "unet"), []).append(tensor)
+    components = []
+    for name, own in tensors.items():
+        stored, largest = _stored(own)
+        components.append(_weights(name, "UNet" if name == "unet" else "", {}, stored, largest, _UNKNOWN_FACTOR))
+    return ModelSizes(components=tuple(components))
+
+
+def _weights(
+    name: str, class_name: str, config: Mapping[str, Any], stored: Mapping[str, int], largest: int, factor: int
+) -> Weights:
+    role, is_unet = role_of(name), "UNet" in class_name
+    return Weights(
+        name=name,
+        role=role,
+        stored=stored,
+        largest=largest,
+        width=_width(role, config, is_unet=is_unet),
+        cell=factor if is_unet else max(_LEAST_PIXELS_OF_A_TOKEN, factor),
+        is_unet=is_unet,
+        is_video=role == AUTOENCODER and any("temp" in key for key in config),
+        upcast=bool(config.get("force_upcast")),
+    )
+
+
+def _width(role: str, config: Mapping[str, Any], *, is_unet: bool) -> int:
+    if role == AUTOENCODER or is_unet:
+        channels = config.get("block_out_channels") or config.get("decoder_block_out_channels")
+        width = channels[0] if isinstance(channels, list) and channels else config.get("base_dim")
+        return width if isinstance(width, int) else 320 if is_unet else _UNKNOWN_WIDTH[AUTOENCODER]
+    heads, size = config.get("num_attention_heads"), config.get("attention_head_dim")
+    if role == DENOISER and isinstance(heads, int) and isinstance(size, int):
+        return heads * size
+    inner = config.get("text_config")
+    for values in (config, inner if isinstance(inner, dict) else {}):
+        for key in ("dim", "hidden_size", "d_model"):
+            if isinstance(values.get(key), int):
+                return int(values[key])
+    return _UNKNOWN_WIDTH.get(role, _UNKNOWN_WIDTH[TEXT])
+
+
+def _factor(config: Mapping[str, Any]) -> int:
+    """The pixels of an autoencoder's latents, along a side."""
+    given = config.get("spatial_compression_ratio") or config.get("scale_factor_spatial")
+    if isinstance(given, int):
+        return given
+    for key in ("encoder_block_out_channels", "block_out_channels"):
+        if isinstance(config.get(key), list):
+            return int(2 ** (len(config[key]) - 1))
+    return _UNKNOWN_FACTOR
+
+
+def _native(config: Mapping[str, Any], factor: int) -> tuple[int, int]:
+    side = config.get("sample_size")
+    pixels = side * factor if isinstance(side, int) else _UNKNOWN_SIDE
+    return pixels, pixels
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    # Its faults are found where it is loaded.
+    with suppress(FileFaultError):
+        return read_object(folder / "config.json")
+    return {}
+
+
+def _stored(tensors: Iterable[tuple[str, str, int]]) -> tuple[dict[str, int], int]:
+    """The bytes by type, and the elements of the largest tensor."""
+    stored: Counter[str] = Counter()
+    largest = 0
+    for _, kind, size in tensors:
+        stored[kind] += size
+        largest = max(largest, size // STORED_BYTES.get(kind, 1))
+    return dict(stored), largest
+
+
+def _tensors(files: Iterable[Path]) -> Iterator[tuple[str, str, int]]:
+    """The name, the type and the bytes of each tensor; a file without a header is one of half precision."""
+    for file in files:
+        if file.suffix == ".safetensors":
+            with suppress(FileFaultError):
+                check_safetensors(file)
+                yield from _header(file)
+        elif file.suffix not in (".json", ".txt", ".model"):
+            yield file.name, "F16", file.stat().st_size
+
+
+def _header(file: Path) -> Iterator[tuple[str, str, int]]:
+    with file.open("rb") as opened:
+        content = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    for name, tensor in content.items():
+        if name != "__metadata__":
+            start, end = tensor["data_offsets"]
+            yield name, tensor["dtype"], end - start

@@ -1,0 +1,89 @@
+"""The models that are on this machine: what they take on the disk, when they were used last, and their removal."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, scan_cache_dir
+from huggingface_hub.errors import CacheNotFound
+from huggingface_hub.utils import CachedRepoInfo  # type: ignore[attr-defined]  # public by its documentation
+
+from sd_api.errors import ModelUnavailable
+from sd_api.models import hub
+from sd_api.models.sources import HubModel, ModelFile, ModelSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """A repository in the hub's cache on this machine.
+
+    Attributes:
+        repo_id: its id.
+        bytes: what it takes on the disk, files of broken-off downloads included.
+        last_used: seconds since 1970, as the file system says.
+        complete: whether all files that a model of this server needs are there.
+    """
+
+    repo_id: str
+    bytes: int
+    last_used: float
+    complete: bool
+
+
+def bytes_on_disk(source: ModelSource) -> int | None:
+    """What a model's files take on the disk; None for a model that is not downloaded."""
+    if isinstance(source, HubModel):
+        folder = hub.cached(source.repo_id, half=True)
+        return None if folder is None else _size(folder)
+    try:
+        return source.path.stat().st_size if isinstance(source, ModelFile) else _size(source.path)
+    except OSError:
+        # It was there when the server was started.
+        return None
+
+
+def stored_models() -> list[StoredModel]:
+    """The models in the hub's cache, the last used first."""
+    found = [
+        StoredModel(
+            repo_id=repository.repo_id,
+            bytes=_size(repository.repo_path / "blobs") or repository.size_on_disk,
+            last_used=repository.last_accessed,
+            complete=hub.cached(repository.repo_id, half=True) is not None,
+        )
+        for repository in _repositories()
+    ]
+    return sorted(found, key=lambda model: -model.last_used)
+
+
+def remove_model(repo_id: str) -> int:
+    """Delete a model from the hub's cache.
+
+    Returns:
+        The bytes that were freed.
+
+    Raises:
+        ModelUnavailable: it is not there.
+    """
+    found = next((repository for repository in _repositories() if repository.repo_id == repo_id), None)
+    if found is None:
+        raise ModelUnavailable(f"{repo_id} is not in {constants.HF_HUB_CACHE}; python server.py models lists what is")
+    size = _size(found.repo_path / "blobs") or found.size_on_disk
+    # The library's own way leaves a repository of which no file is complete.
+    shutil.rmtree(found.repo_path)
+    return size
+
+
+def _repositories() -> Sequence[CachedRepoInfo]:
+    try:
+        cache = scan_cache_dir(constants.HF_HUB_CACHE)
+    except CacheNotFound:
+        return ()
+    return [repository for repository in cache.repos if repository.repo_type == "model"]
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files in a folder, each counted once however many links lead to it."""
+    files = {file.resolve() for file in folder.rglob("*") if file.is_file()}
+    return sum(file.stat().st_size for file in files)
