@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
-from sd_api.errors import InvalidFields, OutOfLimits
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.fields import Param, derived, fields_of
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
@@ -231,7 +231,7 @@ class Operation:
         if faults := list(self._faults(limits)):
             raise InvalidFields(faults)
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         refused = set()
         for field in fields_of(type(self)):
             if problem := field.param.problem(getattr(self, field.name), limits):

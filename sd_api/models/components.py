@@ -13,19 +13,20 @@ from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
 from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
 
-# A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL; a prompt may have some fifty.
-CONDITIONING_BYTES = 32 * 2**20
+# Of each kind. A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL, and a prompt may have
+# some fifty; the latents of an image of 1024 x 1024 pixels take 0.5 MB.
+CACHED_BYTES = 32 * 2**20
 
 
-class Conditioned(Protocol):
-    """What is cached of a prompt."""
+class Cached(Protocol):
+    """What is made of a prompt or an image, and cached."""
 
     @property
     def nbytes(self) -> int:
         """The memory that it takes."""
 
 
-Value = TypeVar("Value", bound=Conditioned)
+Value = TypeVar("Value", bound=Cached)
 
 
 class Parts:
@@ -66,7 +67,7 @@ class Parts:
             if hasattr(part.config, "hidden_size")
         }
         self.embeddings = Embeddings(widths, embedding_folder)
-        self._conditionings: OrderedDict[Hashable, Any] = OrderedDict()
+        self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
 
     @property
     def denoiser(self) -> Component:
@@ -93,19 +94,16 @@ class Parts:
         """The bytes of all weights."""
         return sum(part.size for part in self.everything)
 
-    def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The conditioning of a key, made once while the cache holds it; what raises is not kept."""
-        if key not in self._conditionings:
-            self._conditionings[key] = make()
-            while len(self._conditionings) > 1 and self._conditioning_bytes > CONDITIONING_BYTES:
-                self._conditionings.popitem(last=False)
-        self._conditionings.move_to_end(key)
-        value: Value = self._conditionings[key]
+    def cached(self, kind: str, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What belongs to a key, made once while the cache of its kind holds it; what raises is not kept."""
+        kept = self._cached.setdefault(kind, OrderedDict())
+        if key not in kept:
+            kept[key] = make()
+            while len(kept) > 1 and sum(value.nbytes for value in kept.values()) > CACHED_BYTES:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        value: Value = kept[key]
         return value
-
-    @property
-    def _conditioning_bytes(self) -> int:
-        return sum(value.nbytes for value in self._conditionings.values())
 
     def _first(self, names: tuple[str, ...]) -> Component:
         found = next((self.components[name] for name in names if name in self.components), None)

@@ -147,6 +147,7 @@ def masked_cells(name: str, asked: Inpaint) -> Image.Image:
     """The mask, white wherever the cell has any of it; a model that takes the mask gets its pixels."""
     parts, size = model(name), working_size(name, asked)
     family: Any = family_of(parts.pipeline)
+    assert asked.mask is not None
     mask = pad(asked.mask.pixels, size)
     if family.takes_mask:
         return mask

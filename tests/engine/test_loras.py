@@ -139,7 +139,7 @@ def test_the_model_itself_is_never_changed(folder: Path) -> None:
     for number in range(1, counted.count, counted.count // 7):
         # Words that are not cached, and a LoRA that is loaded anew.
         parts.loras._forget_all()
-        parts._conditionings.clear()
+        parts._cached.clear()
         with pytest.raises((torch.OutOfMemoryError, ServerError)), FullAt(number):
             ours(parts, "a dog <lora:style1>")
         assert torch.equal(ours(parts, "a dog"), plain)

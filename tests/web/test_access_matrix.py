@@ -94,6 +94,9 @@ PLUGIN = {
     # It waits, so there is nothing to see.
     ("GET", "/jobs/<job_id>/preview"): only("ann", 204),
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
+    ("POST", "/documents"): all_callers(400),
+    ("GET", "/documents/<document_id>"): only("ann", 200),
+    ("DELETE", "/documents/<document_id>"): only("ann", 204),
 }
 
 # Needs a token with require_token, too.
@@ -220,7 +223,8 @@ def prepared(settings: Settings, services: Services, engine: Driven) -> Matrix:
         send("heres", "nobody")
     upload = {"data": png(photograph(8, 8)), "content_type": "image/png"}
     blob_id = matrix.ask("ann", "POST", "/blob", **upload).get_json()
-    matrix.ids.update(job_id="waits", number="0", task_id=task_id, blob_id=blob_id)
+    document_id = matrix.ask("ann", "POST", "/documents", **upload).get_json()["document"]["id"]
+    matrix.ids.update(job_id="waits", number="0", task_id=task_id, blob_id=blob_id, document_id=document_id)
     return matrix
 
 

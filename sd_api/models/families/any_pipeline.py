@@ -209,6 +209,7 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
     if isinstance(operation, Redrawing):
         arguments |= _part_of_schedule(known, pipeline, operation)
     if isinstance(operation, Inpaint):
+        assert operation.mask is not None  # noqa: S101 - each pass has one
         mask = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
         # The pipelines take black and white only; grey acts when the picture is finished.
         arguments["mask_image"] = whole_cells(mask, getattr(pipeline, "vae_scale_factor", COMMON_FACTOR))

@@ -137,7 +137,7 @@ class TransformerFamily(LatentFamily):
 
         def read(prompt: str, *, negative: bool) -> Words:
             key = prompt, negative, self.context(operation)
-            return parts.cached(key, lambda: self._read(parts, operation, prompt, negative=negative)).words
+            return parts.cached("words", key, lambda: self._read(parts, operation, prompt, negative=negative)).words
 
         prompt = read(operation.read("prompt").plain, negative=False)
         if not self.guided(parts, operation):

@@ -110,7 +110,7 @@ class PromptReader:
             if self._parts.embeddings.why_unfit(file) is None
         }
         key = pieces, clip_skip, self._text_loras, tuple(named.items())
-        return self._parts.cached(key, lambda: self._read(pieces, clip_skip, named))
+        return self._parts.cached("words", key, lambda: self._read(pieces, clip_skip, named))
 
     def _read(self, pieces: Pieces, clip_skip: int, named: Named) -> Words:
         encoders = sorted(self._parts.text_encoders, key=lambda part: part.name)

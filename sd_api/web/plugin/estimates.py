@@ -14,6 +14,7 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.web.estimates import estimate_json
+from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import operation_of, sent_form
 from sd_api.web.reading import give_up_body
@@ -36,7 +37,7 @@ EstimateForm = PLUGIN.model(OPERATIONS["txt2img"], "EstimateForm", EstimateField
 """The form for OpenAPI, with the fields of text to image; those of the other forms come in their place."""
 
 
-def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
+def make_blueprint(settings: Settings, queue: JobQueue, pictures: Pictures) -> Blueprint:
     """The endpoint over the jobs and the measured times of ``queue``."""
     blueprint = Blueprint("estimates", __name__)
     catalog = ModelCatalog(settings)
@@ -44,7 +45,8 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
     def estimate_form() -> dict[str, Any]:
         form = sent_form()
         model = catalog.named(sent_once(form, "url_path") or None)
-        spec, _ = decode_form(without(form, EstimateFields), _operation(form), settings.limits, model.name)
+        fields = without(form, EstimateFields)
+        spec, _ = decode_form(fields, _operation(form), settings.limits, pictures.read, model.name)
         give_up_body(request)
         return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model))}
 

@@ -13,6 +13,7 @@ from sd_api.models.catalog import ModelCatalog
 from sd_api.models.chunks import Chunk, chunks, tokenizer_on_disk
 from sd_api.prompting.prompt import Break, Pieces
 from sd_api.settings import Settings
+from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import sent_form
 
@@ -28,7 +29,7 @@ class PromptFields(JobForm):
 PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
 
 
-def make_blueprint(settings: Settings) -> Blueprint:
+def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
     """The endpoint; no engine is asked."""
     blueprint = Blueprint("prompts", __name__)
     catalog = ModelCatalog(settings)
@@ -36,7 +37,8 @@ def make_blueprint(settings: Settings) -> Blueprint:
     def prompt() -> dict[str, Any]:
         form = sent_form()
         model = catalog.named(sent_once(form, "url_path") or None)
-        spec, _ = decode_form(without(form, PromptFields), "txt2img", settings.limits, model.name)
+        fields = without(form, PromptFields)
+        spec, _ = decode_form(fields, "txt2img", settings.limits, pictures.read, model.name)
         seed = spec.seeds[0]
         operation, tokenizer = spec.operation.for_seed(seed), tokenizer_on_disk(model.source)
         read: dict[str, Any] = {name: _read(operation, name, tokenizer) for name in PROMPTS}

@@ -65,6 +65,24 @@ class Pictures(Success):
     )
 
 
+class DocumentEntry(BaseModel):
+    """A picture that is kept; times are in seconds since 1970."""
+
+    id: str = Field(description="what to send in the place of an image", examples=["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"])
+    media_type: str = Field(description="its media type", examples=["image/png"])
+    bytes: int = Field(description="the size of its file", examples=[14000000])
+    created: float = Field(description="when it was sent", examples=[1767225600.0])
+    expires: float = Field(description="when it is deleted", examples=[1769817600.0])
+    width: int | None = Field(default=None, description="pixels; when it is sent", examples=[4000])
+    height: int | None = Field(default=None, description="pixels; when it is sent", examples=[3000])
+
+
+class OneDocument(Success):
+    """A document."""
+
+    document: DocumentEntry = Field(description="the document")
+
+
 class OneEstimate(Success):
     """What a form would take."""
 
