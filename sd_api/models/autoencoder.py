@@ -113,9 +113,11 @@ def in_full_precision(vae: Any) -> Any:
 
 
 def scale_factor(vae: Any) -> int:
-    """The pixels of a side for each of the latents."""
+    """The pixels of the side of one cell of ``encode_pixels``."""
+    if _makes_videos(vae):
+        return int(2 ** len(vae.config.temperal_downsample))
     channels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
-    return int(2 ** (len(channels) - 1))
+    return int(2 ** (len(channels) - 1)) * cells_joined(vae)
 
 
 def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
