@@ -27,6 +27,7 @@ from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 from PIL import Image
 from running_server import running_server
 
+from sd_api.generation.plan import area
 from sd_api.models.device import DTYPES
 from sd_api.models.sources import BUILTIN_MODEL
 from tools.builtin_model.judge import Judge
@@ -45,8 +46,18 @@ SEED = 7
 # Pixels on a side of the edit that is compared between canvases, and of the smallest thing that must be recognized.
 EDIT = 256
 RECOGNIZED = 96
-# The context that the server takes by itself for a mask of that size, by its longer side.
-CONTEXT = 0.25
+# How a picture of 12 megapixels is sent and answered: the fields beside those of every edit.
+WAYS: dict[str, dict[str, str]] = {
+    "sent and answered whole, in JSON": {},
+    "sent whole, answered as a PNG file": {"png": "1"},
+    "sent whole, answered as a patch": {"png": "1", "output": "patch"},
+    "a document, answered as a PNG file": {"png": "1", "document": "1"},
+    "a document, answered as a patch": {"png": "1", "document": "1", "output": "patch"},
+}
+# How far an estimate may be from what it estimates, and after how many jobs.
+CLOSE, JOBS_BEFORE = 0.2, 5
+# The steps of the second edit of a document.
+STEPS_AGAIN = 8
 # Of the edit whose border is measured: so little changes that what differs there is the seam.
 FAINT = 0.2
 
@@ -66,22 +77,29 @@ def main() -> None:
     with running_server(arguments.dtype) as url:
         _wait_until_ready(url)
         rows = _table(url, pipeline, judge, arguments)
-        ratios = {answer: _ratio(url, arguments, patch=answer == "patch") for answer in ("image", "patch")}
+        ratios = {way: _ratio(url, arguments, way) for way in WAYS}
+        again = {answer: _again(url, arguments, answer) for answer in ("image", "patch")}
         borders = _borders(url, arguments)
     named = [row["named"] for row in rows if row["side"] >= RECOGNIZED]
+    close = [abs(row["estimate"] / row["server"] - 1) <= CLOSE for row in rows if row["estimate"]]
     print(f"\nnamed right: {sum(named)} of {len(named)}; kept pixels that differ: {sum(row['differ'] for row in rows)}")
-    for answer, ratio in ratios.items():
-        print(f"an edit of {EDIT}x{EDIT} on 12 megapixels, answered as {answer}: {ratio:.2f} times that on 512x512")
-    print(json.dumps({"steps": arguments.steps, "rows": rows, "ratios": ratios, "borders": borders}))
+    print(f"estimates within {CLOSE:.0%}: {sum(close)} of {len(close)}")
+    for way, ratio in ratios.items():
+        print(f"an edit of {EDIT}x{EDIT} on 12 megapixels, {way}: {ratio:.2f} times that on 512x512")
+    for answer, ratio in again.items():
+        print(f"the first edit of 12 megapixels by the second one of the document, answered as {answer}: {ratio:.2f}")
+    print(json.dumps({"steps": arguments.steps, "rows": rows, "ratios": ratios, "again": again, "borders": borders}))
 
 
 def _table(url: str, pipeline: Any, judge: Judge, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{'canvas':>6}  {'mask':>6}  {'server':>8}  {'whole':>8}  {'crop':>8}  drawn")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in arguments.canvases:
         image = canvas(CANVASES[name], "photo")
         for number, share in enumerate(arguments.shares):
             row = _row(url, pipeline, judge, image, share / 100, PROMPTS[number % len(PROMPTS)], arguments)
+            if len(rows) < JOBS_BEFORE:
+                row["estimate"] = None
             rows.append({"canvas": name, "share": share, **row})
             times = "  ".join(f"{row[way]:>6.2f} s" for way in ("server", "whole", "crop"))
             wrong = "" if row["named"] else f" for {row['asked']}"
@@ -96,17 +114,23 @@ def _row(
     mask, box = square_mask(image.size, share)
     side, prompt = box[2] - box[0], f"a {thing} on a blue background"
     by_hand = _by_hand(pipeline, image, mask, prompt, arguments.steps)
-    server, result = _median(arguments.rounds, lambda: _edit(url, image, mask, prompt, arguments.steps))
+    form = _form(image, mask, prompt, arguments.steps)
+    estimate = requests.post(f"{url}/estimate", data=form, timeout=600).json()["estimate"]
+    server, result = _median(arguments.rounds, lambda: _sent(url, form))
     whole = math.nan
     if image.width * image.height <= arguments.whole * 1e6:
         # Once, because it takes the longest.
         whole, _ = _median(1, lambda: by_hand(width=image.width, height=image.height))
-    padding = round(CONTEXT * side)
-    crop, _ = _median(arguments.rounds, lambda: by_hand(width=512, height=512, padding_mask_crop=padding))
+    # The same context at the same size, where the server draws one region at once.
+    one = estimate["regions"][0]["passes"][0]
+    padding = min(box[0] - one["box"]["left"], box[1] - one["box"]["top"])
+    size = {"width": 512, "height": 512} if len(estimate["regions"][0]["passes"]) > 1 else one["size"]
+    crop, _ = _median(arguments.rounds, lambda: by_hand(**size, padding_mask_crop=padding))
     kept = np.asarray(mask) == 0
     drawn = judge.name_thing(result.crop(box))
     return {
         "side": side,
+        "estimate": (estimate["seconds"] or {}).get("expected"),
         "server": server,
         "whole": whole,
         "crop": crop,
@@ -117,18 +141,52 @@ def _row(
     }
 
 
-def _ratio(url: str, arguments: argparse.Namespace, *, patch: bool) -> float:
-    """What an edit costs on 12 megapixels, by what it costs on 512 x 512; the answer is an image in JSON or a patch."""
-    large, small = (_seconds(url, CANVASES[name], arguments, patch=patch) for name in ("12M", "512"))
-    return large / small
+def _ratio(url: str, arguments: argparse.Namespace, way: str) -> float:
+    """What an edit costs on 12 megapixels, by what it costs on 512 x 512; the two take turns."""
+    large, small = (_sender(url, CANVASES[name], arguments.steps, WAYS[way]) for name in ("12M", "512"))
+    return _pairs(arguments.rounds, large, small)
 
 
-def _seconds(url: str, size: tuple[int, int], arguments: argparse.Namespace, *, patch: bool) -> float:
-    image, (mask, _) = canvas(size, "photo"), square_mask(size, EDIT**2 / (size[0] * size[1]))
-    # The time in which a client makes its files is no part of the edit.
-    form = _form(image, mask, "a dog on a blue background", arguments.steps)
-    send = _patch if patch else _sent
-    return _median(arguments.rounds, lambda: send(url, form))[0]
+def _again(url: str, arguments: argparse.Namespace, answer: str) -> float:
+    """How much longer an edit takes whose image comes with it than the second one of a document; they take turns."""
+    way = {"png": "1", "output": answer}
+    by_id = _sender(url, CANVASES["12M"], STEPS_AGAIN, way | {"document": "1"})
+    # Another picture each time, so that nothing of it is known.
+    numbers = range(arguments.rounds)
+    colds = [_sender(url, CANVASES["12M"], STEPS_AGAIN, way | {"number": str(number)}) for number in numbers]
+    by_id()
+    return _pairs(arguments.rounds, lambda: colds.pop()(), by_id)
+
+
+def _pairs(rounds: int, one: Callable[[], bytes], other: Callable[[], bytes]) -> float:
+    """The median of how much longer one takes than the other."""
+    ratios = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        one()
+        between = time.perf_counter()
+        other()
+        ratios.append((between - began) / (time.perf_counter() - between))
+    return statistics.median(ratios)
+
+
+def _sender(url: str, size: tuple[int, int], steps: int, way: dict[str, str]) -> Callable[[], bytes]:
+    """Sends an edit of 256 x 256 pixels in a way; the time in which a client makes its files is no part of it."""
+    image, (mask, _) = canvas(size, "photo", int(way.get("number", 20))), square_mask(size, EDIT**2 / area(size))
+    form = _form(image, mask, "a dog on a blue background", steps)
+    if "document" in way:
+        content = base64.b64decode(form["init_image"])
+        sent = requests.post(f"{url}/documents", data=content, headers={"Content-Type": "image/png"}, timeout=600)
+        form["init_image"] = sent.json()["document"]["id"]
+    form["output"] = way.get("output", "image")
+    accept = {"Accept": "image/png"} if "png" in way else {}
+
+    def send() -> bytes:
+        response = requests.post(f"{url}/masking", data=form, headers=accept, timeout=3600)
+        response.raise_for_status()
+        return response.content
+
+    return send
 
 
 def _borders(url: str, arguments: argparse.Namespace) -> dict[str, float]:
@@ -166,13 +224,6 @@ def _sent(url: str, form: dict[str, Any]) -> Image.Image:
     response = requests.post(f"{url}/masking", data=form, timeout=3600)
     response.raise_for_status()
     return Image.open(io.BytesIO(base64.b64decode(response.json()["images"][0]["base64"]))).convert("RGB")
-
-
-def _patch(url: str, form: dict[str, Any]) -> Image.Image:
-    accept = {"Accept": "image/png"}
-    response = requests.post(f"{url}/masking", data=form | {"output": "patch"}, headers=accept, timeout=3600)
-    response.raise_for_status()
-    return Image.open(io.BytesIO(response.content)).convert("RGBA")
 
 
 def _by_hand(

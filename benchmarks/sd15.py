@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNe
 from huggingface_hub import cached_assets_path
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from sd_api.models.architectures import SD1_CONFIG
+from sd_api.models.sources import SD1_CONFIG
 
 SEED = 20
 

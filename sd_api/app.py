@@ -14,7 +14,7 @@ from sd_api.web.guards import Callers, Guard, install_guards
 from sd_api.web.openai import answers as openai_answers
 from sd_api.web.openai import routes as openai
 from sd_api.web.openai.pictures import Links
-from sd_api.web.plugin import estimates, jobs, models, workers
+from sd_api.web.plugin import documents, estimates, jobs, models, prompts, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
@@ -37,17 +37,21 @@ def create_app(settings: Settings, services: Services) -> Flask:
     app.after_request(_remove_date)
     install_compression(app)
     owners = JobOwners(services.accounts, shared=settings.share_jobs)
-    generations = plugin.make_blueprint(settings, services.queue, services.results, owners)
+    pictures = documents.Pictures(services.blobs, owners)
+    generations = plugin.make_blueprint(settings, services.queue, services.results, owners, pictures)
     links = Links(services.stores.secret)
     compatible = openai.make_blueprint(settings, services.queue, services.results, links, owners)
     images = blobs.make_blueprint(services.accounts, services.blobs, services.previews, settings.limits)
-    beforehand = estimates.make_blueprint(settings, services.queue)
-    for blueprint in (generations, compatible, images, beforehand):
+    beforehand = estimates.make_blueprint(settings, services.queue, pictures)
+    uploads = documents.make_blueprint(services.blobs, owners, settings.limits)
+    for blueprint in (generations, compatible, images, beforehand, uploads):
         take_pictures(blueprint, settings.limits)
     plugins = [
         generations,
         compatible,
         beforehand,
+        uploads,
+        prompts.make_blueprint(settings, pictures),
         jobs.make_blueprint(services.queue, services.results, owners),
         models.make_blueprint(settings, services.queue),
         health.make_blueprint(services.queue, services.failures, services.refused, owners),

@@ -4,7 +4,7 @@ An *owner* is a text, and sees its own jobs, tasks and images only:
 
 - ``user:<id>``: a user, with a token;
 - ``public:<address>/<id>``: a public token, with the address that it was issued to;
-- ``address:<address>``: a client without a token. Clients without one have jobs only.
+- ``address:<address>``: a client without a token. Clients without one have jobs and documents only.
 
 A *client* is what limits count and what fair queues serve in turn: a user, or an address with all of its public tokens.
 Tokens cost nothing, so a limit for each of them would be none.
@@ -60,9 +60,9 @@ def client_of(owner: str) -> str:
     return owner
 
 
-def is_public(owner: str) -> bool:
-    """Whether an owner is a public token."""
-    return owner.startswith(PUBLIC)
+def is_user(owner: str) -> bool:
+    """Whether an owner is a user, rather than a public token or a client without a token."""
+    return owner.startswith(USER)
 
 
 def is_address(owner: str) -> bool:

@@ -16,7 +16,7 @@ LIMITS = Limits()
 def unusual(field: Field) -> Any:
     """A valid value that is not the field's default."""
     param = field.param
-    if field.type is ImageRef:
+    if field.holds_image:
         kind: Any = "mask" if param.control == "mask" else "image"
         return ImageRef(
             content=png(photograph(70, 90)), kind=kind, field=f"their_{field.name}", max_pixels=LIMITS.max_image_pixels

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import expect
 
-__all__ = ["USABLE", "Studio", "expect"]
+__all__ = ["USABLE", "Studio", "expect", "open_photo", "painted", "stroke"]
 
 # Other things may keep the processor busy.
 expect.set_options(timeout=20_000)
@@ -59,7 +59,7 @@ class Studio:
         """Fill in the form's fields by their names."""
         for name, value in fields.items():
             control = self.page.locator(f"#form [name={name}]:not([type=radio])")
-            if name in ("model", "scheduler"):
+            if control.evaluate("(node) => node.matches('select')"):
                 self.page.evaluate("document.getElementById('more').open = true")
                 control.select_option(value)
             else:
@@ -78,23 +78,23 @@ class Studio:
         self.page.locator("#generate").click()
 
     def job(self) -> Any:
-        """The only job that is being made."""
+        """The jobs in progress."""
         return self.page.locator("#job-list .job")
 
     def cancel_all(self) -> None:
-        """Cancel what is being made, one after the other."""
+        """Cancel all that is in progress."""
         for left in range(self.job().count() - 1, -1, -1):
             self.job().first.get_by_role("button", name="Cancel").click()
             expect(self.job()).to_have_count(left)
 
     def result(self) -> Any:
         """The large picture, once it is one."""
-        return self.page.locator("#result-view img:not(.preview, [alt=Before])")
+        return self.page.locator("#view img.picture")
 
     def open(self, image: Path) -> None:
-        """Choose a file; returns when it is on the canvas."""
+        """Choose a file; returns when it is on the table."""
         self.page.locator("#file").set_input_files(image)
-        expect(self.page.locator(".sheet")).to_be_visible()
+        expect(self.page.locator("#view img.whole")).to_be_visible()
 
     def wait_for_picture(self, number: int = 1) -> Image.Image:
         """Wait until so many pictures are in the gallery; the one that is shown large."""
@@ -115,3 +115,28 @@ class Studio:
     def problem(self, field: str) -> Any:
         """What is said beside a field."""
         return self.page.locator(f'[data-field="{field}"] .error')
+
+
+def open_photo(studio: Studio, photo: Path, mode: str) -> None:
+    """A small job that begins with an image."""
+    studio.quick(seed=3)
+    studio.mode(mode)
+    studio.open(photo)
+
+
+def stroke(studio: Studio, *points: tuple[float, float]) -> None:
+    """Paint along points, as shares of the image's sides."""
+    box = studio.page.locator(".sheet").bounding_box()
+    mouse = studio.page.mouse
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    mouse.move(*places[0])
+    mouse.down()
+    for place in places:
+        mouse.move(*place, steps=4)
+    mouse.up()
+
+
+def painted(studio: Studio) -> float:
+    """The share of the image that the mask covers."""
+    covered: float = studio.page.evaluate("async () => (await import('/studio/js/canvas.js')).currentMask().coverage()")
+    return covered

@@ -1,36 +1,49 @@
 """From what was drawn in each region to one picture: the canvas with it, or a layer that lies over the canvas."""
 
+import numpy as np
 from PIL import Image
 
 from sd_api.engine.passes import Drawn, own_mask, relative
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box, Plan, Region, intersection, size_of
 from sd_api.generation.result import Placement
-from sd_api.imaging.blending import ANY_LEVEL, composite, cut_out, match_border
+from sd_api.imaging.blending import ANY_LEVEL, composite, cut_out, lay_over, match_border
+from sd_api.imaging.collage import Collage
 from sd_api.imaging.masks import with_seam
+from sd_api.imaging.samples import Array
 
 # Pixels in which a region fades into the canvas where no request says it: wide enough to hide a step of colour, and
 # narrow enough not to show what was there before.
 WIDEST_SEAM = 16
 
 
-def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image:
-    """The canvas with what was drawn in each region; every other pixel is as it was."""
-    canvas = operation.canvas
-    # One copy of the canvas, and none where a region covers it.
-    result = None
+def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image | Collage | Array:
+    """The canvas with what was drawn in each region; every other pixel is as it was, with its alpha."""
+    canvas, samples = operation.canvas, operation.samples()
+    if samples is not None:
+        for region, image in zip(plan.regions, drawn.regions, strict=True):
+            _lay(operation, plan, region, image, samples)
+        return samples
+    result = Collage(canvas)
     for region, image in zip(plan.regions, drawn.regions, strict=True):
         box = region.passes[-1].box
         blended = composite(canvas.crop(box), image, _mask(operation, plan, region))
         if box == (0, 0, *plan.size) and len(plan.regions) == 1:
             return blended
-        result = result or canvas.copy()
         result.paste(blended.crop(relative(region.edit, box)), region.edit[:2])
-    assert result is not None  # noqa: S101 - a plan has regions
     return result
 
 
-def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image, Placement]:
+def _lay(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, samples: Array) -> None:
+    """Lay what was drawn in a region over the samples of the canvas."""
+    box, mask = region.passes[-1].box, _mask(operation, plan, region)
+    edit = relative(region.edit, box)
+    image = match_border(operation.canvas.crop(box), image, mask).crop(edit)
+    left, upper, right, lower = region.edit
+    lay_over(samples[upper:lower, left:right], image, mask.crop(edit))
+
+
+def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image | Array, Placement]:
     """What was drawn, to lie over the canvas with straight alpha: RGBA, transparent where the canvas is kept.
 
     Nothing is drawn where the operation has no steps, and a flagged picture is black.
@@ -48,7 +61,10 @@ def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image, Pl
         if (edit := intersection(region.edit, shown)) is not None:
             cut = _cut(operation, plan, region, image, black=drawn.nsfw).crop(relative(edit, region.passes[-1].box))
             result.paste(cut, relative(edit, shown)[:2])
-    return result, Placement(*shown[:2], *plan.size)
+    placement = Placement(*shown[:2], *plan.size)
+    if operation.depth == "source" and operation.image.is_deep:
+        return np.asarray(result).astype(np.uint16) * np.uint16(257), placement
+    return result, placement
 
 
 def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, black: bool) -> Image.Image:
@@ -83,4 +99,4 @@ def _mask(operation: Inpaint, plan: Plan, region: Region) -> Image.Image:
 def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
     if operation.seam is not None:
         return operation.seam
-    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 8)
+    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 6)

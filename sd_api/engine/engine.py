@@ -92,9 +92,7 @@ class DiffusersEngine:
             # The first of them was chosen first; the others join it.
             active += reversed(self._begin_all(runs))
             if active:
-                # What stops early has a step left, whoever overtook it.
-                lead = next((job for job in active if job.run.stops_early), active[-1])
-                limit = self._turn(self._share(lead, active), limit)
+                limit = self._turn(self._next(active), limit)
             active = _going_on(active)
             if not active:
                 # What was too much for those jobs need not be for the next ones.
@@ -115,7 +113,8 @@ class DiffusersEngine:
                 self._give_back(ActiveJob(run, model, None), operation)
                 return None
             job = ActiveJob(run, model, self._library.safety_filter(model, operation.safety_filter))
-            for warning in (*model.family.warnings(model.parts, operation), *job.spec.plan.warnings()):
+            first = operation.for_seed(run.spec.seeds[0])
+            for warning in (*model.family.warnings(model.parts, first), *job.spec.plan.warnings()):
                 job.warn(warning)
             if not job.spec.plan.whole:
                 log.info("%s with %s: %s", operation.name, model.label, job.spec.plan.summary())
@@ -133,8 +132,10 @@ class DiffusersEngine:
         for number in range(len(job.spec.seeds)):
             self._finisher.finish(job, Drawn(number, (), nsfw=False), scheduler=scheduler)
 
-    def _share(self, lead: ActiveJob, active: Sequence[ActiveJob]) -> list[ActiveJob]:
-        """The jobs that may share forwards with one of them, that one first."""
+    def _next(self, active: Sequence[ActiveJob]) -> list[ActiveJob]:
+        """The jobs that may share the next forward: the one whose turn it is first."""
+        # What stops early has a step left, whichever has overtaken it.
+        lead = next((job for job in active if job.run.stops_early), active[-1])
         if lead.alone:
             return [lead]
         others = [

@@ -19,8 +19,10 @@ from sd_api.errors import generation_failure
 from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.generation.result import GeneratedImage
+from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb
+from sd_api.imaging.samples import Array
 from sd_api.models.memory import out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
@@ -71,21 +73,21 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     operation, placement = spec.operation, None
     profile = operation.profile if isinstance(operation, FromImage) else None
     drawn = replace(drawn, regions=tuple(from_srgb(image, profile) for image in drawn.regions))
+    image: Image.Image | Collage | Array
     if isinstance(operation, Inpaint) and operation.output != "image":
         image, placement = layer(operation, spec.plan, drawn)
     elif drawn.nsfw:
         image = Image.new("RGB", spec.size)
     elif not operation.steps_run:
         assert isinstance(operation, FromImage)  # noqa: S101 - only what begins with an image may have no steps
-        image = operation.canvas
+        samples = operation.samples()
+        image = operation.canvas if samples is None else samples
     elif isinstance(operation, Inpaint):
         image = composed(operation, spec.plan, drawn)
     else:
         (image,) = drawn.regions
-    if profile is not None:
-        image.info["icc_profile"] = profile
     parameters = parameters_text(spec, seeds, scheduler=scheduler, model=job.model.label)
-    png = encode_png(image, parameters=parameters)
+    png = encode_png(image, parameters=parameters, profile=profile)
     return GeneratedImage(png, seeds.seed, drawn.nsfw, seeds.variation, placement)
 
 

@@ -54,8 +54,9 @@ def operation_of(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Ope
         operation: What the job asks for.
         plan: Of that operation.
         unit: The pass.
-        seed: Of its picture, for ``fill``.
+        seed: Of its picture, for what is chosen in its prompts and for ``fill``.
     """
+    operation = operation.for_seed(seed)
     region = plan.regions[unit.region]
     one = region.passes[unit.step]
     if isinstance(operation, Inpaint):

@@ -94,6 +94,11 @@ class Field:
     default: Any
 
     @property
+    def holds_image(self) -> bool:
+        """Whether its values are images."""
+        return self.param.control in ("image", "mask")
+
+    @property
     def required(self) -> bool:
         """Whether it has no default."""
         return self.default is dataclasses.MISSING

@@ -6,7 +6,8 @@ from typing import Literal
 
 from PIL import Image
 
-from sd_api.imaging.decoding import read_image, read_mask
+from sd_api.imaging.decoding import is_deep, read_image, read_mask, read_samples
+from sd_api.imaging.samples import Array
 
 Kind = Literal["image", "mask"]
 
@@ -37,6 +38,15 @@ class ImageRef:
         """
         read = read_mask if self.kind == "mask" else read_image
         return read(self.field, self.content, max_pixels=self.max_pixels)
+
+    def samples(self, *, deep: bool) -> Array | None:
+        """A new array of what ``pixels`` leave out of the file, see ``read_samples``; None where that is nothing."""
+        return read_samples(self.field, self.content, deep=deep) if self.content else None
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the file has more than 8 bits for each sample, which ``samples`` keeps."""
+        return is_deep(self.content)
 
     @property
     def memory(self) -> int:

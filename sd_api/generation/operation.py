@@ -2,21 +2,37 @@
 
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from sd_api.errors import InvalidFields, OutOfLimits
-from sd_api.generation.fields import Param, fields_of
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.fields import Param, derived, fields_of
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
+from sd_api.prompting.choices import chosen
+from sd_api.prompting.faults import PromptFault
+from sd_api.prompting.loras import loras_of_json
+from sd_api.prompting.parser import MAX_WEIGHT, parse, parse_plain
+from sd_api.prompting.prompt import Lora, Prompt
 from sd_api.settings import Limits
 
 OperationName = Literal["txt2img", "img2img", "masking", "edit"]
+
+PromptName = Literal["prompt", "negative_prompt"]
+PROMPTS: tuple[PromptName, ...] = ("prompt", "negative_prompt")
 
 # Beyond this every pixel is saturated; it also keeps half-precision arithmetic finite.
 MAX_GUIDANCE = 100.0
 
 # One latent cell is 8 pixels wide and the UNet halves its input three times.
 MIN_SIDE = 64
+
+
+def _loras_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
+    try:
+        loras_of_json(text, MAX_WEIGHT)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +73,19 @@ class Operation:
             png_key="Negative prompt",
         ),
     ] = ""
+    prompt_syntax: Annotated[
+        str,
+        Param(
+            label="Prompt syntax",
+            description="How the prompts are read: full with weights, schedules, alternatives and joined prompts, see "
+            "docs/prompts.md; plain as text alone.",
+            example="full",
+            choices=("full", "plain"),
+            per_image=True,
+            control="choice",
+            png_key="Prompt syntax",
+        ),
+    ] = "full"
     steps: Annotated[
         int,
         Param(
@@ -181,16 +210,74 @@ class Operation:
             control="switch",
         ),
     ] = None
+    loras: Annotated[
+        str | None,
+        Param(
+            label="LoRAs",
+            description="The LoRAs that act beside those of the prompt, as a JSON object of names and weights; of two "
+            "weights the second is that in the text encoders.",
+            example="{}",
+            longest="max_prompt_length",
+            check=_loras_problem,
+            per_image=True,
+            requires="loras",
+            control="line",
+            png_key="LoRAs",
+        ),
+    ] = None
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:
         if faults := list(self._faults(limits)):
             raise InvalidFields(faults)
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
+        refused = set()
         for field in fields_of(type(self)):
             if problem := field.param.problem(getattr(self, field.name), limits):
+                refused.add(field.name)
                 yield OutOfLimits(field.name, problem)
+        # What is wrong with an alternative that another seed chooses is found when that picture begins.
+        if refused.intersection(PROMPTS):
+            return
+        for name, text in self._chosen(seed=0).items():
+            try:
+                self._read(name, text)
+            except PromptFault as fault:
+                yield OutOfLimits(name, fault.sentence(text))
+
+    def for_seed(self, seed: int) -> Self:
+        """What is asked for of one picture: an alternative is chosen where a prompt has several."""
+        texts = self._chosen(seed)
+        if all(text == getattr(self, name) for name, text in texts.items()):
+            return self
+        return derived(self, type(self), **texts)
+
+    def read(self, name: PromptName) -> Prompt:
+        """What a prompt says, as ``prompt_syntax`` has it; its alternatives have been chosen.
+
+        Raises:
+            OutOfLimits: It cannot be read.
+        """
+        text = getattr(self, name)
+        try:
+            return self._read(name, text)
+        except PromptFault as fault:
+            raise OutOfLimits(name, fault.sentence(text)) from None
+
+    @property
+    def asked_loras(self) -> dict[str, tuple[Lora, ...]]:
+        """The LoRAs that are to act, by the fields that name them."""
+        return {"prompt": self.read("prompt").loras, "loras": loras_of_json(self.loras or "{}", MAX_WEIGHT)}
+
+    def _chosen(self, seed: int) -> dict[PromptName, str]:
+        if self.prompt_syntax == "plain":
+            return {name: getattr(self, name) for name in PROMPTS}
+        # Each with a seed of its own, so that the two prompts choose independently.
+        return {name: chosen(getattr(self, name), f"{seed} {name}") for name in PROMPTS}
+
+    def _read(self, name: PromptName, text: str) -> Prompt:
+        return parse_plain(text) if self.prompt_syntax == "plain" else parse(text, negative=name == "negative_prompt")
 
     @property
     def size(self) -> tuple[int, int]:

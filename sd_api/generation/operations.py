@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from PIL import Image
 
-from sd_api.errors import OutOfLimits
+from sd_api.errors import InvalidField, OutOfLimits
 from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param
 from sd_api.generation.images import ImageRef
@@ -19,7 +19,8 @@ from sd_api.generation.operation import MAX_GUIDANCE, MIN_SIDE, Operation, Opera
 from sd_api.generation.plan import area, intersection
 from sd_api.generation.planned_fields import AnySize, EditedArea
 from sd_api.imaging.masks import extended, prepared, within
-from sd_api.imaging.sizing import extended_image
+from sd_api.imaging.samples import Array
+from sd_api.imaging.sizing import extended_image, extended_samples
 from sd_api.settings import Limits
 
 
@@ -103,7 +104,11 @@ class FromImage(Operation):
         """What the result replaces. Callers must not change it."""
         return self.image.pixels
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def samples(self) -> Array | None:
+        """A new array of the canvas with its alpha and in the depth of the result, see ``read_samples``."""
+        return self.image.samples(deep=False)
+
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)
         width, height = self.image.size
         # A line of few pixels would be padded to a great many.
@@ -158,17 +163,17 @@ class Inpaint(EditedArea, Redrawing):
     name: ClassVar[OperationName] = "masking"
 
     mask: Annotated[
-        ImageRef,
+        ImageRef | None,
         Param(
             label="Mask",
             aliases=("mask_image", "mask_img"),
             description="The mask: white is replaced, black is kept, grey is the strength of each pixel. "
-            "It is stretched to the size of the image.",
+            "It is stretched to the size of the image. Without one, only what extend adds is drawn.",
             example=SKY,
             per_image=True,
             control="mask",
         ),
-    ]
+    ] = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -187,22 +192,32 @@ class Inpaint(EditedArea, Redrawing):
         """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
         return extended_image(self.image.pixels, self.margins)
 
+    def samples(self) -> Array | None:
+        """See FromImage."""
+        samples = self.image.samples(deep=self.depth == "source")
+        return None if samples is None else extended_samples(samples, self.margins)
+
     @cached_property
     def replaced(self) -> Image.Image:
         """The mask as it acts: mode L, of the canvas's size, 255 is replaced. Callers must not change it."""
-        mask = prepared(
-            self.mask.pixels,
-            self.image.size,
-            invert=self.mask_invert,
-            grow=self.mask_grow,
-            blur=self.mask_blur,
-        )
+        if self.mask is None:
+            mask = Image.new("L", self.image.size)
+        else:
+            mask = prepared(
+                self.mask.pixels,
+                self.image.size,
+                invert=self.mask_invert,
+                grow=self.mask_grow,
+                blur=self.mask_blur,
+            )
         if any(self.margins):
             mask = extended(mask, self.margins)
         return mask if self.rectangle is None else within(mask, self.rectangle)
 
-    def _faults(self, limits: Limits) -> Iterator[OutOfLimits]:
+    def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)
+        if self.mask is None and not any(self.margins):
+            yield InvalidField("mask", "is missing; only an image that extend grows needs none")
         if any(self.margins) and area(self.size) > limits.max_image_pixels:
             width, height = self.size
             yield OutOfLimits("extend", f"makes {width}×{height}; at most {limits.max_image_pixels:,} are allowed")

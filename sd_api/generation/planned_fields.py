@@ -59,7 +59,7 @@ class EditedArea:
         Param(
             label="Inpaint area",
             description="What the model works on: whole is the whole image, masked is each masked part with what "
-            "surrounds it, auto is the whole image where the model's reach allows it and the masked parts otherwise.",
+            "surrounds it, auto is the masked parts unless the image is small or one of them needs all of it.",
             example="auto",
             choices=("auto", "whole", "masked"),
             per_image=True,
@@ -68,11 +68,11 @@ class EditedArea:
         ),
     ] = "auto"
     context: Annotated[
-        int | None,
+        float | None,
         Param(
             label="Context",
-            description="What the model sees around a masked part; a quarter of the part's longer side, and at least "
-            "32, where none is given.",
+            description="What the model sees around a masked part: from 1 on in pixels, below as a share of the "
+            "part's longer side; a quarter of it, and at least 32 pixels, where none is given.",
             example=64,
             low=0,
             high=MAX_CONTEXT,
@@ -165,7 +165,7 @@ class EditedArea:
         Param(
             label="Seam",
             description="The width of the border within the mask in which the drawing fades into the image; where none "
-            "is given, 0 if the whole image is drawn at once, else an eighth of the part, and at most 16.",
+            "is given, 0 if the whole image is drawn at once, else a sixth of the part, and at most 16.",
             example=8,
             low=0,
             high=MAX_BORDER,
@@ -188,6 +188,19 @@ class EditedArea:
             png_key="Output",
         ),
     ] = "image"
+
+    depth: Annotated[
+        str,
+        Param(
+            label="Depth",
+            description="The bits of each sample in the answer: 8, or source for 16 where the image has 16.",
+            example="8",
+            choices=("8", "source"),
+            per_image=True,
+            control="choice",
+            png_key="Depth",
+        ),
+    ] = "8"
 
     @property
     def rectangle(self) -> Box | None:

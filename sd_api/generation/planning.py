@@ -22,6 +22,9 @@ NATIVE_SIZE = 1024
 # Models that cannot draw in tiles draw pictures up to this many times their native side at once, well or not.
 UNTILED = 2
 
+# Of the native side: a part of a canvas that is no larger costs more by itself than the whole of it.
+SMALL = 0.5
+
 # A region is not enlarged where that would gain less than this; it sees more of the canvas instead.
 LEAST_ENLARGED = 1.25
 
@@ -65,12 +68,16 @@ class _Planner:
     def plan(self) -> Plan:
         operation, full = self.operation, (0, 0, *self.size)
         if isinstance(operation, Inpaint):
-            area_is = operation.inpaint_area
-            if area_is == "whole" or (area_is == "auto" and operation.rectangle is None and self._within_reach()):
+            by_itself = operation.inpaint_area == "masked" or operation.rectangle is not None
+            if operation.inpaint_area == "whole" or (not by_itself and area(self.size) <= (self.native * SMALL) ** 2):
                 return self._at_once()
             # Where nothing is masked, as little as possible is drawn in vain.
             nothing = self._region((0, 0, 1, 1), (0, 0, 0, 0))
-            return Plan(size=self.size, regions=self._masked_regions(operation) or (nothing,))
+            regions = self._masked_regions(operation) or (nothing,)
+            sees_all = any(region.passes[0].box == full for region in regions)
+            if not by_itself and sees_all and self._within_reach():
+                return self._at_once()
+            return Plan(size=self.size, regions=regions)
         if isinstance(operation, Edit) or getattr(operation, "plan", None) == "whole" or self._within_reach():
             return self._at_once()
         if not self.tiles and area(self.size) <= (UNTILED * self.native) ** 2:
@@ -112,7 +119,8 @@ class _Planner:
         operation = self.operation
         assert isinstance(operation, Inpaint)  # noqa: S101 - only those have masks
         if operation.context is not None:
-            return grown(part, operation.context, self.size)
+            share = operation.context if operation.context >= 1 else operation.context * max(size_of(part))
+            return grown(part, round(share), self.size)
         contexts = [max(LEAST_CONTEXT, round(share * max(size_of(part)))) for share in CONTEXT_SHARES]
         seen = [grown(part, context, self.size) for context in contexts]
         return next((box for box in seen if self._fitting(box)), seen[0])

@@ -86,13 +86,13 @@ class Dialect:
 
     def description(self, declared: Field) -> str:
         """What a field means, for documentation."""
-        sent = f" Sent as {self.image_form}." if declared.type is ImageRef else ""
+        sent = f" Sent as {self.image_form}." if declared.holds_image else ""
         return declared.param.description + sent
 
     def example(self, declared: Field) -> Any:
         """A valid value of a field, for documentation."""
         example = declared.param.example
-        return self.image_example(example) if declared.type is ImageRef else example
+        return self.image_example(example) if declared.holds_image else example
 
     def fields(self, operation: type[Operation]) -> tuple[Field, ...]:
         """What the dialect has of an operation's fields, the number of pictures and their seed included."""
@@ -155,7 +155,7 @@ class Dialect:
     def _type(self, declared: Field) -> Any:
         param = declared.param
         (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
-        if plain is ImageRef:
+        if declared.holds_image:
             return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name)))]
         nones = self.stands_for_none.get(declared.name, frozenset())
         extra = ModelField(json_schema_extra=_schema(param, nones))

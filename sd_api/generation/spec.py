@@ -49,7 +49,7 @@ class Outputs:
     num_outputs: Annotated[
         int,
         Param(
-            label="Pictures",
+            label="Number of pictures",
             description="How many pictures to make.",
             example=1,
             low=1,

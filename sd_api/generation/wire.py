@@ -11,7 +11,7 @@ from sd_api.settings import Limits
 
 IMAGE_FIELDS = tuple(
     dict.fromkeys(
-        field.name for operation in OPERATIONS.values() for field in fields_of(operation) if field.type is ImageRef
+        field.name for operation in OPERATIONS.values() for field in fields_of(operation) if field.holds_image
     )
 )
 """The canonical names of all fields that hold an image."""

@@ -15,4 +15,4 @@ def open_bmp(data: bytes) -> Source:
         has_no_alpha = image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
         return image.convert("RGB") if has_no_alpha else image
 
-    return Source(source.size, load)
+    return Source(source.size, load, may_be_transparent=source.may_be_transparent)

@@ -22,16 +22,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image: a loaded image of any mode.
 
     Returns:
-        A new image of mode RGB; ``info`` holds nothing but ``icc_profile``, and that only where the
-        pixels are still the RGB values which the profile describes.
+        An image of mode RGB, which may be the same one; its ``info`` holds nothing but ``icc_profile``, and that only
+        where the pixels are still the RGB values which the profile describes.
     """
-    profile = image.info.get("icc_profile") or b""
+    return _in_rgb(_over_white(_eight_bit(image)), image.info.get("icc_profile") or b"")
+
+
+def to_rgba(image: Image.Image) -> Image.Image | None:
+    """Convert a loaded image of any mode to 8-bit RGBA, with the colours of ``to_rgb`` and without flattening.
+
+    Args:
+        image: a loaded image of any mode.
+
+    Returns:
+        A new image of mode RGBA with straight alpha; None where the image is opaque everywhere.
+    """
+    image, profile = _eight_bit(image), image.info.get("icc_profile") or b""
+    if not image.has_transparency_data:
+        return None
+    painted = _with_alpha(image)
+    alpha = painted.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return None
+    coloured = _in_rgb(painted.convert(painted.mode.removesuffix("A")), profile)
+    coloured.putalpha(alpha)
+    return coloured
+
+
+def _in_rgb(flat: Image.Image, profile: bytes) -> Image.Image:
     space = profile[16:20]  # where every ICC header names its colour space
-    flat = _over_white(_eight_bit(image))
     if (flat.mode, space) in {("L", b"GRAY"), ("CMYK", b"CMYK")}:
         rgb = _to_srgb(flat, profile)
     else:
-        rgb = flat.convert("RGB")
+        # Without a copy of a large image that is right already.
+        rgb = flat if flat.mode == "RGB" else flat.convert("RGB")
     rgb.info = {"icc_profile": profile} if flat.mode == "RGB" and space == b"RGB " else {}
     return rgb
 
@@ -57,12 +81,13 @@ def to_mask(image: Image.Image) -> Image.Image:
         image: a loaded image of any mode.
 
     Returns:
-        A new image of mode L with an empty ``info``.
+        An image of mode L with an empty ``info``, which may be the same one.
     """
     lossy = image.format in {"JPEG", "WEBP", "AVIF", "HEIF"}
     image = _eight_bit(image)
     if not image.has_transparency_data:
-        mask = image.convert("L") if image.mode == "L" else image.convert("RGB").convert("L")
+        flat = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        mask = flat if flat.mode == "L" else flat.convert("L")
     else:
         painted = _with_alpha(image)
         light, alpha = painted.convert("L"), painted.getchannel("A")

@@ -2,7 +2,8 @@
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 
 from PIL import Image
 
@@ -14,19 +15,34 @@ LARGEST_IMAGES = 4
 # Pixels that are always allowed: 128 images of 1024 x 1024.
 ALWAYS = 128 * 1024 * 1024
 
+# Bytes of images that stay decoded, so that the next edit of a document need not decode it again: one of 48 megapixels
+# and its mask.
+KEPT_BYTES = 256 * 1024 * 1024
+
 
 class DecodedPixels:
-    """Counts the pixels of images from their decoding until nothing refers to them any more."""
+    """Counts the pixels of images from their decoding until nothing refers to them any more, and keeps the latest."""
 
     def __init__(self) -> None:
         # Reentrant, because the garbage collector may give back pixels in the thread that takes some.
         self._lock = threading.RLock()
         self._held = 0
+        self._kept: OrderedDict[Hashable, Image.Image] = OrderedDict()
 
-    def decode(self, pixels: int, max_pixels: int, read: Callable[[], Image.Image]) -> Image.Image:
+    def find(self, key: Hashable, max_pixels: int) -> Image.Image | None:
+        """The image that was decoded with a key, if it is kept and has no more than so many pixels."""
+        with self._lock:
+            image = self._kept.get(key)
+            if image is None or image.width * image.height > max_pixels:
+                return None
+            self._kept.move_to_end(key)
+            return image
+
+    def decode(self, key: Hashable, pixels: int, max_pixels: int, read: Callable[[], Image.Image]) -> Image.Image:
         """Decode an image while there is memory for it.
 
         Args:
+            key: What finds it again while it is kept.
             pixels: Width times height.
             max_pixels: Those of the largest image.
             read: Decodes it.
@@ -34,9 +50,12 @@ class DecodedPixels:
         Raises:
             OutOfMemory: The images of other requests are in memory.
         """
+        most = max(LARGEST_IMAGES * max_pixels, ALWAYS)
         with self._lock:
+            while self._kept and self._held + pixels > most:
+                self._kept.popitem(last=False)
             # An image alone is never refused here.
-            if self._held and self._held + pixels > max(LARGEST_IMAGES * max_pixels, ALWAYS):
+            if self._held and self._held + pixels > most:
                 raise OutOfMemory(
                     "The images of other requests fill the memory for images. Try again when one is done."
                 )
@@ -47,8 +66,22 @@ class DecodedPixels:
             self._give(pixels)
             raise
         weakref.finalize(image, self._give, pixels)
+        self._keep(key, image)
         return image
+
+    def _keep(self, key: Hashable, image: Image.Image) -> None:
+        if _bytes(image) > KEPT_BYTES:
+            return
+        with self._lock:
+            self._kept[key] = image
+            while sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
+                self._kept.popitem(last=False)
 
     def _give(self, pixels: int) -> None:
         with self._lock:
             self._held -= pixels
+
+
+def _bytes(image: Image.Image) -> int:
+    # Pillow has four bytes for a pixel that is not grey.
+    return image.width * image.height * (1 if image.mode == "L" else 4)

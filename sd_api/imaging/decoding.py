@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 
+import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -15,13 +17,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory, ServerError
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.bmp_file import open_bmp
-from sd_api.imaging.colour import to_alpha, to_mask, to_rgb
+from sd_api.imaging.colour import to_alpha, to_mask, to_rgb, to_rgba
 from sd_api.imaging.decoded import DecodedPixels
 from sd_api.imaging.heif_file import is_avif, is_heic, open_avif, open_heic
 from sd_api.imaging.jpeg_file import open_jpeg
 from sd_api.imaging.png_file import open_png
 from sd_api.imaging.png_file import read_texts as read_png_texts
 from sd_api.imaging.psd_file import open_psd
+from sd_api.imaging.samples import Array
 from sd_api.imaging.sources import Source, pillow_source
 from sd_api.imaging.tiff_file import open_tiff
 
@@ -126,6 +129,37 @@ def read_alpha(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
     return _read(field, data, max_pixels, to_alpha)
 
 
+def read_samples(field: str, data: bytes, *, deep: bool) -> Array | None:
+    """Read what ``read_image`` leaves out of a picture that it has read: its alpha and its 16-bit samples.
+
+    Args:
+        field: name of the request's field, for error messages.
+        data: the file, as for ``read_image``.
+        deep: whether samples of more than 8 bits are read as 16 bits, rather than as 8.
+
+    Returns:
+        A new array (height, width, 3 or 4) of uint8 or uint16, in the colours of ``read_image``; the alpha is
+        straight. None where the picture is opaque and of 8 bits, or is read as such.
+    """
+    known = _known_format(field, data)
+    try:
+        source = known.open(data)
+        if deep and source.load_deep is not None:
+            return source.load_deep()
+        image = to_rgba(source.load()) if source.may_be_transparent else None
+        return None if image is None else np.array(image)
+    except MemoryError:
+        raise OutOfMemory(f"There is not enough memory to read {field}; send a smaller picture.") from None
+    except Exception as error:
+        raise _unreadable(field, known, error) from error
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether ``read_samples`` has 16 bits of a picture file that has been read before."""
+    known = _format(data)
+    return known is not None and known.open(data).load_deep is not None
+
+
 def read_texts(field: str, data: bytes) -> dict[str, str]:
     """Read the text chunks of a PNG file, by their keywords; other formats have none that programs agree on.
 
@@ -163,6 +197,9 @@ def _unreadable(field: str, known: _Format, error: Exception) -> InvalidField:
 
 def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     known = _known_format(field, data)
+    key = convert, sha256(data).digest()
+    if (kept := _DECODED.find(key, max_pixels)) is not None:
+        return kept
     try:
         source = known.open(data)
         width, height = source.size
@@ -171,7 +208,7 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
                 field,
                 f"has {width} x {height} pixels, {width * height:,} in all; at most {max_pixels:,} are allowed",
             )
-        return _DECODED.decode(width * height, max_pixels, lambda: convert(source.load()))
+        return _DECODED.decode(key, width * height, max_pixels, lambda: convert(source.load()))
     except ServerError:
         raise
     except MemoryError:

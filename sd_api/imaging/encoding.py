@@ -1,36 +1,96 @@
-"""Encodes images as PNG files, and PNG files in other formats."""
+"""Encodes pictures as PNG files, and PNG files in other formats."""
 
 import io
-from typing import Literal
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-_RUN_LENGTH = 3  # zlib's Z_RLE
+from sd_api.imaging.collage import Collage
+from sd_api.imaging.samples import Array
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOUR_TYPES = {3: 2, 4: 6}  # by the number of channels: RGB and RGBA
+_UP = 2  # the row filter that subtracts the row above
+_ROWS = 64  # that are filtered and compressed at a time, so that memory holds no second copy of the picture
 
 
-def encode_png(image: Image.Image, *, parameters: str | None = None) -> bytes:
-    """Encode an image as a PNG with its ICC profile, if it has one in ``info["icc_profile"]``.
+def encode_png(
+    picture: Image.Image | Collage | Array, *, parameters: str | None = None, profile: bytes | None = None
+) -> bytes:
+    """Encode a picture as a PNG file.
+
+    Every row is filtered by the one above, and runs are all that zlib looks for. Pillow's choice of a filter for each
+    row and its search for longer matches take two to three times as long on photographs, and save some per cent.
 
     Args:
-        image: an image of any 8-bit mode; what is not RGBA becomes RGB.
+        picture: an image of any 8-bit mode, where what is not RGBA becomes RGB; a collage; or samples (height, width,
+            3 or 4) of uint8 or uint16, whose depth is kept.
         parameters: the content of the ``parameters`` text chunk, which other tools read; the chunk is ``tEXt``, or
             ``iTXt`` if Latin-1 cannot encode the text.
+        profile: the ICC profile; that of an image may also be in its ``info["icc_profile"]``.
 
     Returns:
         The PNG file.
     """
-    chunks = PngInfo()
+    if isinstance(picture, Image.Image):
+        profile = profile or picture.info.get("icc_profile")
+        # Without a copy of what is right already.
+        picture = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
+    if isinstance(picture, np.ndarray):
+        (height, width, channels), depth = picture.shape, 8 * picture.itemsize
+    else:
+        (width, height), channels, depth = picture.size, len(picture.mode), 8
+    file = io.BytesIO()
+    file.write(_SIGNATURE)
+    _write(file, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0))
+    if profile:
+        _write(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile))
+    texts = PngInfo()
     if parameters is not None:
         # JSON can contain lone surrogates, which no encoding can represent.
-        chunks.add_text("parameters", parameters.encode("utf-8", "replace").decode())
-    png = io.BytesIO()
-    # Pillow's default, a search for longer matches than runs, takes two to six times as long on
-    # photographs and saves 3 % at best, because PNG's row filters leave hardly any other matches.
-    # Without a copy of what is right already.
-    plain = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
-    plain.save(png, "PNG", compress_type=_RUN_LENGTH, pnginfo=chunks)
-    return png.getvalue()
+        texts.add_text("parameters", parameters.encode("utf-8", "replace").decode())
+    for name, body, *_ in texts.chunks:
+        _write(file, name, body)
+    compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    for rows in _filtered(picture, height):
+        _write(file, b"IDAT", compressor.compress(rows.data))
+    _write(file, b"IDAT", compressor.flush())
+    _write(file, b"IEND", b"")
+    return file.getvalue()
+
+
+def _write(file: io.BytesIO, name: bytes, body: bytes) -> None:
+    """Write a chunk; a piece of the pixels that is empty is none."""
+    if not body and name == b"IDAT":
+        return
+    file.write(struct.pack(">I", len(body)) + name)
+    file.write(body)
+    file.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(name))))
+
+
+def _filtered(picture: Image.Image | Collage | Array, height: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """The rows of a picture, some at a time, each filtered and behind the number of its filter."""
+    above: Any = 0
+    for start in range(0, height, _ROWS):
+        end = min(start + _ROWS, height)
+        if isinstance(picture, np.ndarray):
+            # PNG has the high byte first.
+            part: Array = picture[start:end].astype(picture.dtype.newbyteorder(">"), order="C", copy=False)
+        else:
+            part = np.asarray(picture.crop((0, start, picture.size[0], end)))
+        rows = part.reshape(end - start, -1).view(np.uint8)
+        filtered = np.empty((end - start, rows.shape[1] + 1), np.uint8)
+        filtered[:, 0] = _UP
+        filtered[0, 1:] = rows[0] - above
+        filtered[1:, 1:] = rows[1:] - rows[:-1]
+        above = rows[-1]
+        yield filtered
 
 
 def convert_png(png: bytes, output: Literal["png", "jpeg", "webp"], quality: int) -> bytes:

@@ -5,12 +5,22 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import imagecodecs
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from sd_api.imaging.sources import LARGEST_EXIF, LARGEST_PROFILE, Source, pillow_source
+from sd_api.imaging.samples import Array, samples_of
+from sd_api.imaging.sources import (
+    LARGEST_EXIF,
+    LARGEST_PROFILE,
+    Source,
+    orientation_of,
+    pillow_source,
+    upright_samples,
+)
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DEPTH = 24  # where the header has the bits of a sample
 _MOST_CHUNKS = 1 << 16
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -21,15 +31,18 @@ def open_png(data: bytes) -> Source:
 
     Text of any size is ignored, and so is an ICC profile of more than 4 MiB, or EXIF data of more than 512 KiB.
     """
-    kept, profile = [_SIGNATURE], None
+    view = memoryview(data)
+    kept, profile = [view[: len(_SIGNATURE)]], None
     for number, (name, start, end) in enumerate(_chunks(data)):
         if number == _MOST_CHUNKS:
             raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
         if name == b"iCCP":
             profile = _profile(data[start + 8 : end - 4]) if profile is None else profile
         elif name in _PIXELS or (name == b"eXIf" and end - start <= LARGEST_EXIF):
-            kept.append(data[start:end])
-    source = pillow_source(PngImageFile, b"".join(kept))
+            kept.append(view[start:end])
+    # Without a copy of a large file that has nothing else.
+    bare = data if sum(map(len, kept)) == len(data) else b"".join(kept)
+    source = pillow_source(PngImageFile, bare)
 
     def load() -> Image.Image:
         image = source.load()
@@ -37,7 +50,20 @@ def open_png(data: bytes) -> Source:
             image.info["icc_profile"] = profile
         return image
 
-    return Source(source.size, load)
+    # Grey with a profile of its own becomes sRGB, in 8 bits.
+    is_deep = bare[_DEPTH] == 16 and (profile or b"")[16:20] != b"GRAY"
+    load_deep = (lambda: _deep(bare)) if is_deep else None
+    return Source(source.size, load, load_deep, source.may_be_transparent)
+
+
+def _deep(data: bytes) -> Array:
+    """The samples of a file of 16 bits; see ``Source.load_deep``."""
+    values = imagecodecs.png_decode(data)
+    values = values[..., None] if values.ndim == 2 else values
+    bands = 1 if values.shape[-1] < 3 else 3
+    alpha = values[..., bands] if values.shape[-1] > bands else None
+    with PngImageFile(io.BytesIO(data)) as image:
+        return upright_samples(samples_of(values[..., :bands], alpha), orientation_of(image))
 
 
 def read_texts(data: bytes) -> dict[str, str]:

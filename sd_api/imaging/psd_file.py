@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from sd_api.imaging.samples import Array, Bytes, image_of, scale_integers
+from sd_api.imaging.samples import EIGHT_BITS, SIXTEEN_BITS, Array, Bytes, image_of, samples_of, scale_integers
 from sd_api.imaging.sources import LARGEST_PROFILE, Source
 
-_BITMAP, _INDEXED, _CMYK, _LAB = 0, 2, 4, 9
+_BITMAP, _INDEXED, _RGB, _CMYK, _LAB = 0, 2, 3, 4, 9
 # By the file's colour mode: Pillow's mode, the bands, and what is white among the values that the file holds.
 _MODES = {
     _BITMAP: ("L", 1, (0,)),
     1: ("L", 1, (255,)),
     _INDEXED: ("P", 1, (0,)),
-    3: ("RGB", 3, (255, 255, 255)),
+    _RGB: ("RGB", 3, (255, 255, 255)),
     _CMYK: ("CMYK", 4, (255, 255, 255, 255)),
     8: ("L", 1, (255,)),  # duotone: what its inks look like is not documented
     _LAB: ("LAB", 3, (255, 128, 128)),
@@ -82,10 +82,29 @@ def open_psd(data: bytes) -> Source:
     """
     reader = _Reader(data)
     header = _Header(*struct.unpack(">4xH6xHIIHH", reader.take(26)))
-    return Source((header.width, header.height), lambda: _load(header, reader))
+    # Of the other modes, some have profiles that say what their colours are; these become sRGB, in 8 bits.
+    load_deep = (lambda: _deep(header, reader)) if (header.mode, header.depth) == (_RGB, 16) else None
+    return Source((header.width, header.height), lambda: _load(header, reader), load_deep)
+
+
+def _deep(header: _Header, reader: _Reader) -> Array:
+    colours, alpha, _, _ = _content(header, reader, SIXTEEN_BITS)
+    return samples_of(colours, alpha)
 
 
 def _load(header: _Header, reader: _Reader) -> Image.Image:
+    colours, alpha, palette, resources = _content(header, reader, EIGHT_BITS)
+    if header.mode == _INDEXED:
+        return _indexed(colours[..., 0], palette, resources.get(_TRANSPARENT_INDEX))
+    if header.mode == _CMYK:
+        colours = 255 - colours  # stored as the paper that is left
+    profile = resources.get(_PROFILE, b"")
+    mode = _MODES[header.mode][0]
+    return image_of(mode, colours, alpha, profile if len(profile) <= LARGEST_PROFILE else b"")
+
+
+def _content(header: _Header, reader: _Reader, white: int) -> tuple[Array, Array | None, bytes, dict[int, bytes]]:
+    """The colours and the alpha of the flattened picture, scaled to 0..``white``; the palette and the resources."""
     palette = reader.take(reader.number(4))
     resources = _resources(_Reader(reader.take(reader.number(4))))
     layers, transparent = _layers(_Reader(reader.take(reader.number(4 * header.version))), header.version)
@@ -95,18 +114,13 @@ def _load(header: _Header, reader: _Reader) -> Image.Image:
             "it was saved without a flattened picture; in Photoshop, switch on Preferences > File Handling > "
             "Maximize PSD and PSB File Compatibility and save it again"
         )
-    mode, bands, white = _MODES[header.mode]
+    _, bands, paper = _MODES[header.mode]
     has_alpha = transparent and header.channels > bands
-    planes = _planes(header, reader, bands + has_alpha)
-    profile = resources.get(_PROFILE, b"")
-    if header.mode == _INDEXED:
-        return _indexed(planes[0], bytes(palette), resources.get(_TRANSPARENT_INDEX))
+    planes = _planes(header, reader, bands + has_alpha, white)
     colours, alpha = np.moveaxis(planes[:bands], 0, -1), planes[bands] if has_alpha else None
     if alpha is not None:
-        colours = _without_white(colours, alpha, white)
-    if header.mode == _CMYK:
-        colours = 255 - colours  # stored as the paper that is left
-    return image_of(mode, colours, alpha, profile if len(profile) <= LARGEST_PROFILE else b"")
+        colours = _without_paper(colours, alpha, np.array(paper, np.float32) * (white / 255), white)
+    return colours, alpha, bytes(palette), resources
 
 
 def _resources(reader: _Reader) -> dict[int, bytes]:
@@ -153,8 +167,8 @@ def _layers(reader: _Reader, version: int) -> tuple[bool, bool]:
     return count != 0, transparent or count < 0
 
 
-def _planes(header: _Header, reader: _Reader, wanted: int) -> Array:
-    """The first channels of the flattened picture: channel x height x width, uint8."""
+def _planes(header: _Header, reader: _Reader, wanted: int, white: int) -> Array:
+    """The first channels of the flattened picture, scaled to 0..``white``: channel x height x width."""
     compression = reader.number(2)
     length = header.row * header.height * wanted
     if compression == _RAW:
@@ -175,7 +189,7 @@ def _planes(header: _Header, reader: _Reader, wanted: int) -> Array:
     values = np.frombuffer(content, kind).reshape(shape)
     if compression == _ZIP_WITH_PREDICTION:  # each value is the difference to the one at its left
         values = np.cumsum(values, axis=-1, dtype=kind.newbyteorder("="))
-    return scale_integers(values, (1 << header.depth) - 1)
+    return scale_integers(values, (1 << header.depth) - 1, white)
 
 
 def _run_lengths(header: _Header, reader: _Reader, wanted: int) -> bytes:
@@ -187,11 +201,11 @@ def _run_lengths(header: _Header, reader: _Reader, wanted: int) -> bytes:
     return Image.frombytes("L", (header.row, header.height * wanted), bytes(body), "packbits", "L").tobytes()
 
 
-def _without_white(colours: Array, alpha: Bytes, white: tuple[int, ...]) -> Bytes:
+def _without_paper(colours: Array, alpha: Array, paper: Array, white: int) -> Array:
     """Take away the white that Photoshop lays under what is transparent."""
-    paper = np.array(white, np.float32)
-    opacity = np.maximum(alpha, 1)[..., None].astype(np.float32) / 255
-    return np.rint(np.clip(paper + (colours - paper) / opacity, 0, 255)).astype(np.uint8)
+    opacity = np.maximum(alpha, 1)[..., None].astype(np.float32) / white
+    plain: Array = np.rint(np.clip(paper + (colours - paper) / opacity, 0, white)).astype(colours.dtype)
+    return plain
 
 
 def _indexed(indices: Bytes, palette: bytes, transparent: bytes | None) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Samples of any depth, as numpy arrays, to 8 bits and to images."""
+"""Samples of any depth, as numpy arrays, to 8 or 16 bits and to images."""
 
 from typing import Any
 
@@ -12,18 +12,36 @@ Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 
-def scale_integers(values: Array, full: int) -> Bytes:
-    """Scale unsigned integers of up to 32 bits from 0..``full`` to 0..255, rounded."""
-    if values.dtype == np.uint8 and full == 255:
-        return values
+EIGHT_BITS, SIXTEEN_BITS = 0xFF, 0xFFFF
+"""The white of each depth."""
+
+
+def scale_integers(values: Array, full: int, white: int = EIGHT_BITS) -> Array:
+    """Scale unsigned integers of up to 32 bits from 0..``full`` to 0..``white``, rounded."""
+    if full == white and values.dtype.itemsize == _kind(white).itemsize:
+        return values.astype(_kind(white), copy=False)
     if full > 0xFFFF:  # 32 bits would overflow below
         values, full = values >> 16, full >> 16
-    return ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+    wide = np.uint32 if white == EIGHT_BITS else np.uint64
+    return ((values.astype(wide) * white + full // 2) // full).astype(_kind(white))
 
 
-def scale_floats(values: Array) -> Bytes:
-    """Scale floats to 0..255, from either scale that ``unit_floats`` knows."""
-    return np.rint(unit_floats(values) * 255).astype(np.uint8)
+def scale_floats(values: Array, white: int = EIGHT_BITS) -> Array:
+    """Scale floats to 0..``white``, from either scale that ``unit_floats`` knows."""
+    return np.rint(unit_floats(values) * white).astype(_kind(white))
+
+
+def _kind(white: int) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if white == EIGHT_BITS else np.uint16)
+
+
+def samples_of(colours: Array, alpha: Array | None = None) -> Array:
+    """Samples (height, width, 3 or 4) of planes (height, width, 1 or 3); an alpha that is opaque is left out."""
+    if colours.shape[-1] == 1:
+        colours = colours.repeat(3, axis=-1)
+    if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max:
+        return np.ascontiguousarray(colours)
+    return np.dstack([colours, alpha])
 
 
 def image_of(mode: str, colours: Bytes, alpha: Bytes | None = None, profile: bytes = b"") -> Image.Image:

@@ -47,12 +47,18 @@ def extended_image(image: Image.Image, margins: tuple[int, int, int, int]) -> Im
     """
     if not any(margins):
         return image
-    left, top, right, bottom = margins
-    pixels = np.asarray(image)
-    edges = [(top, bottom), (left, right)] + [(0, 0)] * (pixels.ndim - 2)
-    padded = Image.fromarray(np.pad(pixels, edges, mode="edge"))
+    padded = Image.fromarray(extended_samples(np.asarray(image), margins))
     padded.info = dict(image.info)
     return padded
+
+
+def extended_samples(samples: npt.NDArray[np.generic], margins: tuple[int, int, int, int]) -> npt.NDArray[np.generic]:
+    """The same for an array (height, width) or (height, width, channels)."""
+    if not any(margins):
+        return samples
+    left, top, right, bottom = margins
+    edges = [(top, bottom), (left, right)] + [(0, 0)] * (samples.ndim - 2)
+    return np.pad(samples, edges, mode="edge")
 
 
 def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -124,9 +130,9 @@ def resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
         size: new width and height.
 
     Returns:
-        A mask of mode L.
+        A mask of mode L; the same one where nothing has to be done.
     """
-    return mask.resize(size, Image.Resampling.BILINEAR)
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def highest_levels(mask: Image.Image, cell: int) -> npt.NDArray[np.uint8]:

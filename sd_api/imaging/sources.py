@@ -4,7 +4,10 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import ExifTags, Image, ImageFile
+
+from sd_api.imaging.samples import Array
 
 LARGEST_PROFILE = 4 * 1024 * 1024  # bytes of an ICC profile; larger ones are ignored
 LARGEST_EXIF = 512 * 1024  # bytes of EXIF data, whose values cost a thousand times their size to unpack
@@ -23,15 +26,20 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A picture file that is open.
+    """A picture file that is open; it is decoded once, by one of the two functions.
 
     Attributes:
         size: width and height in pixels, as the header says.
         load: decodes the pixels and turns them upright; raises any exception on damaged data.
+        load_deep: the same in 16 bits, as ``samples_of`` gives them; None for files of other depths and for colours
+            that are not kept as they are.
+        may_be_transparent: whether the header leaves that open.
     """
 
     size: tuple[int, int]
     load: Callable[[], Image.Image]
+    load_deep: Callable[[], Array] | None = None
+    may_be_transparent: bool = True
 
 
 def pillow_source(reader: type[ImageFile.ImageFile], data: bytes) -> Source:
@@ -46,9 +54,9 @@ def pillow_source(reader: type[ImageFile.ImageFile], data: bytes) -> Source:
         image.load()
         if len(image.info.get("icc_profile") or b"") > LARGEST_PROFILE:
             del image.info["icc_profile"]
-        return upright(image, _orientation(image))
+        return upright(image, orientation_of(image))
 
-    return Source(image.size, load)
+    return Source(image.size, load, may_be_transparent=image.has_transparency_data)
 
 
 def upright(image: Image.Image, orientation: int | None) -> Image.Image:
@@ -60,7 +68,18 @@ def upright(image: Image.Image, orientation: int | None) -> Image.Image:
     return turned
 
 
-def _orientation(image: Image.Image) -> int | None:
+def upright_samples(samples: Array, orientation: int | None) -> Array:
+    """The same for samples (height, width, channels)."""
+    if orientation not in _TURNS:
+        return samples
+    turned = samples.swapaxes(0, 1) if orientation >= 5 else samples
+    # Numbered from 1: which of them are mirrored, upside down or both, once those from 5 on are transposed.
+    across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+    return np.ascontiguousarray(turned[:: -1 if down else 1, :: -1 if across else 1])
+
+
+def orientation_of(image: Image.Image) -> int | None:
+    """The EXIF orientation of an image that is open; None where it has none that can be read."""
     if len(image.info.get("exif") or b"") > LARGEST_EXIF:
         return None
     try:

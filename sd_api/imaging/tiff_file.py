@@ -9,8 +9,17 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from sd_api.imaging import tiff_directory as tiff
-from sd_api.imaging.samples import Array, Bytes, image_of, scale_floats, scale_integers
-from sd_api.imaging.sources import LARGEST_PROFILE, Source, pillow_source, upright
+from sd_api.imaging.samples import (
+    EIGHT_BITS,
+    SIXTEEN_BITS,
+    Array,
+    Bytes,
+    image_of,
+    samples_of,
+    scale_floats,
+    scale_integers,
+)
+from sd_api.imaging.sources import LARGEST_PROFILE, Source, pillow_source, upright, upright_samples
 from sd_api.imaging.tiff_directory import Directory
 
 _NONE = 1
@@ -37,14 +46,33 @@ def open_tiff(data: bytes) -> Source:
     size = directory.number(tiff.WIDTH), directory.number(tiff.HEIGHT)
     if not all(size):
         raise ValueError("it has no size")
-    return Source(size, lambda: upright(_load(directory), directory.number(tiff.ORIENTATION)))
+    turn = directory.number(tiff.ORIENTATION)
+    load_deep = (lambda: upright_samples(_deep(directory), turn)) if _is_deep(directory) else None
+    return Source(size, lambda: upright(_load(directory), turn), load_deep)
+
+
+def _is_deep(directory: Directory) -> bool:
+    """Whether it is grey or RGB with more than 8 bits, for tifffile, and no profile turns its grey into sRGB."""
+    return (
+        directory.number(tiff.BITS, 1) > 8
+        and directory.number(tiff.COMPRESSION, _NONE) in _BY_TIFFFILE
+        and directory.number(tiff.PHOTOMETRIC, _RGB) in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+        and _profile(directory)[16:20] != b"GRAY"
+    )
+
+
+def _deep(directory: Directory) -> Array:
+    _, colours, alpha = _planes(directory, SIXTEEN_BITS)
+    return samples_of(colours, alpha)
+
+
+def _profile(directory: Directory) -> bytes:
+    profile = directory.content(tiff.PROFILE)
+    return profile if len(profile) <= LARGEST_PROFILE else b""
 
 
 def _load(directory: Directory) -> Image.Image:
-    compression = directory.number(tiff.COMPRESSION, _NONE)
-    profile = directory.content(tiff.PROFILE)
-    if len(profile) > LARGEST_PROFILE:
-        profile = b""
+    compression, profile = directory.number(tiff.COMPRESSION, _NONE), _profile(directory)
     _segment_size(directory)
     if compression in _BY_PILLOW or directory.number(tiff.PHOTOMETRIC) == _YCBCR:
         if compression == _NONE and sum(_segments(directory)[1]) < 3 * _pixels(directory):
@@ -55,7 +83,8 @@ def _load(directory: Directory) -> Image.Image:
         return image
     if compression not in _BY_TIFFFILE:
         raise ValueError(f"it is compressed with {_name(compression)}; save it with LZW, ZIP or no compression")
-    return _picture(directory, profile)
+    mode, colours, alpha = _planes(directory, EIGHT_BITS)
+    return image_of(mode, colours, alpha, profile)
 
 
 def _name(compression: int) -> str:
@@ -76,8 +105,8 @@ def _segments(directory: Directory) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return directory.numbers(tiff.STRIP_OFFSETS), directory.numbers(tiff.STRIP_LENGTHS)
 
 
-def _picture(directory: Directory, profile: bytes) -> Image.Image:
-    """The picture of samples that need no more than to be unpacked."""
+def _planes(directory: Directory, white: int) -> tuple[str, Array, Array | None]:
+    """The mode, the colours and the alpha of samples that need no more than to be unpacked, scaled to 0..``white``."""
     samples = _samples(directory)
     photometric = directory.number(tiff.PHOTOMETRIC, _RGB if samples.shape[-1] > 2 else _BLACK_IS_ZERO)
     if photometric == _PALETTE:
@@ -92,18 +121,19 @@ def _picture(directory: Directory, profile: bytes) -> Image.Image:
         raise ValueError(f"it has {samples.shape[-1]} samples per pixel, which is too few for its colours")
     if mode == "L" and samples.shape[-1] > 2 and tiff.EXTRA_SAMPLES not in directory:
         raise ValueError(f"it is grey with {samples.shape[-1]} samples per pixel; save it as RGB")
-    alpha, premultiplied = _alpha(directory, samples, bands)
+    alpha, premultiplied = _alpha(directory, samples, bands, white)
     if photometric in (_LAB, _ICC_LAB):
         colours = _lab(colours, signed=photometric == _LAB)
     elif photometric != _PALETTE:
-        colours = _scale(directory, colours)
+        colours = _scale(directory, colours, white)
     if alpha is not None and premultiplied:
         if mode == "LAB":
             raise ValueError("it is Lab with premultiplied alpha; save it as RGB")
-        colours = np.minimum(colours * (255 / np.maximum(alpha, 1)[..., None]), 255).round().astype(np.uint8)
+        plain = np.minimum(colours * (white / np.maximum(alpha, 1)[..., None]), white)
+        colours = plain.round().astype(colours.dtype)
     if photometric == _WHITE_IS_ZERO:
-        colours = 255 - colours
-    return image_of(mode, colours, alpha, profile)
+        colours = white - colours
+    return mode, colours, alpha
 
 
 def _samples(directory: Directory) -> Array:
@@ -150,29 +180,29 @@ def _check_segments(directory: Directory, planes: int, bits: int) -> None:
         raise ValueError("it is cut off")
 
 
-def _alpha(directory: Directory, samples: Array, bands: int) -> tuple[Bytes | None, bool]:
+def _alpha(directory: Directory, samples: Array, bands: int, white: int) -> tuple[Array | None, bool]:
     """The alpha plane, if there is one, and whether the colours are multiplied with it."""
     kinds = directory.numbers(tiff.EXTRA_SAMPLES)
     if not kinds and samples.shape[-1] == bands + 1 and directory.number(tiff.PHOTOMETRIC) != _CMYK:
         kinds = (max(_PLAIN_ALPHA),)  # many programs do not say what their fourth sample is
     for plane, kind in enumerate(kinds, bands):
         if plane < samples.shape[-1] and (kind == _PREMULTIPLIED or kind in _PLAIN_ALPHA):
-            return _scale(directory, samples[..., plane]), kind == _PREMULTIPLIED
+            return _scale(directory, samples[..., plane], white), kind == _PREMULTIPLIED
     return None, False
 
 
-def _scale(directory: Directory, values: Array) -> Bytes:
-    """Scale samples of any type to 8 bits."""
+def _scale(directory: Directory, values: Array, white: int) -> Array:
+    """Scale samples of any type to 0..``white``."""
     bits, kind = directory.number(tiff.BITS, 1), directory.number(tiff.SAMPLE_FORMAT, _UNSIGNED)
     if kind == _FLOAT:
-        return scale_floats(values)
+        return scale_floats(values, white)
     if kind == _SIGNED and bits == 32:
-        return scale_integers(np.clip(values, 0, 0xFFFF).astype(np.uint16), 0xFFFF)
+        return scale_integers(np.clip(values, 0, 0xFFFF).astype(np.uint16), 0xFFFF, white)
     if kind not in (_UNSIGNED, _UNDEFINED) or bits > 32:
         raise ValueError(f"it has samples of {bits} bits and format {kind}; save it with 8 or 16 bits")
     full = (1 << bits) - 1
     # What has room for 32 bits often holds 16.
-    return scale_integers(values, 0xFFFF if bits == 32 and values.max() <= 0xFFFF else full)
+    return scale_integers(values, 0xFFFF if bits == 32 and values.max() <= 0xFFFF else full, white)
 
 
 def _lab(values: Array, *, signed: bool) -> Bytes:

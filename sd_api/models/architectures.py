@@ -11,9 +11,10 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type
 from sd_api.errors import ModelUnavailable
 from sd_api.models.headers import Header
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
+from sd_api.models.sources import SD1_CONFIG
 
 _HERE = Path(__file__).parent
-SD1_CONFIG, SD2_CONFIG, SDXL_CONFIG = (_HERE / f"{name}_config" for name in ("sd1", "sd2", "sdxl"))
+SD2_CONFIG, SDXL_CONFIG = _HERE / "sd2_config", _HERE / "sdxl_config"
 
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIXES = ("first_stage_model.", "vae.")

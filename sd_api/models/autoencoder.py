@@ -5,7 +5,8 @@ like is read from the autoencoder itself, whichever family it belongs to.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,30 +24,70 @@ def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     return pixels[:, :, 0] if _makes_videos(vae) else pixels
 
 
-def encode_pixels(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+@dataclass(frozen=True)
+class Encoding:
+    """What an encoder makes of pixels: (n, channels, height / cell, width / cell).
+
+    Attributes:
+        mean: The latents, or the mean of random ones.
+        deviation: The standard deviation of random ones, else None.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return self.mean.nbytes + (0 if self.deviation is None else self.deviation.nbytes)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it are numbers."""
+        return all(bool(part.isfinite().all()) for part in (self.mean, self.deviation) if part is not None)
+
+
+def encoding(vae: Any, pixels: torch.Tensor) -> Encoding:
+    """Encode (n, 3, height, width) pixels in -1 to 1; the same pixels give the same."""
+    pixels = pixels.to(vae.device, vae.dtype)
+    encoded = vae.encode(pixels[:, :, None] if _makes_videos(vae) else pixels)
+    if not is_random(vae):
+        return Encoding(encoded.latent if hasattr(encoded, "latent") else encoded.latents, None)
+    mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
+    return Encoding(mean[:, :, 0], deviation[:, :, 0]) if _makes_videos(vae) else Encoding(mean, deviation)
+
+
+def encode_pixels(
+    vae: Any,
+    pixels: torch.Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    encode: Callable[[Any, torch.Tensor], Encoding] = encoding,
+) -> torch.Tensor:
     """The latents of (n, 3, height, width) pixels in -1 to 1, in the denoiser's range.
 
     Args:
         vae: The autoencoder.
         pixels: In the precision of the latents that come back.
         generator: Of the randomness that an encoder may have; without one, its most probable latents are taken.
+        encode: What encodes, such as a cache in front of ``encoding``.
     """
-    return _scaled(vae, encode_unscaled(vae, pixels, generator).to(pixels.dtype), random=generator is not None)
+    latents = encode_unscaled(vae, pixels, generator, encode=encode).to(pixels.dtype)
+    return _scaled(vae, latents, random=generator is not None)
 
 
-def encode_unscaled(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+def encode_unscaled(
+    vae: Any,
+    pixels: torch.Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    encode: Callable[[Any, torch.Tensor], Encoding] = encoding,
+) -> torch.Tensor:
     """The latents of ``encode_pixels`` as the autoencoder gives them."""
-    pixels = pixels.to(vae.device, vae.dtype)
-    encoded = vae.encode(pixels[:, :, None] if _makes_videos(vae) else pixels)
-    if not is_random(vae):
-        latents: torch.Tensor = encoded.latent if hasattr(encoded, "latent") else encoded.latents
-        return latents
-    distribution = encoded.latent_dist
-    latents = distribution.mode()
-    if generator is not None:
-        noise = draw(distribution.mean.shape, generator).to(distribution.mean)
-        latents = distribution.mean + distribution.std * noise
-    return latents[:, :, 0] if _makes_videos(vae) else latents
+    encoded = encode(vae, pixels)
+    if encoded.deviation is None or generator is None:
+        return encoded.mean
+    return encoded.mean + encoded.deviation * draw(encoded.mean.shape, generator).to(encoded.mean)
 
 
 def is_random(vae: Any) -> bool:
@@ -72,9 +113,11 @@ def in_full_precision(vae: Any) -> Any:
 
 
 def scale_factor(vae: Any) -> int:
-    """The pixels of a side for each of the latents."""
+    """The pixels of the side of one cell of ``encode_pixels``."""
+    if _makes_videos(vae):
+        return int(2 ** len(vae.config.temperal_downsample))
     channels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
-    return int(2 ** (len(channels) - 1))
+    return int(2 ** (len(channels) - 1)) * cells_joined(vae)
 
 
 def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -18,12 +18,13 @@ from transformers import CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of
-from sd_api.models.architectures import SD1_CONFIG, kind_of, unet_channels
+from sd_api.models.architectures import kind_of, unet_channels
 from sd_api.models.bounded_files import read_object
 from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
 from sd_api.models.part_loading import has_weights, load_part
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
+from sd_api.models.sources import SD1_CONFIG
 
 DENOISERS = ("unet", "transformer")
 

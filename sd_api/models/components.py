@@ -2,54 +2,31 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.adapters.embeddings import Embeddings
+from sd_api.models.adapters.loras import LoraLayers
+from sd_api.models.component import Component
 from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
 
-Value = TypeVar("Value")
-
-# About 0.3 MB each for Stable Diffusion 1, 0.6 MB for SDXL.
-CONDITIONINGS_CACHED = 64
-
-# Bytes that stay free for activations where no plan says how many: a batch of Stable Diffusion 1 at 512 x 512 in fp16.
-WORKING_MEMORY = 2 * 2**30
+# Of each kind. A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL, and a prompt may have
+# some fifty; the latents of an image of 1024 x 1024 pixels take 0.5 MB.
+CACHED_BYTES = 32 * 2**20
 
 
-class Component:
-    """One module of a model. Calling it runs the module, or what a backend has put in place of it.
-
-    Attributes:
-        name: Its name in the pipeline, such as ``unet``.
-        module: The module; a backend may exchange it for an equal one.
-        call: What a call runs; the module itself unless a backend has replaced it.
-        size: The bytes of its weights.
-        working: The bytes that it needs beside its weights while it runs.
-    """
-
-    def __init__(self, name: str, module: torch.nn.Module) -> None:
-        self.name = name
-        self.module = module
-        self.call: Callable[..., Any] = module
-        self.size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-        self.working = WORKING_MEMORY
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it."""
-        return self.call(*args, **kwargs)
+class Cached(Protocol):
+    """What is made of a prompt or an image, and cached."""
 
     @property
-    def config(self) -> Any:
-        """The module's configuration."""
-        return self.module.config
+    def nbytes(self) -> int:
+        """The memory that it takes."""
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision in which it computes, whichever its weights are stored in."""
-        own: torch.dtype | None = getattr(self.module, "dtype", None)
-        return own or next(self.module.parameters()).dtype
+
+Value = TypeVar("Value", bound=Cached)
 
 
 class Parts:
@@ -60,11 +37,19 @@ class Parts:
         device: Where the components run.
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
+        loras: The layers beside them, for models with a UNet.
+        embeddings: The words that were trained, for models with a UNet.
         tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
 
     def __init__(
-        self, pipeline: DiffusionPipeline, device: torch.device, place: Callable[[Iterable[Component]], None]
+        self,
+        pipeline: DiffusionPipeline,
+        device: torch.device,
+        place: Callable[[Iterable[Component]], None],
+        forget: Callable[[Iterable[Component]], None] = lambda _: None,
+        lora_folder: Path | None = None,
+        embedding_folder: Path | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -75,7 +60,14 @@ class Parts:
             for name, module in pipeline.components.items()
             if isinstance(module, torch.nn.Module)
         }
-        self._conditionings: OrderedDict[Hashable, Any] = OrderedDict()
+        self.loras = LoraLayers(pipeline, self.components, place, forget, lora_folder)
+        widths = {
+            part.name: int(part.config.hidden_size)
+            for part in self.text_encoders
+            if hasattr(part.config, "hidden_size")
+        }
+        self.embeddings = Embeddings(widths, embedding_folder)
+        self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
 
     @property
     def denoiser(self) -> Component:
@@ -93,18 +85,24 @@ class Parts:
         return tuple(part for name, part in self.components.items() if name.startswith("text_encoder"))
 
     @property
+    def everything(self) -> tuple[Component, ...]:
+        """What may be on the device: the components, and the layers beside them."""
+        return *self.components.values(), *self.loras.components
+
+    @property
     def size(self) -> int:
         """The bytes of all weights."""
-        return sum(part.size for part in self.components.values())
+        return sum(part.size for part in self.everything)
 
-    def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The conditioning of a key, made once while the cache holds it; what raises is not kept."""
-        if key not in self._conditionings:
-            self._conditionings[key] = make()
-            if len(self._conditionings) > CONDITIONINGS_CACHED:
-                self._conditionings.popitem(last=False)
-        self._conditionings.move_to_end(key)
-        value: Value = self._conditionings[key]
+    def cached(self, kind: str, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What belongs to a key, made once while the cache of its kind holds it; what raises is not kept."""
+        kept = self._cached.setdefault(kind, OrderedDict())
+        if key not in kept:
+            kept[key] = make()
+            while len(kept) > 1 and sum(value.nbytes for value in kept.values()) > CACHED_BYTES:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        value: Value = kept[key]
         return value
 
     def _first(self, names: tuple[str, ...]) -> Component:

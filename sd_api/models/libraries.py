@@ -33,6 +33,8 @@ def import_libraries() -> None:
     warnings.filterwarnings("ignore", module="huggingface_hub")
     # Compiled code is compared with the model itself before it is used; see sd_api/models/backends/compiled.py.
     warnings.filterwarnings("ignore", module=r"torch\._dynamo")
+    # Several adapters in one model, which come and go, are what is meant; see sd_api/models/adapters/loras.py.
+    warnings.filterwarnings("ignore", module="peft")
     # Loading is a line of the log. Bars count a pipeline's components, the tensors of each and the files of a
     # download; the last of these calls enables the bar of a download's bytes again, which the first two disable.
     diffusers.utils.logging.disable_progress_bar()

@@ -14,7 +14,8 @@ from sd_api.generation.engine import ModelMemory
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
-from sd_api.models.components import Component, Parts
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
 from sd_api.models.defaults import configured_defaults, published_defaults
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.base import Family
@@ -100,7 +101,7 @@ class ModelLibrary:
                 model.abilities  # noqa: B018
                 self.safety_filter(model, None)
             except BaseException:
-                self._placement.forget(model.parts.components.values())
+                self._placement.forget(model.parts.everything)
                 raise
             self._loaded[name] = model
             if model.plan.compiles and isinstance(model.family, UNetFamily):
@@ -167,7 +168,7 @@ class ModelLibrary:
         """Unload the models outside of the configuration, apart from the latest: tasks could name any number."""
         unlisted = [name for name in self._loaded if name is not None and is_unlisted(name)]
         for name in unlisted[: 1 - MAX_UNLISTED_MODELS]:
-            self._placement.forget(self._loaded.pop(name).parts.components.values())
+            self._placement.forget(self._loaded.pop(name).parts.everything)
 
     def _load(self, model: CatalogModel) -> LoadedModel:
         shared = {} if model.name is None else self._shared_with_custom_models()
@@ -177,7 +178,14 @@ class ModelLibrary:
         limits = self._settings.limits
         pipeline = load_pipeline(model.source, device, self._token, limits, model.settings, plan, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(pipeline, self._device.device, self._placement.use)
+        parts = Parts(
+            pipeline,
+            self._device.device,
+            self._placement.use,
+            self._placement.forget,
+            self._settings.loras,
+            self._settings.embeddings,
+        )
         family = family_of(pipeline)
         self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])

@@ -85,8 +85,10 @@ def _read(path: Path) -> object:
 
 def _tensors(content: object, file_bytes: int) -> dict[str, torch.Tensor]:
     """The named tensors, each with a memory of its own, as the format needs them."""
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    # Checkpoints of trainers, and embeddings of AUTOMATIC1111's web UI.
+    for level in ("state_dict", "string_to_param"):
+        if isinstance(content, dict) and isinstance(content.get(level), dict):
+            content = content[level]
     if not isinstance(content, dict):
         raise _UnfitError("it is not a table of named weights")
     found = {str(name): value.detach() for name, value in content.items() if isinstance(value, torch.Tensor)}

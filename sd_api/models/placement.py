@@ -11,7 +11,8 @@ import torch
 from diffusers.hooks import apply_group_offloading
 from psutil import virtual_memory
 
-from sd_api.models.components import Component, Parts
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
 from sd_api.models.memory import free_memory, is_out_of_memory
 from sd_api.models.memory_plan import MemoryPlan
 

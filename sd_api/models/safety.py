@@ -11,7 +11,7 @@ from transformers import CLIPImageProcessor
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.bounded_files import check_safetensors
-from sd_api.models.components import Component
+from sd_api.models.component import Component
 from sd_api.models.device import DeviceChoice
 from sd_api.models.loader import explained_loading
 from sd_api.settings import Limits

@@ -13,6 +13,8 @@ from sd_api.errors import ModelUnavailable, UnknownModel
 log = logging.getLogger(__name__)
 
 BUILTIN_MODEL = Path(__file__).parent / "builtin"
+# The configurations of the components of Stable Diffusion 1.x, and its tokenizer.
+SD1_CONFIG = Path(__file__).parent / "sd1_config"
 MODEL_INDEX = "model_index.json"
 PART_CONFIG = "config.json"
 FILE_SUFFIXES = (".gguf", ".sft", ".safetensors", ".ckpt")

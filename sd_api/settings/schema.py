@@ -271,6 +271,16 @@ class Settings(_Section):
     cluster: Cluster | None = Field(
         default=None, description="the settings of a cluster; without them, one process does everything"
     )
+    loras: Folder | None = Field(
+        default=None,
+        description="the folder with the LoRAs, as .safetensors files, also in folders of their own; new ones are "
+        "found without a restart",
+    )
+    embeddings: Folder | None = Field(
+        default=None,
+        description="the folder with the embeddings of textual inversion, as .safetensors, .pt or .bin files; new ones "
+        "are found without a restart",
+    )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
 
     @property

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sd_api.errors import Overloaded, QuotaExceeded, TooManyTasks
-from sd_api.owners import is_public
+from sd_api.owners import is_user
 from sd_api.settings import Limits
 
 # The Retry-After of a refusal, in seconds: about as long as some tasks take, or as a person needs to delete images.
@@ -16,7 +16,7 @@ class Usage:
 
     Attributes:
         own: of the client of an owner, see ``sd_api.owners``.
-        public: of all public tokens together.
+        public: of all public tokens together, and of clients without a token.
         total: of all owners together.
     """
 
@@ -49,7 +49,7 @@ def check_tasks(owner: str, used: Usage, limits: Limits) -> None:
             "one is done, or cancel one.",
             SECONDS_OF_TASKS,
         )
-    if is_public(owner) and used.public >= most.public:
+    if not is_user(owner) and used.public >= most.public:
         raise Overloaded(
             f"{used.public} tasks of public tokens are waiting, as many as limits.max_pending_public_tasks allows.",
             SECONDS_OF_TASKS,
@@ -71,9 +71,9 @@ def check_bytes(owner: str, used: Usage, more: int, limits: Limits) -> None:
     if used.own + more >= most.own:
         raise QuotaExceeded(
             f"Your images take {used.own:,} bytes, and {most.own:,} may be kept for you. "
-            "Delete some with DELETE /blob/<id>."
+            "Delete some with DELETE /blob/<id> or DELETE /documents/<id>."
         )
-    if is_public(owner) and used.public + more >= most.public:
+    if not is_user(owner) and used.public + more >= most.public:
         raise Overloaded(
             f"The images of all public tokens take {used.public:,} bytes, and limits.max_public_blob_bytes allows "
             f"{most.public:,}.",

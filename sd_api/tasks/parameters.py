@@ -145,7 +145,7 @@ PARAMETERS: Mapping[str, type[TaskParams]] = {
 """The parameters of each task_type."""
 
 # Parameters without task_type select it by the first of these fields that they have; without any, txt2img.
-_KIND_BY_FIELD = {"mask": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
+_KIND_BY_FIELD = {"mask": "inpaint", "extend": "inpaint", "image_guidance": "edit", "initial_image": "img2img"}
 
 _UNUSED = {TASKS.name(name) for name in IN_EVERY_FORM}
 

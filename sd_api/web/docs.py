@@ -165,7 +165,7 @@ def _ranges(declared: Field) -> Iterator[str]:
         # Every digit of a whole number, and no ".0" of another.
         high = str(highest) if isinstance(highest, int) else f"{highest:g}"
         yield f"{param.low:g} to {high}{'' if param.unit is None else f' {param.unit}'}"
-    if declared.type is ImageRef:
+    if declared.holds_image:
         yield f"at most {limits.max_image_pixels:,} pixels"
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from sd_api.errors import Overloaded, QuotaExceeded, UnknownBlob
-from sd_api.owners import public_token
+from sd_api.owners import address, public_token
 from sd_api.storage.protocols import Blob, BlobStore
 
 # As many bytes as any image has: every value, and the end of a line in both ways.
@@ -87,7 +87,7 @@ def test_a_quota_holds_against_uploads_at_the_same_time(blobs: BlobStore) -> Non
 
 
 def test_images_of_public_tokens_count_for_their_address_and_all_of_them_together(blobs: BlobStore) -> None:
-    first, second, third = (public_token(address, "a") for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2"))
+    first, second, third = (public_token(each, "a") for each in ("10.0.0.1", "10.0.0.1", "10.0.0.2"))
     kept = blobs.make(first, bytes(90), "image/png")
     blobs.add(kept)
     with pytest.raises(QuotaExceeded, match="take 90 bytes"):
@@ -95,6 +95,9 @@ def test_images_of_public_tokens_count_for_their_address_and_all_of_them_togethe
     with pytest.raises(Overloaded, match="all public tokens take 90 bytes") as refusal:
         blobs.check_quota(third, 30)
     assert refusal.value.retry_after is not None
+    # Clients without a token, who keep documents, count among them.
+    with pytest.raises(Overloaded, match="all public tokens take 90 bytes"):
+        blobs.add(blobs.make(address("10.0.0.3"), bytes(30), "image/png"))
     blobs.add(blobs.make("user:a", bytes(90), "image/png"))
     with pytest.raises(Overloaded, match="All images take 180 bytes"):
         blobs.add(blobs.make("user:b", bytes(20), "image/png"))

@@ -239,6 +239,7 @@ def test_numbers_come_in_any_form_and_unknown_fields_are_named(url: str) -> None
         ({"s_noise": 1.1}, 422, "s_noise"),
         ({"styles": ["", "a style"]}, 422, "styles"),
         ({"prompt": "a dog <lora:fluffy:0.8>"}, 422, "fluffy"),
+        ({"prompt": "a dog <hypernet:fuzzy:0.8>"}, 422, "fuzzy"),
         ({"alwayson_scripts": {"controlnet": {"args": [{"model": "canny"}]}}}, 422, "ControlNet"),
         ({"override_settings": {"sd_model_checkpoint": "no such"}}, 404, "no such"),
         ({"width": 99999}, 422, "width"),

@@ -29,7 +29,7 @@ from sd_api.imaging.sizing import crop, pad
 from sd_api.jobs.job import Job
 from sd_api.models import library
 from sd_api.models.auto_classes import auto_classes
-from sd_api.models.components import Component
+from sd_api.models.component import Component
 from sd_api.models.families import registry
 from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.safety import SafetyFilter

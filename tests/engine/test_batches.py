@@ -146,9 +146,10 @@ def test_words_are_encoded_once(engine: Any) -> None:
     encoded: list[str] = []
     hook = parts(engine).text_encoder.register_forward_hook(lambda *call: encoded.append("once"))
     try:
-        first = generate(engine, asked("a word that nobody has used", 1))
-        assert generate(engine, asked("a word that nobody has used", 1)) == first
+        words = {"negative_prompt": "nor these words"}
+        first = generate(engine, asked("a word that nobody has used", 1, **words))
+        assert generate(engine, asked("a word that nobody has used", 1, **words)) == first
     finally:
         hook.remove()
-    # The prompt, and the empty one that it is guided away from.
+    # The prompt, and the one that it is guided away from.
     assert len(encoded) == 2

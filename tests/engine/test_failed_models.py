@@ -165,8 +165,9 @@ def test_a_model_of_another_input_is_refused_and_the_others_go_on(
     custom = {"model_path": str(tiny_model()), "ui_label": "Mine", "url_path": "mine"}
     engine = build_engine(make_settings(custom_models=[custom]))
     engine.load()
-    monkeypatch.setattr(unet, "MODES", {9: ("masking",)})
-    with pytest.raises(ModelUnavailable, match="takes 4 channels, and this server runs those that take 9"):
-        generate(engine, request(model="mine"))
+    with monkeypatch.context() as patched:
+        patched.setattr(unet, "MODES", {9: ("masking",)})
+        with pytest.raises(ModelUnavailable, match="takes 4 channels, and this server runs those that take 9"):
+            generate(engine, request(model="mine"))
     assert list(engine.status().abilities) == [None]
     assert generate(engine, request()).images

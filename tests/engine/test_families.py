@@ -21,6 +21,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, FromImage, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import pad, padded_size
+from sd_api.models.autoencoder import scale_factor
 from sd_api.models.components import Parts
 from sd_api.models.families import qwen_image
 from sd_api.models.families.registry import family_of
@@ -147,6 +148,7 @@ def masked_cells(name: str, asked: Inpaint) -> Image.Image:
     """The mask, white wherever the cell has any of it; a model that takes the mask gets its pixels."""
     parts, size = model(name), working_size(name, asked)
     family: Any = family_of(parts.pipeline)
+    assert asked.mask is not None
     mask = pad(asked.mask.pixels, size)
     if family.takes_mask:
         return mask
@@ -217,6 +219,13 @@ def test_images_and_masks_work_in_latents_where_there_is_no_pipeline(
     assert black.any()
     assert torch.equal(row.latents[black], kept.latents[black])
     assert not torch.equal(row.latents[~black], other[~black])
+
+
+@pytest.mark.parametrize("name", ["flux", "flux.2 klein", "qwen-image", "sana"])
+def test_the_size_of_a_cell_is_read_from_the_autoencoder(name: str) -> None:
+    parts = model(name)
+    family: Any = family_of(parts.pipeline)
+    assert scale_factor(parts.autoencoder.module) == family.cell(parts)
 
 
 @pytest.mark.parametrize(("name", "mode"), HAND)

@@ -109,6 +109,18 @@ def test_a_negative_prompt_takes_away_what_it_names(server: FlaskClient) -> None
     assert name_background(without) != plain
 
 
+def test_alternation_and_schedules_show_both(server: FlaskClient) -> None:
+    """With little guidance, because the model otherwise decides in its first step."""
+    form = {"width": 256, "height": 256, "num_inference_steps": 10, "guidance_scale": 2.5, "scheduler": "ddim"}
+    words = ("red", "blue", "[red|blue]", "[red:blue:0.1]")
+    pictures = [draw(server, "/txt2img", prompt=f"a dog on a {word} background", **form) for word in words]
+    # The mean colour of the edge at the top.
+    red, blue, *both = (np.asarray(picture, float)[:24].mean((0, 1)) for picture in pictures)
+    for mixed in both:
+        assert blue[0] + 40 < mixed[0] < red[0] - 20
+        assert red[2] + 40 < mixed[2] < blue[2] - 20
+
+
 def test_a_sketch_becomes_the_thing(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
     picture = draw(
         server, "/img2img", prompt="an apple on a blue background", init_image=to_base64(apple_sketch()), strength=0.8

@@ -4,6 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -31,6 +32,7 @@ from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.blending import composite
+from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb, to_srgb
 from sd_api.jobs.job import Job
 from sd_api.models.tiling import cut, merged, pasted
@@ -299,7 +301,39 @@ def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
     operation: Any = spec.operation
     shown = CANVAS.crop(spec.plan.regions[0].passes[-1].box)
     image, _ = layer(operation, spec.plan, Drawn(0, (shown,), nsfw=True))
-    assert image.getextrema() == ((0, 0), (0, 0), (0, 0), (255, 255))
+    assert np.asarray(image).max(axis=(0, 1)).tolist() == [0, 0, 0, 255]
+
+
+@pytest.mark.parametrize("fields", [{}, {"extend": "8,0,0,4"}, {"strength": 0.0}], ids=str)
+def test_what_is_kept_of_16_bits_and_of_alpha_stays_as_it_is(engine: Any, fields: dict[str, Any]) -> None:
+    samples = np.random.default_rng(5).integers(0, 65536, (90, 120, 4), np.uint16)
+    image = ImageRef(encode_png(samples), "image", "image", samples.size)
+
+    def made(**more: Any) -> Any:
+        spec = edit((50, 40, 70, 60), image=photograph(120, 90), seam=0, steps=1, **fields, **more)
+        asked = derived(spec.operation, Inpaint, image=image)
+        (picture,) = generate(engine, derived(spec, JobSpec, operation=asked)).images
+        return asked, imagecodecs.png_decode(picture.png)
+
+    (asked, deep), (_, eight), (_, patch) = made(depth="source"), made(), made(depth="source", output="patch")
+    assert (deep.dtype, eight.dtype, deep.shape) == (np.uint16, np.uint8, eight.shape)
+    left, upper, _, _ = asked.margins
+    inside = (slice(upper, upper + 90), slice(left, left + 120))
+    replaced = (np.asarray(asked.replaced) > 0) & bool(asked.steps_run)
+    assert np.array_equal(deep[inside][~replaced[inside]], samples[~replaced[inside]])
+    assert np.array_equal(deep[replaced], eight[replaced].astype(np.uint16) * 257)
+    assert (eight[replaced][:, 3] == 255).all()
+    assert (patch.dtype, patch.shape[2]) == (np.uint16, 4)
+
+
+def test_a_second_edit_of_the_same_pixels_encodes_nothing_and_is_the_same(engine: Any) -> None:
+    encoded: list[int] = []
+    autoencoder = engine._library.get(None).parts.autoencoder.module
+    hook = autoencoder.encoder.register_forward_hook(lambda *_: encoded.append(1))
+    image = photograph(120, 90, seed=9)
+    first, again = (drawn(engine, edit((50, 40, 70, 60), image=image, steps=1)) for _ in range(2))
+    hook.remove()
+    assert (first.tobytes(), encoded) == (again.tobytes(), [1])
 
 
 @pytest.mark.parametrize("fields", [{"seam": 0}, {"extend": "0,0,8,0"}, None], ids=["masked", "extended", "whole"])

@@ -17,7 +17,7 @@ from sd_api.errors import OutOfMemory
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.jobs.job import Job
 from sd_api.models import decoding, placement
-from sd_api.models.components import Component
+from sd_api.models.component import Component
 from sd_api.models.decoding import decode
 from sd_api.models.families.base import Row
 from sd_api.models.library import LoadedModel

@@ -11,7 +11,6 @@ from pictures import photograph, png
 from sd_api.generation import wire
 from sd_api.generation.description import describe_fields
 from sd_api.generation.fields import Field, fields_of
-from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
@@ -31,13 +30,13 @@ def name_of(value: Any) -> str:
 
 def another(field: Field, value: Any) -> Any:
     """Yet another value than ``unusual`` gives."""
-    if field.type is ImageRef:
+    if field.holds_image:
         # Of the same size, which is part of every batch key.
         return replace(value, content=png(photograph(70, 90, seed=2)))
     if field.param.choices is not None:
         return field.param.choices[0]
     if field.param.check is not None:
-        return f"{field.param.example}0"
+        return f" {field.param.example}"
     if isinstance(value, bool | str):
         return not value if isinstance(value, bool) else value + "!"
     return value + (1 if isinstance(value, int) else 0.01)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from requested import request
+from requested import LIMITS, request
 
+from sd_api.errors import InvalidFields
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
@@ -86,10 +87,12 @@ def test_what_is_masked_is_drawn_once_within_the_canvas_at_one_of_few_sizes(
     assert plan(again, model).text() == made.text()
 
 
-def test_a_canvas_within_the_models_reach_is_made_at_once() -> None:
-    for size in ((128, 128), (192, 192), (100, 250)):
-        assert planned(size, (10, 10, 20, 20)).whole
-    assert not planned((128, 128), (10, 10, 20, 20), inpaint_area="masked").whole
+def test_a_canvas_is_made_at_once_where_that_is_as_good() -> None:
+    # A small canvas, and one of which a part needs all of it.
+    assert planned((64, 64), (10, 10, 20, 20)).whole
+    for size in ((128, 128), (150, 140)):
+        assert planned(size, (10, 10, 125, 125)).whole
+        assert not planned(size, (10, 10, 40, 40)).whole
     assert not planned((500, 500), (10, 10, 20, 20)).whole
     assert planned((500, 500), (10, 10, 20, 20), inpaint_area="whole").whole
 
@@ -107,6 +110,20 @@ def test_the_context_is_seen_as_far_as_the_canvas_reaches(corner: tuple[int, int
     )
     assert region.edit == (left, upper, left + 40, upper + 40)
     assert contains(region.passes[0].box, seen)
+
+
+def test_a_context_below_1_is_a_share_of_the_part() -> None:
+    for context, pixels in ((0.5, 30), (0.999, 60), (1, 1), (12.4, 12)):
+        by_context = planned((900, 900), (400, 400, 460, 440), context=context)
+        assert by_context == planned((900, 900), (400, 400, 460, 440), context=pixels)
+
+
+def test_without_a_mask_only_what_is_added_is_drawn() -> None:
+    grown = derived(edit((400, 300)), Inpaint, mask=None, extend="0,0,50,0")
+    assert [region.edit for region in plan(grown, MODEL).regions] == [(400, 0, 450, 300)]
+    values: dict[str, Any] = {"prompt": "", "steps": 1, "guidance": 1.0, "strength": 1.0}
+    with pytest.raises(InvalidFields, match="mask is missing"):
+        Inpaint(**values, image=ImageRef.of(DOT, "image"), limits=LIMITS)
 
 
 def test_a_small_part_is_drawn_larger_and_a_large_one_refined_in_tiles() -> None:
@@ -186,7 +203,7 @@ def test_tiles_cover_everything_and_overlap(columns: int, rows: int) -> None:
 
 
 def test_the_summary_counts_regions_and_tiles_by_their_sizes() -> None:
-    assert planned((128, 96), (0, 0, 64, 64)).summary() == "128×96"
+    assert planned((128, 96), (0, 0, 90, 90)).summary() == "128×96"
     small = planned((1000, 400), (0, 0, 40, 40), (900, 300, 960, 360))
     assert small.summary() == "2 regions of 128×128"
     large = planned((1000, 1000), (0, 0, 40, 40), (300, 300, 900, 900))

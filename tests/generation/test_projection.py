@@ -53,6 +53,7 @@ def test_a_request_becomes_a_job() -> None:
     assert (spec.operation.prompt, spec.operation.steps, spec.operation.guidance) == ("un chien", 7, 5.0)
     assert (spec.operation.eta, spec.operation.negative_prompt) == (0.0, "")
     assert (spec.operation.image.content, spec.operation.image.field) == (FILES["photo"], "photo")
+    assert spec.operation.mask is not None
     assert (spec.operation.mask.kind, spec.operation.mask.pixels.mode) == ("mask", "L")
     assert spec.seeds == (3, 4)
     assert spec.size == (40, 30)

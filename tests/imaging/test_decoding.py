@@ -14,7 +14,7 @@ from imaging.psd_files import psd
 from PIL import Image, ImageCms
 
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory
-from sd_api.imaging.decoded import ALWAYS, DecodedPixels
+from sd_api.imaging.decoded import ALWAYS, KEPT_BYTES, DecodedPixels
 from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask
 
 Bytes = Callable[..., bytes]
@@ -259,7 +259,7 @@ def test_all_decoded_images_together_are_limited() -> None:
     decoded = DecodedPixels()
 
     def hold(pixels: int) -> Image.Image:
-        return decoded.decode(pixels, 10, picture)
+        return decoded.decode(object(), pixels, 10, picture)
 
     alone = hold(2 * ALWAYS)
     with pytest.raises(OutOfMemory):
@@ -274,5 +274,23 @@ def test_all_decoded_images_together_are_limited() -> None:
         raise SyntaxError("broken PNG file")
 
     with pytest.raises(SyntaxError):
-        decoded.decode(ALWAYS // 2, 10, broken)
+        decoded.decode("broken", ALWAYS // 2, 10, broken)
     hold(ALWAYS // 2)
+
+
+def test_the_latest_images_stay_decoded() -> None:
+    decoded, side = DecodedPixels(), 4096
+
+    def read(key: str) -> Image.Image:
+        found = decoded.find(key, side**2)
+        return found or decoded.decode(key, side**2, side**2, lambda: Image.new("RGB", (side, side)))
+
+    first = read("first")
+    assert read("first") is first
+    assert decoded.find("first", side**2 - 1) is None
+    for number in range(KEPT_BYTES // side**2 // 4):
+        read(str(number))
+    assert decoded.find("first", side**2) is None
+    # They make room for others.
+    del first
+    decoded.decode("large", ALWAYS, 10, picture)

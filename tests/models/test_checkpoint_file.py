@@ -26,11 +26,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import architectures
-from sd_api.models.architectures import SD1_CONFIG
 from sd_api.models.checkpoint_config import fetch_config
 from sd_api.models.checkpoint_file import load_checkpoint
 from sd_api.models.opened_checkpoint import open_checkpoint
 from sd_api.models.precision import Precision
+from sd_api.models.sources import SD1_CONFIG
 
 SIDE = 64
 

@@ -9,7 +9,8 @@ from simulated_card import Card, Module
 from tiny_families import sd
 
 from sd_api.models import placement
-from sd_api.models.components import Component, Parts
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
 from sd_api.models.placement import Placement
 
 GB = 2**30

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from sd_api.models.architectures import SD1_CONFIG
+from sd_api.models.sources import SD1_CONFIG
 
 
 @pytest.fixture(scope="module")

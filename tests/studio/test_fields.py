@@ -1,7 +1,9 @@
 """The form is drawn from what GET /models says, so a new field needs no change of the studio."""
 
+import base64
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -87,6 +89,19 @@ def test_a_new_field_is_drawn_and_sent(show_offer: ShowOffer) -> None:
     expect(studio.page.locator("#warmth")).to_be_hidden()
 
 
+def test_a_further_image_is_a_file_that_is_sent_and_comes_back(show_offer: ShowOffer, photo: Path) -> None:
+    pose = {"modes": ["txt2img"], "label": "Pose", "description": "Whose pose it has.", "control": "image"}
+    studio = show_offer(lambda offer: offer["fields"].update(pose=pose))
+    studio.page.evaluate("document.getElementById('more').open = true")
+    studio.page.get_by_label("Pose").set_input_files(photo)
+    text = sent(studio)["pose"][0]
+    assert base64.b64decode(text.partition(",")[2]) == photo.read_bytes()
+    studio.wait_for_picture()
+    studio.page.get_by_label("Pose").set_input_files([])
+    studio.page.get_by_role("button", name="Reuse settings", exact=True).click()
+    assert studio.page.get_by_label("Pose").evaluate("(input) => input.files[0].size") == photo.stat().st_size
+
+
 def test_what_the_model_lacks_is_neither_shown_nor_sent(show_offer: ShowOffer) -> None:
     def offer_paper(offer: dict[str, Any]) -> None:
         offer["fields"]["paper"] = PAPER
@@ -135,7 +150,7 @@ def test_an_edit_is_offered_where_the_model_can(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: offer["models"][0].update(able))
     studio.mode("edit")
     expect(studio.page.get_by_label("Image guidance").first).to_be_visible()
-    expect(studio.page.locator("#canvas")).to_be_visible()
+    expect(studio.page.locator("#drop")).to_be_visible()
     expect(studio.page.locator("#strength")).to_be_hidden()
 
 

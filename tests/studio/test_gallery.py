@@ -1,5 +1,6 @@
 """The studio's pictures: kept, used again, given away, and read from files."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def test_pictures_stay_after_a_reload_and_can_be_deleted(studio: Studio) -> None
     studio.wait_for_picture(1)
     studio.page.get_by_role("button", name="Undo").click()
     studio.wait_for_picture(2)
-    studio.page.on("dialog", lambda dialog: dialog.accept())
-    studio.page.get_by_role("button", name="Delete all").click()
+    studio.page.get_by_role("button", name="Settings", exact=True).click()
+    for _ in range(2):
+        studio.page.get_by_role("button", name="Delete all pictures").click()
     expect(studio.page.locator("#gallery")).to_be_hidden()
     studio.reload()
     expect(studio.page.locator(".empty")).to_be_visible()
@@ -57,7 +59,7 @@ def test_a_picture_is_downloaded_as_it_was_made_and_its_file_restores_the_form(s
     for name, value in {**fields, "scheduler": "euler-karras", "num_inference_steps": "3", "width": "64"}.items():
         assert studio.page.locator(f"#{name}").input_value() == value
     studio.page.get_by_role("button", name="Use it as image").click()
-    expect(studio.page.locator("#canvas-hint")).to_contain_text("64 × 64")
+    expect(studio.page.locator("#result-note")).to_contain_text("64 × 64")
 
 
 def test_what_a_file_says_is_only_ever_text(studio: Studio, tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_picture_can_be_dragged_out_as_a_file(studio: Studio) -> None:
     studio.quick(seed=6)
     studio.generate()
     studio.wait_for_picture()
-    for selector in ("#result-view img", "#gallery-days [data-picture]"):
+    for selector in ("#result-actions [draggable=true]", "#gallery-days [data-picture]"):
         offered = studio.page.locator(selector).evaluate(
             """(node) => {
               const data = new DataTransfer();
@@ -106,7 +108,7 @@ def test_a_picture_can_be_copied(studio: Studio) -> None:
     studio.quick()
     studio.generate()
     studio.wait_for_picture()
-    studio.page.get_by_role("button", name="Copy", exact=True).last.click()
+    studio.page.get_by_role("button", name="Copy", exact=True).click()
     expect(studio.page.get_by_role("button", name="Copied")).to_be_visible()
     types = studio.page.evaluate("async () => (await navigator.clipboard.read()).flatMap((item) => item.types)")
     assert "image/png" in types
@@ -135,7 +137,7 @@ def test_a_file_that_means_harm_does_none(studio: Studio, tmp_path: Path) -> Non
     studio.drop("#form", cut)
     expect(banner).to_contain_text("This browser cannot open cut.png.")
     studio.drop("#form", made(tmp_path / "long.png", "x" * 10**6 + "\nSteps: 1"))
-    expect(studio.page.locator("#canvas-hint")).to_contain_text("64 × 64")
+    expect(studio.page.locator("#result-note")).to_contain_text("64 × 64")
 
 
 def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
@@ -143,7 +145,7 @@ def test_settings_of_an_earlier_picture_are_used_again(studio: Studio) -> None:
     studio.generate()
     studio.wait_for_picture(1)
     studio.quick(prompt="second", guidance_scale=9)
-    studio.page.get_by_role("button", name="Use its settings").click()
+    studio.page.get_by_role("button", name="Reuse settings", exact=True).click()
     expect(studio.page.locator("#prompt")).to_have_value("first")
     expect(studio.page.locator("#guidance_scale")).to_have_value("2")
     expect(studio.page.locator("#lock")).to_have_attribute("aria-pressed", "false")
@@ -170,3 +172,104 @@ def test_a_browser_that_is_full_says_so(studio: Studio) -> None:
     studio.generate()
     studio.wait_for_picture()
     expect(studio.page.locator("#banner")).to_contain_text("no room to keep the picture")
+
+
+def test_pictures_are_found_marked_exported_and_imported(studio: Studio, tmp_path: Path) -> None:
+    page = studio.page
+    for number, prompt in enumerate(("a red fox", "a blue whale"), start=1):
+        studio.quick(prompt=prompt, seed=number)
+        studio.generate()
+        studio.wait_for_picture(number)
+    tiles = page.locator("#gallery-days [data-picture]")
+    page.get_by_role("button", name="Favourite").click()
+    page.get_by_label("Favourites").check()
+    expect(tiles).to_have_count(1)
+    expect(tiles).to_have_attribute("title", "a blue whale")
+    page.get_by_label("Favourites").uncheck()
+    page.get_by_label("Search your pictures").fill("FOX red")
+    expect(tiles).to_have_count(1)
+    # In large, with the settings and the others a key away.
+    page.get_by_label("Search your pictures").fill("")
+    expect(tiles).to_have_count(2)
+    tiles.nth(0).click()
+    large = page.locator("#lightbox")
+    expect(large.get_by_role("heading")).to_have_text("a blue whale")
+    page.keyboard.press("ArrowRight")
+    expect(large.get_by_role("heading")).to_have_text("a red fox")
+    expect(large.locator("#lightbox-parameters")).to_contain_text("Seed1")
+    page.keyboard.press("1")
+    assert page.locator("#lightbox-image").bounding_box()["width"] == 64
+    original = studio.pixels(page.locator("#lightbox-image"))
+    page.keyboard.press("Escape")
+    expect(large).to_be_hidden()
+    # Out as a zip file that any program reads, and back.
+    page.get_by_role("button", name="Select", exact=True).click()
+    page.get_by_role("button", name="Select all").click()
+    expect(page.locator("#picked")).to_have_text("2 pictures selected")
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Export as zip").click()
+    file = tmp_path / "pictures.zip"
+    started.value.save_as(file)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        assert sorted(archive.namelist()) == ["a-blue-whale-2.png", "a-red-fox-1.png", "pictures.json"]
+        with archive.open("a-red-fox-1.png") as stored:
+            assert Image.open(stored).convert("RGB").tobytes() == original.tobytes()
+    page.locator("#delete-picked").click()
+    expect(page.locator("#gallery")).to_be_hidden()
+    # As another program writes it.
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(tmp_path / "again.zip", "w", zipfile.ZIP_DEFLATED) as again:
+        for name in archive.namelist():
+            again.writestr(name, archive.read(name))
+    page.locator("#archive").set_input_files(tmp_path / "again.zip")
+    expect(tiles).to_have_count(2)
+    expect(tiles.nth(0).locator(".star")).to_be_visible()
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(file.read_bytes()[:-30])
+    page.locator("#archive").set_input_files(broken)
+    expect(page.locator("#banner")).to_contain_text("broken.zip has no pictures that were exported here.")
+
+
+def test_prompts_and_styles_are_used_again(studio: Studio) -> None:
+    page = studio.page
+    studio.quick(prompt="a red fox")
+    studio.generate()
+    studio.wait_for_picture()
+    studio.fill(prompt="a dog")
+    page.get_by_role("button", name="Settings", exact=True).click()
+    page.get_by_label("Styles").fill("Ink: ink drawing of {prompt}\nno style\nDark: at night")
+    page.get_by_role("button", name="Close").click()
+    page.locator("#styles summary").click()
+    page.get_by_role("button", name="Ink").click()
+    expect(page.locator("#prompt")).to_have_value("ink drawing of a dog")
+    page.locator("#styles summary").click()
+    expect(page.locator("#style-list button")).to_have_text(["Ink", "Dark"])
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("#prompt")).to_have_value("ink drawing of a dog, at night")
+    page.locator("#used-prompts summary").click()
+    page.get_by_role("button", name="a red fox", exact=True).click()
+    expect(page.locator("#prompt")).to_have_value("a red fox")
+
+
+def test_many_large_pictures_take_little_memory(studio: Studio) -> None:
+    """Tiles show small copies, so what is decoded does not grow with the pictures."""
+    studio.page.evaluate(
+        """async () => {
+          const canvas = new OffscreenCanvas(1024, 1024);
+          const context = canvas.getContext("2d");
+          const pixels = context.createImageData(1024, 1024);
+          for (let i = 0; i < pixels.data.length; i++) pixels.data[i] = (i * 7919) % 256;
+          context.putImageData(pixels, 0, 0);
+          const blob = await canvas.convertToBlob();
+          const gallery = await import('/studio/js/gallery.js');
+          const size = { width: 1024, height: 1024 };
+          const fields = { prompt: "large" };
+          const one = (index) => ({ id: `large-${index}`, created: index, blob, ...size, seed: index, fields });
+          await gallery.add(Array.from({ length: 4 }, (_, index) => one(index)));
+          document.getElementById("gallery").scrollIntoView();
+        }"""
+    )
+    images = studio.page.locator("#gallery-days img[src]")
+    expect(images).to_have_count(4)
+    images.last.evaluate("(image) => image.decode()")
+    assert images.evaluate_all("(all) => all.map((image) => image.naturalWidth)") == [320] * 4

@@ -5,37 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from studio_page import Studio, expect
-
-
-def open_photo(studio: Studio, photo: Path, mode: str) -> None:
-    studio.quick(seed=3)
-    studio.mode(mode)
-    studio.open(photo)
-
-
-def stroke(studio: Studio, *points: tuple[float, float]) -> None:
-    """Paint along points, as shares of the image's sides."""
-    box = studio.page.locator(".sheet").bounding_box()
-    mouse = studio.page.mouse
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    mouse.move(*places[0])
-    mouse.down()
-    for place in places:
-        mouse.move(*place, steps=4)
-    mouse.up()
-
-
-def painted(studio: Studio) -> float:
-    """The share of the image that the mask covers."""
-    covered: float = studio.page.evaluate(
-        """() => {
-          const canvas = document.querySelector("canvas.mask");
-          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          return data.reduce((sum, value, index) => sum + (index % 4 === 3 ? value : 0), 0) / (data.length / 4) / 255;
-        }"""
-    )
-    return covered
+from studio_page import Studio, expect, open_photo, painted, stroke
 
 
 def test_image_to_image_from_a_dropped_file(studio: Studio, photo: Path) -> None:
@@ -48,7 +18,7 @@ def test_image_to_image_from_a_dropped_file(studio: Studio, photo: Path) -> None
     assert picture.size == (128, 96)
     # No field came that the server does not know.
     expect(studio.page.locator("#banner")).to_be_hidden()
-    before = studio.page.locator("#result-view [alt=Before]")
+    before = studio.page.locator("#view [alt=Before]")
     assert np.array_equal(np.asarray(studio.pixels(before)), np.asarray(Image.open(photo)))
 
 
@@ -62,24 +32,18 @@ def test_a_painted_mask_replaces_that_part_and_nothing_else(studio: Studio, phot
     changed = np.abs(result - np.asarray(Image.open(photo), dtype=int)).max(axis=2) > 0
     assert changed[:, 80:].any()
     assert not changed[:, :64].any()
-    # The slider shows the one or the other, by keys and by its handle.
-    slider = studio.page.get_by_label("Before and after")
-    slider.focus()
-    studio.page.keyboard.press("End")
-    compare = studio.page.locator(".compare")
-    assert compare.evaluate("(node) => node.style.getPropertyValue('--split')") == "100%"
-    box = compare.bounding_box()
-    middle = box["y"] + box["height"] / 2
-    studio.page.mouse.move(box["x"] + box["width"] - 4, middle)
+    # The result is shown whole; the image as it was is seen while a button or a key is held.
+    compare = studio.page.get_by_role("button", name="Compare")
+    compare.hover()
     studio.page.mouse.down()
-    studio.page.mouse.move(box["x"] + 0.6 * box["width"], middle, steps=4)
+    expect(studio.result()).to_be_hidden()
     studio.page.mouse.up()
-    assert abs(float(slider.input_value()) - 60) < 1
-    # On both sides of it, the result is what can be dragged out.
-    for share in (0.1, 0.95):
-        place = [box["x"] + share * box["width"], middle]
-        there = "([x, y]) => [document.elementFromPoint(x, y).alt, document.elementFromPoint(x, y).draggable]"
-        assert studio.page.evaluate(there, place) == ["After: a dog", True]
+    expect(studio.result()).to_be_visible()
+    studio.page.locator("#view").focus()
+    studio.page.keyboard.down("c")
+    expect(studio.result()).to_be_hidden()
+    studio.page.keyboard.up("c")
+    expect(studio.result()).to_be_visible()
 
 
 def test_same_seed_brings_image_and_mask_back(studio: Studio, photo: Path) -> None:
@@ -88,10 +52,12 @@ def test_same_seed_brings_image_and_mask_back(studio: Studio, photo: Path) -> No
     mask = painted(studio)
     studio.generate()
     first = studio.wait_for_picture(1)
+    studio.page.get_by_role("button", name="Discard").click()
     studio.page.get_by_role("button", name="Remove").click()
+    expect(studio.page.locator("#drop")).to_be_visible()
     studio.mode("txt2img")
-    studio.page.get_by_role("button", name="Same seed").click()
-    expect(studio.page.locator(".sheet")).to_be_visible()
+    studio.page.get_by_role("button", name="Reuse settings and seed").click()
+    expect(studio.page.locator("#view img.whole")).to_be_visible()
     while not painted(studio):
         studio.page.wait_for_timeout(10)
     assert abs(painted(studio) - mask) < 0.001
@@ -107,13 +73,13 @@ def test_the_mask_can_be_undone_erased_and_inverted(studio: Studio, photo: Path)
     stroke(studio, (0.2, 0.8), (0.8, 0.8))
     twice = painted(studio)
     assert twice > once > 0
-    tools.get_by_role("button", name="Undo").click()
+    studio.page.get_by_role("button", name="Undo").click()
     assert painted(studio) == once
-    tools.get_by_role("button", name="Redo").click()
+    studio.page.get_by_role("button", name="Redo").click()
     assert painted(studio) == twice
     tools.get_by_role("button", name="Invert").click()
     assert abs(painted(studio) - (1 - twice)) < 0.01
-    tools.get_by_role("button", name="Undo").click()
+    studio.page.get_by_role("button", name="Undo").click()
     tools.get_by_role("button", name="Erase").click()
     stroke(studio, (0.2, 0.8), (0.8, 0.8))
     assert painted(studio) < twice
@@ -124,24 +90,24 @@ def test_the_mask_can_be_undone_erased_and_inverted(studio: Studio, photo: Path)
 def test_the_mask_can_be_painted_with_the_keyboard(studio: Studio, photo: Path) -> None:
     open_photo(studio, photo, "masking")
     keyboard = studio.page.keyboard
-    studio.page.locator(".sheet").focus()
-    keyboard.press("Space")
+    studio.page.locator("#view").focus()
+    keyboard.press("Enter")
     one = painted(studio)
     assert one > 0
     for _ in range(8):
         keyboard.press("ArrowRight")
     keyboard.press("]")
-    keyboard.press("Space")
+    keyboard.press("Enter")
     assert painted(studio) > 2 * one
     keyboard.press("e")
-    keyboard.press("Space")
+    keyboard.press("Enter")
     assert painted(studio) < 2 * one
     keyboard.press("Control+z")
     keyboard.press("i")
     assert painted(studio) > 0.5
 
 
-def test_zoom_keeps_what_is_painted(studio: Studio, photo: Path) -> None:
+def test_zoom_and_moving_keep_what_is_painted(studio: Studio, photo: Path) -> None:
     open_photo(studio, photo, "masking")
     sheet = studio.page.locator(".sheet")
     small = sheet.bounding_box()["width"]
@@ -150,6 +116,22 @@ def test_zoom_keeps_what_is_painted(studio: Studio, photo: Path) -> None:
     studio.page.get_by_role("button", name="Zoom in").click()
     assert sheet.bounding_box()["width"] > 1.4 * small
     assert painted(studio) == before
+    studio.page.get_by_role("button", name="100 %").click()
+    assert abs(sheet.bounding_box()["width"] - 128) < 0.5
+    expect(studio.page.locator("#zoom-percent")).to_have_text("100 %")
+    # The space bar and the middle button move what is seen, and paint nothing.
+    x, y = 900.0, 400.0
+    left = sheet.bounding_box()["x"]
+    studio.page.mouse.move(x, y)
+    studio.page.keyboard.down("Space")
+    studio.page.mouse.down()
+    studio.page.mouse.move(x + 30, y + 10)
+    studio.page.mouse.up()
+    studio.page.keyboard.up("Space")
+    assert abs(sheet.bounding_box()["x"] - left - 30) < 0.5
+    assert painted(studio) == before
+    studio.page.mouse.wheel(0, -200)
+    assert sheet.bounding_box()["width"] > 1.4 * 128
     studio.page.get_by_role("button", name="Fit").click()
     assert sheet.bounding_box()["width"] == small
 
@@ -160,7 +142,7 @@ def test_two_fingers_zoom_and_move_and_paint_nothing(
     studio = open_studio(server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     open_photo(studio, photo, "masking")
     sheet = studio.page.locator(".sheet")
-    sheet.scroll_into_view_if_needed()
+    studio.page.locator("#view").scroll_into_view_if_needed()
     small = sheet.bounding_box()
     x, y = small["x"] + small["width"] / 2, small["y"] + small["height"] / 2
     session = studio.page.context.new_cdp_session(studio.page)
@@ -194,22 +176,23 @@ def test_two_fingers_zoom_and_move_and_paint_nothing(
     assert painted(studio) > 0
 
 
-def test_a_result_goes_back_to_the_canvas(studio: Studio) -> None:
+def test_a_result_goes_back_to_the_table(studio: Studio) -> None:
     studio.quick()
     studio.generate()
     studio.wait_for_picture()
     studio.page.get_by_role("button", name="Edit this").click()
-    expect(studio.page.locator(".sheet")).to_be_visible()
-    expect(studio.page.locator("#canvas-hint")).to_contain_text("64 × 64")
+    expect(studio.page.locator("#result-note")).to_contain_text("64 × 64")
     studio.generate()
     studio.wait_for_picture(2)
 
 
-def test_an_image_that_is_too_large_is_made_smaller(studio: Studio, tmp_path: Path) -> None:
+def test_an_image_is_kept_as_it_is_however_large(studio: Studio, tmp_path: Path) -> None:
     large = tmp_path / "large.png"
     Image.new("RGB", (1200, 600), "teal").save(large)
     open_photo(studio, large, "img2img")
-    expect(studio.page.locator("#canvas-hint")).to_contain_text("724 × 362 pixels, made smaller")
+    expect(studio.page.locator("#result-note")).to_contain_text("1200 × 600 pixels – more than this server takes")
+    sent = studio.page.evaluate("async () => (await import('/studio/js/canvas.js')).source().size")
+    assert sent == large.stat().st_size
 
 
 def test_an_image_can_be_pasted(studio: Studio, photo: Path) -> None:
@@ -222,4 +205,4 @@ def test_an_image_can_be_pasted(studio: Studio, photo: Path) -> None:
           document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
         }"""
     )
-    expect(studio.page.locator("#canvas-hint")).to_contain_text("80 × 64")
+    expect(studio.page.locator("#result-note")).to_contain_text("80 × 64")

@@ -17,25 +17,21 @@ AXE = Path(__file__).parent / "axe" / "axe.min.js.gz"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 
-def serious_faults(studio: Studio) -> list[str]:
-    """What axe-core finds, as far as it is serious."""
+def faults(studio: Studio) -> list[str]:
+    """What axe-core finds, of any impact."""
     if not studio.page.evaluate("'axe' in window"):
         # Not as a script of the page, which its policy forbids.
         studio.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
     found = studio.page.evaluate("async () => (await axe.run({ resultTypes: ['violations'] })).violations")
-    return [
-        f"{fault['id']}: {fault['nodes'][0]['html']} {fault['nodes'][0]['failureSummary']}"
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-    ]
+    return [f"{fault['id']}: {fault['nodes'][0]['html']} {fault['nodes'][0]['failureSummary']}" for fault in found]
 
 
 def look(studio: Studio) -> None:
-    """In light and in dark: nothing serious is wrong, and nothing is wider than the window."""
+    """In light and in dark: nothing is wrong, and nothing is wider than the window."""
     for scheme in ("light", "dark"):
         # Colours that are on their way from one to the other have no contrast to be judged.
         studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        assert serious_faults(studio) == []
+        assert faults(studio) == []
     assert studio.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
 
 
@@ -51,8 +47,8 @@ def test_nothing_is_in_the_way_of_anybody(
     studio.fill(width=64)
     studio.mode("masking")
     studio.open(photo)
-    studio.page.locator(".sheet").focus()
-    studio.page.keyboard.press("Space")
+    studio.page.locator("#view").focus()
+    studio.page.keyboard.press("Enter")
     studio.generate()
     studio.wait_for_picture()
     studio.page.evaluate("document.querySelectorAll('details').forEach((node) => (node.open = true))")

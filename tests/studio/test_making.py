@@ -41,7 +41,7 @@ def test_the_keyboard_alone_makes_a_picture(studio: Studio) -> None:
     for _ in range(60):
         keyboard.press("Tab")
         reached.add(studio.page.evaluate("document.activeElement.textContent.trim()"))
-    assert {"Download", "Use its settings", "Same seed", "Status"} <= reached
+    assert {"Download", "Reuse settings", "Reuse settings and seed", "Status"} <= reached
 
 
 def test_a_seed_is_random_until_it_is_kept(studio: Studio) -> None:
@@ -69,9 +69,12 @@ def test_several_pictures_and_same_seed_change_one_thing(studio: Studio) -> None
     studio.quick(num_outputs=2, seed=seed)
     studio.generate()
     first = studio.wait_for_picture(2)
-    tiles = studio.page.locator("#gallery-days [data-picture]")
-    tiles.nth(0).click()
-    studio.page.get_by_role("button", name="Same seed").click()
+    # The others of the request are seen below the first, and a key away.
+    expect(studio.page.locator("#strip button")).to_have_count(2)
+    studio.page.locator("#view").focus()
+    studio.page.keyboard.press(".")
+    expect(studio.page.locator("#strip button").nth(1)).to_have_attribute("aria-pressed", "true")
+    studio.page.get_by_role("button", name="Reuse settings and seed").click()
     expect(studio.page.locator("#num_outputs")).to_have_value("1")
     assert studio.page.locator("#seed").input_value() in (str(seed), str(seed + 1))
     again = studio.pixels(studio.result())
@@ -86,21 +89,28 @@ def test_a_long_job_shows_how_far_it_is_and_cancel_ends_it_and_no_other(studio: 
     studio.quick(num_inference_steps=500, width=128, height=128)
     studio.generate()
     expect(studio.job().locator(".words")).to_contain_text("Step")
-    expect(studio.page.locator("#result-view .preview")).to_be_visible()
+    expect(studio.page.locator("#view .preview")).to_be_visible()
     expect(studio.job().locator("progress")).to_have_attribute("value", re.compile(r"0\.\d+"))
+    expect(studio.page).to_have_title(re.compile(r"^\d+ % – Studio$"))
     # Too long to overtake the first one, and of another size, so that it cannot join it.
     studio.quick(prompt="a second one", num_inference_steps=300, width=128, height=120)
     studio.generate()
     second = studio.job().filter(has_text="a second one")
     expect(second.locator(".words")).to_contain_text("number 1 in the queue")
-    # What is being made stays in view.
-    expect(studio.page.locator("#result-view .preview")).to_have_attribute("alt", "Preview of a dog")
+    # What is in progress stays in view.
+    expect(studio.page.locator("#view .preview")).to_have_attribute("alt", "Preview of a dog")
     expect(studio.page.locator("#result-note")).to_contain_text("Step")
     first = studio.job().filter(has_text="a dog")
     first.get_by_role("button", name="Cancel").click()
     expect(first).to_have_count(0)
     studio.wait_for_picture(1)
     expect(studio.page.locator("#result-parameters")).to_contain_text("a second one")
+    studio.quick(num_inference_steps=500, width=128, height=128)
+    studio.generate()
+    studio.generate()
+    studio.page.get_by_role("button", name="Cancel all").click()
+    expect(studio.job()).to_have_count(0)
+    expect(studio.page).to_have_title("Studio")
 
 
 def test_a_reload_during_a_job_loses_nothing(studio: Studio) -> None:
@@ -143,7 +153,7 @@ def test_only_what_the_model_takes_is_offered(studio: Studio, model: str) -> Non
     filter_box = studio.page.locator("#safety_checker")
     assert filter_box.is_disabled() == (model == "")
     studio.quick()
-    studio.page.locator("#more").get_by_text("The same as a command").click()
+    studio.page.locator("#more").get_by_text("Show as curl command").click()
     expect(studio.page.locator("#command")).to_contain_text("/custom/other" if model else "/txt2img")
     studio.generate()
     studio.wait_for_picture(1)
@@ -169,6 +179,6 @@ def test_what_the_form_would_take_stands_below_the_button(studio: Studio, photo:
     studio.mode("masking")
     studio.open(photo)
     expect(line).to_have_text("")
-    studio.page.locator(".sheet").focus()
-    studio.page.keyboard.press("Space")
+    studio.page.locator("#view").focus()
+    studio.page.keyboard.press("Enter")
     expect(line).to_contain_text("2 pictures · 128 × 96")

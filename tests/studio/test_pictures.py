@@ -80,13 +80,12 @@ def make(studio: Studio, number: int = 1, **fields: Any) -> None:
 
 
 def paint_a_part(studio: Studio) -> None:
-    """Take the picture to the canvas and paint over its middle, with a brush broader than half of it."""
+    """Take the picture to the table and paint over its middle, with a brush broader than half of it."""
     studio.page.get_by_role("button", name="Edit this").click()
     studio.mode("masking")
     studio.page.get_by_label("Size", exact=True).fill("320")
-    sheet = studio.page.locator(".sheet")
-    sheet.scroll_into_view_if_needed()
-    box = sheet.bounding_box()
+    studio.page.locator("#view").scroll_into_view_if_needed()
+    box = studio.page.locator(".sheet").bounding_box()
     for x, y in ((0.35, 0.35), (0.35, 0.6)):
         studio.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         studio.page.mouse.down()

@@ -48,20 +48,49 @@ def test_several_bad_values_are_told_at_once(refused: Studio) -> None:
     refused.generate()
     for field in ("prompt", "width", "num_inference_steps"):
         expect(refused.problem(field)).to_be_visible()
+    expect(refused.page.locator("#problems")).to_have_text("3 fields are to be changed: prompt, steps, width.")
     refused.quick()
+    expect(refused.page.locator("#problems")).to_be_hidden()
     refused.generate()
     refused.wait_for_picture()
 
 
-def test_a_missing_image_and_an_empty_mask_are_told_beside_the_canvas(studio: Studio, photo: Path) -> None:
-    studio.quick()
+@pytest.mark.parametrize("size", [(1360, 700), (390, 844)])
+def test_what_is_wrong_and_what_has_the_focus_is_never_behind_the_button(
+    open_studio: OpenStudio, server: str, size: tuple[int, int]
+) -> None:
+    studio = open_studio(server, refusals=True, viewport={"width": size[0], "height": size[1]})
+    covered = """(node) => {
+      const box = node.getBoundingClientRect();
+      const there = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+      return !(node.contains(there) || there?.contains(node));
+    }"""
+    studio.quick(guidance_scale=500)
+    studio.generate()
+    expect(studio.problem("guidance_scale")).to_be_visible()
+    assert not studio.problem("guidance_scale").evaluate(covered)
+    studio.page.locator("#prompt").focus()
+    for _ in range(16):
+        studio.page.keyboard.press("Tab")
+        focused = studio.page.locator("#form :focus:not(#generate)")
+        if focused.count():
+            assert not focused.evaluate(covered), focused.evaluate("(node) => node.outerHTML")
+
+
+def test_a_missing_image_and_an_empty_mask_are_told_beside_the_table(studio: Studio, photo: Path) -> None:
+    studio.quick(num_inference_steps=0)
     studio.mode("masking")
     studio.generate()
+    # All that is wrong, though nothing has been sent.
+    expect(studio.problem("num_inference_steps")).to_have_text("Steps is 0; it must be from 1 to 500.")
     expect(studio.problem("init_image")).to_have_text("Open, drop or paste an image first.")
+    studio.fill(num_inference_steps=3)
     studio.open(photo)
     expect(studio.problem("init_image")).to_have_count(0)
     studio.generate()
-    expect(studio.problem("mask_image")).to_have_text("Paint over what shall be replaced first.")
+    expect(studio.problem("mask_image")).to_have_text(
+        "Paint over the part to replace first, or drag the frame to extend the image."
+    )
     studio.page.get_by_role("button", name="Invert").click()
     expect(studio.problem("mask_image")).to_have_count(0)
 
@@ -98,12 +127,12 @@ def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_setting
         expect(page.locator("#banner")).to_contain_text("still being loaded. You can press Generate already")
         studio.quick()
         studio.generate()
-        expect(studio.job()).to_contain_text("queue")
+        expect(studio.job()).to_contain_text("Waiting until the model is loaded")
         finish_loading()
         expect(page.locator("#banner")).to_be_hidden()
         picture = studio.wait_for_picture(1)
         assert picture.getextrema() == ((0, 0),) * 3
-        expect(page.locator(".flagged")).to_contain_text("The safety filter flagged this picture, so it is black.")
+        expect(page.locator("#flagged")).to_contain_text("The safety filter flagged this picture, so it is black.")
         expect(page.locator("#gallery .badge")).to_have_text("Flagged")
         # Now the model has told that it can do one thing only.
         expect(page.locator("[name=mode][value=masking]")).to_be_checked()

@@ -62,7 +62,7 @@ def test_somebody_new_makes_an_account_and_a_picture(studio: Studio, caplog: pyt
     asked: list[str] = []
     studio.page.on("request", lambda request: asked.append(request.url))
     caplog.set_level(logging.DEBUG)
-    expect(panel(studio)).to_contain_text("This server wants to know who you are.")
+    expect(panel(studio)).to_contain_text("Please sign in")
     expect(studio.page.locator("#server-state")).to_have_text("Not signed in")
     expect(studio.page.locator("#username")).to_be_focused()
     name = f"user-{uuid4().hex[:8]}"
@@ -81,7 +81,7 @@ def test_somebody_new_makes_an_account_and_a_picture(studio: Studio, caplog: pyt
     assert kept not in caplog.text
     assert PASSWORD not in caplog.text
     studio.page.get_by_role("button", name="Sign out").click()
-    expect(panel(studio)).to_contain_text("This server wants to know who you are.")
+    expect(panel(studio)).to_contain_text("Please sign in")
     assert studio.page.evaluate("sessionStorage.getItem('token')") is None
     sign_in(studio, name, PASSWORD)
     expect(panel(studio)).to_be_hidden()
@@ -132,10 +132,10 @@ def test_only_what_the_server_allows_is_offered(
         studio = open_studio(url, path="/status", refusals=True)
         expect(panel(studio)).to_be_visible()
         expect(panel(studio).get_by_role("button")).to_have_text(["Sign in", "Use it"])
-        expect(studio.page.locator("#headline")).to_have_text("The server wants to know who you are")
+        expect(studio.page.locator("#headline")).to_have_text("Please sign in")
         expect(studio.page.locator("#checks")).to_contain_text("the plugin sends none")
         paste(studio, token(60))
         expect(studio.page.locator("#headline")).to_have_text("The model is being loaded")
-        expect(studio.page.locator("#report")).to_contain_text("Wants a token: yes")
+        expect(studio.page.locator("#report")).to_contain_text("Needs a token: yes")
         report = studio.page.locator("#report").text_content()
         assert studio.page.evaluate("sessionStorage.getItem('token')") not in report

@@ -80,6 +80,7 @@ PLUGIN = {
     ("POST", "/edit"): all_callers(400),
     ("POST", "/custom/<path:url_path>"): all_callers(404),
     ("POST", "/estimate"): all_callers(400),
+    ("POST", "/prompt"): all_callers(400),
     ("GET", "/v1/models"): all_callers(200),
     ("GET", "/v1/models/<path:model_id>"): all_callers(404),
     ("POST", "/v1/images/generations"): all_callers(400),
@@ -93,13 +94,16 @@ PLUGIN = {
     # It waits, so there is nothing to see.
     ("GET", "/jobs/<job_id>/preview"): only("ann", 204),
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
+    ("POST", "/documents"): all_callers(400),
+    ("GET", "/documents/<document_id>"): only("ann", 200),
+    ("DELETE", "/documents/<document_id>"): only("ann", 204),
 }
 
 # Needs a token with require_token, too.
 A1111 = {
     **{
         ("GET", f"/sdapi/v1/{name}"): all_callers(200)
-        for name in (*LISTS, "sd-models", "memory", "options", "progress")
+        for name in (*LISTS, "embeddings", "loras", "sd-models", "memory", "options", "progress")
     },
     **{("POST", f"/sdapi/v1/{name}"): all_callers(200) for name in (*NOTHING_TO_DO, "options", "interrupt", "skip")},
     ("POST", "/sdapi/v1/txt2img"): all_callers(422),
@@ -219,7 +223,8 @@ def prepared(settings: Settings, services: Services, engine: Driven) -> Matrix:
         send("heres", "nobody")
     upload = {"data": png(photograph(8, 8)), "content_type": "image/png"}
     blob_id = matrix.ask("ann", "POST", "/blob", **upload).get_json()
-    matrix.ids.update(job_id="waits", number="0", task_id=task_id, blob_id=blob_id)
+    document_id = matrix.ask("ann", "POST", "/documents", **upload).get_json()["document"]["id"]
+    matrix.ids.update(job_id="waits", number="0", task_id=task_id, blob_id=blob_id, document_id=document_id)
     return matrix
 
 

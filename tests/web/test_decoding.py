@@ -104,18 +104,20 @@ def test_every_field_of_a_form(client: FlaskClient, engine: Recording) -> None:
         mask_invert="true",
         seam="3",
         output="patch",
+        depth="source",
         strength="0.5",
         seed="5",
         num_outputs="2",
     )
     made = spec.operation
     assert isinstance(made, Inpaint)
+    assert made.mask is not None
     assert (made.prompt, made.negative_prompt, made.steps, made.guidance) == ("a dog", "a cat", 20, 3.0)
     assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == ("ddim", 0.5, 2, False)
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
     assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
     assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
-    assert (made.mask_invert, made.seam, made.output) == (True, 3, "patch")
+    assert (made.mask_invert, made.seam, made.output, made.depth) == (True, 3, "patch", "source")
     assert (spec.model, spec.seeds, spec.variation_seeds) == (None, (5, 6), ())
     assert [(image["offset"], image["canvas"]) for image in images] == [PLACED] * 2
 
@@ -289,22 +291,26 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "mask_invert": True,
         "seam": 3,
         "output": "patch",
+        "depth": "source",
         "strength": 0.5,
         "seed": 5,
         "num_outputs": 2,
         "variation_seed": 7,
         "variation_strength": 0.25,
+        "prompt_syntax": "plain",
+        "loras": "{}",
     }
     images = finished(ann, ann.create(**parameters))
     spec = engine.specs[-1]
     made = spec.operation
     assert isinstance(made, Inpaint)
+    assert made.mask is not None
     assert (made.prompt, made.negative_prompt, made.steps, made.guidance) == ("a dog", "a cat", 20, 3.0)
     assert (made.scheduler, made.eta, made.clip_skip, made.safety_filter) == ("ddim", 0.5, 2, False)
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
     assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
     assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
-    assert (made.mask_invert, made.seam, made.output) == (True, 3, "patch")
+    assert (made.mask_invert, made.seam, made.output, made.depth) == (True, 3, "patch", "source")
     assert (spec.model, spec.seeds, spec.variation_seeds) == ("custom", (5, 5), (7, 8))
     assert [(image["offset"], image["canvas"]) for image in images] == [PLACED] * 2
     used = [each["parameters_used"] for each in images]

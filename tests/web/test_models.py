@@ -1,9 +1,11 @@
 """What the server tells of itself: its models, its fields, who may call."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from tiny_loras import save_kohya_lora
 
 from sd_api.app import create_app
 from sd_api.generation.schedulers import SCHEDULERS
@@ -102,3 +104,24 @@ def test_without_an_address_nothing_is_judged(client: FlaskClient) -> None:
         "enable_signup",
         "enable_public_token",
     }
+
+
+def test_the_loras_of_the_folder_are_listed_with_what_their_files_say(make_settings: Any, tmp_path: Path) -> None:
+    save_kohya_lora(tmp_path / "sketch.safetensors", 768, 1, {"modelspec.trigger_phrase": "pencil sketch, grey"})
+    save_kohya_lora(tmp_path / "sdxl_lightning_8step.safetensors", 2048, 1)
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    settings = make_settings(loras=str(tmp_path), embeddings=str(tmp_path))
+    services = build_services(settings)
+    client = create_app(settings, services).test_client()
+    broken, fast, sketch = client.get("/models").get_json()["loras"]
+    assert "damaged" in broken["problem"]
+    assert (fast["name"], fast["architecture"]) == ("sdxl_lightning_8step", "Stable Diffusion XL")
+    assert fast["hint"] == {"num_inference_steps": 8, "guidance_scale": 1.0, "scheduler": "euler"}
+    assert (sketch["words"], sketch["hint"], sketch["problem"]) == (["pencil sketch", "grey"], {}, None)
+    listed = client.get("/sdapi/v1/loras").get_json()
+    assert [lora["name"] for lora in listed] == ["sdxl_lightning_8step", "sketch"]
+    assert str(tmp_path) not in str(listed)
+    words = ["broken", "sdxl_lightning_8step", "sketch"]
+    assert client.get("/models").get_json()["embeddings"] == words
+    assert list(client.get("/sdapi/v1/embeddings").get_json()["loaded"]) == words
+    services.stores.close()

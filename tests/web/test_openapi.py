@@ -18,6 +18,7 @@ from sd_api.errors import ServerStopping
 from sd_api.generation.examples import LANDSCAPE
 from sd_api.generation.operation import OperationName
 from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.imaging.base64_text import decode_base64
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Limits, Settings
 from sd_api.tasks.parameters import PARAMETERS, TaskReading, parse_parameters
@@ -91,7 +92,7 @@ def test_the_server_takes_the_examples_of_a_form(name: OperationName) -> None:
     assert examples["job_id"] == ["", "my-first-picture"]
     for number in range(2):
         fields = {field: str(values[min(number, len(values) - 1)]) for field, values in examples.items()}
-        spec, form = decode_form(MultiDict(fields), name, Limits())
+        spec, form = decode_form(MultiDict(fields), name, Limits(), decode_base64)
         assert spec.operation.prompt == "corgi with a top hat"
         assert spec.seeds == (42,)
         assert form.job_id == examples["job_id"][number]
@@ -111,7 +112,7 @@ def test_the_server_takes_the_examples_of_whole_bodies() -> None:
         assert Credentials.model_validate(content[FORM]["example"]).username == "ann"
     content = describe()["paths"]["/masking"]["post"]["requestBody"]["content"]
     fields = {name: str(value) for name, value in content[FORM]["example"].items()}
-    spec, _ = decode_form(MultiDict(fields), "masking", Limits())
+    spec, _ = decode_form(MultiDict(fields), "masking", Limits(), decode_base64)
     assert spec.operation.steps == 20
     assert spec.operation.size == (64, 64)
 

@@ -59,6 +59,8 @@ def test_parameters_used_have_every_parameter(ann: TaskClient, settings: Any) ->
         "variation_strength": 0.0,
         "safety_filter": True,
         "num_outputs": 1,
+        "loras": None,
+        "prompt_syntax": "full",
         "plan": "auto",
         "width": 64,
         "height": 64,

@@ -24,6 +24,7 @@ from sd_api.imaging.sizing import pad, resize_mask, whole_cells
 from sd_api.models.auto_classes import auto_classes
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN, Row
+from sd_api.models.families.prompts import plain_only
 from sd_api.models.schedulers import scheduler_name
 from sd_api.models.sharing import pipeline_of
 
@@ -80,6 +81,7 @@ class AnyPipeline:
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what the pipeline has no argument for."""
         yield from without_effect(self.abilities(parts), operation)
+        yield from plain_only(operation)
         known = signature(_class_for(parts, operation).__call__).parameters
         adds_noise = "eta" in known and "eta" in signature(parts.pipeline.scheduler.step).parameters
         in_vain = {
@@ -187,7 +189,7 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
     """What a pipeline is called with, as far as it has arguments for it."""
     operation, (width, height) = row.operation, row.size
     arguments: dict[str, Any] = {
-        "prompt": operation.prompt,
+        "prompt": operation.read("prompt").plain,
         "num_inference_steps": operation.steps,
         _guidance(known): operation.guidance,
         "eta": operation.eta,
@@ -201,12 +203,13 @@ def _arguments(known: Signature, pipeline: Any, row: WholeRow) -> dict[str, Any]
         "output_type": "np",
     }
     if _has_guidance_by_negative_prompt(known):
-        arguments["negative_prompt"] = operation.negative_prompt
+        arguments["negative_prompt"] = operation.read("negative_prompt").plain
     if isinstance(operation, FromImage):
         arguments["image"] = pad(operation.image.pixels, row.size)
     if isinstance(operation, Redrawing):
         arguments |= _part_of_schedule(known, pipeline, operation)
     if isinstance(operation, Inpaint):
+        assert operation.mask is not None  # noqa: S101 - each pass has one
         mask = pad(resize_mask(operation.mask.pixels, operation.image.size), row.size)
         # The pipelines take black and white only; grey acts when the picture is finished.
         arguments["mask_image"] = whole_cells(mask, getattr(pipeline, "vae_scale_factor", COMMON_FACTOR))

@@ -20,8 +20,8 @@ BROKEN = (
 )
 
 BROKEN_WORDS = (
-    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words; if it happens "
-    'with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
+    "The model's text encoder broke down (what it makes of the prompt are not numbers). Try other words or weights; if "
+    'it happens with every prompt, set "dtype": "fp32" in the configuration, or download the model again.'
 )
 
 

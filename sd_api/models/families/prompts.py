@@ -3,8 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+from sd_api.generation.operation import PROMPTS, Operation
+
 # Characters of a prompt in a warning.
 QUOTED = 200
+
+
+def plain_only(operation: Operation) -> Iterator[str]:
+    """Sentences about what of the prompt language has no effect on a model that reads the words alone."""
+    for name in PROMPTS:
+        if devices := operation.read(name).devices:
+            yield f"{name}: this model reads the words alone, so {', '.join(devices)} had no effect."
 
 
 def beyond_limit(field: str, prompt: str, tokenizer: Any, longest: int) -> Iterator[str]:

@@ -113,7 +113,7 @@ class QwenImageEdit(QwenImage):
     def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
         """See TransformerFamily: the image that is changed, at the size that the model was trained with."""
         image = self.scaled(start.parts, start.operation, VAE_IMAGE_SIZE)
-        return [encode_pixels(start.encoder, start.pixels(image))]
+        return [encode_pixels(start.parts.autoencoder.module, start.pixels(image), encode=start.encoded)]
 
 
 class QwenImageEditPlus(QwenImageEdit):

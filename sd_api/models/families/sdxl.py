@@ -16,6 +16,11 @@ class StableDiffusionXL(UNetFamily):
     name = "Stable Diffusion XL"
     pipelines = SDXL_PIPELINES
 
+    def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
+        """See UNetFamily: the layer before the last is the one that it was trained with."""
+        layer: torch.Tensor = output.hidden_states[-clip_skip - 1]
+        return layer
+
     def image_encoder(self, parts: Parts) -> Any:
         """See UNetFamily: in fp32 where the autoencoder overflows in fp16, as diffusers does it."""
         vae: Any = parts.autoencoder.module

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sd_api.errors import GenerationFailed
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
 from sd_api.imaging.sizing import highest_levels, pad, resize_mask
-from sd_api.models.autoencoder import encode_pixels, latent_channels
+from sd_api.models.autoencoder import Encoding, encode_pixels, encoding, latent_channels
 from sd_api.models.components import Parts
+from sd_api.models.families.base import BROKEN
 from sd_api.models.families.noise import draw, slerp
 from sd_api.models.tiling import in_pixels, merged
 
@@ -65,6 +68,7 @@ class Start:
 
     def mask(self, operation: Inpaint) -> Image.Image:
         """The mask of an operation, of the size to work at."""
+        assert operation.mask is not None  # noqa: S101 - each pass has one
         return pad(resize_mask(operation.mask.pixels, operation.image.size), self.size)
 
     def levels(self, operation: Inpaint) -> torch.Tensor:
@@ -92,11 +96,24 @@ class Start:
             if without is not None:
                 pixels = pixels * (1 - without[..., upper:lower, left:right])
             generator = None if most_probable else self.generator
-            latents.append((encode_pixels(self.encoder, pixels, generator), tile))
+            vae = self.parts.autoencoder.module
+            latents.append((encode_pixels(vae, pixels, generator, encode=self.encoded), tile))
         return merged(latents, cells) * self.scale
 
+    def encoded(self, vae: Any, pixels: torch.Tensor) -> Encoding:
+        """What the autoencoder makes of pixels, cached by their content: the edits of a document begin alike."""
+        content = sha256(pixels.float().cpu().numpy().tobytes()).digest(), pixels.shape
+        return self.parts.cached("pixels", content, lambda: self._encode_finite(pixels))
+
+    def _encode_finite(self, pixels: torch.Tensor) -> Encoding:
+        encoded = encoding(self._encoder, pixels)
+        # What is cached would break every later picture of these pixels as well.
+        if not encoded.is_finite:
+            raise GenerationFailed(BROKEN)
+        return encoded
+
     @cached_property
-    def encoder(self) -> Any:
+    def _encoder(self) -> Any:
         """The autoencoder, on the device."""
         self.parts.place([self.parts.autoencoder])
         return self.make_encoder(self.parts)

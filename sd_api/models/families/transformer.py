@@ -13,7 +13,7 @@ import torch
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
-from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operation import PROMPTS, Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.spec import PictureSeeds
@@ -21,14 +21,16 @@ from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps
 from sd_api.models.families.latents import LatentFamily, step_options
-from sd_api.models.families.prompts import beyond_limit
+from sd_api.models.families.prompts import beyond_limit, plain_only
 from sd_api.models.families.transformer_rows import (
+    CachedWords,
     Conditioning,
     TransformerRow,
     TransformerStart,
     Words,
     joined,
     key_of,
+    tensors_of,
 )
 from sd_api.models.schedulers import make_scheduler, scheduler_name
 from sd_api.models.tiling import cut, in_cells
@@ -115,10 +117,11 @@ class TransformerFamily(LatentFamily):
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what has no effect, and what does not fit into the text encoder."""
         yield from without_effect(self.abilities(parts), operation)
+        yield from plain_only(operation)
         tokenizer = getattr(parts.pipeline, self.tokenizer)
-        yield from beyond_limit("prompt", operation.prompt, tokenizer, self.longest)
-        if "negative_prompt" in self.capabilities:
-            yield from beyond_limit("negative_prompt", operation.negative_prompt, tokenizer, self.longest)
+        for name in PROMPTS:
+            if name == "prompt" or name in self.capabilities:
+                yield from beyond_limit(name, operation.read(name).plain, tokenizer, self.longest)
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """Whether there is classifier-free guidance."""
@@ -133,22 +136,21 @@ class TransformerFamily(LatentFamily):
 
         def read(prompt: str, *, negative: bool) -> Words:
             key = prompt, negative, self.context(operation)
-            return parts.cached(key, lambda: self._read(parts, operation, prompt, negative=negative))
+            return parts.cached("words", key, lambda: self._read(parts, operation, prompt, negative=negative)).words
 
-        prompt = read(operation.prompt, negative=False)
+        prompt = read(operation.read("prompt").plain, negative=False)
         if not self.guided(parts, operation):
             return Conditioning(prompt=prompt, negative=None)
-        words = operation.negative_prompt if "negative_prompt" in self.capabilities else ""
+        words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
         return Conditioning(prompt=prompt, negative=read(words, negative=True))
 
-    def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+    def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> CachedWords:
         parts.place(parts.text_encoders)
         words = self.words(parts, operation, prompt, negative=negative)
         # What is cached would break every later picture of these words as well.
-        tensors = [each for part in words.values() for each in (part if isinstance(part, list) else [part])]
-        if not all(tensor is None or tensor.isfinite().all() for tensor in tensors):
+        if not all(tensor.isfinite().all() for tensor in tensors_of(words)):
             raise GenerationFailed(BROKEN_WORDS)
-        return words
+        return CachedWords(words)
 
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
         """What the text encoders, which are on the device, make of one prompt.

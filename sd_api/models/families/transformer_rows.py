@@ -17,6 +17,24 @@ Words = Mapping[str, Any]
 prompt; or lists with a tensor for each, where a transformer takes them of different lengths; or None."""
 
 
+@dataclass(frozen=True)
+class CachedWords:
+    """What the text encoders make of one prompt, as the cache has it."""
+
+    words: Words
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return sum(tensor.nbytes for tensor in tensors_of(self.words))
+
+
+def tensors_of(words: Words) -> list[torch.Tensor]:
+    """Every tensor of some words."""
+    parts = (part if isinstance(part, list) else [part] for part in words.values())
+    return [tensor for part in parts for tensor in part if tensor is not None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
     """What the text encoders make of the prompts of one picture.

@@ -9,27 +9,25 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from sd_api.errors import GenerationFailed, ModelUnavailable, OutOfLimits
+from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities, without_effect
-from sd_api.generation.operation import Operation, OperationName
+from sd_api.generation.operation import PROMPTS, Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.embeddings import named_in
 from sd_api.models.components import Parts
-from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.latents import LatentFamily, step_options
-from sd_api.models.families.prompts import beyond_limit
+from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
+from sd_api.models.families.unet_words import PromptReader
 from sd_api.models.schedulers import make_scheduler, scheduler_name, usable_schedulers
 from sd_api.models.tiling import in_cells
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
 MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
-
-Variant = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-"""One pass of a row through the UNet: embeddings of the words, pooled embeddings, additional channels."""
 
 
 class UNetFamily(LatentFamily):
@@ -57,7 +55,7 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "tiles", "variations", *_capabilities(unet)),
+            capabilities=("clip_skip", "loras", "tiles", "variations", *_capabilities(unet)),
             schedulers=self.usable_schedulers(parts),
         )
 
@@ -67,52 +65,31 @@ class UNetFamily(LatentFamily):
         return tuple(name for name in usable if name in self.schedulers)
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
-        """See Family: what has no effect, and what does not fit into the text encoder."""
+        """See Family: what has no effect, and embeddings that do not fit."""
         yield from without_effect(self.abilities(parts), operation)
-        tokenizer = parts.pipeline.tokenizer
-        # Two tokens begin and end the prompt.
-        longest = tokenizer.model_max_length - 2
-        yield from beyond_limit("prompt", operation.prompt, tokenizer, longest)
-        yield from beyond_limit("negative_prompt", operation.negative_prompt, tokenizer, longest)
+        if operation.prompt_syntax == "plain":
+            return
+        for name in PROMPTS:
+            for word, file in named_in(getattr(operation, name), parts.embeddings.files()).items():
+                if (reason := parts.embeddings.why_unfit(file)) is not None:
+                    yield f"{name}: {word} is read as a word, because its embedding cannot be used: {reason}."
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:
         """See Family."""
         layers = parts.pipeline.text_encoder.config.num_hidden_layers
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
-        # Guidance does nothing at 1 and below, and costs as much as the picture itself. A UNet that was distilled
-        # with guidance takes it as an input instead (arXiv:2310.04378).
-        guided = operation.guidance > 1 and parts.denoiser.config.time_cond_proj_dim is None
-        if isinstance(operation, Edit):
-            guided = guided and operation.image_guidance >= 1
-        words = operation.prompt, operation.negative_prompt if guided else None, operation.clip_skip
-        return parts.cached(words, lambda: self._encode(parts, *words))
+        return PromptReader(parts, self.words_layer, operation).conditioning()
 
-    def _encode(self, parts: Parts, prompt: str, negative_prompt: str | None, clip_skip: int) -> Conditioning:
-        parts.place(parts.text_encoders)
-        embeddings = self.encoder(parts).encode_prompt(
-            **self.prompt_arguments(parts, prompt, clip_skip),
-            # An empty one and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed embedding
-            # that its pipeline uses by default.
-            negative_prompt=negative_prompt or None,
-            device=parts.device,
-            num_images_per_prompt=1,
-            do_classifier_free_guidance=negative_prompt is not None,
-        )
-        # What is cached would break every later picture of these words as well.
-        if not all(part is None or part.isfinite().all() for part in embeddings):
-            raise GenerationFailed(BROKEN_WORDS)
-        names = ("prompt", "negative", "pooled", "negative_pooled")
-        return Conditioning(**dict(zip(names, embeddings, strict=False)))
+    def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
+        """The embeddings that the UNet takes: (1, tokens, width).
 
-    def prompt_arguments(self, parts: Parts, prompt: str, clip_skip: int) -> dict[str, Any]:
-        """The arguments of ``encode_prompt`` for a prompt that is read at a layer of the text encoder."""
-        # diffusers counts the layers that are left out.
-        return {"prompt": prompt, "clip_skip": clip_skip - 1 or None}
-
-    def encoder(self, parts: Parts) -> Any:
-        """The pipeline whose ``encode_prompt`` knows this family's text encoders."""
-        return parts.pipeline
+        Args:
+            encoder: A text encoder.
+            output: What it made of a chunk, hidden states included.
+            clip_skip: The layer, counted from the end; 1 is the one that the model was trained with.
+        """
+        raise NotImplementedError
 
     def image_encoder(self, parts: Parts) -> Any:
         """The autoencoder that encodes images."""
@@ -179,12 +156,12 @@ class UNetFamily(LatentFamily):
 
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        parts.place([parts.denoiser])
-        variants = [_variants(row) for row in rows]
-        counts = [len(several) for several in variants]
+        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
+        passes = [variants(row) for row in rows]
+        counts = [len(several) for several in passes]
         samples = [
             sample if channels is None else torch.cat([sample, channels], 1)
-            for row, several in zip(rows, variants, strict=True)
+            for row, several in zip(rows, passes, strict=True)
             for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
             for _, _, channels in several
         ]
@@ -192,15 +169,15 @@ class UNetFamily(LatentFamily):
         timesteps = [
             row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
         ]
-        output = parts.denoiser(
+        output = denoiser(
             torch.cat(samples),
             torch.stack(timesteps),
-            encoder_hidden_states=torch.cat([words for several in variants for words, _, _ in several]),
-            timestep_cond=_guidance_embedding(parts, rows),
-            added_cond_kwargs=_added(rows, variants),
+            encoder_hidden_states=torch.cat([words for several in passes for words, _, _ in several]),
+            timestep_cond=guidance_embedding(parts, rows),
+            added_cond_kwargs=added(rows, passes),
             return_dict=False,
         )[0]
-        return [_guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
+        return [guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
 
 
 def _capabilities(unet: Any) -> Iterator[str]:
@@ -208,52 +185,3 @@ def _capabilities(unet: Any) -> Iterator[str]:
         yield "negative_prompt"
     if MODES[unet.in_channels] == ("edit",):
         yield "image_guidance"
-
-
-def _variants(row: UNetRow) -> list[Variant]:
-    words = row.conditioning
-    with_prompt = words.prompt, words.pooled, row.channels
-    if words.negative is None:
-        return [with_prompt]
-    if row.image_guidance is None or row.channels is None:
-        return [(words.negative, words.negative_pooled, row.channels), with_prompt]
-    # Equation 3 of arXiv:2211.09800: the image alone, and neither.
-    return [
-        with_prompt,
-        (words.negative, None, row.channels),
-        (words.negative, None, torch.zeros_like(row.channels)),
-    ]
-
-
-def _guide(row: UNetRow, output: torch.Tensor) -> torch.Tensor:
-    """One prediction of the outputs for a row's variants: classifier-free guidance (arXiv:2207.12598)."""
-    if len(output) == 1:
-        return output
-    if len(output) == 2:
-        without, with_prompt = output.chunk(2)
-        return without + row.guidance * (with_prompt - without)
-    assert row.image_guidance is not None  # noqa: S101 - only instruct-pix2pix has three variants
-    with_prompt, with_image, without = output.chunk(3)
-    return without + row.guidance * (with_prompt - with_image) + row.image_guidance * (with_image - without)
-
-
-def _guidance_embedding(parts: Parts, rows: Sequence[UNetRow]) -> torch.Tensor | None:
-    """(n, width): the guidance as an input, for a UNet that was distilled with it (arXiv:2310.04378).
-
-    Rows of such a UNet have one variant each.
-    """
-    width = parts.denoiser.config.time_cond_proj_dim
-    if width is None:
-        return None
-    factors = torch.tensor([row.guidance - 1 for row in rows])
-    embedding: torch.Tensor = parts.pipeline.get_guidance_scale_embedding(factors, embedding_dim=width)
-    return embedding.to(parts.device, parts.denoiser.dtype)
-
-
-def _added(rows: Sequence[UNetRow], variants: Sequence[Sequence[Variant]]) -> dict[str, torch.Tensor] | None:
-    """What SDXL's UNet is conditioned with beside the words."""
-    pooled = [vector for several in variants for _, vector, _ in several if vector is not None]
-    if not pooled:
-        return None
-    sizes = [row.size_ids for row, several in zip(rows, variants, strict=True) for _ in several]
-    return {"text_embeds": torch.cat(pooled), "time_ids": torch.cat([ids for ids in sizes if ids is not None])}

@@ -6,25 +6,69 @@ from dataclasses import dataclass
 import torch
 
 from sd_api.generation.plan import Box
+from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.tiling import cut
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conditioning:
-    """What the text encoders make of the prompts of one picture.
+@dataclass(frozen=True)
+class Words:
+    """What the text encoders make of one prompt.
 
     Attributes:
-        prompt: (1, tokens, width).
-        negative: The same of the negative prompt; None where there is no classifier-free guidance.
+        embeddings: (1, tokens, width).
         pooled: (1, width) for SDXL, else None.
-        negative_pooled: The same of the negative prompt.
     """
 
-    prompt: torch.Tensor
-    negative: torch.Tensor | None
-    pooled: torch.Tensor | None = None
-    negative_pooled: torch.Tensor | None = None
+    embeddings: torch.Tensor
+    pooled: torch.Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return self.embeddings.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What some steps of a picture are conditioned with.
+
+    Attributes:
+        prompts: The prompts that ``AND`` joins, at least one.
+        weights: The factor of each one's prediction.
+        negative: The negative prompt; None where there is no classifier-free guidance.
+    """
+
+    prompts: tuple[Words, ...]
+    weights: tuple[float, ...]
+    negative: Words | None
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the steps of one picture are conditioned with.
+
+    Attributes:
+        moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
+        loras: What acts in the UNet beside its own layers.
+    """
+
+    moments: tuple[Moment, ...]
+    loras: tuple[ActiveLora, ...]
+
+    def at(self, step: int, steps: int) -> Moment:
+        """What acts in a step of a scheduler, which may make more steps than were asked for.
+
+        Args:
+            step: Counted from 0.
+            steps: All that the scheduler makes.
+        """
+        return self.moments[step * len(self.moments) // steps]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the embeddings."""
+        return self.moments[0].prompts[0].embeddings.shape
 
 
 @dataclass(eq=False, kw_only=True)
@@ -45,7 +89,7 @@ class UNetRow(LatentRow):
 def key_of(
     latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
 ) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape."""
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act."""
     if tiles:
         latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.prompt.shape, None if channels is None else channels.shape
+    return latents.shape, conditioning.shape, conditioning.loras, None if channels is None else channels.shape

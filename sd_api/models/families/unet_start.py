@@ -25,7 +25,8 @@ class UNetStart(Start):
             return scheduler.add_noise(image, self.noise(), timesteps[:1]), None, None
         channels = None
         if isinstance(operation, Edit):
-            channels = encode_unscaled(self.encoder, self.pixels(pad(operation.image.pixels, self.size)))
+            pixels = self.pixels(pad(operation.image.pixels, self.size))
+            channels = encode_unscaled(self.parts.autoencoder.module, pixels, encode=self.encoded)
         return self.noise() * scheduler.init_noise_sigma, channels, None
 
     def _inpaint(

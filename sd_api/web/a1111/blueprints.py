@@ -23,7 +23,13 @@ def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> 
     resizing = extras.make_blueprint(settings.limits)
     for blueprint in (pictures, resizing):
         take_pictures(blueprint, settings.limits)
-    every = (pictures, control, resizing, lists.make_blueprint(queue, checkpoints), outside.make_blueprint(queue))
+    every = (
+        pictures,
+        control,
+        resizing,
+        lists.make_blueprint(queue, checkpoints, settings),
+        outside.make_blueprint(queue),
+    )
     if settings.require_token:
         for blueprint in every:
             blueprint.before_request(token_check(accounts, basic=True))

@@ -163,6 +163,8 @@ def _lists() -> Iterator[tuple[str, PathItem]]:
     for name, content in LISTS.items():
         shape = _LIST if isinstance(content, list) else _OBJECT
         yield name, _get(name.replace("-", "_"), f"The {name.replace('-', ' ')} of this server", shape)
+    yield "loras", _get("loras", "The LoRAs that prompts may name", _LIST)
+    yield "embeddings", _get("embeddings", "The embeddings that prompts may name", _OBJECT)
     for name in NOTHING_TO_DO:
         yield name, _post(name.replace("-", "_"), "Nothing, because models come and go by themselves", _NULL)
 

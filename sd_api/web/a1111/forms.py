@@ -182,7 +182,7 @@ _MEANS_NOTHING = frozenset({"", "0", "0.0", "-1", "false", "none"})
 # Factors that change nothing at 1.
 _FACTORS = frozenset({"s_noise", "initial_noise_multiplier"})
 
-_NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,100})[^>]{0,100}>")
+_NETWORK = re.compile(r"<hypernet:([^:>]{1,100})[^>]{0,100}>")
 
 
 def decode_fields(
@@ -252,7 +252,7 @@ def _refusals(came: Mapping[str, Any]) -> list[InvalidField]:
     ]
     prompts = {name: _NETWORK.search(str(came.get(name, ""))) for name in ("prompt", "negative_prompt")}
     return faults + [
-        InvalidField(name, f"names the network {network[1]!r}, and this server has none; leave it out")
+        InvalidField(name, f"names the hypernetwork {network[1]!r}, and this server has none; leave it out")
         for name, network in prompts.items()
         if network
     ]

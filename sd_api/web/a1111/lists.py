@@ -3,11 +3,15 @@
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response
 
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.adapters.files import list_embeddings
+from sd_api.models.adapters.lora_files import described_loras
+from sd_api.settings import Settings
 from sd_api.web.a1111.options import Checkpoints
 from sd_api.web.a1111.pictures import UPSCALERS
 from sd_api.web.a1111.samplers import samplers, schedulers
@@ -24,8 +28,6 @@ LISTS: Mapping[str, Any] = {
     "latent-upscale-modes": [],
     "sd-vae": [],
     "sd-modules": [],
-    "loras": [],
-    "embeddings": {"loaded": {}, "skipped": {}},
     "hypernetworks": [],
     "face-restorers": [],
     "prompt-styles": [],
@@ -41,12 +43,14 @@ NOTHING_TO_DO = ("refresh-checkpoints", "refresh-vae", "refresh-loras", "unload-
 """Paths that are posted to: models are loaded when they are needed, and leave when others need their memory."""
 
 
-def make_blueprint(queue: JobQueue, checkpoints: Checkpoints) -> Blueprint:
+def make_blueprint(queue: JobQueue, checkpoints: Checkpoints, settings: Settings) -> Blueprint:
     """The lists, the memory, and what needs no work here."""
     blueprint = Blueprint("a1111_lists", __name__, url_prefix="/sdapi/v1")
     for path, content in LISTS.items():
         blueprint.add_url_rule(f"/{path}", path, partial(_answer, content))
     blueprint.add_url_rule("/sd-models", "sd-models", checkpoints.entries)
+    blueprint.add_url_rule("/loras", "loras", partial(_loras, settings.loras))
+    blueprint.add_url_rule("/embeddings", "embeddings", partial(_embeddings, settings.embeddings))
     blueprint.add_url_rule("/memory", "memory", partial(_memory, queue))
     for path in NOTHING_TO_DO:
         blueprint.add_url_rule(f"/{path}", path, _null, methods=["POST"])
@@ -55,6 +59,26 @@ def make_blueprint(queue: JobQueue, checkpoints: Checkpoints) -> Blueprint:
 
 def _answer(content: Any) -> Any:
     return content
+
+
+def _loras(folder: Path | None) -> list[dict[str, Any]]:
+    """The LoRAs by the names that prompts use; their paths on this machine are not shown."""
+    return [
+        {
+            "name": lora["name"],
+            "alias": lora["name"],
+            "path": f"{lora['name']}.safetensors",
+            "metadata": {"modelspec.trigger_phrase": ", ".join(lora["words"])} if lora["words"] else {},
+        }
+        for lora in described_loras(folder)
+        if lora["problem"] is None
+    ]
+
+
+def _embeddings(folder: Path | None) -> dict[str, Any]:
+    """The words that were trained; what of them fits a model is known when it reads them."""
+    about = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
+    return {"loaded": dict.fromkeys(list_embeddings(folder), about), "skipped": {}}
 
 
 def _null() -> Response:

@@ -7,6 +7,7 @@ from sd_api.web.description import (
     BINARY,
     FORM,
     JSON,
+    MULTIPART,
     PLAIN,
     PNG,
     TEXT,
@@ -22,6 +23,7 @@ from sd_api.web.description import (
 )
 from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
+from sd_api.web.plugin.prompts import PromptForm
 from sd_api.web.plugin.schemas import (
     Access,
     AccessQuery,
@@ -31,8 +33,10 @@ from sd_api.web.plugin.schemas import (
     JobQuery,
     Jobs,
     Offer,
+    OneDocument,
     OneEstimate,
     OneJob,
+    OnePrompt,
     Pictures,
     Success,
     Workers,
@@ -54,15 +58,16 @@ def _failures(*statuses: int) -> dict[int, Response]:
         400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
         401: "the configuration requires a token, and the request has no valid one",
         403: "the Host or the Origin is not allowed",
-        404: "no model or job of yours has that name, or no picture that number",
+        404: "no model, job or document of yours has that name, or no picture that number",
         406: "several pictures were asked for, and Accept has image/png alone",
         408: "the body came too slowly",
         409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
-        413: "more bytes or more fields than the limit",
+        413: "more bytes or more fields than the limit, or your documents have reached the limit of storage",
         415: "the Content-Encoding is neither gzip nor deflate, or the charset is unknown",
         422: "a well-formed value outside the limits",
         500: "a fault of the server; its log explains the id in the message",
         503: "the queue is full, the model is unavailable, memory is exhausted, or the server is shutting down",
+        507: "the disk is full or cannot be written",
     }
     return {status: answer(texts[status], Failure) for status in statuses}
 
@@ -87,6 +92,37 @@ def _read_only(name: str, text: str, answers: dict[int, Response], *, tag: str =
     return PathItem(get=operation(name, tag, text, answers, security=SECURITY))
 
 
+def _documents() -> dict[str, PathItem]:
+    name = in_path("document_id", "the document's id", "8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d")
+    file = BINARY.model_dump(exclude_none=True) | {"description": "a picture file, such as PNG, TIFF or JPEG"}
+    form = Schema.model_validate({"type": "object", "required": ["image"], "properties": {"image": file}})
+    one, read = answer("the document", OneDocument), _failures(401, 403, 404, 500, 503)
+    return {
+        "/documents": PathItem(
+            post=operation(
+                "keep_document",
+                TAG,
+                "Send a picture once; its id takes the place of an image in any form. The picture alone, with its own "
+                "content type, will do, too",
+                {200: one, **_failures(400, 401, 403, 408, 413, 415, 422, 500, 503, 507)},
+                sent=body(MULTIPART, form),
+                security=SECURITY,
+            )
+        ),
+        "/documents/{document_id}": PathItem(
+            get=operation("document", TAG, "One document", {200: one, **read}, parameters=[name], security=SECURITY),
+            delete=operation(
+                "delete_document",
+                TAG,
+                "Forget a document",
+                {204: answer("it is gone"), **read, **_failures(408, 413, 507)},
+                parameters=[name],
+                security=SECURITY,
+            ),
+        ),
+    }
+
+
 def describe() -> dict[str, PathItem]:
     """The paths of this dialect."""
     read = _failures(401, 403, 500, 503)
@@ -96,7 +132,10 @@ def describe() -> dict[str, PathItem]:
         "masking": "Replace what a mask shows in white",
         "edit": "Change an image as the prompt says, with a model that was made for it",
     }
-    sent = {name: body(FORM, FORMS[name], example_of(FORMS[name], "num_inference_steps", "seed")) for name in FORMS}
+    sent = {
+        name: body(FORM, FORMS[name], example_of(FORMS[name], "num_inference_steps", "seed", "mask_image"))
+        for name in FORMS
+    }
     job = in_path("job_id", "the job's id", "my-first-picture")
     models = Schema.model_validate({"type": "array", "items": CustomModelEntry.model_json_schema()})
     not_ready = Schema.model_validate(
@@ -172,6 +211,20 @@ def describe() -> dict[str, PathItem]:
                 security=SECURITY,
             )
         ),
+        "/prompt": PathItem(
+            post=operation(
+                "prompt",
+                TAG,
+                "What the server understands of the prompts of a form: weights, schedules, tokens",
+                {
+                    200: answer("the prompts", OnePrompt),
+                    **_failures(400, 401, 403, 404, 408, 413, 415, 422, 500, 503),
+                },
+                sent=body(FORM, PromptForm, example_of(PromptForm, "num_inference_steps", "seed")),
+                security=SECURITY,
+            )
+        ),
+        **_documents(),
         "/jobs": _read_only(
             "jobs", "Your running and waiting jobs, and the number of others'", {200: several, **read}, tag=JOBS
         ),

@@ -14,7 +14,8 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
 from sd_api.web.estimates import estimate_json
-from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form
+from sd_api.web.plugin.documents import Pictures
+from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import operation_of, sent_form
 from sd_api.web.reading import give_up_body
 
@@ -36,15 +37,16 @@ EstimateForm = PLUGIN.model(OPERATIONS["txt2img"], "EstimateForm", EstimateField
 """The form for OpenAPI, with the fields of text to image; those of the other forms come in their place."""
 
 
-def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
+def make_blueprint(settings: Settings, queue: JobQueue, pictures: Pictures) -> Blueprint:
     """The endpoint over the jobs and the measured times of ``queue``."""
     blueprint = Blueprint("estimates", __name__)
     catalog = ModelCatalog(settings)
 
     def estimate_form() -> dict[str, Any]:
         form = sent_form()
-        model = catalog.named(_own(form, "url_path") or None)
-        spec, _ = decode_form(_others(form), _operation(form), settings.limits, model.name)
+        model = catalog.named(sent_once(form, "url_path") or None)
+        fields = without(form, EstimateFields)
+        spec, _ = decode_form(fields, _operation(form), settings.limits, pictures.read, model.name)
         give_up_body(request)
         return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model))}
 
@@ -53,26 +55,10 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
 
 
 def _operation(form: MultiDict[str, str]) -> OperationName:
-    asked = _own(form, "operation")
+    asked = sent_once(form, "operation")
     if not asked:
         return operation_of(form)
     for name in OPERATIONS:
         if name == asked:
             return name
-    raise _fault("operation", f"is {asked[:40]!r}; valid are {', '.join(OPERATIONS)}")
-
-
-def _own(form: MultiDict[str, str], name: str) -> str:
-    if len(values := form.getlist(name)) > 1:
-        raise _fault(name, "came more than once")
-    return values[0] if values else ""
-
-
-def _others(form: MultiDict[str, str]) -> MultiDict[str, str]:
-    return MultiDict(
-        [(name, value) for name, value in form.items(multi=True) if name not in EstimateFields.__annotations__]
-    )
-
-
-def _fault(name: str, problem: str) -> InvalidFields:
-    return InvalidFields([InvalidField(name, problem)])
+    raise InvalidFields([InvalidField("operation", f"is {asked[:40]!r}; valid are {', '.join(OPERATIONS)}")])

@@ -1,7 +1,7 @@
 """The plugin's forms: its names and defaults for the fields, and its own fields."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -14,7 +14,6 @@ from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
-from sd_api.imaging.base64_text import decode_base64
 from sd_api.settings import Limits
 
 PLUGIN = Dialect(
@@ -38,7 +37,7 @@ PLUGIN = Dialect(
     # A form cannot hold null.
     stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
     image=Annotated[str, Field(min_length=1)],
-    image_form="base64 text",
+    image_form="base64 text, or as the id of a document",
     image_example=lambda png: b64encode(png).decode(),
 )
 
@@ -99,7 +98,11 @@ FORMS: Mapping[OperationName, type[JobForm]] = {
 
 
 def decode_form(
-    fields: MultiDict[str, str], mode: OperationName, limits: Limits, model: str | None = None
+    fields: MultiDict[str, str],
+    mode: OperationName,
+    limits: Limits,
+    content: Callable[[str, str], bytes],
+    model: str | None = None,
 ) -> tuple[JobSpec, JobForm]:
     """Turn a form into a job.
 
@@ -107,6 +110,7 @@ def decode_form(
         fields: the form as it came.
         mode: the operation of the form.
         limits: the limits of the fields.
+        content: gives the file of an image, from its field's name and text.
         model: the ``url_path`` of a custom model; None is the main model.
 
     Returns:
@@ -120,7 +124,7 @@ def decode_form(
         faults = [InvalidField(name, "came more than once") for name in repeated]
         raise InvalidFields(faults, f"{', '.join(repeated)}: came more than once; send each field once.")
     ignored = unknown_fields(PLUGIN, OPERATIONS[mode], list(fields), form.model_fields)
-    reading = Reading(limits=limits, content=decode_base64, warnings=[f"{sentence}." for sentence in ignored])
+    reading = Reading(limits=limits, content=content, warnings=[f"{sentence}." for sentence in ignored])
     try:
         read = form.model_validate(fields.to_dict(), context=reading)
     except ValidationError as error:
@@ -131,6 +135,22 @@ def decode_form(
     spec = PLUGIN.spec(OPERATIONS[mode], read, reading, model=model)
     # Without the images' texts, because a request waits for its job.
     return spec, JobForm(job_id=read.job_id, wait=read.wait)
+
+
+def sent_once(form: MultiDict[str, str], name: str) -> str:
+    """The value of a field that an endpoint has besides those of a form; empty where it did not come.
+
+    Raises:
+        InvalidFields: It came more than once.
+    """
+    if len(values := form.getlist(name)) > 1:
+        raise InvalidFields([InvalidField(name, "came more than once")])
+    return values[0] if values else ""
+
+
+def without(form: MultiDict[str, str], fields: type[JobForm]) -> MultiDict[str, str]:
+    """A form without the fields that a model adds to those of its base."""
+    return MultiDict([(name, value) for name, value in form.items(multi=True) if name not in fields.__annotations__])
 
 
 def _in_words(error: ErrorDetails) -> str:

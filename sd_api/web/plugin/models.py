@@ -10,6 +10,8 @@ from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.description import describe_fields
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.adapters.files import list_embeddings
+from sd_api.models.adapters.lora_files import described_loras
 from sd_api.settings import Settings
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
 
@@ -45,12 +47,18 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
                 for entry in (main, *custom)
             ],
             "schedulers": list(SCHEDULERS),
+            "embeddings": list(list_embeddings(settings.embeddings)),
+            "loras": [_lora_entry(lora) for lora in described_loras(settings.loras)],
             "fields": described_fields,
             "limits": settings.limits.model_dump(),
         }
 
     blueprint.add_url_rule("/models", view_func=models)
     return blueprint
+
+
+def _lora_entry(lora: dict[str, Any]) -> dict[str, Any]:
+    return lora | {"hint": {PLUGIN.name(field): value for field, value in lora["hint"].items()}}
 
 
 def _model_entry(

@@ -17,6 +17,7 @@ from sd_api.settings import CustomModel, Settings
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
+from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import decode_form
 from sd_api.web.png_answers import picture_answer, png_wanted
 from sd_api.web.reading import give_up_body
@@ -26,15 +27,18 @@ Answer = dict[str, Any] | tuple[dict[str, Any], int] | Response
 # A form for a custom model selects its operation by the first of these fields that it has; without any, text to image.
 _OPERATION_BY_FIELD: Mapping[str, OperationName] = {
     "mask_image": "masking",
+    "extend": "masking",
     "image_guidance_scale": "edit",
     "init_image": "img2img",
 }
 
 
-def make_blueprint(settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners) -> Blueprint:
+def make_blueprint(
+    settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners, pictures: Pictures
+) -> Blueprint:
     """The plugin's endpoints over ``queue``; ``results`` caches those of jobs with ``wait=false`` for their owners."""
     blueprint = Blueprint("plugin", __name__)
-    endpoints = PluginEndpoints(settings, queue, results, owners)
+    endpoints = PluginEndpoints(settings, queue, results, owners, pictures)
     blueprint.add_url_rule("/ping", view_func=endpoints.ping)
     blueprint.add_url_rule("/custom_models", view_func=endpoints.custom_models)
     for name in OPERATIONS:
@@ -67,11 +71,14 @@ def operation_of(form: MultiDict[str, str]) -> OperationName:
 class PluginEndpoints:
     """One method for each endpoint."""
 
-    def __init__(self, settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners) -> None:
+    def __init__(
+        self, settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners, pictures: Pictures
+    ) -> None:
         self._settings = settings
         self._queue = queue
         self._results = results
         self._owners = owners
+        self._pictures = pictures
 
     def ping(self) -> dict[str, Any]:
         """Answer at once, whatever the server is doing."""
@@ -88,7 +95,7 @@ class PluginEndpoints:
 
     def generate(self, operation: OperationName, model: str | None = None) -> Answer:
         """Run one operation with one model; None is the main model."""
-        spec, form = decode_form(sent_form(), operation, self._settings.limits, model)
+        spec, form = decode_form(sent_form(), operation, self._settings.limits, self._pictures.read, model)
         as_png = form.wait and png_wanted(len(spec.seeds))
         job = self._owners.submit(self._queue, spec, form.job_id or None, dialect="plugin")
         give_up_body(request)

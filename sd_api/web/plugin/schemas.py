@@ -65,10 +65,88 @@ class Pictures(Success):
     )
 
 
+class DocumentEntry(BaseModel):
+    """A picture that is kept; times are in seconds since 1970."""
+
+    id: str = Field(description="what to send in the place of an image", examples=["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"])
+    media_type: str = Field(description="its media type", examples=["image/png"])
+    bytes: int = Field(description="the size of its file", examples=[14000000])
+    created: float = Field(description="when it was sent", examples=[1767225600.0])
+    expires: float = Field(description="when it is deleted", examples=[1769817600.0])
+    width: int | None = Field(default=None, description="pixels; when it is sent", examples=[4000])
+    height: int | None = Field(default=None, description="pixels; when it is sent", examples=[3000])
+
+
+class OneDocument(Success):
+    """A document."""
+
+    document: DocumentEntry = Field(description="the document")
+
+
 class OneEstimate(Success):
     """What a form would take."""
 
     estimate: EstimateAnswer = Field(description="regions, steps, time and memory")
+
+
+class ReadToken(BaseModel):
+    """One token of a prompt."""
+
+    token: str = Field(description="as the model's tokenizer writes it", examples=["dog</w>"])
+    weight: float = Field(description="how much it counts", examples=[1.1])
+
+
+class ReadPiece(BaseModel):
+    """A run of text with one weight, or a break between two chunks."""
+
+    text: str | None = Field(default=None, description="the text; none for a break", examples=["a dog"])
+    weight: float | None = Field(default=None, description="how much it counts; none for a break", examples=[1.1])
+    break_: Literal[True] | None = Field(
+        default=None, alias="break", description="that what follows begins a chunk", examples=[True]
+    )
+
+
+class ReadWords(BaseModel):
+    """One of the prompts that AND joins."""
+
+    pieces: list[ReadPiece] = Field(description="its text")
+    chunks: list[list[ReadToken]] | None = Field(
+        description="its tokens, as the text encoder reads them; null where the model's tokenizer is not on this "
+        "machine, or reads text alone",
+        examples=[[[{"token": "dog</w>", "weight": 1.1}]]],
+    )
+
+
+class ReadStage(BaseModel):
+    """What acts in some steps."""
+
+    first_step: int = Field(description="the step from which it acts, counted from 1", examples=[1])
+    prompts: list[ReadWords] = Field(description="the prompts that AND joins")
+
+
+class ReadLora(BaseModel):
+    """A LoRA that a prompt names."""
+
+    name: str = Field(description="its file's name without the suffix", examples=["sketch"])
+    weight: float = Field(description="its factor in the denoiser", examples=[0.8])
+    text_weight: float = Field(description="its factor in the text encoders", examples=[0.8])
+
+
+class ReadPrompt(BaseModel):
+    """What a prompt says."""
+
+    text: str = Field(description="the prompt with the alternatives that the seed chose", examples=["a (red) dog"])
+    weights: list[float] = Field(description="the factor of each prompt that AND joins", examples=[[1.0]])
+    loras: list[ReadLora] = Field(description="the LoRAs that it names")
+    stages: list[ReadStage] = Field(description="what acts, one entry for each change")
+
+
+class OnePrompt(Success):
+    """What the server understands of a form's prompts."""
+
+    seed: int = Field(description="the seed that chose the alternatives", examples=[42])
+    prompt: ReadPrompt = Field(description="what to draw")
+    negative_prompt: ReadPrompt = Field(description="what to stay away from")
 
 
 class CustomModelEntry(BaseModel):
@@ -160,6 +238,21 @@ class OfferedField(BaseModel):
     )
 
 
+class OfferedLora(BaseModel):
+    """A LoRA that prompts may name."""
+
+    name: str = Field(description="its name in prompts", examples=["sketch"])
+    architecture: str | None = Field(
+        description="what it was made for; null where its file does not say", examples=["Stable Diffusion 1"]
+    )
+    words: list[str] = Field(description="the words that it was trained to answer to", examples=[["pencil sketch"]])
+    hint: dict[str, int | float | str] = Field(
+        description="the fields that a LoRA for few steps needs; empty for others",
+        examples=[{"num_inference_steps": 4, "guidance_scale": 1.0, "scheduler": "euler"}],
+    )
+    problem: str | None = Field(description="why its file cannot be used; null if it can", examples=[None])
+
+
 class OpenAIEntry(BaseModel):
     """A model as OpenAI's API lists it."""
 
@@ -174,6 +267,10 @@ class Offer(Success):
 
     models: list[OfferedModel] = Field(description="the main model first")
     schedulers: list[str] = Field(description="the names of all schedulers", examples=[["plms", "ddim"]])
+    embeddings: list[str] = Field(
+        description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]
+    )
+    loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
     object: Literal["list"] = Field(description="always list, for programs that expect OpenAI's API here")

@@ -17,6 +17,7 @@ from sd_api.web.conversions import Conversions
 from sd_api.web.description import PNG
 from sd_api.web.png_answers import png_answer
 from sd_api.web.tasks.bodies import Unprocessable
+from sd_api.web.uploads import store_picture
 
 
 class UnsupportedMedia(RequestError):
@@ -49,14 +50,9 @@ class BlobEndpoints:
         """Store an image and return its id."""
         owner = self._owner()
         content = _content()
-        media_type = media_type_of(content)
-        if media_type is None:
+        if media_type_of(content) is None:
             raise UnsupportedMedia(f"This is not a picture that this server can read; send {FORMATS}.")
-        self._blobs.check_quota(owner, len(content))
-        # The image is decoded completely, so that every stored image can be used; the limits are checked before that.
-        read_image("blob_data", content, max_pixels=self._limits.max_image_pixels)
-        blob = self._blobs.make(owner, content, media_type)
-        self._blobs.add(blob)
+        blob, _ = store_picture(self._blobs, self._limits, owner, content, "blob_data")
         return jsonify(blob.id)
 
     def download(self, blob_id: str) -> Response:

@@ -11,7 +11,7 @@ export class Refused extends Error {
   }
 }
 
-/** It wants to know who asks, and does not take the token that it was asked with. */
+/** It needs a token, and does not take the one that came. */
 export class SignedOut extends Refused {
   constructor(message, asked) {
     super(message, 401);
@@ -19,7 +19,7 @@ export class SignedOut extends Refused {
   }
 }
 
-/** Nobody answered. */
+/** There was no answer. */
 export class ServerGone extends Error {
   constructor() {
     super("The server does not answer.");
@@ -69,7 +69,7 @@ export const jobs = () => call("/jobs");
 
 let hasWorkers = true;
 
-/** Who makes the pictures; none where the server does not tell, or does it by itself. */
+/** The workers; none where the server does not list them, or makes the pictures by itself. */
 export async function workers() {
   if (!hasWorkers) return [];
   try {
@@ -85,7 +85,7 @@ export const jobStatus = async (id, preview) => (await call(`${job(id)}?preview=
 export const jobResult = (id) => call(`${job(id)}/result`);
 export const cancelJob = (id) => call(`${job(id)}/cancel`, { method: "POST" });
 
-/** Where the model could not be loaded, this is a 503 that tells why: an answer like any other. */
+/** Where the model could not be loaded, this is a 503 that says why: an answer like any other. */
 export async function health() {
   const [, answer] = await ask("/health");
   return answer;
@@ -102,7 +102,7 @@ export async function estimate(fields, signal) {
   return (await call("/estimate", { method: "POST", body: new URLSearchParams(fields), signal })).estimate;
 }
 
-/** Send a form whose job goes on whether or not anybody waits for it; answers the job. */
+/** Send a form whose job goes on by itself; answers the job. */
 export async function submit(path, fields) {
   const body = new URLSearchParams({ ...fields, wait: "false" });
   return (await call(path, { method: "POST", body })).job;

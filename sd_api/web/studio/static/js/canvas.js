@@ -1,191 +1,144 @@
-// The image to start from, its zoom, and the mask that is painted on it.
-import { byId, element } from "./dom.js";
+// The image that is worked on, at its full size, with its mask, its new margins, and what can be undone.
+import { newId } from "./dom.js";
 import { Mask } from "./mask.js";
-import { listenToPointers } from "./pointers.js";
-import { showTools } from "./tools.js";
+import { blackPng } from "./png_writer.js";
+import * as store from "./store.js";
+import { Undo } from "./undo.js";
 
-const MAX_ZOOM = 16;
-const SIZE = "The picture will have this size.";
-const PAINTING = [
-  { textContent: "Paint over what shall be replaced. " },
-  { className: "fingers", textContent: "Two fingers zoom and move." },
-  {
-    className: "keys",
-    textContent:
-      "Keys: B brush, E eraser, [ and ] size, I invert, + and − zoom, Ctrl Z undo; arrow keys move the brush, Space paints.",
-  },
-];
+// Milliseconds after the last change until it is kept.
+const REST = 400;
+const NAME = "table";
+const STATE = "state";
+// Estimates need only the shape of a mask: at most so many pixels along a side.
+const SHAPE = 2048;
 
-const view = byId("view");
-const sheet = element("div", { className: "sheet", tabIndex: 0, role: "application" });
-const cursor = element("div", { className: "brush", hidden: true });
-const brush = { size: 64, softness: 0.4, erase: false };
+const undo = new Undo();
+const nothing = { image: null, mask: null, margins: [0, 0, 0, 0], versions: [] };
+// The image {id, blob, width, height, name, label}, its mask, its new margins, and all images that it was before.
+let state = nothing;
+let timer = null;
+let whenChanged = () => {};
 
-let image = null;
-let mask = null;
-let url = null;
-let paints = false;
-let zoom = 1;
-let place = [0, 0];
-let tools = null;
-let whenPainted = () => {};
+/** changed(kind) is called after every change: "image", "mask" or "margins". */
+export const listen = (changed) => (whenChanged = changed);
 
-sheet.setAttribute("aria-describedby", "canvas-hint");
-view.append(sheet);
-
-/** Make the tools; painted() is called when the mask changes. */
-export function setUp(painted) {
-  whenPainted = painted;
-  tools = showTools(byId("mask-tools"), { brush, changed: showCursor, act });
-  new ResizeObserver(fit).observe(view);
-}
-
-/** Show an image that openImage gave, perhaps with a mask that maskBlob gave; null takes it away. */
-export async function setImage(opened, painted = null) {
-  image = opened;
-  if (url) URL.revokeObjectURL(url);
-  url = image && URL.createObjectURL(image.blob);
-  mask = image && new Mask(image.width, image.height);
-  byId("drop").hidden = Boolean(image);
-  byId("remove-image").hidden = view.hidden = !image;
-  zoom = 1;
-  if (image) {
-    brush.size = Math.max(8, Math.round(Math.min(image.width, image.height) / 8));
-    place = [image.width / 2, image.height / 2];
-    sheet.replaceChildren(element("img", { src: url, alt: "" }), mask.canvas, cursor);
-    fit();
-    if (painted) await mask.load(painted);
-  }
-  describe();
-}
-
-/** Whether strokes paint a mask; the mask stays when they do not. */
-export function setPainting(on) {
-  paints = on;
-  describe();
-}
-
-export const source = () => image?.blob ?? null;
-export const hasMask = () => Boolean(mask) && !mask.empty;
-export const maskBlob = () => mask.toBlob();
-
-function describe() {
-  const here = Boolean(image);
-  byId("mask-tools").hidden = !paints || !here;
-  if (!paints) cursor.hidden = true;
-  sheet.classList.toggle("paints", paints);
-  sheet.setAttribute("aria-label", paints ? "Mask on the image" : "Image");
-  if (mask) mask.canvas.hidden = !paints;
-  const smaller = here && image.scaled ? ", made smaller to what this server takes" : "";
-  const size = here ? `${image.width} × ${image.height} pixels${smaller}. ` : "";
-  byId("canvas-hint").replaceChildren(size, ...(!here ? [] : paints ? PAINTING.map((words) => element("span", words)) : [SIZE]));
-  tools?.update(mask);
-}
-
-function fit() {
-  if (!image || view.hidden) return;
-  const highest = parseFloat(getComputedStyle(view).maxHeight) || 640;
-  const scale = Math.min(view.clientWidth / image.width, highest / image.height, 8) * zoom;
-  sheet.style.width = `${Math.floor(image.width * scale)}px`;
-  sheet.style.height = `${Math.floor(image.height * scale)}px`;
-  showCursor();
-}
-
-/** Zoom, so that what is at one place of the window comes to the other. */
-function zoomBy(factor, from = middleOf(view), to = from) {
-  const before = sheet.getBoundingClientRect();
-  const [x, y] = [(from.x - before.left) / before.width, (from.y - before.top) / before.height];
-  zoom = Math.min(MAX_ZOOM, Math.max(1, zoom * factor));
-  fit();
-  const after = sheet.getBoundingClientRect();
-  view.scrollBy(after.left + x * after.width - to.x, after.top + y * after.height - to.y);
-}
-
-function middleOf(node) {
-  const { left, top, width, height } = node.getBoundingClientRect();
-  return { x: left + width / 2, y: top + height / 2 };
-}
-
-function act(name) {
-  if (name === "in") zoomBy(1.5);
-  else if (name === "out") zoomBy(1 / 1.5);
-  else if (name === "fit") zoomBy(1 / zoom);
-  else mask?.[name]();
-  tools.update(mask);
-  whenPainted();
-}
-
-function showCursor() {
+/** Put back what was on the table when the page was left; the margins are the form's. */
+export async function restore(margins) {
+  const records = await store.all(NAME);
+  const kept = records.find(({ id }) => id === STATE);
+  const images = new Map(records.map((record) => [record.id, record]));
+  const image = images.get(kept?.image);
   if (!image) return;
-  const scale = sheet.clientWidth / image.width;
-  Object.assign(cursor.style, {
-    width: `${brush.size * scale}px`,
-    height: `${brush.size * scale}px`,
-    left: `${place[0] * scale}px`,
-    top: `${place[1] * scale}px`,
+  const mask = new Mask(image.width, image.height);
+  if (kept.mask) await mask.load(kept.mask);
+  const versions = kept.versions.map((id) => images.get(id)).filter(Boolean);
+  state = { image, mask, margins, versions };
+  tell("image");
+}
+
+/** Work on an image that openImage gave, perhaps with a mask that maskBlob gave; null clears the table. Can be undone. */
+export async function open(opened, painted = null) {
+  const image = opened && named(opened, "Opened");
+  const mask = image && new Mask(image.width, image.height);
+  if (painted) await mask.load(painted);
+  exchange(image ? { ...nothing, image, mask, versions: [image] } : nothing);
+}
+
+/** Go on with what became of the image; the mask stays where the size does. */
+export function accept(opened, label) {
+  const image = named(opened, label);
+  const mask = isOfSize(image) ? state.mask : new Mask(image.width, image.height);
+  exchange({ ...nothing, image, mask, versions: [...state.versions, image] });
+}
+
+/** Go on with the image as it was. */
+export function goBackTo(image) {
+  const mask = isOfSize(image) ? state.mask : new Mask(image.width, image.height);
+  exchange({ ...state, image, mask, margins: nothing.margins });
+}
+
+const named = (opened, label) => ({ ...opened, label, id: newId("image"), created: Date.now() });
+const isOfSize = ({ width, height }) => width === state.image?.width && height === state.image?.height;
+
+function exchange(next) {
+  let other = state;
+  state = next;
+  undo.add(() => {
+    [state, other] = [other, state];
+    tell("image");
   });
+  tell("image");
 }
 
-function moveTo({ clientX, clientY }) {
-  const box = sheet.getBoundingClientRect();
-  place = [((clientX - box.left) / box.width) * image.width, ((clientY - box.top) / box.height) * image.height];
-  cursor.hidden = !paints;
-  showCursor();
+/** Remember a change of the mask by what takes it back. */
+export function masked(swap) {
+  undo.add(() => {
+    swap();
+    tell("mask");
+  });
+  tell("mask");
 }
 
-listenToPointers(sheet, {
-  ready: () => paints,
-  begin: (event) => {
-    moveTo(event);
-    mask.begin({ ...brush }, ...place);
-  },
-  move: (event, draws) => {
-    // Safari has learned of these late, and pages over plain HTTP from another computer do not get them anywhere.
-    for (const step of (draws && event.getCoalescedEvents?.()) || []) {
-      moveTo(step);
-      mask.lineTo(...place);
-    }
-    moveTo(event);
-    if (draws) mask.lineTo(...place);
-  },
-  end: () => {
-    tools.update(mask);
-    whenPainted();
-  },
-  abandon: () => mask.abandon(),
-  pinch: zoomBy,
-});
-sheet.addEventListener("pointerleave", () => (cursor.hidden = true));
-sheet.addEventListener("blur", () => (cursor.hidden = true));
-view.addEventListener("wheel", (event) => {
-  if (!event.ctrlKey && !event.metaKey) return;
-  event.preventDefault();
-  zoomBy(event.deltaY < 0 ? 1.2 : 1 / 1.2, { x: event.clientX, y: event.clientY });
-}, { passive: false });
+/** Grow the image by so many pixels on the left, top, right and bottom. */
+export function extend(sides) {
+  if (sides.every((side, index) => side === state.margins[index])) return;
+  state = { ...state, margins: sides };
+  tell("margins");
+}
 
-// The mask can be painted without a pointer.
-const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-sheet.addEventListener("keydown", (event) => {
-  if (!paints || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key in DIRECTIONS) {
-    const [x, y] = DIRECTIONS[event.key];
-    const step = brush.size / 4;
-    place = [
-      Math.min(image.width, Math.max(0, place[0] + x * step)),
-      Math.min(image.height, Math.max(0, place[1] + y * step)),
-    ];
-    cursor.hidden = false;
-    showCursor();
-    cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
-  } else if (event.key === " ") {
-    mask.begin({ ...brush }, ...place);
-    tools.update(mask);
-    whenPainted();
-  } else {
-    return;
+function tell(kind) {
+  clearTimeout(timer);
+  timer = setTimeout(keep, REST);
+  whenChanged(kind);
+}
+
+async function keep() {
+  clearTimeout(timer);
+  timer = null;
+  const { image, mask, versions } = state;
+  if (!image) return store.clear(NAME);
+  // Images are written once, however often the mask changes.
+  const images = new Map([...versions, image].map((one) => [one.id, one]));
+  const kept = new Set(await store.keys(NAME));
+  for (const [id, one] of images) {
+    if (!kept.has(id)) await store.put(NAME, one);
   }
-  event.preventDefault();
-});
-byId("canvas").addEventListener("keydown", (event) => {
-  if (paints && image && tools.shortcut(event)) event.preventDefault();
-});
+  for (const id of kept) {
+    if (id !== STATE && !images.has(id)) await store.remove(NAME, id);
+  }
+  const painted = mask.empty ? null : await mask.toBlob();
+  const ids = versions.map(({ id }) => id);
+  return store.put(NAME, { id: STATE, created: 0, image: image.id, versions: ids, mask: painted });
+}
+
+// What was painted last is kept as well.
+addEventListener("pagehide", () => timer && keep());
+document.addEventListener("visibilitychange", () => timer && keep());
+
+export const current = () => state.image;
+export const currentMask = () => state.mask;
+export const currentMargins = () => state.margins;
+export const versions = () => state.versions;
+export const source = () => state.image?.blob ?? null;
+export const grows = () => state.margins.some((side) => side > 0);
+/** Whether anything is to be replaced: a part that is painted, or new margins. */
+export const hasHole = () => state.image !== null && (!state.mask.empty || grows());
+export const maskBlob = () => state.mask.toBlob();
+export const undoLast = () => undo.undo();
+export const redoLast = () => undo.redo();
+export const canUndo = () => undo.canUndo;
+export const canRedo = () => undo.canRedo;
+
+/** A small image and mask of the same sizes and shape, with which a request takes as long as with the real ones. */
+export async function standIns(withMask) {
+  const { width, height } = state.image;
+  const step = Math.max(1, Math.ceil(Math.max(width, height) / SHAPE));
+  return { source: await blackPng(width, height), mask: withMask ? await state.mask.toBlob(step) : null };
+}
+
+/** The image's name and size, and whether it is larger than so many pixels. */
+export function describeImage(limit) {
+  const { name, width, height } = state.image;
+  const large = width * height > limit ? ` – more than this server takes, which is ${(limit / 1e6).toFixed(1)} megapixels` : "";
+  return `${name ? `${name} · ` : ""}${width} × ${height} pixels${large}`;
+}

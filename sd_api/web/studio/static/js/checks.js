@@ -10,6 +10,8 @@ const SCHEMES = {
 };
 const OWN_PORT = portOf(location);
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
+// An address in numbers, as the computers of a network have one.
+const NUMBERS = /^(\d+(\.\d+){3}|\[.*\])$/;
 
 /**
  * All checks, as [name, test] pairs. A test answers [result, words]; the result is "good", "bad",
@@ -36,6 +38,8 @@ async function answers() {
 function isHere(address) {
   const url = new URL(address);
   const port = portOf(url);
+  const rest = url.pathname.replace(/^\/$/, "") + url.search + url.hash;
+  if (rest) return ["bad", `It must end with the port: the plugin adds ${rest} by itself, so set ${url.origin}.`];
   if (url.protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
   if (port !== OWN_PORT && url.protocol === "https:") return ["bad", `The proxy in front of the server is at ${location.origin}.`];
   if (port !== OWN_PORT) {
@@ -46,8 +50,12 @@ function isHere(address) {
 }
 
 async function isLetIn(address) {
-  if (new URL(address).protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
-  const { refusal } = await api.access({ address });
+  const { protocol, hostname } = new URL(address);
+  if (protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
+  const { refusal, listens_on } = await api.access({ address });
+  if (refusal && LOOPBACK.test(listens_on) && NUMBERS.test(hostname)) {
+    return ["look", "The server listens to this computer only. Once it listens on the network, it goes by the addresses of that by itself."];
+  }
   if (refusal) return ["bad", refusal];
   return ["good", "Its name is one that this server goes by. Programs such as Photoshop need nothing more; web pages have to be in allowed_origins."];
 }
@@ -78,7 +86,7 @@ async function modelIsThere() {
 async function pluginCalls() {
   const { require_token } = await api.access();
   if (require_token) {
-    return ["bad", 'This server wants a token with each call ("require_token" in the configuration), and the plugin sends none. Take that out, or use the studio.'];
+    return ["bad", 'This server needs a token with each call ("require_token" in the configuration), and the plugin sends none. Take that out, or use the studio.'];
   }
   const custom = await api.customModels();
   const found = custom.length ? `${count(custom.length, "custom model")}: ${custom.map((model) => model.ui_label).join(", ")}.` : "There are no custom models.";
@@ -87,7 +95,11 @@ async function pluginCalls() {
 
 async function firewall(address) {
   const { listens_on } = await api.access();
-  if (LOOPBACK.test(listens_on) && LOOPBACK.test(location.hostname)) return ["good", "Not here: firewalls let a computer talk to itself."];
+  const { hostname } = new URL(address);
+  if (LOOPBACK.test(hostname)) return ["good", "Not here: firewalls let a computer talk to itself."];
+  if (LOOPBACK.test(listens_on) && hostname !== location.hostname) {
+    return ["look", "That matters only once the server listens on the network."];
+  }
   return ["look", `No page can see that. On the plugin’s computer open ${address}/ping in a browser: if nothing comes, allow port ${OWN_PORT} for Python in this computer’s firewall.`];
 }
 

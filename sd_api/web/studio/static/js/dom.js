@@ -68,3 +68,9 @@ export const about = (seconds) =>
   seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} s` : `about ${Math.round(seconds / 60)} min`;
 
 export const count = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
+
+/** A name that nothing else has. Not crypto.randomUUID, which pages over plain HTTP from another computer lack. */
+export function newId(kind) {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return `${kind}-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}

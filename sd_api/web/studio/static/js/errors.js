@@ -23,10 +23,9 @@ function sentence(field, message) {
   return /[.!?]$/.test(words) ? words : `${words}.`;
 }
 
-/** Show each problem beside its field, and go to the first. */
+/** Show each problem beside its field and all of them above the button, and go to the first. */
 export function showProblems(problems) {
-  let first = null;
-  for (const [field, words] of problems) {
+  const controls = problems.map(([field, words]) => {
     const place = document.querySelector(`[data-field="${field}"]`);
     place.querySelector(".error")?.remove();
     const id = `${field}-error`;
@@ -34,16 +33,25 @@ export function showProblems(problems) {
     for (let details = place.closest("details"); details; details = details.parentElement.closest("details")) {
       details.open = true;
     }
-    const control = place.matches("section") ? place : (place.querySelector("input, textarea, select") ?? place);
-    control.setAttribute("aria-invalid", "true");
-    control.setAttribute("aria-describedby", id);
-    first ??= place.matches("section") ? byId("open-image") : control;
+    const control = place.querySelector("input, textarea, select");
+    control?.setAttribute("aria-invalid", "true");
+    control?.setAttribute("aria-describedby", id);
+    return control ?? byId(place.dataset.focus);
+  });
+  const summary = byId("problems");
+  if (summary && problems.length > 1) {
+    summary.textContent = `${problems.length} fields are to be changed: ${problems.map(([field]) => shortName(field)).join(", ")}.`;
+    summary.hidden = false;
   }
-  first?.focus();
+  controls[0]?.focus({ preventScroll: true });
+  document.querySelector(`[data-field="${problems[0][0]}"]`).scrollIntoView({ block: "center" });
 }
+
+const shortName = (field) => (NAMES[field] ?? label(field) ?? field).replace(/^The /, "").toLowerCase();
 
 export function clearProblems(root = document) {
   root.querySelectorAll(".error").forEach((node) => node.remove());
+  if (byId("problems") && !document.querySelector(".error")) byId("problems").hidden = true;
   const marked = [...root.querySelectorAll("[aria-invalid]")];
   if (root !== document && root.hasAttribute("aria-invalid")) marked.push(root);
   for (const control of marked) {

@@ -12,6 +12,11 @@ let shown = null;
 let timer = null;
 let asking = null;
 
+let whenFound = () => {};
+
+/** found(estimate) is called with each answer, and with null where there is none. */
+export const listen = (found) => (whenFound = found);
+
 /**
  * Estimate a request, or take the estimate away where it is null.
  * wanted is {mode, model, fields, edition, images}: images() answers {source, mask}, and edition changes with them.
@@ -23,7 +28,7 @@ export function estimate(wanted) {
   clearTimeout(timer);
   asking?.abort();
   if (wanted) timer = setTimeout(() => ask(wanted), REST);
-  else write("");
+  else write(null);
 }
 
 const computed = (fields) => Object.entries(fields).filter(([name]) => !WORDS.includes(name));
@@ -34,15 +39,15 @@ async function ask({ mode, model, fields, images }) {
     const sent = await encoded({ fields, ...(await images()) });
     if (own.signal.aborted) return;
     const found = await api.estimate({ ...sent, operation: mode, url_path: model ?? "" }, own.signal);
-    if (!own.signal.aborted) write(inWords(found));
+    if (!own.signal.aborted) write(found);
   } catch (error) {
     if (!(error instanceof api.Refused || error instanceof api.ServerGone)) throw error;
     // Sending the form says what is wrong with it.
-    if (!own.signal.aborted) write("");
+    if (!own.signal.aborted) write(null);
   }
 }
 
-function inWords({ seconds, wait_seconds, pictures, summary, loaded, warnings }) {
+export function inWords({ seconds, wait_seconds, pictures, summary, loaded, warnings }) {
   const parts = [
     ...(seconds ? [about(seconds.expected)] : []),
     ...(wait_seconds >= 1 ? [`after ${about(wait_seconds)} in the queue`] : []),
@@ -54,8 +59,9 @@ function inWords({ seconds, wait_seconds, pictures, summary, loaded, warnings })
   return parts.join(" · ");
 }
 
-function write(text) {
+function write(found) {
   const line = byId("estimate");
   // What has no room there can be read where the pointer rests.
-  line.textContent = line.title = text;
+  line.textContent = line.title = found ? inWords(found) : "";
+  whenFound(found);
 }

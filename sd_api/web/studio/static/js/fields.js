@@ -10,8 +10,10 @@ export const control = (name) => form.elements.namedItem(name);
 /** Draw what is not there yet, and bring every range up to date. */
 export function draw(fields) {
   for (const [name, field] of Object.entries(fields)) {
-    if (!(field.control in CONTROLS)) continue;
-    if (!drawn.has(name)) put(name, field, form.querySelector(`[data-field="${name}"]`) ?? newPlace(name, field));
+    const place = document.querySelector(`[data-field="${name}"]`);
+    // The table has the first image and its mask.
+    if (!(field.control in CONTROLS) || place?.matches("[data-own]")) continue;
+    if (!drawn.has(name)) put(name, field, place ?? newPlace(name, field));
     drawn.set(name, field);
     limit(name, field);
   }
@@ -48,6 +50,7 @@ const CONTROLS = {
   slider: numeric,
   choice: (field) => element("select", {}, ...options(field)),
   switch: () => element("input", { type: "checkbox", checked: true }),
+  image: () => element("input", { type: "file", accept: "image/*" }),
 };
 
 function numeric({ step }) {
@@ -56,7 +59,7 @@ function numeric({ step }) {
 }
 
 function options({ choices, choice_labels, default: chosen }) {
-  const own = chosen ? [] : [element("option", { value: "", textContent: "The model's own" })];
+  const own = chosen ? [] : [element("option", { value: "", textContent: "Model default" })];
   return [...own, ...choices.map((name) => element("option", { value: name, textContent: choice_labels?.[name] ?? name }))];
 }
 

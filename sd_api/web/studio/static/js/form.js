@@ -1,8 +1,9 @@
-// The form: what the server offers goes in, what is to be made comes out.
+// The form: what the server offers goes in, and the request comes out.
 import { byId, element } from "./dom.js";
 import { clearProblems } from "./errors.js";
-import { control, controlled, draw, emptyValue, show } from "./fields.js";
+import { control, controlled, draw, emptyValue, label, show } from "./fields.js";
 import { read, write } from "./kept.js";
+import { drawModes, offerModes, showParts } from "./modes.js";
 import { showShapes } from "./shapes.js";
 
 // The API's own default is for who knows; these show a newcomer a picture soon.
@@ -18,6 +19,7 @@ let offer = null;
 export function describe(offered) {
   const chosen = offer === null ? stored() : request();
   offer = offered;
+  drawModes(Object.keys(offer.models[0].paths));
   control("model").replaceChildren(
     ...offer.models.map((model) => element("option", { value: model.url_path ?? "", textContent: model.label })),
   );
@@ -25,18 +27,35 @@ export function describe(offered) {
   fill(chosen ?? { mode: "txt2img", model: null, fields: {} });
 }
 
-/** Everything that the form says: {mode, model, fields}; images are not its business. */
+/** Everything that the form says but for images: {mode, model, fields}. */
 export function request() {
   const mode = control("mode").value;
   const fields = {};
   for (const [name, field] of controlled()) {
     const input = control(name);
     if (input.closest("[data-field]").hidden || input.disabled) continue;
+    if (field.control === "image") continue;
     if (field.control === "switch") fields[name] = input.checked;
     else if (input.value || !(field.default === null || ["choice", "seed"].includes(field.control))) fields[name] = input.value;
   }
   if (!seedIsKept()) fields.seed = offer.fields.seed.default;
   return { mode, model: control("model").value || null, fields };
+}
+
+/** The images that the form has besides the one on the table, by their fields. */
+export function furtherImages() {
+  const chosen = controlled().filter(([name, field]) => field.control === "image" && !control(name).closest("[data-field]").hidden);
+  return Object.fromEntries(chosen.map(([name]) => [name, control(name).files[0]]).filter(([, file]) => file));
+}
+
+/** Put such images in, and take others away. */
+export function setFurtherImages(images = {}) {
+  for (const [name, field] of controlled()) {
+    if (field.control !== "image") continue;
+    const data = new DataTransfer();
+    if (images[name]) data.items.add(new File([images[name]], images[name].name ?? name, { type: images[name].type }));
+    control(name).files = data.files;
+  }
 }
 
 /** Put such values in; fields that are not named get the values that a new form has. */
@@ -47,7 +66,7 @@ export function fill({ mode, model, fields }) {
   }
   for (const [name, field] of controlled()) {
     const input = control(name);
-    if (name === "seed") continue;
+    if (name === "seed" || field.control === "image") continue;
     const value = String(fields[name] ?? model()?.defaults?.[name] ?? STARTING[name] ?? emptyValue(field));
     if (field.control === "switch") input.checked = fields[name] ?? field.default ?? true;
     else setValue(input, field.control === "choice" && !field.choices.includes(value) ? emptyValue(field) : value);
@@ -57,7 +76,7 @@ export function fill({ mode, model, fields }) {
 }
 
 function setValue(input, value) {
-  // Whoever is writing there keeps their place.
+  // The caret stays where it is.
   if (input.value !== value) input.value = value;
 }
 
@@ -71,20 +90,40 @@ export function setMode(mode) {
   update();
 }
 
+/** Set one field, as if it was typed. */
+export function setField(name, value) {
+  if (!control(name) || control(name).value === value) return;
+  control(name).value = value;
+  changed(control(name));
+}
+
+/** Whether a field is there for this mode and model. */
+export const offers = (name) => Boolean(control(name)) && !control(name).closest("[data-field]").hidden;
+
+const isFaulty = ({ badInput, rangeUnderflow, rangeOverflow }) => badInput || rangeUnderflow || rangeOverflow;
+
 /** Whether a request's numbers are in their ranges. */
-export const isValid = ({ fields }) =>
-  Object.keys(fields).every((name) => {
-    const { badInput, rangeUnderflow, rangeOverflow } = control(name).validity;
-    return !(badInput || rangeUnderflow || rangeOverflow);
+export const isValid = ({ fields }) => Object.keys(fields).every((name) => !isFaulty(control(name).validity));
+
+/** The numbers that are not in their ranges, as [field, words] pairs. */
+export const faults = ({ fields }) =>
+  Object.keys(fields).filter((name) => isFaulty(control(name).validity)).map((name) => {
+    const { value, min, max } = control(name);
+    return [name, `${label(name)} is ${value || "empty"}; it must be from ${min} to ${max}.`];
   });
 
 export const model = () => offer.models.find((offered) => (offered.url_path ?? "") === control("model").value);
 export const path = (request) => offer.models.find((one) => one.url_path === request.model).paths[request.mode];
+/** Whether a picture's model is there still, and has its operation. */
+export const canMake = ({ model: name, mode }) => Boolean(offer.models.find(({ url_path }) => url_path === name)?.paths[mode]);
 export const modelWithLabel = (label) => offer.models.find((offered) => offered.label === label)?.url_path;
 export const limits = () => offer.limits;
 export const fields = () => offer.fields;
-/** The mode's form begins with an image. */
+/** Whether the mode's form begins with an image, and whether it has a mask. */
 export const startsFromImage = (mode) => offer.fields.init_image.modes.includes(mode);
+export const hasMask = (mode) => offer.fields.mask_image.modes.includes(mode);
+/** Whether a model, by its url_path, has been loaded since the server was started. */
+export const isLoaded = (url_path) => (offer.models.find((one) => one.url_path === url_path)?.modes ?? null) !== null;
 /** The first kind of form that has all of these fields, but for the size, which an image has by itself. */
 export const modeWith = (names) =>
   Object.keys(offer.models[0].paths).find((mode) =>
@@ -116,17 +155,8 @@ function followDefaults() {
 function update() {
   followDefaults();
   const { modes, schedulers, size_multiple, native_size } = model();
-  for (const radio of control("mode")) {
-    radio.disabled = modes !== null && !modes.includes(radio.value);
-    // What hardly any model can do.
-    if ("rare" in radio.dataset) radio.parentElement.hidden = radio.disabled || modes === null;
-  }
-  if ([...control("mode")].some((radio) => radio.checked && radio.parentElement.hidden)) control("mode").value = "txt2img";
-  if ([...control("mode")].some((radio) => radio.checked && radio.disabled)) control("mode").value = modes[0];
-  const mode = control("mode").value;
-  for (const part of document.querySelectorAll("[data-only]")) {
-    part.hidden = !part.dataset.only.split(" ").includes(mode);
-  }
+  const mode = offerModes(modes);
+  showParts(mode, offer.fields);
   for (const option of control("scheduler").options) {
     option.disabled = option.value !== "" && schedulers !== null && !schedulers.includes(option.value);
   }
@@ -173,7 +203,7 @@ function stored() {
 
 form.addEventListener("input", ({ target }) => {
   if (target.dataset.for) control(target.dataset.for).value = target.value;
-  // Whoever writes a seed means it.
+  // A seed that is typed is meant to stay.
   if (target.name === "seed") byId("lock").setAttribute("aria-pressed", String(target.value !== ""));
   changed(target);
 });

@@ -1,11 +1,11 @@
 // Images that come in: opened, dropped or pasted, anywhere on the page.
 import { byId } from "./dom.js";
 
-/** Call take(file, onCanvas) for each image that comes; onCanvas tells whether it was meant for the canvas. */
+/** Call take(file, onTable) for each image that comes; onTable says whether it was meant for the table. */
 export function listen(take) {
   const file = byId("file");
   byId("open-image").addEventListener("click", () => file.click());
-  byId("drop").addEventListener("click", () => file.click());
+  byId("drop-open").addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
     if (file.files.length) take(file.files[0], true);
     // So that the same file can be opened again.
@@ -19,7 +19,7 @@ export function listen(take) {
     take(pasted, true);
   });
 
-  // Entering and leaving are told of every element on the way.
+  // Every element on the way is entered and left.
   let depth = 0;
   const showing = (on) => (byId("dropping").hidden = !on);
   document.addEventListener("dragenter", (event) => {
@@ -38,7 +38,7 @@ export function listen(take) {
     if (!carriesFiles(event)) return;
     // Also what is no image: the browser would leave the page to show it.
     event.preventDefault();
-    if (dropped) take(dropped, byId("canvas").contains(event.target));
+    if (dropped) take(dropped, byId("table").contains(event.target));
     else if (event.dataTransfer.files.length) take(event.dataTransfer.files[0], false);
   });
 }

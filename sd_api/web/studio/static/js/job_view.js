@@ -1,37 +1,39 @@
-// A job that is being made: its preview, how far it is, and a button that cancels it and no other.
+// A job in progress: its preview, how far it is, and a button that cancels it and no other.
 import * as api from "./api.js";
 import { about, announce, button, byId, element } from "./dom.js";
 
 const PHASES = { downloading: "Downloading the model", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
 
-/** Show a job; "again" sends it once more. The result has update(status) and remove(). */
-export function showJob(record, { again }) {
+/** Show a job. "again" sends it once more, words(status) is what is said of it. The result has update(status) and remove(). */
+export function showJob(record, { again, words: inWordsOf }) {
   const preview = element("img", { alt: "", hidden: true });
   const bar = element("progress", { max: 1, "aria-label": "Progress" });
   const words = element("p", { className: "words", textContent: "Sending" });
   const actions = element("div", { className: "row" });
-  const title = element("p", { className: "title", textContent: record.fields.prompt, title: record.fields.prompt });
+  const name = record.fields.prompt || "Without a prompt";
+  const title = element("p", { className: "title", textContent: name, title: name });
   const item = element("li", { className: "job" }, element("div", { className: "thumb" }, preview), title, bar, words, actions);
   item.dataset.job = record.id;
   byId("job-list").append(item);
-  byId("jobs").hidden = false;
+  count();
 
   const cancel = button("Cancel", () => {
     cancel.disabled = true;
-    // Where nobody answers there is nothing to cancel, and where it has ended neither: following it tells.
+    // Where the server does not answer there is nothing to cancel, and where it has ended neither: following it tells.
     api.cancelJob(record.id).catch(() => (cancel.disabled = false));
-  }, { className: "quiet", "aria-label": `Cancel: ${record.fields.prompt.slice(0, 80)}` });
+  }, { className: "quiet cancel", "aria-label": `Cancel: ${name.slice(0, 80)}` });
   actions.append(cancel);
 
   function remove() {
     item.remove();
-    byId("jobs").hidden = byId("job-list").childElementCount === 0;
+    count();
   }
 
   function update(status) {
     item.dataset.state = status.state;
-    words.textContent = inWords(status);
-    announceProgress(status);
+    words.textContent = inWordsOf(status);
+    words.title = words.textContent;
+    announceProgress(status, words.textContent);
     const done = share(status);
     if (done === null) bar.removeAttribute("value");
     else bar.value = done;
@@ -53,20 +55,36 @@ export function showJob(record, { again }) {
   return { update, remove };
 }
 
-function share({ state, progress }) {
+function count() {
+  const number = byId("job-list").childElementCount;
+  byId("no-jobs").hidden = number > 0;
+  byId("cancel-all").hidden = number < 2;
+  byId("jobs-title").textContent = number > 1 ? `In progress · ${number}` : "In progress";
+}
+
+byId("cancel-all")?.addEventListener("click", () => {
+  byId("job-list").querySelectorAll(".cancel:enabled").forEach((cancel) => cancel.click());
+});
+
+/** How far a job is, from 0 to 1; null while that is unknown. */
+export function share({ state, progress }) {
   if (state !== "running" || !progress) return null;
   const { phase, step, steps, bytes, total_bytes } = progress;
   const [done, all] = phase === "downloading" ? [bytes, total_bytes] : [step, steps];
   return all ? done / all : null;
 }
 
-export function inWords({ state, progress, position, seconds_left, message }) {
+/** What is said of a job; "loading" is whether the server has no model yet, "loaded" whether it has the job's. */
+export function inWords({ state, progress, position, seconds_left, message }, { loading = false, loaded = true } = {}) {
+  if (state === "queued" && loading) return "Waiting until the model is loaded";
   if (state === "queued") return `Waiting, number ${position} in the queue${left(seconds_left)}`;
-  if (state === "away") return "The server does not answer. As soon as it does, this goes on.";
-  if (state === "signed-out") return "As soon as you have signed in, this goes on.";
+  if (state === "away") return "The server does not answer. If it was not restarted, this goes on once it does.";
+  if (state === "signed-out") return "This goes on once you have signed in.";
   if (state === "failed" || state === "lost") return message;
   if (state === "cancelled") return "Cancelled";
   if (!progress) return "Starting";
+  // Every job begins with this phase, which is over at once where the model is there.
+  if (progress.phase === "loading" && loaded) return "Preparing";
   const phase = PHASES[progress.phase];
   if (progress.phase === "downloading" && progress.total_bytes) {
     return `${phase}, ${Math.floor((100 * progress.bytes) / progress.total_bytes)} %`;
@@ -79,9 +97,9 @@ function left(seconds) {
   return seconds === null || seconds === undefined ? "" : ` · ${about(seconds)} left`;
 }
 
-/** In quarters: whoever listens is not told of every step. */
-function announceProgress(status) {
+/** In quarters: a screen reader does not read every step. */
+function announceProgress(status, words) {
   const done = share(status);
-  if (done === null) announce(inWords({ ...status, seconds_left: null }));
+  if (done === null) announce(words);
   else announce(`${Math.floor(done * 4) * 25} percent`);
 }

@@ -1,7 +1,8 @@
 // Sends jobs, and follows each until its pictures are here: through reloads, and while the server is away.
 import * as api from "./api.js";
-import { pause } from "./dom.js";
+import { newId, pause } from "./dom.js";
 import { fromBase64, toBase64 } from "./images.js";
+import { pngSize } from "./png.js";
 import * as store from "./store.js";
 
 // Milliseconds between two questions about a job: a few times a second for one that is looked at.
@@ -10,10 +11,10 @@ const UNWATCHED = 1500;
 
 /**
  * Send a job. It is remembered before it is sent, so that a reload finds it again.
- * wanted is {path, mode, model, label, fields, source, mask}, the last two blobs or null.
+ * wanted is {path, mode, model, label, fields, source, mask, further}: two blobs or null, and further blobs by their fields.
  */
 export async function send(wanted) {
-  const record = { ...wanted, id: newId(), created: Date.now() };
+  const record = { ...wanted, id: newId("studio"), created: Date.now() };
   await store.put("jobs", record);
   try {
     await api.submit(record.path, { ...(await encoded(record)), job_id: record.id });
@@ -25,17 +26,18 @@ export async function send(wanted) {
 }
 
 /** The fields of a form with its images as text. */
-export async function encoded({ fields, source, mask }) {
-  const images = { ...(source && { init_image: await toBase64(source) }), ...(mask && { mask_image: await toBase64(mask) }) };
-  return { ...fields, ...images };
+export async function encoded({ fields, source, mask, further = {} }) {
+  const images = { ...(source && { init_image: source }), ...(mask && { mask_image: mask }), ...further };
+  const texts = await Promise.all(Object.entries(images).map(async ([name, blob]) => [name, await toBase64(blob)]));
+  return { ...fields, ...Object.fromEntries(texts) };
 }
 
-/** The jobs that were sent before a reload and whose end nobody has seen. */
+/** The jobs that were sent before a reload and whose end has not been seen. */
 export const remembered = () => store.all("jobs");
 export const forget = (record) => store.remove("jobs", record.id);
 
 /**
- * Follow a job to its end, telling tell({state, ...}) of every change: what the API says of it, and
+ * Follow a job to its end, calling tell({state, ...}) at every change: what the API says of it, and
  * "away" while the server does not answer, "signed-out" while it does not take the token, "lost" where it knows
  * nothing of the job any more.
  * Answers the pictures, or null where there are none.
@@ -48,7 +50,7 @@ export async function follow(record, tell) {
       return null;
     }
     const result = await patiently(() => api.jobResult(record.id), tell);
-    const pictures = result.images.map((image, index) => picture(record, image, index));
+    const pictures = await Promise.all(result.images.map((image, index) => picture(record, image, index)));
     return { pictures, warnings: result.warnings ?? [] };
   } catch (error) {
     if (!(error instanceof api.Refused)) throw error;
@@ -85,14 +87,18 @@ async function patiently(question, tell) {
   }
 }
 
-function picture(record, image, index) {
-  const { mode, model, label, source, mask } = record;
+async function picture(record, image, index) {
+  const { mode, model, label, source, mask, further } = record;
+  const blob = fromBase64(image.base64, image.mimetype);
   // With variations, the picture has a second seed.
   const seeds = { seed: image.seed, ...(image.variation_seed && { variation_seed: image.variation_seed }) };
   return {
     id: `${record.id}-${index}`,
     created: Date.now() + index,
-    blob: fromBase64(image.base64, image.mimetype),
+    blob,
+    ...(await pngSize(blob)),
+    // Of a layer or a patch: where it lies on its image.
+    ...(image.canvas && { offset: image.offset, canvas: image.canvas }),
     seed: image.seed,
     nsfw: image.nsfw,
     mode,
@@ -100,12 +106,7 @@ function picture(record, image, index) {
     label,
     source,
     mask,
+    further,
     fields: { ...record.fields, ...seeds, num_outputs: 1 },
   };
-}
-
-// Not crypto.randomUUID, which browsers have not for pages over plain HTTP from another computer.
-function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return `studio-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }

@@ -1,234 +1,232 @@
-// The studio: form, canvas, jobs and pictures put together.
+// The studio: form, table, jobs and pictures put together.
+import { pack, unpack } from "./archive.js";
 import * as canvas from "./canvas.js";
 import { asCommand } from "./command.js";
-import { announce, banner, button, byId } from "./dom.js";
-import { clearProblems, showProblems } from "./errors.js";
-import { estimate } from "./estimate.js";
-import { showFailure } from "./failures.js";
+import { announce, banner, button, byId, count } from "./dom.js";
+import { clearProblems } from "./errors.js";
+import { listen as listenToEstimates } from "./estimate.js";
 import * as form from "./form.js";
+import { parseMargins } from "./frame.js";
 import * as gallery from "./gallery.js";
+import * as help from "./help.js";
 import { openImage } from "./images.js";
 import { listen } from "./incoming.js";
-import { follow, forget, remembered, send } from "./jobs.js";
-import { inWords, showJob } from "./job_view.js";
+import * as lightbox from "./lightbox.js";
+import * as making from "./making.js";
+import { closeMenus } from "./menus.js";
+import { fillWelcome, noteHealth, noteModel } from "./model_note.js";
 import { parseParameters } from "./parameters.js";
+import { copyFrom } from "./picture_actions.js";
 import { textChunk } from "./png.js";
+import * as prompts from "./prompts.js";
+import * as scene from "./scene.js";
 import { watchServer } from "./server_state.js";
-import * as viewer from "./viewer.js";
+import * as settings from "./settings.js";
+import * as stage from "./stage.js";
 
-// The job whose preview is shown large, until a picture is chosen: the one that was sent last, or is being made.
-let followed = null;
-// All that have not ended, and whether each is being made.
-const going = new Map();
-// Changes with whatever an estimate depends on beside the form: images, and what the server has measured.
-let edition = 0;
+const actions = { edit: useAsImage, asLayer, reuse: (picture) => reuse(picture), reuseAll, favour, remove: (picture) => remove([picture]) };
 
-async function generate() {
-  clearProblems();
-  banner(null);
-  const request = form.request();
-  const problem = whatIsMissing(request);
-  if (problem) return showProblems([problem]);
-  return start({ ...request, path: form.path(request), label: form.model().label, ...(await images(request)) });
-}
-
-function whatIsMissing({ mode }) {
-  if (!form.startsFromImage(mode)) return null;
-  if (!canvas.source()) return ["init_image", "Open, drop or paste an image first."];
-  if (mode === "masking" && !canvas.hasMask()) return ["mask_image", "Paint over what shall be replaced first."];
-  return null;
-}
-
-const images = async ({ mode }) => ({
-  source: form.startsFromImage(mode) ? canvas.source() : null,
-  mask: mode === "masking" ? await canvas.maskBlob() : null,
-});
-
-function showEstimate() {
-  const request = form.request();
-  const canBeSent = form.isValid(request) && !whatIsMissing(request);
-  estimate(canBeSent ? { ...request, edition, images: () => images(request) } : null);
-}
-
-/** Estimate anew, because something else than the form has changed. */
-function estimateAnew() {
-  edition += 1;
-  showEstimate();
-}
-
-async function start(wanted) {
-  let record;
-  try {
-    record = await send(wanted);
-  } catch (error) {
-    showFailure(error, () => start(wanted));
-    return;
-  }
-  followed = record.id;
-  track(record);
-  // On a phone that is below the form.
-  byId("jobs").scrollIntoView({ block: "nearest" });
-}
-
-async function track(record) {
-  const card = showJob(record, { again: start });
-  going.set(record.id, false);
-  const outcome = await follow(record, (status) => {
-    card.update(status);
-    if (["cancelled", "failed", "lost"].includes(status.state)) ended(record, showLatest);
-    else goesOn(record, status);
-  });
-  estimateAnew();
-  if (outcome) await take(record, outcome);
-  if (outcome) card.remove();
-  // Not before its pictures are kept: until then a reload would ask for them again.
-  await forget(record);
-}
-
-function goesOn(record, status) {
-  going.set(record.id, status.state === "running");
-  if (followed !== null && going.get(record.id) && !going.get(followed)) followed = record.id;
-  if (followed === record.id) viewer.showPreview(record, status, inWords(status));
-}
-
-/** Show what became of a job, unless another is followed; the next that is being made takes its place. */
-function ended(record, showOutcome) {
-  going.delete(record.id);
-  if (followed === null || (followed !== record.id && going.has(followed))) return;
-  showOutcome();
-  if (going.size) followed = record.id;
-}
-
-async function take(record, { pictures, warnings }) {
-  form.noteSeed(pictures[0].seed);
-  if (!(await gallery.add(pictures))) {
-    banner("This browser has no room to keep the picture. Download it, or delete earlier ones.");
-  }
-  if (warnings.length) banner(warnings.join(" "), { kind: "notice" });
-  announce(pictures.some(({ nsfw }) => nsfw) ? "Done. The safety filter flagged a picture." : "Your picture is done.");
-  ended(record, () => show(pictures[0]));
-}
-
-function show(picture) {
-  followed = null;
-  gallery.mark(picture);
-  viewer.showPicture(picture, form.fields(), { useAsImage, reuse, sameSeed, remove });
-}
-
-function showLatest() {
-  const picture = gallery.latest();
-  if (picture) return show(picture);
-  followed = null;
-  return viewer.showWelcome((prompt) => {
-    form.fill({ fields: { ...form.request().fields, prompt } });
-    generate();
-  });
-}
-
-async function useAsImage(picture) {
-  await putOnCanvas(picture.blob);
-}
-
-async function putOnCanvas(blob, { name = "this picture", mask = null } = {}) {
-  const opened = await openImage(blob, form.limits());
+async function putOnTable(blob, { name = "this picture", mask = null } = {}) {
+  const opened = await openImage(blob);
   if (!opened) {
     banner(`This browser cannot open ${name}. Use a PNG, JPEG or WebP file.`);
     return;
   }
   if (!form.startsFromImage(form.request().mode)) form.setMode("img2img");
-  clearProblems(byId("canvas"));
-  await canvas.setImage(opened, mask);
-  estimateAnew();
-  byId("canvas").scrollIntoView({ block: "nearest" });
+  clearProblems(byId("table"));
+  await canvas.open(opened, mask);
+  byId("table").scrollIntoView({ block: "nearest" });
   announce("Image opened");
 }
 
-async function reuse({ mode, model, fields, source, mask }, seed = 0) {
+async function useAsImage(picture) {
+  await putOnTable(picture.blob);
+}
+
+async function reuse({ mode: its, model, fields, source, mask, further }, seed = 0) {
   clearProblems();
-  form.fill({ mode, model, fields: { ...fields, seed } });
-  if (source) await putOnCanvas(source, { mask });
+  form.fill({ mode: its, model, fields: { ...fields, seed } });
+  form.setFurtherImages(further);
+  if (source) await putOnTable(source, { mask });
+  if (source) form.setField("extend", fields.extend ?? "");
   byId("prompt").focus();
 }
 
-const sameSeed = (picture) => reuse(picture, picture.seed);
+function reuseAll(picture) {
+  return reuse(picture, picture.seed);
+}
 
-async function remove(picture) {
-  await gallery.remove(picture);
-  showLatest();
+/** The same picture once more, as what was drawn alone. */
+function asLayer({ mode: its, model, label, fields, seed, source, mask, further = {} }) {
+  const request = { mode: its, model, label, fields: { ...fields, seed, output: "layer" }, source, mask, further };
+  return making.start({ ...request, path: form.path(request) });
+}
+
+async function favour(picture) {
+  const changed = { ...picture, favourite: !picture.favourite };
+  await gallery.add([changed]);
+  if (stage.shown()?.id === picture.id) stage.show(changed);
+  return changed;
+}
+
+async function remove(pictures) {
+  await gallery.remove(pictures);
+  making.stopFollowing();
+  stage.showDefault();
   const undo = button("Undo", async () => {
     banner(null);
-    await gallery.add([picture]);
-    show(picture);
+    await gallery.add(pictures);
+    stage.show(pictures[0]);
   });
-  banner("The picture is deleted.", { kind: "notice", actions: [undo] });
+  const words = pictures.length === 1 ? "The picture is deleted." : `${count(pictures.length, "picture")} are deleted.`;
+  banner(words, { kind: "notice", actions: [undo] });
+}
+
+function look(picture) {
+  const only = { accept: null, discard: null, compare: null };
+  const actionsFor = (one) => ({ ...stage.actionsFor(one), ...only, edit: one.canvas ? null : useAsImage });
+  lightbox.open(picture, gallery.found(), form.fields(), actionsFor);
 }
 
 /** A file that came in: a picture that a server like this made brings its settings, any other is an image. */
-async function takeFile(file, onCanvas) {
-  const text = onCanvas ? null : await textChunk(file, "parameters");
+async function takeFile(file, onTable) {
+  if (file.name.endsWith(".zip")) return importPictures(file);
+  const text = onTable ? null : await textChunk(file, "parameters");
   const made = text && parseParameters(text, form.fields());
-  if (!made) return putOnCanvas(file, { name: file.name });
+  if (!made) return putOnTable(file, { name: file.name });
   const model = form.modelWithLabel(made.label);
   form.fill({ mode: form.modeWith(Object.keys(made.fields)), model, fields: made.fields });
   const missing = model === undefined && made.label ? ` Its model, ${made.label}, is not here.` : "";
   const use = button("Use it as image", () => {
     banner(null);
-    putOnCanvas(file, { name: file.name });
+    putOnTable(file, { name: file.name });
   });
   return banner(`The settings of ${file.name} are in the form.${missing}`, { kind: "notice", actions: [use] });
+}
+
+async function importPictures(file) {
+  const pictures = await unpack(file);
+  if (!pictures) return banner(`${file.name} has no pictures that were exported here.`);
+  const kept = await gallery.add(pictures);
+  return banner(kept ? `${count(pictures.length, "picture")} imported.` : "This browser has no room to keep all of them.", { kind: kept ? "notice" : "problem" });
+}
+
+async function exportPictures() {
+  const chosen = gallery.picked();
+  if (!chosen.length) return banner("Select the pictures to export first.", { kind: "notice" });
+  try {
+    const url = URL.createObjectURL(await pack(chosen));
+    Object.assign(document.createElement("a"), { href: url, download: "studio-pictures.zip" }).click();
+    // Not before the browser has begun to read it.
+    return setTimeout(URL.revokeObjectURL, 60_000, url);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return banner(error.message);
+  }
+}
+
+function pick(on) {
+  gallery.pick(on);
+  byId("pick").setAttribute("aria-pressed", String(on));
+  byId("picking-bar").hidden = !on;
 }
 
 function showCommand() {
   if (!byId("command").closest("details").open) return;
   const request = form.request();
-  const hasSource = form.startsFromImage(request.mode);
   byId("command").textContent = asCommand({
-    path: form.path(request), fields: request.fields, hasSource, hasMask: request.mode === "masking",
+    path: form.path(request), fields: request.fields,
+    hasSource: form.startsFromImage(request.mode), hasMask: form.hasMask(request.mode),
   });
 }
 
 function updated() {
-  canvas.setPainting(form.request().mode === "masking");
+  stage.formChanged();
+  noteModel(form.model());
   showCommand();
-  showEstimate();
+  making.showEstimate();
+}
+
+function tryPrompt(prompt) {
+  form.fill({ fields: { ...form.request().fields, prompt } });
+  making.generate();
+}
+
+const KEYS = {
+  "?": help.open,
+  "+": scene.ZOOMS.in, "=": scene.ZOOMS.in, "-": scene.ZOOMS.out, 0: scene.ZOOMS.fit, 1: scene.ZOOMS.actual,
+  ",": () => stage.step(-1), ".": () => stage.step(1), a: () => stage.accept(), escape: stage.discard, c: () => scene.compare(true),
+};
+
+/** Keys that act wherever nothing is being typed. */
+function pressed(event) {
+  const control = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase();
+  // Once, however long the keys are held.
+  if (key === "enter" && control && !event.repeat) return making.generate();
+  if (document.querySelector("dialog[open]") || event.altKey) return null;
+  if (key === "escape" && closeMenus()) return null;
+  if (event.target.closest("input:not([type=range], [type=checkbox], [type=radio]), textarea, select")) return null;
+  if (control && key === "z") {
+    event.preventDefault();
+    return event.shiftKey ? canvas.redoLast() : canvas.undoLast();
+  }
+  if (control && key === "y") return canvas.redoLast();
+  if (control) return null;
+  if (!stage.shortcut(event)) {
+    if (!(key in KEYS)) return null;
+    KEYS[key]();
+  }
+  return event.preventDefault();
 }
 
 function wire() {
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
-    generate();
+    making.generate();
   });
-  document.addEventListener("keydown", (event) => {
-    // Once, however long the keys are held.
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) generate();
-  });
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("keyup", ({ key }) => key.toLowerCase() === "c" && scene.compare(false));
   byId("form").addEventListener("updated", updated);
+  byId("modes").addEventListener("change", stage.showDefault);
   byId("command").closest("details").addEventListener("toggle", showCommand);
-  byId("copy-command").addEventListener("click", (event) => viewer.copyFrom(byId("command"), event.currentTarget));
-  byId("remove-image").addEventListener("click", () => canvas.setImage(null).then(estimateAnew));
-  byId("clear-gallery").addEventListener("click", async () => {
-    if (!confirm("Delete all pictures that this browser keeps?")) return;
-    await gallery.clear();
-    showLatest();
+  byId("copy-command").addEventListener("click", (event) => copyFrom(byId("command"), event.currentTarget));
+  byId("pick").addEventListener("click", () => pick(byId("picking-bar").hidden));
+  byId("pick-all").addEventListener("click", gallery.pickAll);
+  byId("export").addEventListener("click", exportPictures);
+  byId("delete-picked").addEventListener("click", async () => {
+    const chosen = gallery.picked();
+    if (chosen.length) await remove(chosen);
+    pick(false);
   });
+  byId("import").addEventListener("click", () => byId("archive").click());
+  byId("archive").addEventListener("change", () => byId("archive").files[0] && importPictures(byId("archive").files[0]));
   if (navigator.platform.startsWith("Mac")) byId("generate").querySelector("kbd").textContent = "⌘ ↵";
-  canvas.setUp(() => {
-    clearProblems(byId("canvas"));
-    estimateAnew();
+  settings.setUp({
+    clearPictures: async () => {
+      await gallery.clear();
+      stage.showDefault();
+    },
+    clearTable: () => canvas.open(null),
   });
+  prompts.setUp({ put: (text) => form.setField("prompt", text), current: () => form.request().fields.prompt });
+  listenToEstimates(stage.showEstimate);
   listen(takeFile);
-  updated();
 }
 
 // The form is inert until it holds what the server offers.
-await new Promise((resolve) => watchServer((offered) => resolve(form.describe(offered))));
+await new Promise((resolve) => watchServer((offered) => {
+  form.describe(offered);
+  fillWelcome(form.model(), tryPrompt);
+  resolve();
+}, noteHealth));
 wire();
-await gallery.open(show);
-showLatest();
+stage.setUp(actions, { changed: making.estimateAnew, lookElsewhere: making.stopFollowing });
+await gallery.open(look);
+await canvas.restore(parseMargins(form.request().fields.extend));
+updated();
+stage.showDefault();
 // Before another can be sent, which would be among them.
-for (const record of await remembered()) {
-  followed = record.id;
-  track(record);
-}
+await making.resume();
 byId("form").inert = false;
 performance.mark("usable");

@@ -20,6 +20,12 @@ export async function textChunk(blob, keyword) {
   return null;
 }
 
+/** The size of a PNG file's picture, {width, height}, which its first chunk has. */
+export async function pngSize(blob) {
+  const view = new DataView(await blob.slice(16, 24).arrayBuffer());
+  return { width: view.getUint32(0), height: view.getUint32(4) };
+}
+
 function plain(data, keyword) {
   const end = data.indexOf(0);
   return latin1.decode(data.subarray(0, end)) === keyword ? latin1.decode(data.subarray(end + 1)) : null;

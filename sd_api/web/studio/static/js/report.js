@@ -1,4 +1,4 @@
-// All that the status page knows, as text that can be given away: the API tells it no secrets to begin with.
+// All that the status page knows, as text to copy; the API gives it no secrets.
 import { count } from "./dom.js";
 
 export function report({ health, jobs, others, workers, access, checks }) {
@@ -13,7 +13,7 @@ export function report({ health, jobs, others, workers, access, checks }) {
     ["Listens on", access.listens_on],
     ["Further names", access.allowed_hosts.join(", ") || "none"],
     ["Pages that may call", access.allowed_origins.join(", ") || "only its own"],
-    ["Wants a token", access.require_token ? "yes" : "no"],
+    ["Needs a token", access.require_token ? "yes" : "no"],
     ["Browser", navigator.userAgent],
     ...checks.map(([name, result, words]) => [`Check ${result}`, `${name} – ${words}`]),
     ...health.refused_callers.map((caller) => ["Refused", `${caller.header} ${caller.value}: ${refusalInWords(caller)}`]),
@@ -22,7 +22,7 @@ export function report({ health, jobs, others, workers, access, checks }) {
   return rows.map(([name, value]) => `${name}: ${value}`).join("\n");
 }
 
-/** How one of those is that make pictures for the server. */
+/** The state of a worker. */
 export function workerInWords({ state, message, device, dtype, memory, models, busy, version }) {
   const doing = { loading: "loads its model", ready: busy ? "makes a picture" : "waits for work", failed: message };
   const room = memory ? `, ${size(memory.free)} of ${size(memory.total)} free` : "";

@@ -8,12 +8,15 @@ import { askWho, letIn } from "./sign_in.js";
 const UNTIL_READY = 1000;
 const WHEN_READY = 5000;
 
-/** Keep the chip in the bar up to date; described(offer) is called with what the server offers, when that changes. */
-export async function watchServer(described) {
+/**
+ * Keep the chip in the bar up to date; described(offer) is called with what the server offers, when that changes, and
+ * healthy(health) with every answer of GET /health.
+ */
+export async function watchServer(described, healthy) {
   let known = "";
   for (;;) {
     // A tab in the background asks only for what it needs to be of use.
-    const state = !known || document.visibilityState === "visible" ? await look() : null;
+    const state = !known || document.visibilityState === "visible" ? await look(healthy) : null;
     if (state === "gone" || state === "signed-out") {
       known = "";
     } else if (state !== null && state !== known) {
@@ -34,19 +37,20 @@ async function describe(described) {
   }
 }
 
-async function look() {
+async function look(healthy) {
   let health;
   try {
     health = await api.health();
     letIn();
+    healthy(health);
   } catch (error) {
     if (error instanceof api.SignedOut) await askWho(error);
     health = { status: error instanceof api.SignedOut ? "signed-out" : "gone" };
   }
   const chip = byId("server-state");
-  // Told once, so that a banner that was dismissed stays away.
-  if (chip.dataset.told !== health.status) tell(health);
-  chip.dataset.state = chip.dataset.told = health.status;
+  // Once, so that a banner that was dismissed stays away.
+  if (chip.dataset.shown !== health.status) tell(health);
+  chip.dataset.state = chip.dataset.shown = health.status;
   return health.status;
 }
 
@@ -57,10 +61,9 @@ function tell({ status, device, message }) {
   if (status === "gone") {
     banner(GONE, { topic: "server" });
   } else if (status === "loading") {
-    banner(
-      "The model is still being loaded. You can press Generate already: your picture is made as soon as it is there.",
-      { kind: "wait", topic: "server" },
-    );
+    banner("The model is still being loaded. You can press Generate already: your picture begins once it is there.", {
+      kind: "wait", topic: "server",
+    });
   } else if (status === "failed") {
     banner(`${message} The next request tries again.`, { topic: "server" });
   }

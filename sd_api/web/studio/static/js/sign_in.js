@@ -1,10 +1,10 @@
-// Who asks? A panel above both pages, where the server wants a token and there is none that it takes.
+// Signing in: a panel above both pages, where the server needs a token and there is none that it takes.
 import * as api from "./api.js";
 import { announce, button, byId, element } from "./dom.js";
 import { clearProblems, showProblems } from "./errors.js";
 import * as token from "./token.js";
 
-const MISSING = "This server wants to know who you are.";
+const MISSING = "Please sign in: this server needs to know who sends a request.";
 const EXPIRED = "This token has expired.";
 const WRONG = "The server does not know this token.";
 const EMPTY = { username: "The user name is empty.", password: "The password is empty.", token: "There is no token yet." };
@@ -20,7 +20,7 @@ export async function askWho(error) {
   if (!panel.hidden) return;
   panel.hidden = false;
   byId("sign-in-words").textContent = token.current() === null ? MISSING : `${reason(error)} Sign in again.`;
-  // Whoever is writing a prompt stays there.
+  // A prompt that is being written keeps the focus.
   if (document.activeElement === document.body) byId("username").focus();
 }
 
@@ -93,7 +93,7 @@ function field(id, label, properties) {
   );
 }
 
-/** Come to a token, and see whether the server takes it; names are the fields for it, and a failure is told at "place". */
+/** Get a token, and see whether the server takes it; names are the fields for it, and a failure is shown at "place". */
 async function attempt(names, place, getToken) {
   clearProblems(panel);
   const empty = names.filter((name) => !byId(name).value);

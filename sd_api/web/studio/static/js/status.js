@@ -3,23 +3,23 @@ import * as api from "./api.js";
 import { announce, byId, copyText, count, element, pause } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
+import { modeLabel } from "./modes.js";
 import { refusalInWords, report, size, workerInWords } from "./report.js";
 import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;
 const MARKS = { good: "✓", bad: "✕", look: "!" };
-const MODES = { txt2img: "From text", img2img: "From an image", masking: "Part of an image" };
 const DIALECTS = { plugin: "", tasks: ", as a task", openai: ", by OpenAI’s API", a1111: ", by A1111’s API" };
 const HEADLINES = {
   ready: "Ready to make pictures",
   loading: "The model is being loaded",
-  failed: "The model cannot be had",
-  "signed-out": "The server wants to know who you are",
+  failed: "The model could not be loaded",
+  "signed-out": "Please sign in",
   gone: "The server does not answer",
 };
 
 const SUBLINES = {
-  "signed-out": "All else on this page is seen by who has signed in.",
+  "signed-out": "Sign in to see the rest of this page.",
   gone: "Start it again if it was stopped. This page notices by itself.",
 };
 
@@ -63,22 +63,22 @@ function show(state) {
     ["Main model", health.model],
     ["Device", health.device ?? "not chosen yet"],
     ["Precision", health.dtype ?? "not chosen yet"],
-    ["Wants a token", access.require_token ? "yes" : "no"],
+    ["Needs a token", access.require_token ? "yes" : "no"],
     ["Jobs are seen by", access.share_jobs ? "every caller (share_jobs)" : "their sender: the same token, else the same computer"],
     ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
   ]);
   lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device, plan, reasons }) => [
     model, [`${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`, plan, ...reasons.slice(1)].filter(Boolean).join("; "),
   ]));
-  const own = found.jobs.map((job) => [`${MODES[job.mode]}${job.model ? ` with ${job.model}` : ""}${DIALECTS[job.dialect]}`, inWords(job)]);
+  const own = found.jobs.map((job) => [`${modeLabel(job.mode)}${job.model ? ` with ${job.model}` : ""}${DIALECTS[job.dialect]}`, inWords(job, { loading: health.status === "loading" })]);
   const others = found.others ? [[`${count(found.others, "job")} of others`, "Only their senders see more."]] : [];
   lines("queue", "Nothing runs and nothing waits.", [...own, ...others]);
   byId("workers-panel").hidden = found.workers.length === 0;
   lines("workers", "", found.workers.map((worker) => [worker.host, workerInWords(worker)]));
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
-    `${new Date(time * 1000).toLocaleString()}, ${MODES[mode].toLowerCase()}${model ? ` with ${model}` : ""}`, message,
+    `${new Date(time * 1000).toLocaleString()}, ${modeLabel(mode).toLowerCase()}${model ? ` with ${model}` : ""}`, message,
   ]));
-  lines("refused", "Nobody.", health.refused_callers.map((caller) => [`${caller.header}: ${caller.value}`, refusalInWords(caller)]));
+  lines("refused", "None.", health.refused_callers.map((caller) => [`${caller.header}: ${caller.value}`, refusalInWords(caller)]));
   byId("report").textContent = report(found);
 }
 
@@ -121,9 +121,9 @@ async function runChecks() {
 }
 
 function ended(error, isFirst) {
-  if (error instanceof api.SignedOut) return ["look", "That is seen once you have signed in."];
-  // The first has said already that nobody answers.
-  if (error instanceof api.ServerGone && !isFirst) return ["look", "That is seen as soon as the server answers."];
+  if (error instanceof api.SignedOut) return ["look", "Sign in to see that."];
+  // The first has said already that there is no answer.
+  if (error instanceof api.ServerGone && !isFirst) return ["look", "This can be checked once the server answers."];
   return ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
 }
 

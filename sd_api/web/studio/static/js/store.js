@@ -1,18 +1,27 @@
-// What this browser keeps: pictures, and the jobs that it still waits for. Nothing of it leaves the browser.
+// What this browser keeps: pictures, the jobs that it still waits for, and what lies on the table. Nothing of it leaves
+// the browser.
 // Some browsers keep nothing, or have no room: then each call does without, and "put" says so.
 
 const NAME = "studio";
-const STORES = ["pictures", "jobs"];
+const VERSION = 2;
+const STORES = ["pictures", "jobs", "table"];
 
 let opened;
 
 function open() {
   opened ??= new Promise((resolve, reject) => {
-    const request = indexedDB.open(NAME, 1);
+    const request = indexedDB.open(NAME, VERSION);
     request.onupgradeneeded = () => {
-      for (const store of STORES) request.result.createObjectStore(store, { keyPath: "id" });
+      const found = request.result.objectStoreNames;
+      for (const store of STORES) {
+        if (!found.contains(store)) request.result.createObjectStore(store, { keyPath: "id" });
+      }
     };
-    request.onsuccess = () => resolve(request.result);
+    request.onsuccess = () => {
+      // Another tab has a later version of this page.
+      request.result.onversionchange = () => request.result.close();
+      resolve(request.result);
+    };
     request.onerror = () => reject(request.error);
   });
   return opened;
@@ -46,3 +55,6 @@ export async function all(store) {
   const records = await run(store, "readonly", (found) => found.getAll()).catch(() => []);
   return records.sort((a, b) => a.created - b.created);
 }
+
+/** The ids of all records. */
+export const keys = (store) => run(store, "readonly", (found) => found.getAllKeys()).catch(() => []);

@@ -1,83 +1,112 @@
-// The buttons of the mask, and the keys that do the same.
+// The buttons of the table's tools, and the keys that do the same.
 import { button, element, icon } from "./dom.js";
 
-const LARGEST = 512;
+const SHAPES = [
+  ["brush", "Brush", "B"],
+  ["rectangle", "Rectangle", "R"],
+  ["lasso", "Lasso", "L"],
+  ["colour", "Colour", "W"],
+  ["extend", "Extend", "F"],
+];
 
 /**
- * Fill the toolbar. act(name) is called for what is done to the mask or the zoom, changed() when the brush is
- * another. The result has update(mask), and shortcut(event), which answers whether a key meant something.
+ * Fill the toolbar. brush is what painting.js has; act(name) is called for what is done to the mask, changed() when
+ * the tool or its settings are others, largest() answers the size of the largest brush. The result has
+ * update(canExtend), and shortcut(event), which answers whether a key meant something.
  */
-export function showTools(root, { brush, changed, act }) {
-  const kinds = [["Brush", "brush", false], ["Erase", "eraser", true]].map(([label, drawing, erase]) => {
-    const node = button("", () => choose(erase), { "aria-label": label, title: `${label} (${label[0]})` });
-    node.append(icon(drawing), label);
+export function showTools(root, { brush, largest, changed, act }) {
+  const shapes = SHAPES.map(([name, label, key]) => {
+    const node = button("", () => choose(name), { "aria-label": label, title: `${label} (${key})`, "data-tool": name });
+    node.append(icon(name));
     return node;
   });
-  const size = slider("Size", 2, LARGEST, 1, (value) => (brush.size = value));
-  const softness = slider("Softness", 0, 1, 0.05, (value) => (brush.softness = value));
-  const undo = drawn("undo", "Undo", "Ctrl Z");
-  const redo = drawn("redo", "Redo", "Ctrl Shift Z");
-
-  root.replaceChildren(
-    group(...kinds),
-    group(undo, redo),
-    group(button("Invert", () => act("invert"), { title: "Invert (I)" }), button("Clear", () => act("clear"))),
-    size.label,
-    softness.label,
-    group(
-      button("−", () => act("out"), { "aria-label": "Zoom out", title: "Zoom out (−)" }),
-      button("Fit", () => act("fit"), { title: "Show the whole image (0)" }),
-      button("+", () => act("in"), { "aria-label": "Zoom in", title: "Zoom in (+)" }),
-    ),
+  const eraser = drawn("eraser", "Erase", "E", () => erase(!brush.erase));
+  const size = number("Size", "size", 1, 1);
+  const softness = slider("Softness", "softness");
+  const tolerance = slider("Tolerance", "tolerance");
+  const amount = number("Pixels", "amount", 1, 1);
+  const refine = element("details", { className: "refine" },
+    element("summary", { textContent: "Refine" }),
+    element("div", { className: "refine-box" },
+      amount.label,
+      ...["Grow", "Shrink", "Feather"].map((label) => button(label, () => act(label.toLowerCase()), { className: "quiet" }))),
   );
 
-  function slider(label, min, max, step, set) {
-    const input = element("input", { type: "range", min, max, step });
+  root.replaceChildren(
+    group(...shapes),
+    group(eraser),
+    group(size.label, softness.label, tolerance.label),
+    group(button("Invert", () => act("invert"), { title: "Invert (I)" }), button("Clear", () => act("clear")), refine),
+  );
+
+  function number(label, name, min, step) {
+    const input = element("input", { type: "number", min, step });
     input.addEventListener("input", () => {
-      set(Number(input.value));
+      if (!(input.valueAsNumber >= min)) return;
+      brush[name] = input.valueAsNumber;
       changed();
     });
-    return { input, label: element("label", {}, label, input) };
+    return { input, name, label: element("label", {}, label, input) };
   }
 
-  function drawn(name, label, key) {
-    const node = button("", () => act(name), { "aria-label": label, title: `${label} (${key})` });
+  function slider(label, name) {
+    const input = element("input", { type: "range", min: 0, max: 1, step: 0.05 });
+    input.addEventListener("input", () => {
+      brush[name] = Number(input.value);
+      changed();
+    });
+    return { input, name, label: element("label", {}, label, input) };
+  }
+
+  function drawn(name, label, key, pressed) {
+    const node = button("", pressed, { "aria-label": label, title: `${label} (${key})` });
     node.append(icon(name));
     return node;
   }
 
-  function choose(erase) {
-    brush.erase = erase;
-    update();
-  }
-
-  function resize(factor) {
-    brush.size = Math.min(LARGEST, Math.max(2, Math.round(brush.size * factor)));
-    update();
+  function choose(tool) {
+    brush.tool = tool;
+    if (tool === "brush") brush.erase = false;
     changed();
   }
 
-  function update(mask) {
-    kinds.forEach((node, index) => node.setAttribute("aria-pressed", String(brush.erase === Boolean(index))));
-    size.input.value = brush.size;
-    softness.input.value = brush.softness;
-    if (mask === undefined) return;
-    undo.disabled = !mask?.canUndo;
-    redo.disabled = !mask?.canRedo;
+  function erase(on) {
+    brush.erase = on;
+    if (brush.tool === "extend") brush.tool = "brush";
+    changed();
+  }
+
+  function resize(factor) {
+    const grown = Math.round(brush.size * factor);
+    const other = grown === brush.size ? brush.size + Math.sign(factor - 1) : grown;
+    brush.size = Math.min(largest(), Math.max(1, other));
+    changed();
+  }
+
+  function update(canExtend) {
+    for (const node of shapes) {
+      node.setAttribute("aria-pressed", String(node.dataset.tool === brush.tool));
+      node.hidden = node.dataset.tool === "extend" && !canExtend;
+    }
+    eraser.setAttribute("aria-pressed", String(brush.erase));
+    size.input.max = largest();
+    for (const { input, name } of [size, softness, tolerance, amount]) {
+      // What is being typed stays.
+      if (input !== document.activeElement || input.type === "range") input.value = brush[name];
+    }
+    softness.label.hidden = size.label.hidden = brush.tool !== "brush";
+    tolerance.label.hidden = brush.tool !== "colour";
   }
 
   const KEYS = {
-    b: () => choose(false), e: () => choose(true), "[": () => resize(1 / 1.25), "]": () => resize(1.25),
-    i: () => act("invert"), "+": () => act("in"), "=": () => act("in"), "-": () => act("out"), 0: () => act("fit"),
+    ...Object.fromEntries(SHAPES.map(([name, , key]) => [key.toLowerCase(), () => choose(name)])),
+    e: () => erase(!brush.erase), "[": () => resize(1 / 1.25), "]": () => resize(1.25), i: () => act("invert"),
   };
 
   function shortcut(event) {
     const key = event.key.toLowerCase();
-    const control = event.ctrlKey || event.metaKey;
-    if (control && key === "z") act(event.shiftKey ? "redo" : "undo");
-    else if (control && key === "y") act("redo");
-    else if (control || event.altKey || !(key in KEYS)) return false;
-    else KEYS[key]();
+    if (event.ctrlKey || event.metaKey || event.altKey || !(key in KEYS)) return false;
+    KEYS[key]();
     return true;
   }
 

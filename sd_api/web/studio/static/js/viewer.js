@@ -1,119 +1,93 @@
-// The large picture: a preview while it is made, or a result, beside or over what it was made from.
-import { comparison } from "./comparison.js";
-import { announce, button, byId, copyText, element } from "./dom.js";
-import { dragOut, fileName } from "./images.js";
+// What is seen on the table: the image that is worked on, a picture that was made, how one is being made, or what to do.
+import * as canvas from "./canvas.js";
+import { byId, element } from "./dom.js";
+import { parseMargins } from "./frame.js";
+import { fromBase64 } from "./images.js";
+import { textChunk } from "./png.js";
+import * as scene from "./scene.js";
 
-const EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
+// The preview that came last, by its job.
+let preview = null;
 
-const view = byId("result-view");
-const urls = [];
-
-/** Before the first picture. */
-export function showWelcome(tryPrompt) {
-  clear();
-  const words = "Your picture will appear here. Describe it, then press Generate – or start with one of these:";
-  const examples = EXAMPLES.map((prompt) => button(prompt, () => tryPrompt(prompt)));
-  show(element("div", { className: "empty" }, element("p", { textContent: words }), element("div", { className: "row" }, ...examples)));
+/** Show one of "welcome", "drop" and "scene". */
+function only(name) {
+  for (const part of ["welcome", "drop"]) byId(part).hidden = part !== name;
+  if (name !== "scene") scene.show(null);
+  byId("flagged").hidden = true;
+  byId("view").classList.toggle("made", false);
 }
 
-/** How a job looks now; it is small, and grows with the picture. */
-export function showPreview(record, status, words) {
-  let image = view.querySelector(".preview");
-  if (image?.dataset.job !== record.id) {
-    image = element("img", { className: "preview", alt: `Preview of ${record.fields.prompt}`, "data-job": record.id });
-    image.hidden = true;
-    clear();
-    show(image, element("p", { className: "waiting", textContent: "It appears here as soon as there is something to see." }));
-  }
-  byId("result-note").textContent = words;
-  if (status.preview) {
-    image.src = `data:image/png;base64,${status.preview}`;
-    image.hidden = false;
-    image.nextElementSibling?.remove();
-  }
+export function showWelcome() {
+  only("welcome");
+  note("");
 }
 
-/** A result; described is what GET /models says of its fields, and the last what its buttons call. */
-export function showPicture(picture, described, { useAsImage, reuse, sameSeed, remove }) {
-  clear();
-  const image = draggable(picture, picture.source ? `After: ${picture.fields.prompt}` : picture.fields.prompt);
-  show(picture.source ? comparison(urlOf(picture.source), image) : image);
-  byId("result-note").textContent = new Date(picture.created).toLocaleString();
-  if (picture.nsfw) {
-    view.append(element("p", {
-      className: "flagged",
-      textContent: "The safety filter flagged this picture, so it is black. Change the prompt or the seed and try again.",
-    }));
-  }
-  byId("result-actions").replaceChildren(
-    download(picture),
-    button("Copy", (event) => copy(picture, event.currentTarget)),
-    button("Edit this", () => useAsImage(picture)),
-    button("Use its settings", () => reuse(picture)),
-    button("Same seed", () => sameSeed(picture), { title: "All its settings with its seed: then change one thing" }),
-    button("Delete", () => remove(picture), { className: "danger" }),
-  );
-  // What makes the picture: the fields that its file tells of.
-  const rows = Object.entries(described)
-    .filter(([name, { png_key }]) => (png_key || name === "prompt") && ![undefined, "", null].includes(picture.fields[name]))
-    .map(([name, { label }]) => [label, String(name === "seed" ? picture.seed : picture.fields[name])]);
-  byId("result-parameters").replaceChildren(
-    ...[...rows, ["Model", picture.label]].flatMap(([label, value]) => [
-      element("dt", { textContent: label }), element("dd", { textContent: value }),
-    ]),
-  );
+export function showDrop() {
+  only("drop");
+  note("");
 }
 
-function show(...content) {
-  view.replaceChildren(element("div", { className: "frame" }, ...content));
+/** The image that is worked on. */
+export function showImage() {
+  only("scene");
+  const { blob, width, height } = canvas.current();
+  const margins = canvas.currentMargins();
+  scene.show(boxOf({ width, height }, margins), { blob, alt: "The image", className: "whole", x: 0, y: 0, width, height });
 }
 
-function clear() {
-  urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
-  byId("result-note").textContent = "";
-  byId("result-actions").replaceChildren();
-  byId("result-parameters").replaceChildren();
+/** A picture that was made, over what it was made of. */
+export function showPicture(picture) {
+  only("scene");
+  byId("view").classList.add("made");
+  byId("flagged").hidden = !picture.nsfw;
+  const { box, base } = baseOf(picture, picture.canvas ?? picture);
+  const { x, y } = picture.offset ?? { x: 0, y: 0 };
+  const { blob, width, height } = picture;
+  scene.show(box, base, { blob, alt: picture.fields.prompt || "The picture", className: "picture", x: box.x + x, y: box.y + y, width, height });
+  scene.draw({ tiles: null, regions: [] });
+  note(`${width} × ${height} · ${new Date(picture.created).toLocaleString()}`);
 }
 
-function urlOf(blob) {
-  urls.push(URL.createObjectURL(blob));
-  return urls.at(-1);
+/** How a job looks now; until there is something to see of it, what is on the table stays. */
+export async function showPreview(record, status, words) {
+  note(words);
+  if (!status.preview || preview === status.preview) return;
+  preview = status.preview;
+  const blob = fromBase64(status.preview, "image/png");
+  const region = await textChunk(blob, "Region");
+  // Another one, or the picture itself, has come in the meantime.
+  if (preview !== status.preview) return;
+  const size = await sizeOf(record);
+  const { box, base } = baseOf(record, size);
+  const [x, y, width, height] = region?.split(",").map(Number) ?? [0, 0, size.width, size.height];
+  only("scene");
+  const over = { blob, alt: `Preview of ${record.fields.prompt}`, className: "preview", x: box.x + x, y: box.y + y, width, height };
+  scene.show(box, base, over);
+  scene.draw({ tiles: null, regions: [] });
 }
 
-function draggable(picture, alt) {
-  const url = urlOf(picture.blob);
-  const image = element("img", { src: url, alt });
-  dragOut(image, picture, url);
-  return image;
+/** Previews that are on their way come too late. */
+export const endPreview = () => (preview = null);
+
+export const note = (words) => (byId("result-note").textContent = words);
+
+/** The box of a picture in its image's pixels, and that image; "size" is the picture's. */
+function baseOf({ source, fields }, size) {
+  if (!source) return { box: { x: 0, y: 0, ...size }, base: null };
+  const margins = parseMargins(fields.extend);
+  const [left, top, right, bottom] = margins;
+  const inner = { width: size.width - left - right, height: size.height - top - bottom };
+  return { box: boxOf(inner, margins), base: { blob: source, alt: "Before", className: "whole", x: 0, y: 0, ...inner } };
 }
 
-function download(picture) {
-  return button("Download", () => {
-    const link = element("a", { href: urlOf(picture.blob), download: fileName(picture) });
-    link.click();
-  });
-}
+const boxOf = ({ width, height }, [left, top, right, bottom]) =>
+  ({ x: -left, y: -top, width: left + width + right, height: top + height + bottom });
 
-async function copy(picture, pressed) {
-  let words = "Copied";
-  try {
-    await navigator.clipboard.write([new ClipboardItem({ "image/png": picture.blob })]);
-  } catch {
-    // Browsers lend the clipboard only to pages of this computer, or over HTTPS.
-    words = "Not allowed here";
-  }
-  flash(pressed, words);
-}
-
-/** Say something on a button for a moment. */
-export function flash(pressed, words) {
-  // Or it was pressed again before that was over.
-  const label = (pressed.dataset.label ??= pressed.textContent);
-  pressed.textContent = words;
-  announce(words);
-  setTimeout(() => (pressed.textContent = label), 1500);
-}
-
-export async function copyFrom(node, pressed) {
-  flash(pressed, (await copyText(node.textContent)) ? "Copied" : "Not allowed here");
+async function sizeOf({ source, fields }) {
+  if (!source) return { width: Number(fields.width), height: Number(fields.height) };
+  const bitmap = element("img", { src: URL.createObjectURL(source) });
+  await new Promise((done) => Object.assign(bitmap, { onload: done, onerror: done }));
+  URL.revokeObjectURL(bitmap.src);
+  const [left, top, right, bottom] = parseMargins(fields.extend);
+  return { width: left + bitmap.naturalWidth + right, height: top + bitmap.naturalHeight + bottom };
 }

@@ -1,0 +1,1 @@
+"""What changes a model for some pictures without being part of it: LoRAs."""

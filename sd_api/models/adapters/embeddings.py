@@ -1,0 +1,126 @@
+"""Textual inversion (arXiv:2208.01618): words whose embeddings were trained, by the names of their files.
+
+Their vectors take the place of tokens' embeddings while a prompt is read; the tokenizer and the text encoder stay as
+they are.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sd_api.errors import ServerError
+from sd_api.models.adapters.files import AdapterFile, list_embeddings
+from sd_api.models.chunks import Chunk
+from sd_api.models.state_dict import WeightFile
+
+log = logging.getLogger(__name__)
+
+# Such a file holds some vectors of a text encoder.
+MAX_BYTES = 32 * 2**20
+
+# What files for the two text encoders of Stable Diffusion XL call their vectors.
+_OF_ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+
+Vectors = Mapping[str, torch.Tensor]
+"""(vectors, width) for each text encoder by its component's name."""
+
+
+Named = Mapping[str, AdapterFile]
+"""Embeddings by their names in lower case."""
+
+
+class UnfitEmbeddingError(Exception):
+    """Why an embedding cannot be used, as the end of a sentence."""
+
+
+class Embeddings:
+    """The embeddings of a folder.
+
+    Args:
+        widths: Of the model's text encoders, by their components' names.
+        folder: Where the files are; None where there are none.
+    """
+
+    def __init__(self, widths: Mapping[str, int], folder: Path | None) -> None:
+        self._widths = widths
+        self._folder = folder
+
+    def files(self) -> Named:
+        """Those that are there now."""
+        return {word.lower(): file for word, file in list_embeddings(self._folder).items()}
+
+    def why_unfit(self, file: AdapterFile) -> str | None:
+        """Why an embedding cannot act, as the end of a sentence; None if it can."""
+        try:
+            self.vectors(file)
+        except UnfitEmbeddingError as error:
+            return str(error)
+        return None
+
+    def vectors(self, file: AdapterFile) -> Vectors:
+        """What an embedding puts in place of its name.
+
+        Raises:
+            UnfitEmbeddingError: The file cannot be read, or was made for another architecture.
+        """
+        vectors = _read(file)
+        if {name: tensor.shape[1] for name, tensor in vectors.items()} != dict(self._widths):
+            raise UnfitEmbeddingError("it was made for another architecture")
+        return vectors
+
+
+def named_in(text: str, files: Named) -> Named:
+    """The embeddings whose names stand as words in a text."""
+    lower = text.lower()
+    return {name: file for name, file in files.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", lower)}
+
+
+@lru_cache(maxsize=256)
+def _read(file: AdapterFile) -> Vectors:
+    if file.size > MAX_BYTES:
+        raise UnfitEmbeddingError(f"its file has {file.size:,} bytes; an embedding has at most {MAX_BYTES:,}")
+    try:
+        tensors = WeightFile(file.path).tensors()
+    except ServerError as error:
+        log.warning("The embedding %s cannot be read: %s", file.path, error.message)
+        raise UnfitEmbeddingError("its file is damaged, or no weights alone") from None
+    found = {_OF_ENCODERS[key]: tensor for key, tensor in tensors.items() if key in _OF_ENCODERS}
+    if not found and len(tensors) == 1:
+        found = {"text_encoder": next(iter(tensors.values()))}
+    vectors = {name: (tensor[None] if tensor.ndim == 1 else tensor).clone() for name, tensor in found.items()}
+    if not vectors or any(tensor.ndim != 2 or not tensor.is_floating_point() for tensor in vectors.values()):
+        raise UnfitEmbeddingError("its file holds something else than vectors")
+    return vectors
+
+
+@contextmanager
+def in_place(encoder: Any, chunk: Chunk, vectors: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Let vectors take the place of the tokens that stand for them while an encoder reads a chunk.
+
+    Args:
+        encoder: The text encoder.
+        chunk: What it reads.
+        vectors: Those of each name in ``chunk.vectors``.
+    """
+    if not chunk.vectors:
+        yield
+        return
+
+    def replace(_module: torch.nn.Module, _arguments: Any, output: torch.Tensor) -> torch.Tensor:
+        changed = output.clone()
+        for place, name, number in chunk.vectors:
+            # Before the tokens of a chunk stands the one that begins it.
+            changed[:, place + 1] = vectors[name][number].to(output)
+        return changed
+
+    handle = encoder.get_input_embeddings().register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,268 @@
+"""The LoRAs of one model (arXiv:2106.09685): layers beside its own, which act for the rows that ask for them.
+
+The model itself is never changed. Its LoRAs are in copies of its modules that share its weights: diffusers loads them
+there as it does into a pipeline, and each call chooses which of them act.
+"""
+
+import copy
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
+
+from sd_api.errors import OutOfLimits, OutOfMemory
+from sd_api.models.adapters.files import AdapterFile
+from sd_api.models.adapters.lora_files import architecture_of, find_lora, list_loras, read_header
+from sd_api.models.bounded_files import FileFaultError
+from sd_api.models.component import Component
+from sd_api.models.memory import is_out_of_memory
+from sd_api.models.sharing import pipeline_of
+from sd_api.models.state_dict import WeightFile
+from sd_api.prompting.prompt import Lora
+
+log = logging.getLogger(__name__)
+
+# Names that are listed where one is not there.
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class ActiveLora:
+    """A LoRA that acts for a row.
+
+    Attributes:
+        file: The LoRA.
+        weight: The factor of its layers in the denoiser.
+        text_weight: The factor of its layers in the text encoders.
+    """
+
+    file: AdapterFile
+    weight: float
+    text_weight: float
+
+
+class _UnusableError(Exception):
+    """Why a LoRA cannot act; the text goes on after its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layers:
+    """The layers of one file.
+
+    Attributes:
+        adapter: What PEFT calls them.
+        parts: Those of each component that has any, as a component that is placed beside it.
+    """
+
+    adapter: str
+    parts: Mapping[str, Component]
+
+
+class LoraLayers:
+    """The LoRAs that are loaded for one model; the least recently used leave when they are larger than its denoiser.
+
+    Not for several threads at once: it belongs to the engine's thread.
+
+    Args:
+        pipeline: The model.
+        components: Its modules.
+        place: Has components on the device.
+        forget: Drops components that are not used any more.
+        folder: Where the files are; None where there are none.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        components: Mapping[str, Component],
+        place: Callable[[Iterable[Component]], None],
+        forget: Callable[[Iterable[Component]], None],
+        folder: Path | None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._components = components
+        self._place = place
+        self._forget = forget
+        self._folder = folder
+        # A pipeline over the copies with the layers, and the modules that they are copies of.
+        self._host: Any = None
+        self._copied_from: dict[str, torch.nn.Module] = {}
+        self._loaded: OrderedDict[AdapterFile, _Layers] = OrderedDict()
+        self._refused: dict[AdapterFile, str] = {}
+        self._count = 0
+        # What acts in each copy, which takes a moment to set.
+        self._acting: dict[str, dict[str, float]] = {}
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The layers of all LoRAs that are loaded; may be called from any thread."""
+        return tuple(part for layers in list(self._loaded.values()) for part in layers.parts.values())
+
+    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[ActiveLora, ...]:
+        """What a request asks for, loaded; one that is named twice acts with the sum of its weights.
+
+        Args:
+            asked: By the names of the request's fields.
+
+        Raises:
+            OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
+        """
+        found: dict[AdapterFile, ActiveLora] = {}
+        for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
+            try:
+                file = self._file(lora.name)
+                self._layers(file)
+            except _UnusableError as error:
+                raise OutOfLimits(field, f"names the LoRA {lora.name[:100]!r}{error}") from None
+            before = found.get(file, ActiveLora(file, 0.0, 0.0))
+            found[file] = ActiveLora(file, before.weight + lora.weight, before.text_weight + lora.text_weight)
+        return tuple(found.values())
+
+    def of_texts(self, loras: Sequence[ActiveLora]) -> tuple[ActiveLora, ...]:
+        """Those that change how prompts are read."""
+        return tuple(
+            lora for lora in loras if lora.text_weight and any(name != "unet" for name in self._layers(lora.file).parts)
+        )
+
+    def applied(self, component: Component, loras: Sequence[ActiveLora]) -> Any:
+        """What runs in place of a component, on the device, with the layers of some LoRAs.
+
+        It is to be called before the next one is asked for: the copy is the same, and only what acts in it differs.
+        """
+        active: dict[str, float] = {}
+        parts = [component]
+        for lora in loras:
+            layers = self._layers(lora.file)
+            weight = lora.weight if component.name == "unet" else lora.text_weight
+            if weight and component.name in layers.parts:
+                active[layers.adapter] = weight
+                parts.append(layers.parts[component.name])
+        self._place(parts)
+        if not active:
+            return component
+        host = getattr(self._host, component.name)
+        device = parts[-1].device
+        if component.device != device:
+            raise OutOfMemory("A LoRA needs the whole model on the device.")
+        # The weights are the model's own, which are there; buffers are not.
+        if any(buffer.device != device for buffer in host.buffers()):
+            host.to(device)
+        if self._acting.get(component.name) != active:
+            self._acting.pop(component.name, None)
+            set_weights_and_activate_adapters(host, list(active), list(active.values()))
+            self._acting[component.name] = active
+        return host
+
+    def _file(self, name: str) -> AdapterFile:
+        if (file := find_lora(self._folder, name)) is not None:
+            return file
+        names = [other.name for other in list_loras(self._folder)]
+        more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
+        raise _UnusableError(f"; there are: {', '.join(names[:_LISTED])}{more}" if names else "; this server has none")
+
+    def _layers(self, file: AdapterFile) -> _Layers:
+        if file in self._refused:
+            raise _UnusableError(self._refused[file])
+        if any(self._components[name].module is not module for name, module in self._copied_from.items()):
+            # A backend has exchanged a module.
+            self._forget_all()
+        if file not in self._loaded:
+            try:
+                # Weights that are made in inference mode could never be moved outside of it.
+                with torch.inference_mode(mode=False):
+                    self._loaded[file] = self._load(file)
+            except _UnusableError as error:
+                self._refused[file] = str(error)
+                raise
+            self._make_room(file)
+        self._loaded.move_to_end(file)
+        return self._loaded[file]
+
+    def _load(self, file: AdapterFile) -> _Layers:
+        self._refuse_other_architecture(file)
+        if self._host is None:
+            self._host = self._copy()
+        self._count += 1
+        adapter = f"lora_{self._count}"
+        dtype = self._components["unet"].dtype
+        weights = {
+            name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+            for name, tensor in WeightFile(file.path).tensors().items()
+        }
+        # What is loaded begins to act.
+        self._acting.clear()
+        log.info("Loading the LoRA %s", file.name)
+        try:
+            self._host.load_lora_weights(weights, adapter_name=adapter)
+            parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
+        except Exception as error:
+            # What is loaded by half must not act later; the others are loaded again when they are asked for.
+            self._forget_all()
+            if is_out_of_memory(error):
+                raise
+            log.warning("The LoRA %s cannot be loaded", file.path, exc_info=True)
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise _UnusableError(f", which this model cannot use: {reason[0][:200]}") from None
+        if not parts:
+            raise _UnusableError(", which has no layers for this model")
+        return _Layers(adapter, parts)
+
+    def _refuse_other_architecture(self, file: AdapterFile) -> None:
+        try:
+            width = read_header(file).width
+        except FileFaultError as fault:
+            problem = str(fault).removeprefix(f"{file.path}: ")
+            raise _UnusableError(f", whose file cannot be used: {problem}") from None
+        own = self._components["unet"].config.cross_attention_dim
+        if width not in (None, own):
+            raise _UnusableError(f", which was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+
+    def _copy(self) -> Any:
+        """A pipeline over copies of the modules, with the same weights."""
+        copies = {}
+        for name, component in self._components.items():
+            if name == "unet" or name.startswith("text_encoder"):
+                self._copied_from[name] = component.module
+                shared = (*component.module.parameters(), *component.module.buffers())
+                copies[name] = copy.deepcopy(component.module, {id(tensor): tensor for tensor in shared})
+        return pipeline_of(type(self._pipeline), self._pipeline, **copies)
+
+    def _part(self, name: str, adapter: str, file: AdapterFile) -> Component | None:
+        """The layers of an adapter in a component, as what is placed."""
+        if name not in self._copied_from:
+            return None
+        host = getattr(self._host, name)
+        layers = [
+            module[adapter]
+            for path, module in host.named_modules()
+            if path.endswith((".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B")) and adapter in module
+        ]
+        if not layers:
+            return None
+        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers))
+        # What they compute is small beside what the model does.
+        part.working = 0
+        return part
+
+    def _make_room(self, latest: AdapterFile) -> None:
+        while sum(part.size for part in self.components) > self._components["unet"].size:
+            oldest = next(iter(self._loaded))
+            if oldest == latest:
+                return
+            layers = self._loaded.pop(oldest)
+            self._acting.clear()
+            self._forget(layers.parts.values())
+            for name in layers.parts:
+                delete_adapter_layers(getattr(self._host, name), layers.adapter)
+
+    def _forget_all(self) -> None:
+        self._forget(self.components)
+        self._host = None
+        self._copied_from.clear()
+        self._acting.clear()
+        self._loaded.clear()

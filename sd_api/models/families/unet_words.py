@@ -1,0 +1,136 @@
+"""What the families with a UNet make of prompts: what each step is conditioned with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sd_api.errors import GenerationFailed, OutOfLimits
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import Edit
+from sd_api.models.adapters.embeddings import Named, named_in
+from sd_api.models.chunks import chunks
+from sd_api.models.component import Component
+from sd_api.models.components import Parts
+from sd_api.models.families.base import BROKEN_WORDS
+from sd_api.models.families.clip_words import read_chunk, weighted
+from sd_api.models.families.unet_rows import Conditioning, Moment, Words
+from sd_api.prompting.prompt import Piece, Pieces
+
+Layer = Callable[[Any, Any, int], torch.Tensor]
+"""From an encoder, its output and ``clip_skip`` to the embeddings that a UNet takes."""
+
+
+class PromptReader:
+    """Reads the prompts of one operation.
+
+    Args:
+        parts: The model.
+        layer: Chooses the layer of a text encoder.
+        operation: What is asked for.
+
+    Raises:
+        OutOfLimits: A prompt cannot be read, or a LoRA cannot act.
+    """
+
+    def __init__(self, parts: Parts, layer: Layer, operation: Operation) -> None:
+        self._parts = parts
+        self._layer = layer
+        self._operation = operation
+        self._loras = parts.loras.find(operation.asked_loras)
+        self._text_loras = parts.loras.of_texts(self._loras)
+        self._embeddings = {} if operation.prompt_syntax == "plain" else parts.embeddings.files()
+        # An empty negative prompt and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed
+        # embedding that its pipeline uses by default.
+        self._zeroes = bool(parts.pipeline.config.get("force_zeros_for_empty_prompt"))
+
+    def conditioning(self) -> Conditioning:
+        """What each step is conditioned with.
+
+        Raises:
+            OutOfLimits: The model cannot do what a prompt asks for.
+            GenerationFailed: What the text encoder makes of a prompt are not numbers.
+        """
+        operation, guided = self._operation, self._is_guided()
+        prompt, negative = operation.read("prompt"), operation.read("negative_prompt")
+        if len(prompt.terms) > 1 and not guided:
+            raise OutOfLimits(
+                "prompt", "joins prompts with AND, which takes a guidance above 1 and a model that has it"
+            )
+        steps = operation.steps_run if prompt.changes or (guided and negative.changes) else 1
+        texts = [(prompt.at(step, steps), negative.at(step, steps)[0] if guided else None) for step in range(steps)]
+        # Only the prompt is read at another layer, as diffusers' pipelines do it.
+        wanted = [(pieces, operation.clip_skip) for terms, _ in texts for pieces in terms]
+        wanted += [(without, 1) for _, without in texts if without is not None]
+        words = self._of_one_length({each: self._words(*each) for each in dict.fromkeys(wanted)})
+        weights = tuple(term.weight for term in prompt.terms)
+        return Conditioning(
+            tuple(
+                Moment(
+                    tuple(words[pieces, operation.clip_skip] for pieces in terms),
+                    weights,
+                    None if without is None else self._without(words[without, 1], without),
+                )
+                for terms, without in texts
+            ),
+            self._loras,
+        )
+
+    def _is_guided(self) -> bool:
+        # Guidance does nothing at 1 and below, and costs as much as the picture itself. A UNet that was distilled
+        # with guidance takes it as an input instead (arXiv:2310.04378).
+        operation = self._operation
+        guided = operation.guidance > 1 and self._parts.denoiser.config.time_cond_proj_dim is None
+        return guided and not (isinstance(operation, Edit) and operation.image_guidance < 1)
+
+    def _without(self, words: Words, pieces: Pieces) -> Words:
+        """What a negative prompt is to the UNet."""
+        if pieces or not self._zeroes:
+            return words
+        pooled = None if words.pooled is None else torch.zeros_like(words.pooled)
+        return Words(torch.zeros_like(words.embeddings), pooled)
+
+    def _of_one_length(self, words: dict[tuple[Pieces, int], Words]) -> dict[tuple[Pieces, int], Words]:
+        """The same with empty chunks behind the shorter ones: what goes through a UNet at once has one length."""
+        longest = max(each.embeddings.shape[1] for each in words.values())
+        return {key: self._padded(each, longest, key[1]) for key, each in words.items()}
+
+    def _padded(self, words: Words, length: int, clip_skip: int) -> Words:
+        if (missing := length - words.embeddings.shape[1]) == 0:
+            return words
+        empty = self._words((), clip_skip).embeddings
+        return Words(torch.cat([words.embeddings, *[empty] * (missing // empty.shape[1])], 1), words.pooled)
+
+    def _words(self, pieces: Pieces, clip_skip: int) -> Words:
+        text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
+        # The name of one that does not fit the model is a word.
+        named = {
+            name: file
+            for name, file in named_in(text, self._embeddings).items()
+            if self._parts.embeddings.why_unfit(file) is None
+        }
+        key = pieces, clip_skip, self._text_loras, tuple(named.items())
+        return self._parts.cached("words", key, lambda: self._read(pieces, clip_skip, named))
+
+    def _read(self, pieces: Pieces, clip_skip: int, named: Named) -> Words:
+        encoders = sorted(self._parts.text_encoders, key=lambda part: part.name)
+        read = [self._read_by(encoder, pieces, clip_skip, named) for encoder in encoders]
+        # The pooled embedding is that of the last encoder, and of what it read first.
+        words = Words(torch.cat([each.embeddings for each in read], -1).to(encoders[-1].dtype), read[-1].pooled)
+        # What is cached would break every later picture of these words as well.
+        if not all(tensor is None or tensor.isfinite().all() for tensor in (words.embeddings, words.pooled)):
+            raise GenerationFailed(BROKEN_WORDS)
+        return words
+
+    def _read_by(self, component: Component, pieces: Pieces, clip_skip: int, named: Named) -> Words:
+        tokenizer = getattr(self._parts.pipeline, component.name.replace("text_encoder", "tokenizer"))
+        vectors = {name: self._parts.embeddings.vectors(file)[component.name] for name, file in named.items()}
+        several = chunks(tokenizer, pieces, {name: len(tensor) for name, tensor in vectors.items()})
+        applied = self._parts.loras.applied(component, self._text_loras)
+        encoder = applied.module if isinstance(applied, Component) else applied
+        outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors) for chunk in several]
+        embeddings = [
+            weighted(self._layer(encoder, output, clip_skip), chunk)
+            for chunk, output in zip(several, outputs, strict=True)
+        ]
+        return Words(torch.cat(embeddings, 1), getattr(outputs[0], "text_embeds", None))

@@ -1,0 +1,87 @@
+"""``<lora:name:0.8>``: the LoRAs that a prompt names."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from sd_api.prompting.faults import PromptFault
+from sd_api.prompting.prompt import Lora
+
+_TAG = re.compile(r"<(?:lora|lyco):([^<>\n]*)>")
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*", re.ASCII)
+
+MEANING = "write <lora:name>, <lora:name:weight> or <lora:name:weight:weight in the text encoder>"
+
+
+@dataclass(frozen=True)
+class FoundLora:
+    """A LoRA with its place in the text."""
+
+    begin: int
+    end: int
+    lora: Lora
+
+
+def find_loras(text: str, max_weight: float) -> list[FoundLora]:
+    """The LoRAs that a text names, in their order; a backslash before ``<`` makes text of one.
+
+    Args:
+        text: A prompt.
+        max_weight: The largest weight, and the negative of the smallest.
+
+    Raises:
+        PromptFault: One has no name, or a weight that is none.
+    """
+    matches = [match for match in _TAG.finditer(text) if not _is_escaped(text, match.start())]
+    return [FoundLora(match.start(), match.end(), _lora(match, max_weight)) for match in matches]
+
+
+def loras_of_json(text: str, max_weight: float) -> tuple[Lora, ...]:
+    """The LoRAs of a JSON object such as ``{"sketch": 0.8, "style": [1, 0.5]}``.
+
+    Raises:
+        ValueError: It is something else; the text is the end of a sentence that begins with the field's name.
+    """
+    wrong = ValueError(
+        f"is {text[:40]!r}; it must be a JSON object of names and weights from {-max_weight:g} to {max_weight:g}, such "
+        'as {"sketch": 0.8, "style": [1, 0.5]}'
+    )
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise wrong from None
+    if not isinstance(values, dict):
+        raise wrong
+    found = []
+    for name, value in values.items():
+        weights = value if isinstance(value, list) else [value]
+        if not name or len(weights) not in (1, 2) or not all(_is_weight(weight, max_weight) for weight in weights):
+            raise wrong
+        found.append(Lora(name, float(weights[0]), float(weights[-1])))
+    return tuple(found)
+
+
+def _is_weight(value: object, max_weight: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= max_weight
+
+
+def _lora(match: re.Match[str], max_weight: float) -> Lora:
+    name, *values = (value.strip() for value in match[1].split(":"))
+    if not name or len(values) > 2:
+        raise PromptFault(match.start(), MEANING)
+    by_name: dict[str, float] = {}
+    for value, place in zip(values, ("unet", "te"), strict=False):
+        # Other programs' way, in which the order does not matter.
+        named, _, number = value.rpartition("=")
+        if named not in ("", "unet", "te") or not _NUMBER.fullmatch(number):
+            raise PromptFault(match.start(), f"{value[:20]!r} is no weight; {MEANING}")
+        if abs(float(number)) > max_weight:
+            raise PromptFault(match.start(), f"a weight must be from {-max_weight:g} to {max_weight:g}")
+        by_name[named or place] = float(number)
+    weight = by_name.get("unet", 1.0)
+    return Lora(name, weight, by_name.get("te", weight))
+
+
+def _is_escaped(text: str, at: int) -> bool:
+    before = text[:at]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1

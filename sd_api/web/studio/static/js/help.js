@@ -1,0 +1,28 @@
+// The keys, on "?".
+import { byId, element } from "./dom.js";
+
+const KEYS = [
+  ["Everywhere", [["Ctrl Enter", "Generate"], ["Ctrl Z, Ctrl Shift Z", "Undo and redo on the table"], ["?", "These keys"]]],
+  ["The table", [
+    ["Space and drag", "Move what is seen"], ["Wheel, + and −", "Zoom"], ["0", "Fit"], ["1", "100 %"],
+    ["C", "Hold to see the image as it was"], [", and .", "The previous and the next picture"], ["A", "Accept"], ["Esc", "Discard"],
+  ]],
+  ["The mask", [
+    ["B", "Brush"], ["E", "Erase"], ["R", "Rectangle"], ["L", "Lasso"], ["W", "By colour"], ["F", "Extend the image"],
+    ["[ and ]", "Smaller and larger brush"], ["I", "Invert"], ["Arrow keys, Enter", "Move the brush, and paint, without a pointer"],
+  ]],
+  ["A picture in large", [["← and →", "The others"], ["1", "100 %"], ["Esc", "Close"]]],
+];
+
+const box = byId("help");
+
+byId("help-keys").append(...KEYS.map(([title, keys]) => element("section", {},
+  element("h3", { textContent: title }),
+  element("dl", { className: "keys-list" }, ...keys.flatMap(([key, words]) => [
+    element("dt", {}, element("kbd", { textContent: key })), element("dd", { textContent: words }),
+  ])))));
+
+export const open = () => box.showModal();
+
+byId("open-help").addEventListener("click", open);
+byId("help-close").addEventListener("click", () => box.close());

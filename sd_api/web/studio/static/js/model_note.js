@@ -1,0 +1,44 @@
+// What is said of the chosen model: whether it is loaded and how large it is, and what the built-in one can draw.
+import { button, byId, element } from "./dom.js";
+import { size } from "./report.js";
+
+// Drawn by the built-in model itself; see docs/pictures/builtin.png.
+const BUILTIN_EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
+const EXAMPLES = ["a lighthouse on a cliff at dusk, oil painting", "a bowl of ramen, studio photograph", "a paper boat on a pond, watercolour"];
+const BUILTIN = "The built-in model draws one of 80 things, from “airplane” to “watermelon”, on a background of one of 12 colours – and nothing else.";
+
+let loaded = [];
+let chosen = null;
+
+/** What GET /health says of the models that are loaded. */
+export function noteHealth({ models }) {
+  loaded = models ?? loaded;
+  show();
+}
+
+/** Which model is chosen, as GET /models has it. */
+export function noteModel(model) {
+  chosen = model;
+  show();
+}
+
+const isBuiltin = ({ label, url_path }) => label === "builtin" && url_path === null;
+
+function show() {
+  if (!chosen) return;
+  const found = loaded.find(({ model }) => model === chosen.label);
+  const place = found?.on_device ? "loaded" : "loaded, in the host’s memory";
+  byId("model-note").textContent = found ? `${size(found.bytes)}, ${place}` : "Not loaded yet: its first picture takes longer";
+  byId("builtin-note").hidden = !isBuiltin(chosen);
+}
+
+/** Fill the table before there is a picture on it; tryPrompt(prompt) is called for an example. */
+export function fillWelcome(model, tryPrompt) {
+  const builtin = isBuiltin(model);
+  const words = ["Describe a picture and press Generate, drop a photo of yours to change it, or begin with one of these:"];
+  if (builtin) words.unshift(BUILTIN);
+  byId("welcome").replaceChildren(
+    ...words.map((text) => element("p", { textContent: text })),
+    element("div", { className: "row" }, ...(builtin ? BUILTIN_EXAMPLES : EXAMPLES).map((prompt) => button(prompt, () => tryPrompt(prompt)))),
+  );
+}

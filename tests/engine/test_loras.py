@@ -1,0 +1,200 @@
+"""LoRAs act as in diffusers' own pipeline, for the rows that ask for them, and leave no trace."""
+
+import json
+import logging
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from running import FullAt
+from tiny_families import sd, sdxl
+from tiny_loras import save_kohya_lora, save_lora
+from tiny_model import TEXT_WIDTH
+
+from sd_api.engine.diffusion import denoise, step
+from sd_api.errors import OutOfLimits, ServerError
+from sd_api.generation.operations import TextToImage
+from sd_api.generation.spec import PictureSeeds
+from sd_api.models.components import Parts
+from sd_api.models.families.registry import family_of
+from sd_api.models.schedulers import make_scheduler
+from sd_api.settings import Limits
+
+LIMITS = Limits()
+STEPS, GUIDANCE, SEED = 3, 5.0, 5
+
+
+@cache
+def pipelines() -> dict[str, Any]:
+    made = {"sd": sd(), "sdxl": sdxl()}
+    for pipeline in made.values():
+        pipeline.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("loras")
+    for name, encoders in (("sd", ("text_encoder",)), ("sdxl", ("text_encoder", "text_encoder_2"))):
+        for number in range(2):
+            save_lora(
+                path / name / f"style{number}.safetensors", deepcopy(pipelines()[name]), number, ("unet", *encoders)
+            )
+    save_kohya_lora(path / "sd" / "kohya.safetensors", TEXT_WIDTH, 5)
+    save_kohya_lora(path / "sd" / "other.safetensors", 2048, 5)
+    save_lora(path / "sd" / "drawn.safetensors", deepcopy(pipelines()["sd"]), 6, ("unet",))
+    (path / "sd" / "broken.safetensors").write_bytes((path / "sd" / "kohya.safetensors").read_bytes()[:-9])
+    odd = save_kohya_lora(path / "sd" / "odd.safetensors", TEXT_WIDTH, 5)
+    odd.write_bytes(odd.read_bytes().replace(b"lora_down", b"hada_w1_x"))
+    return path
+
+
+@pytest.fixture(scope="module", params=["sd", "sdxl"])
+def name(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@cache
+def model(name: str, folder: Path) -> Parts:
+    return Parts(pipelines()[name], torch.device("cpu"), lambda _: None, lora_folder=folder / name)
+
+
+def asked(prompt: str, **changes: Any) -> TextToImage:
+    fields: dict[str, Any] = {"negative_prompt": "blue", "steps": STEPS, "guidance": GUIDANCE, "scheduler": "euler"}
+    return TextToImage(prompt=prompt, width=64, height=64, limits=LIMITS, **fields | changes)
+
+
+def begun(parts: Parts, prompt: str, **changes: Any) -> Any:
+    family, operation = family_of(parts.pipeline), asked(prompt, **changes)
+    with torch.inference_mode():
+        return family.start(parts, operation, PictureSeeds(seed=SEED), (64, 64), family.encode(parts, operation))
+
+
+def ours(parts: Parts, prompt: str, **changes: Any) -> torch.Tensor:
+    latents = denoise(family_of(parts.pipeline), parts, begun(parts, prompt, **changes)).latents
+    assert latents is not None
+    return latents
+
+
+def by_hand(name: str, *loras: tuple[Path, float, float]) -> torch.Tensor:
+    """The latents of a pipeline of its own, with LoRAs as diffusers loads them: their files and their two weights."""
+    pipeline = deepcopy(pipelines()[name])
+    pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
+    names = []
+    for path, _, _ in loras:
+        names.append(path.stem)
+        pipeline.load_lora_weights(path.parent, weight_name=path.name, adapter_name=path.stem)
+    if names:
+        encoders = ["text_encoder", *(["text_encoder_2"] if name == "sdxl" else [])]
+        weights = [{"unet": weight, **dict.fromkeys(encoders, text)} for _, weight, text in loras]
+        pipeline.set_adapters(names, weights)
+    latents: torch.Tensor = pipeline(
+        "a dog",
+        negative_prompt="blue",
+        width=64,
+        height=64,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        output_type="latent",
+    ).images
+    return latents
+
+
+def test_one_and_several_act_as_in_diffusers(name: str, folder: Path) -> None:
+    parts, first, second = (
+        model(name, folder),
+        folder / name / "style0.safetensors",
+        folder / name / "style1.safetensors",
+    )
+    plain = by_hand(name)
+    assert torch.equal(ours(parts, "a dog"), plain)
+    one = by_hand(name, (first, 1.0, 1.0))
+    assert torch.equal(ours(parts, "a dog <lora:style0>"), one)
+    assert (one - plain).abs().max() > 0.01 * plain.abs().max()
+    both = by_hand(name, (first, 0.5, 0.25), (second, -1.0, 2.0))
+    assert torch.equal(ours(parts, "a dog <lora:style0:0.5:0.25>", loras='{"style1": [-1, 2]}'), both)
+    assert torch.equal(ours(parts, "a dog"), plain)
+    assert torch.equal(ours(parts, "a dog", loras='{"style1": 0}'), plain)
+
+
+def test_keys_of_kohyas_scripts_are_read(folder: Path) -> None:
+    parts, path = model("sd", folder), folder / "sd" / "kohya.safetensors"
+    assert torch.equal(ours(parts, "a dog <lora:kohya:0.7>"), by_hand("sd", (path, 0.7, 0.7)))
+
+
+def test_the_model_itself_is_never_changed(folder: Path) -> None:
+    parts = model("sd", folder)
+    plain = ours(parts, "a dog")
+    modules = [list(part.module.modules()) for part in parts.components.values()]
+    tensors = [tensor.clone() for part in parts.components.values() for tensor in part.module.state_dict().values()]
+    parts.loras._forget_all()
+    with FullAt() as counted:
+        styled = ours(parts, "a dog <lora:style1>")
+    for number in range(1, counted.count, counted.count // 7):
+        # Words that are not cached, and a LoRA that is loaded anew.
+        parts.loras._forget_all()
+        parts._cached.clear()
+        with pytest.raises((torch.OutOfMemoryError, ServerError)), FullAt(number):
+            ours(parts, "a dog <lora:style1>")
+        assert torch.equal(ours(parts, "a dog"), plain)
+    assert torch.equal(ours(parts, "a dog <lora:style1>"), styled)
+    after = [tensor for part in parts.components.values() for tensor in part.module.state_dict().values()]
+    assert all(torch.equal(one, other) for one, other in zip(tensors, after, strict=True))
+    assert [list(part.module.modules()) for part in parts.components.values()] == modules
+    assert not any(isinstance(module, BaseTunerLayer) for several in modules for module in several)
+
+
+def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
+    parts = model("sd", folder)
+    prompts = ["a dog", "a dog <lora:style0>", "a cat <lora:style0>", "a dog <lora:style0:0.5>", "a dog <lora:drawn>"]
+    rows = [begun(parts, prompt) for prompt in prompts]
+    assert [[row.key == other.key for other in rows].index(True) for row in rows] == [0, 1, 1, 3, 4]
+    for _ in range(STEPS):
+        for group in ([rows[0]], rows[1:3], [rows[3]], [rows[4]]):
+            assert not step(family_of(parts.pipeline), parts, group)
+    for prompt, row in zip(prompts, rows, strict=True):
+        alone = ours(parts, prompt)
+        assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
+def test_a_file_is_loaded_once_and_the_oldest_leaves(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="sd_api.models.adapters")
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, lora_folder=folder / "sd")
+    for number in range(10):
+        begun(parts, f"a dog <lora:style{number % 2}>")
+    assert [record.args for record in caplog.records if record.name.startswith("sd_api")] == [("style0",), ("style1",)]
+    assert parts.size == sum(part.size for part in (*parts.components.values(), *parts.loras.components))
+    first = ours(parts, "a dog <lora:style0>")
+    # Too little for two.
+    parts.components["unet"].size = sum(part.size for part in parts.loras.components) - 1
+    begun(parts, "a dog <lora:drawn>")
+    assert len({part.name.rpartition(" ")[2] for part in parts.loras.components}) < 3
+    assert torch.equal(ours(parts, "a dog <lora:style0>"), first)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "loras", "field", "words"),
+    [
+        ("<lora:none>", None, "prompt", "there are: broken, drawn, kohya"),
+        ("x", {"../sd/kohya": 1}, "loras", "there are: broken"),
+        ("<lora:other>", None, "prompt", "made for Stable Diffusion XL"),
+        ("x", {"broken": 1}, "loras", "cut short or damaged"),
+        ("<lora:odd>", None, "prompt", "this model cannot use"),
+    ],
+)
+def test_what_cannot_act_is_refused(folder: Path, prompt: str, loras: Any, field: str, words: str) -> None:
+    parts = model("sd", folder)
+    for _ in range(2):
+        with pytest.raises(OutOfLimits) as refusal:
+            begun(parts, prompt, loras=json.dumps(loras or {}))
+        assert refusal.value.field == field
+        assert words in refusal.value.problem
+    assert torch.equal(
+        ours(parts, "a dog <lora:style0>"), by_hand("sd", (folder / "sd" / "style0.safetensors", 1.0, 1.0))
+    )

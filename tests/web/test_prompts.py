@@ -1,0 +1,43 @@
+"""What the server says of prompts, and how it refuses them in each dialect."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+FORM: dict[str, Any] = {"num_inference_steps": 4, "width": 64, "height": 64, "seed": 3}
+
+
+def test_a_prompt_is_shown_as_it_is_understood(client: FlaskClient) -> None:
+    form = FORM | {"prompt": "(x:1.4) [a:b:0.5] {y|z} BREAK <lora:c:0.5> AND d:2", "negative_prompt": "[x]"}
+    answer = client.post("/prompt", data=form).get_json()
+    assert (answer["status"], answer["seed"]) == ("success", 3)
+    prompt = answer["prompt"]
+    assert prompt["weights"] == [1, 2]
+    assert prompt["loras"] == [{"name": "c", "weight": 0.5, "text_weight": 0.5}]
+    assert [stage["first_step"] for stage in prompt["stages"]] == [1, 3]
+    first, second = prompt["stages"][0]["prompts"]
+    assert [piece.get("text") for piece in first["pieces"]] in [["x", f" a {letter} ", None, " "] for letter in "yz"]
+    assert first["pieces"][2] == {"break": True}
+    assert [[token["weight"] for token in chunk] for chunk in first["chunks"]] == [[1.4, 1, 1], []]
+    assert second["chunks"] == [[{"token": "d</w>", "weight": 1}]]
+    (negative,) = answer["negative_prompt"]["stages"]
+    assert negative["prompts"][0]["chunks"][0][0]["weight"] == pytest.approx(1 / 1.1)
+    plain = client.post("/prompt", data=form | {"prompt_syntax": "plain", "negative_prompt": ""}).get_json()["prompt"]
+    assert plain["stages"][0]["prompts"][0]["pieces"] == [{"text": form["prompt"], "weight": 1}]
+
+
+def test_a_refusal_points_at_the_character(client: FlaskClient) -> None:
+    faulty = FORM | {"prompt": "a (dog:999)"}
+    for path in ("/prompt", "/txt2img"):
+        response = client.post(path, data=faulty)
+        assert response.status_code == 422
+        (fault,) = response.get_json()["errors"]
+        assert fault["field"] == "prompt"
+        assert "at character 8 (“999)”)" in fault["message"]
+    assert client.post("/prompt", data=faulty | {"prompt_syntax": "plain"}).status_code == 200
+    assert (
+        client.post("/sdapi/v1/txt2img", json={"prompt": "a dog", "negative_prompt": "a (dog:999)"}).status_code == 422
+    )
+    assert client.post("/v1/images/generations", json={"prompt": "a (dog:999)"}).status_code == 400
+    assert client.post("/txt2img", data=FORM | {"prompt": "a ((dog"}).status_code == 200
