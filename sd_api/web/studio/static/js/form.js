@@ -67,13 +67,16 @@ export function fill({ mode, model, fields }) {
   for (const [name, field] of controlled()) {
     const input = control(name);
     if (name === "seed" || field.control === "image") continue;
-    const value = String(fields[name] ?? model()?.defaults?.[name] ?? STARTING[name] ?? emptyValue(field));
+    const value = String(fields[name] ?? advised()[name] ?? STARTING[name] ?? emptyValue(field));
     if (field.control === "switch") input.checked = fields[name] ?? field.default ?? true;
     else setValue(input, field.control === "choice" && !field.choices.includes(value) ? emptyValue(field) : value);
   }
   keepSeed(fields.seed || null);
   update();
 }
+
+/** What requests to the chosen model get that name no value, as far as that is known. */
+const advised = () => model()?.defaults ?? {};
 
 function setValue(input, value) {
   // The caret stays where it is.
@@ -142,7 +145,7 @@ let followed = {};
 
 /** Let fields that still have their default take that of the model. */
 function followDefaults() {
-  const defaults = model().defaults ?? {};
+  const defaults = advised();
   for (const [name, field] of controlled()) {
     const usual = STARTING[name] ?? emptyValue(field);
     const [before, after] = [followed, defaults].map((values) => String(values[name] ?? usual));
