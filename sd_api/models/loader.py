@@ -68,7 +68,7 @@ def load_pipeline(
     if precision.half:
         # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
         for name in ("unet", "vae"):
-            if (part := pipeline.components.get(name)) is not None and not getattr(part, "is_quantized", False):
+            if (part := pipeline.components.get(name)) is not None and _can_be_channels_last(part):
                 part.to(memory_format=torch.channels_last)
         if device.device.type == "cpu":
             for part in pipeline.components.values():
@@ -177,6 +177,11 @@ def local_directory(
         return source.path
     found = hub.cached(source.repo_id, half=half, without=without)
     return found or hub.download(source.repo_id, token, limits, half=half, without=without)
+
+
+def _can_be_channels_last(part: torch.nn.Module) -> bool:
+    # Autoencoders of videos have weights of five dimensions, which have no such order.
+    return not getattr(part, "is_quantized", False) and all(weight.dim() < 5 for weight in part.parameters())
 
 
 @contextmanager
