@@ -76,7 +76,7 @@ def test_what_was_under_way_at_ctrl_c_is_done_after_the_next_start(start_server:
     server = start_server("--data", data, **config)
     server.wait_until("ready")
     ann = TaskSession(server.url)
-    running, waiting = ann.create(**QUICK | {"steps": 300}), ann.create(**QUICK)
+    running, waiting = ann.create(**QUICK | {"steps": 150}), ann.create(**QUICK)
     ann.wait(running, "started")
     assert server.stop() == 0
 
@@ -107,7 +107,7 @@ def test_two_servers_cannot_work_with_one_folder(start_server: Any, data: str, r
 
 
 def test_nothing_that_was_acknowledged_is_lost_by_kills(repository: Path) -> None:
-    script = [sys.executable, str(repository / "benchmarks" / "kills.py"), "--rounds", "2", "--longest", "4"]
+    script = [sys.executable, str(repository / "benchmarks" / "kills.py"), "--rounds", "2", "--longest", "2"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -308,6 +308,7 @@ def test_a_failed_job_keeps_no_tensors(
     module = operator.attrgetter(path)(engine._library.get(None).parts.pipeline)
     hook = module.register_forward_hook(note)
     job = Job(spec("img2img"))
+    forget(engine)
     try:
         serve(engine, [job])
     finally:

@@ -1,4 +1,4 @@
-"""Models that are not Stable Diffusion 1, 2 or XL are found whole, chosen for download, and loaded in the precision that is wanted."""
+"""Models of other architectures are found whole, chosen for download, and loaded in the precision that is wanted."""
 
 import json
 from pathlib import Path
