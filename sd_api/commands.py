@@ -12,7 +12,7 @@ import click
 
 from sd_api.errors import ConfigurationError, JobCancelled, ServerError
 from sd_api.models.libraries import import_libraries
-from sd_api.models.memory_plan import gigabytes
+from sd_api.models.memory_values import gigabytes
 from sd_api.models.sources import hub_model
 from sd_api.settings import Settings
 from sd_api.starting import exit_at_faults, read_settings

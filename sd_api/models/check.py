@@ -10,7 +10,7 @@ from sd_api.models.checkpoint_file import DENOISERS
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice, choose_device
 from sd_api.models.files import find_faults
 from sd_api.models.loader import base_folder, check_pipeline, refuse
-from sd_api.models.memory_plan import gigabytes
+from sd_api.models.memory_values import gigabytes
 from sd_api.models.on_disk import bytes_on_disk
 from sd_api.models.pipeline_files import parts
 from sd_api.models.planned import in_own_precision, plan_for

@@ -23,7 +23,7 @@ from sd_api.models.families.registry import family_of
 from sd_api.models.families.unet import UNetFamily
 from sd_api.models.files import find_faults
 from sd_api.models.loader import base_folder, load_pipeline, local_directory, refuse
-from sd_api.models.memory_plan import MemoryPlan
+from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
 from sd_api.models.planned import in_own_precision, plan_for
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter

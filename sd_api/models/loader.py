@@ -22,7 +22,7 @@ from sd_api.models.device import DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
-from sd_api.models.memory_plan import MemoryPlan
+from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.opened_checkpoint import open_checkpoint
 from sd_api.models.part_loading import added_parts, has_weights, load_part

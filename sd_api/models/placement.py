@@ -14,7 +14,7 @@ from psutil import virtual_memory
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.memory import free_memory, is_out_of_memory
-from sd_api.models.memory_plan import MemoryPlan
+from sd_api.models.memory_values import MemoryPlan
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.families.registry import family_named
 from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder
-from sd_api.models.memory_plan import Machine, MemoryPlan, Wishes, plan_memory
+from sd_api.models.memory_plan import plan_memory
+from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes
 from sd_api.models.pipeline_files import weight_files
 from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, HubModel, ModelDirectory, ModelFile, parse_part

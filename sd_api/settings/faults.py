@@ -7,7 +7,8 @@ from pydantic_core import ErrorDetails
 
 from sd_api.settings.document import Location, RepeatedKey
 from sd_api.settings.fields import MODEL_FILES
-from sd_api.settings.schema import Cluster, CustomModel, Limits, ModelSettings, Settings
+from sd_api.settings.models import CustomModel, ModelSettings
+from sd_api.settings.schema import Cluster, Limits, Settings
 
 _Section = type[CustomModel] | type[Limits] | type[Cluster] | type[ModelSettings]
 _SECTIONS: dict[str, _Section] = {

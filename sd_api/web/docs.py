@@ -10,7 +10,8 @@ from sd_api.generation.fields import Field
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
-from sd_api.models.memory_plan import Machine, MemoryPlan, Wishes, plan_memory
+from sd_api.models.memory_plan import plan_memory
+from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes
 from sd_api.models.published import PUBLISHED
 from sd_api.settings import Limits

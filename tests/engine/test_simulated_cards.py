@@ -21,7 +21,8 @@ from sd_api.models.component import Component
 from sd_api.models.decoding import decode
 from sd_api.models.families.base import Row
 from sd_api.models.library import LoadedModel
-from sd_api.models.memory_plan import OVERHEAD, Machine, MemoryPlan, Wishes, plan_memory
+from sd_api.models.memory_plan import OVERHEAD, plan_memory
+from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import DENOISER, ITEM_BYTES, ModelSizes
 from sd_api.models.placement import Placement
 from sd_api.models.published import PUBLISHED

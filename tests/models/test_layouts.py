@@ -26,7 +26,7 @@ from sd_api.generation.spec import PictureSeeds
 from sd_api.models.device import choose_device
 from sd_api.models.families.registry import family_of
 from sd_api.models.loader import base_folder, check_pipeline, load_pipeline
-from sd_api.models.memory_plan import MemoryPlan
+from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.planned import plan_for
 from sd_api.models.sources import parse_source
 from sd_api.settings import Limits, ModelSettings, Settings

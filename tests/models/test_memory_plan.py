@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sd_api.models.memory_plan import OVERHEAD, Machine, MemoryPlan, Wishes, plan_memory
+from sd_api.models.memory_plan import OVERHEAD, plan_memory
+from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes, Weights, role_of
 from sd_api.models.published import PUBLISHED
-from sd_api.settings.schema import MemoryMode, PlacementWish, QuantizationWish
+from sd_api.settings.models import MemoryMode, PlacementWish, QuantizationWish
 from sd_api.web.docs import CARDS, plan_for_card
 
 GB = 2**30

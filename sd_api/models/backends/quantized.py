@@ -6,7 +6,7 @@ import torch
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.extras import missing_extra
-from sd_api.models.memory_plan import MemoryPlan
+from sd_api.models.memory_values import MemoryPlan
 
 # The library that makes each kind of weights.
 LIBRARIES = {"int8": "torchao", "nf4": "bitsandbytes"}

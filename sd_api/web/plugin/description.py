@@ -23,20 +23,19 @@ from sd_api.web.description import (
 )
 from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
+from sd_api.web.plugin.model_schemas import CustomModelEntry, Offer
+from sd_api.web.plugin.prompt_schemas import OnePrompt
 from sd_api.web.plugin.prompts import PromptForm
 from sd_api.web.plugin.schemas import (
     Access,
     AccessQuery,
-    CustomModelEntry,
     Failure,
     Health,
     JobQuery,
     Jobs,
-    Offer,
     OneDocument,
     OneEstimate,
     OneJob,
-    OnePrompt,
     Pictures,
     Success,
     Workers,
