@@ -55,7 +55,7 @@ types: tools
 imports: tools
 	$(BIN)/lint-imports
 
-# Two at a time: much of the time is spent waiting for servers, and each uses one core.
+# Three at a time on two cores: much of the time is spent waiting for servers, and each uses one core.
 unit: tools
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
