@@ -55,9 +55,9 @@ types: tools
 imports: tools
 	$(BIN)/lint-imports
 
-# Three at a time on two cores: much of the time is spent waiting for servers, and each uses one core.
+# Two at a time: much of the time is spent waiting for servers, and each uses one core.
 unit: tools
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The versions that the tests passed with; torch without the name of its build.
 lock:

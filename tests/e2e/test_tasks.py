@@ -107,7 +107,7 @@ def test_two_servers_cannot_work_with_one_folder(start_server: Any, data: str, r
 
 
 def test_nothing_that_was_acknowledged_is_lost_by_kills(repository: Path) -> None:
-    script = [sys.executable, str(repository / "benchmarks" / "kills.py"), "--rounds", "2", "--longest", "2"]
+    script = [sys.executable, str(repository / "benchmarks" / "kills.py"), "--rounds", "1", "--longest", "2"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
