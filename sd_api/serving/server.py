@@ -9,7 +9,7 @@ import uvicorn
 from flask import Flask
 from uvicorn.server import HANDLED_SIGNALS
 
-from sd_api.serving.connection import ConnectionConfig, ConnectionTable
+from sd_api.serving.connection import HEAD_SECONDS, ConnectionConfig, ConnectionTable
 from sd_api.serving.descriptors import raise_limit, share
 from sd_api.serving.edge import SPARE_THREADS, Edge
 from sd_api.serving.listener import where, where_else
@@ -75,6 +75,9 @@ def make_config(edge: Edge, trusted_proxies: Sequence[str]) -> uvicorn.Config:
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE,
+        # A client that sends its next request as the connection is closed cannot know whether it was heard: with
+        # uvicorn's 5 seconds, those that wait for a picture in between meet that often.
+        timeout_keep_alive=int(HEAD_SECONDS),
         # asyncio accepts so many connections in one turn, before any of them can be refused.
         backlog=at_once,
     )
