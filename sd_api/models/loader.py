@@ -125,7 +125,7 @@ def _build(
     if settings.prediction_type is not None:
         changes: dict[str, Any] = {"prediction_type": settings.prediction_type}
         if settings.prediction_type == "epsilon" and pipeline.scheduler.config.get("rescale_betas_zero_snr"):
-            # In pure noise there is nothing of which the noise could be told apart (arXiv:2305.08891).
+            # At zero terminal SNR, predicted noise says nothing about the image (arXiv:2305.08891).
             changes["rescale_betas_zero_snr"] = False
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changes)
     refuse_unfit(pipeline, place)

@@ -171,7 +171,6 @@ def _plan(
         placement=placement,
         streamed=tuple(streamed),
         tile=tile,
-        attention="native",
         compiles=compiles,
         peak=needed,
         host=needed if machine.shares_memory else host,

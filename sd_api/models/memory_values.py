@@ -81,7 +81,6 @@ class MemoryPlan:
             stays in the host's memory, and its layers come one after another.
         streamed: names of the components whose layers come one after another.
         tile: the side of the autoencoder's tiles in pixels; 0 if it decodes at once.
-        attention: the backend of the attention, as diffusers names it.
         compiles: whether the denoiser is compiled: a UNet for some sizes, a transformer's blocks that repeat.
         peak: the most bytes of the device's memory, for one picture of the native size; a bound.
         host: bytes of the machine's own memory.
@@ -97,7 +96,6 @@ class MemoryPlan:
     placement: Placing
     streamed: tuple[str, ...]
     tile: int
-    attention: str
     compiles: bool
     peak: int
     host: int

@@ -9,6 +9,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sd_api.generation.operation import Operation
 from sd_api.generation.plan import Box
 from sd_api.models.autoencoder import cells_joined
 from sd_api.models.components import Parts
@@ -16,8 +17,8 @@ from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.families.base import Row
 from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
-from sd_api.models.schedulers import noised
-from sd_api.models.tiling import cut, in_pixels, pasted
+from sd_api.models.schedulers import make_scheduler, noised
+from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,16 @@ class LatentFamily:
     """See Family."""
 
     max_rows = 16
+    schedulers: tuple[str, ...]
+
+    def own_scheduler(self, parts: Parts, operation: Operation) -> Any:
+        """A scheduler for one row: the named one where it works with the family, else the model's own."""
+        known = operation.scheduler if operation.scheduler in self.schedulers else None
+        return make_scheduler(known, parts.pipeline.scheduler)
+
+    def cells(self, parts: Parts, tiles: Sequence[Box]) -> tuple[Box, ...]:
+        """Tiles in cells of the latents, of tiles in pixels."""
+        return tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
 
     def cell(self, parts: Parts) -> int:
         """The pixels of the side of one cell of the latents."""

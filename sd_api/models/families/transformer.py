@@ -32,8 +32,8 @@ from sd_api.models.families.transformer_rows import (
     key_of,
     tensors_of,
 )
-from sd_api.models.schedulers import make_scheduler, scheduler_name
-from sd_api.models.tiling import cut, in_cells
+from sd_api.models.schedulers import scheduler_name
+from sd_api.models.tiling import cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,11 +212,10 @@ class TransformerFamily(LatentFamily):
         tiles: Sequence[Box] = (),
     ) -> TransformerRow:
         """See Family."""
-        known = operation.scheduler if operation.scheduler in self.schedulers else None
-        scheduler = make_scheduler(known, parts.pipeline.scheduler)
+        scheduler = self.own_scheduler(parts, operation)
         timesteps = self._timesteps(parts, operation, scheduler, size_of(tiles[0]) if tiles else size)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
+        cells = self.cells(parts, tiles)
         start = TransformerStart(
             make_encoder=lambda parts: parts.autoencoder.module,
             parts=parts,

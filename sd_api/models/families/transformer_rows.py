@@ -110,7 +110,7 @@ class TransformerStart(Start):
         return self.encode(self.operation.image.pixels, most_probable=self.most_probable)
 
     def _shown(self, operation: Inpaint) -> torch.Tensor:
-        """(1, channels + cell², height, width): the latents of what is kept, and each pixel of the mask."""
+        """(1, channels + cell * cell, height, width): the masked image's latents and the mask's pixels."""
         # Black and white, as such a model was trained; grey acts when the picture is finished.
         black_and_white = self.mask(operation).point(lambda level: 255 if level else 0)
         mask = (self.pixels(black_and_white.convert("RGB"))[:, :1] > 0).to(self.dtype)

@@ -23,8 +23,7 @@ from sd_api.models.families.unet_guidance import added, guidance_embedding, guid
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.families.unet_words import PromptReader
-from sd_api.models.schedulers import make_scheduler, scheduler_name, usable_schedulers
-from sd_api.models.tiling import in_cells
+from sd_api.models.schedulers import scheduler_name, usable_schedulers
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
 MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
@@ -120,11 +119,10 @@ class UNetFamily(LatentFamily):
         tiles: Sequence[Box] = (),
     ) -> UNetRow:
         """See Family."""
-        known = operation.scheduler if operation.scheduler in self.schedulers else None
-        scheduler = make_scheduler(known, parts.pipeline.scheduler)
+        scheduler = self.own_scheduler(parts, operation)
         timesteps = self.timesteps(parts, operation, scheduler)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
+        cells = self.cells(parts, tiles)
         start = UNetStart(
             make_encoder=self.image_encoder,
             parts=parts,
