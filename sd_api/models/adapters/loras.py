@@ -184,7 +184,7 @@ class LoraLayers:
         return self._loaded[file]
 
     def _load(self, file: AdapterFile) -> _Layers:
-        self._refuse_other_architecture(file)
+        self._refuse_other_model(file)
         if self._host is None:
             self._host = self._copy()
         self._count += 1
@@ -200,6 +200,8 @@ class LoraLayers:
         try:
             self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
+            if any(weight.is_meta for part in parts.values() for weight in part.module.parameters()):
+                raise ValueError("a layer of it lacks one of its two weights")
         except Exception as error:
             # What is loaded by half must not act later; the others are loaded again when they are asked for.
             self._forget_all()
@@ -212,24 +214,34 @@ class LoraLayers:
             raise _UnusableError(", which has no layers for this model")
         return _Layers(adapter, parts)
 
-    def _refuse_other_architecture(self, file: AdapterFile) -> None:
+    def _refuse_other_model(self, file: AdapterFile) -> None:
         try:
-            width = read_header(file).width
+            header = read_header(file)
         except FileFaultError as fault:
             problem = str(fault).removeprefix(f"{file.path}: ")
             raise _UnusableError(f", whose file cannot be used: {problem}") from None
         own = self._components["unet"].config.cross_attention_dim
-        if width not in (None, own):
-            raise _UnusableError(f", which was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+        if header.width is not None and header.width != own:
+            made_for = architecture_of(header.width)
+            raise _UnusableError(f", which was made for {made_for}; this model is {architecture_of(own)}")
+        # The time that the libraries take grows with the square of the layers.
+        modules = (module for name in self._changed() for module in self._components[name].module.modules())
+        most = sum(any(True for _ in module.parameters(recurse=False)) for module in modules)
+        if header.layers > most:
+            raise _UnusableError(f", which changes {header.layers:,} layers; this model has {most:,}")
+
+    def _changed(self) -> list[str]:
+        """The components that LoRAs change."""
+        return [name for name in self._components if name == "unet" or name.startswith("text_encoder")]
 
     def _copy(self) -> Any:
         """A pipeline over copies of the modules, with the same weights."""
         copies = {}
-        for name, component in self._components.items():
-            if name == "unet" or name.startswith("text_encoder"):
-                self._copied_from[name] = component.module
-                shared = (*component.module.parameters(), *component.module.buffers())
-                copies[name] = copy.deepcopy(component.module, {id(tensor): tensor for tensor in shared})
+        for name in self._changed():
+            module = self._components[name].module
+            self._copied_from[name] = module
+            shared = (*module.parameters(), *module.buffers())
+            copies[name] = copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
         return pipeline_of(type(self._pipeline), self._pipeline, **copies)
 
     def _part(self, name: str, adapter: str, file: AdapterFile) -> Component | None:
