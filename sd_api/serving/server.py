@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 # The longest message that is read from a websocket.
 MAX_MESSAGE_BYTES = 4096
 
-# Seconds for which a thread that computes in Python may keep others waiting. An answer passes from thread to thread some
-# ten times: with Python's own 5 ms, each request beside a busy thread would take 50 ms.
+# Seconds for which a thread that computes in Python may keep others waiting. An answer passes from thread to thread
+# some ten times: with Python's own 5 ms, each request beside a busy thread would take 50 ms.
 SWITCH_SECONDS = 0.001
 
 # Seconds that answers under way have to be sent once the server stops.

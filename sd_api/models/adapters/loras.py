@@ -17,6 +17,7 @@ from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_ac
 
 from sd_api.errors import OutOfLimits, OutOfMemory
 from sd_api.models.adapters.files import AdapterFile
+from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, list_loras, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
@@ -198,7 +199,8 @@ class LoraLayers:
         self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
-            self._host.load_lora_weights(weights, adapter_name=adapter)
+            with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
+                self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
             if any(weight.is_meta for part in parts.values() for weight in part.module.parameters()):
                 raise ValueError("a layer of it lacks one of its two weights")
