@@ -10,7 +10,7 @@ from sd_api.settings import Limits
 
 Value = TypeVar("Value", bound=Any)
 
-Control = Literal["text", "line", "number", "slider", "choice", "switch", "image", "mask", "seed"]
+Control = Literal["text", "line", "number", "slider", "choice", "switch", "image", "mask", "seed", "controls"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.controls import Control, controls_problem
 from sd_api.generation.fields import Param, derived, fields_of
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
@@ -225,6 +226,19 @@ class Operation:
             png_key="LoRAs",
         ),
     ] = None
+    controls: Annotated[
+        tuple[Control, ...],
+        Param(
+            label="Controls",
+            description="The maps that the picture follows, each with the ControlNet or T2I adapter that reads it: a "
+            "list of objects with model, image, preprocessor, weight, start, end, resize and kind.",
+            example=(),
+            check=controls_problem,
+            per_image=True,
+            requires="controls",
+            control="controls",
+        ),
+    ] = ()
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:
@@ -237,6 +251,8 @@ class Operation:
             if problem := field.param.problem(getattr(self, field.name), limits):
                 refused.add(field.name)
                 yield OutOfLimits(field.name, problem)
+        if "controls" not in refused:
+            yield from self._control_faults()
         # What is wrong with an alternative that another seed chooses is found when that picture begins.
         if refused.intersection(PROMPTS):
             return
@@ -245,6 +261,14 @@ class Operation:
                 self._read(name, text)
             except PromptFault as fault:
                 yield OutOfLimits(name, fault.sentence(text))
+
+    def _control_faults(self) -> Iterator[InvalidField]:
+        """What is wrong with controls for this operation."""
+        for number, control in enumerate(self.controls, start=1):
+            if control.image is None and not hasattr(self, "image"):
+                yield InvalidField("controls", f"has in entry {number} no image, and {self.name} has none of its own")
+            if control.preprocessor == "inpaint" and not hasattr(self, "mask"):
+                yield InvalidField("controls", f"has in entry {number} inpaint, which takes a mask")
 
     def for_seed(self, seed: int) -> Self:
         """What is asked for of one picture: an alternative is chosen where a prompt has several."""

@@ -7,7 +7,7 @@ values it may have is declared in ``operations.py``.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,39 +19,18 @@ from pydantic import (
     create_model,
 )
 from pydantic import Field as ModelField
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.control_fields import controls_type
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
+from sd_api.generation.reading import OUT_OF_LIMITS, Reading, is_refusal, refusal
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import JobSpec, Outputs
-from sd_api.settings import Limits
 
 Form = TypeVar("Form", bound=BaseModel)
-
-# The types of pydantic's errors that are ours.
-_MALFORMED: Final = "malformed_field"
-_OUT_OF_LIMITS: Final = "out_of_limits"
-
-
-@dataclass(kw_only=True)
-class Reading:
-    """The context in which a dialect's model validates one request.
-
-    Attributes:
-        limits: What may be asked for.
-        content: Gives the bytes of an image, from its field's name in the dialect and its value there; raises
-            InvalidField where it cannot.
-        images: The images that have been read and decoded, by their canonical names.
-        warnings: What the answer has to say of the request, as sentences.
-    """
-
-    limits: Limits
-    content: Callable[[str, Any], bytes]
-    images: dict[str, ImageRef] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +45,7 @@ class Dialect:
         image: The type of a field that holds an image.
         image_form: What such a field holds, in words.
         image_example: What such a field holds for a PNG file that is an example.
+        control_entry: What its description calls an entry of ``controls``; empty where they come as JSON text.
     """
 
     names: Mapping[str, str]
@@ -75,6 +55,7 @@ class Dialect:
     image: Any
     image_form: str
     image_example: Callable[[bytes], str]
+    control_entry: str = ""
 
     def name(self, canonical: str) -> str:
         """The dialect's name of a field."""
@@ -154,6 +135,8 @@ class Dialect:
 
     def _type(self, declared: Field) -> Any:
         param = declared.param
+        if param.control == "controls":
+            return controls_type(declared, self.name(declared.name), self.image, self.control_entry)
         (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
         if declared.holds_image:
             return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name)))]
@@ -165,8 +148,10 @@ class Dialect:
         return Annotated[FiniteFloat if plain is float else plain, extra, within]
 
     def _value(self, declared: Field, request: BaseModel, reading: Reading) -> Any:
-        if declared.name in reading.images:
-            return reading.images[declared.name]
+        if declared.name in reading.opened:
+            return reading.opened[declared.name]
+        if declared.param.control == "controls":
+            return declared.default
         return getattr(request, self.name(declared.name))
 
 
@@ -181,21 +166,9 @@ def faults_in(error: ValidationError, malformed: Callable[[ErrorDetails], str]) 
     return [_fault(details, malformed) for details in error.errors(include_url=False)]
 
 
-def refusal(error: InvalidField) -> PydanticCustomError:
-    """The error by which a validator tells pydantic of a fault; pydantic knows which field it is."""
-    if isinstance(error, OutOfLimits):
-        return PydanticCustomError(_OUT_OF_LIMITS, "{problem}", {"problem": error.problem})
-    return PydanticCustomError(_MALFORMED, "{problem}", {"problem": error.problem})
-
-
-def is_refusal(details: ErrorDetails) -> bool:
-    """Whether an error of pydantic is one that ``refusal`` made."""
-    return details["type"] in (_MALFORMED, _OUT_OF_LIMITS)
-
-
 def _fault(details: ErrorDetails, malformed: Callable[[ErrorDetails], str]) -> InvalidField:
     field = ".".join(map(str, details["loc"]))
-    if details["type"] == _OUT_OF_LIMITS:
+    if details["type"] == OUT_OF_LIMITS:
         return OutOfLimits(field, details["msg"])
     return InvalidField(field, details["msg"] if is_refusal(details) else malformed(details))
 
@@ -247,7 +220,7 @@ def _opens(declared: Field, name: str) -> Callable[[str, ValidationInfo], str]:
             raise refusal(error) from None
         if problem:
             raise refusal(OutOfLimits(name, problem))
-        reading.images[declared.name] = image
+        reading.opened[declared.name] = image
         return value
 
     return check

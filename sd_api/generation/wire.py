@@ -3,24 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sd_api.generation.controls import MAX_CONTROLS, control_key, images_of, with_images
 from sd_api.generation.fields import fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.spec import JobSpec
 from sd_api.settings import Limits
 
-IMAGE_FIELDS = tuple(
-    dict.fromkeys(
-        field.name for operation in OPERATIONS.values() for field in fields_of(operation) if field.holds_image
-    )
-)
-"""The canonical names of all fields that hold an image."""
+_CONTROL_IMAGES = tuple(map(control_key, range(MAX_CONTROLS)))
+
+_FIELDS = [field for operation in OPERATIONS.values() for field in fields_of(operation)]
+
+IMAGE_FIELDS = (*dict.fromkeys(field.name for field in _FIELDS if field.holds_image), *_CONTROL_IMAGES)
+"""The names of all images that a job may have, see ``images_of``."""
 
 
 def plain_values(spec: JobSpec) -> dict[str, Any]:
     """Everything of a job that JSON can hold."""
     values = {field.name: getattr(spec.operation, field.name) for field in fields_of(type(spec.operation))}
-    images = {name: value for name, value in values.items() if isinstance(value, ImageRef)}
+    images = images_of(spec.operation)
+    values["controls"] = [control.plain() for control in spec.operation.controls]
     return {
         "operation": spec.operation.name,
         "fields": {name: value for name, value in values.items() if name not in images},
@@ -34,9 +36,8 @@ def plain_values(spec: JobSpec) -> dict[str, Any]:
 
 
 def image_contents(spec: JobSpec) -> dict[str, bytes]:
-    """The files of a job's images, by the canonical names of their fields."""
-    values = {name: getattr(spec.operation, name, None) for name in IMAGE_FIELDS}
-    return {name: value.content for name, value in values.items() if isinstance(value, ImageRef)}
+    """The files of a job's images, see ``images_of``."""
+    return {name: image.content for name, image in images_of(spec.operation).items()}
 
 
 def read_spec(plain: Mapping[str, Any], contents: Mapping[str, bytes], limits: Limits) -> JobSpec:
@@ -50,8 +51,11 @@ def read_spec(plain: Mapping[str, Any], contents: Mapping[str, bytes], limits: L
         name: ImageRef(content=contents[name], max_pixels=limits.max_image_pixels, **about)
         for name, about in plain["images"].items()
     }
+    operation = OPERATIONS[plain["operation"]]
+    fields = dict(plain["fields"], controls=with_images(plain["fields"]["controls"], images))
+    fields |= {name: image for name, image in images.items() if name not in _CONTROL_IMAGES}
     return JobSpec(
-        operation=OPERATIONS[plain["operation"]](**plain["fields"], **images, limits=limits),
+        operation=operation(**fields, limits=limits),
         model=plain["model"],
         seeds=tuple(plain["seeds"]),
         variation_seeds=tuple(plain["variation_seeds"]),

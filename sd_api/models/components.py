@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
@@ -39,6 +40,7 @@ class Parts:
         components: Every module by its name.
         loras: The layers beside them, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
+        controls: The ControlNets and T2I adapters beside them, for models with a UNet.
         tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
 
@@ -50,6 +52,7 @@ class Parts:
         forget: Callable[[Iterable[Component]], None] = lambda _: None,
         lora_folder: Path | None = None,
         embedding_folder: Path | None = None,
+        control_folder: Path | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -67,6 +70,7 @@ class Parts:
             if hasattr(part.config, "hidden_size")
         }
         self.embeddings = Embeddings(widths, embedding_folder)
+        self.controls = ControlNets(self.components, place, forget, control_folder)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
 
     @property
@@ -86,8 +90,8 @@ class Parts:
 
     @property
     def everything(self) -> tuple[Component, ...]:
-        """What may be on the device: the components, and the layers beside them."""
-        return *self.components.values(), *self.loras.components
+        """What may be on the device: the components, and the adapters beside them."""
+        return *self.components.values(), *self.loras.components, *self.controls.components
 
     @property
     def size(self) -> int:

@@ -185,6 +185,7 @@ class ModelLibrary:
             self._placement.forget,
             self._settings.loras,
             self._settings.embeddings,
+            self._settings.controlnets,
         )
         family = family_of(pipeline)
         self._placement.follow(plan, parts)

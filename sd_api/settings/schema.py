@@ -211,6 +211,11 @@ class Settings(Section):
         description="the folder with the embeddings of textual inversion, as .safetensors, .pt or .bin files; new ones "
         "are found without a restart",
     )
+    controlnets: Folder | None = Field(
+        default=None,
+        description="the folder with the ControlNets and T2I adapters, as folders of diffusers or as .safetensors, "
+        ".pth, .pt, .bin or .ckpt files; new ones are found without a restart",
+    )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
 
     @property

@@ -4,6 +4,7 @@ The arithmetic and the order of random draws are those of diffusers' pipelines, 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from sd_api.generation.spec import PictureSeeds
 from sd_api.models.adapters.embeddings import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily, step_options
+from sd_api.models.families.unet_control import residuals, row_controls
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
@@ -54,7 +56,7 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "loras", "tiles", "variations", *_capabilities(unet)),
+            capabilities=("clip_skip", "controls", "loras", "tiles", "variations", *_capabilities(unet)),
             schedulers=self.usable_schedulers(parts),
         )
 
@@ -134,9 +136,11 @@ class UNetFamily(LatentFamily):
             generator=generator,
             tiles=cells,
         )
+        # First, because what does not fit is refused before work is done.
+        controls = row_controls(parts, operation, size, self.cell(parts), cells)
         latents, channels, kept = start.begin(scheduler, timesteps)
         return UNetRow(
-            key=key_of(latents, conditioning, channels, cells),
+            key=key_of(latents, conditioning, channels, controls, cells),
             scheduler_name=scheduler_name(scheduler),
             steps=len(timesteps),
             latents=latents,
@@ -150,30 +154,46 @@ class UNetFamily(LatentFamily):
             channels=channels,
             kept=kept,
             size_ids=self.size_ids(parts, size_of(tiles[0]) if tiles else size),
+            controls=controls,
         )
+
+    def view(self, row: UNetRow, tile: Box) -> UNetRow:
+        """See Family."""
+        seen: UNetRow = replace(super().view(row, tile), controls={None: row.controls[tile]})
+        return seen
 
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
         passes = [variants(row) for row in rows]
         counts = [len(several) for several in passes]
+        scaled = [
+            sample
+            for row, count in zip(rows, counts, strict=True)
+            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])] * count
+        ]
+        further = [channels for several in passes for _, _, channels in several]
         samples = [
             sample if channels is None else torch.cat([sample, channels], 1)
-            for row, several in zip(rows, passes, strict=True)
-            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
-            for _, _, channels in several
+            for sample, channels in zip(scaled, further, strict=True)
         ]
         # Not by repeat_interleave, which makes a GPU's host wait for the device at each step.
         timesteps = [
             row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
         ]
+        moments, words = torch.stack(timesteps), torch.cat([words for several in passes for words, _, _ in several])
+        beside = added(rows, passes)
+        controlled = {}
+        if rows[0].controls[None]:
+            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
+        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
         output = denoiser(
             torch.cat(samples),
-            torch.stack(timesteps),
-            encoder_hidden_states=torch.cat([words for several in passes for words, _, _ in several]),
+            moments,
+            encoder_hidden_states=words,
             timestep_cond=guidance_embedding(parts, rows),
-            added_cond_kwargs=added(rows, passes),
+            added_cond_kwargs=beside,
             return_dict=False,
+            **controlled,
         )[0]
         return [guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
 

@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS, TextToImage
-from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.projection import Dialect, faults_in
+from sd_api.generation.reading import Reading
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of
@@ -49,6 +50,7 @@ A1111 = Dialect(
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text or a data: URL",
     image_example=lambda png: b64encode(png).decode(),
+    control_entry="A1111Control",
 )
 
 FILLS = ("border", "original", "noise", "neutral")

@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.operation import MIN_SIDE, OperationName
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.projection import Dialect, faults_in
+from sd_api.generation.reading import Reading
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.settings import Limits
@@ -32,8 +33,8 @@ OPENAI = Dialect(
         "height": 512,
     },
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
-    # Its programs show what comes as the whole picture.
-    left_out=frozenset({"output"}),
+    # Its programs show what comes as the whole picture, and send no maps.
+    left_out=frozenset({"output", "controls"}),
     image=Annotated[bytes, Field(min_length=1)],
     image_form="a file in a form, or as base64 text or a data: URL in JSON",
     image_example=lambda png: b64encode(png).decode(),

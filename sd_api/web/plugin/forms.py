@@ -11,7 +11,8 @@ from werkzeug.datastructures import MultiDict
 from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.projection import Dialect, faults_in
+from sd_api.generation.reading import Reading
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.settings import Limits
@@ -33,6 +34,7 @@ PLUGIN = Dialect(
         "height": 512,
         "seed": 0,
         "variation_seed": 0,
+        "controls": "",
     },
     # A form cannot hold null.
     stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
