@@ -27,6 +27,7 @@ from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
@@ -74,9 +75,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def parts_of(name: str, folder: Path) -> Parts:
+    folders = ModelFolders({CONTROLNET: (folder / name,)})
+    return Parts(pipeline(name), torch.device("cpu"), lambda _: None, folders=folders)
+
+
 @cache
 def model(name: str, folder: Path) -> Parts:
-    return Parts(pipeline(name), torch.device("cpu"), lambda _: None, control_folder=folder / name)
+    return parts_of(name, folder)
 
 
 def ref(image: Any, kind: Any = "image") -> ImageRef:
@@ -269,7 +275,7 @@ def test_odd_numbers_of_cells_are_followed(folder: Path) -> None:
 
 
 def test_the_model_itself_is_never_changed(folder: Path) -> None:
-    parts = Parts(pipeline("sd"), torch.device("cpu"), lambda _: None, control_folder=folder / "sd")
+    parts = parts_of("sd", folder)
     plain, followed = asked("txt2img"), asked("txt2img", control("depth"), control("t2i"))
     before = ours(parts, plain)
     with FullAt() as counted:
@@ -284,7 +290,7 @@ def test_the_model_itself_is_never_changed(folder: Path) -> None:
 
 
 def test_the_oldest_leaves_where_they_are_larger_than_the_model(folder: Path) -> None:
-    parts = Parts(pipeline("sd"), torch.device("cpu"), lambda _: None, control_folder=folder / "sd")
+    parts = parts_of("sd", folder)
     followed = asked("txt2img", control("lines"))
     expected = ours(parts, followed)
     parts.components["unet"].size = 1

@@ -11,8 +11,8 @@ from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import load_file
 
 from sd_api.models.adapters.control_files import ControlHeader, header_of
-from sd_api.models.adapters.files import AdapterFile
 from sd_api.models.files import find_faults
+from sd_api.models.folders import FoundFile
 from sd_api.models.part_loading import load_part, refuse_missing_weights
 from sd_api.models.pickled import without_pickles
 from sd_api.models.precision import Precision
@@ -29,11 +29,11 @@ class UnfitControlError(Exception):
     """Why a ControlNet or a T2I adapter cannot be used, as the end of a sentence."""
 
 
-def load_control(file: AdapterFile, header: ControlHeader, unet: Any, dtype: torch.dtype) -> Any:
+def load_control(file: FoundFile, header: ControlHeader, unet: Any, dtype: torch.dtype) -> Any:
     """Load one, on the host.
 
     Args:
-        file: What ``list_controls`` found.
+        file: Its file or folder.
         header: What it tells.
         unet: The model's; a single file leaves open how it is built, which is as the UNet is.
         dtype: Of its weights.
@@ -50,7 +50,7 @@ def load_control(file: AdapterFile, header: ControlHeader, unet: Any, dtype: tor
     return made.to(dtype).eval().requires_grad_(False)
 
 
-def _of_file(file: AdapterFile, unet: Any) -> Any:
+def _of_file(file: FoundFile, unet: Any) -> Any:
     source = ModelFile(file.path)
     if faults := find_faults(source):
         raise UnfitControlError(f"its file cannot be used: {faults[0].removeprefix(f'{file.path}: ')}")

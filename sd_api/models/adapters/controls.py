@@ -4,7 +4,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +12,11 @@ from diffusers import T2IAdapter
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.controls import Control
 from sd_api.imaging.controls import KINDS
-from sd_api.models.adapters.control_files import find_control, list_controls, read_control
+from sd_api.models.adapters.control_files import find_control, read_control
 from sd_api.models.adapters.control_loading import UnfitControlError, load_control
-from sd_api.models.adapters.files import AdapterFile
 from sd_api.models.adapters.lora_files import architecture_of
 from sd_api.models.component import Component
+from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders
 from sd_api.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ class ControlNets:
         components: The model's modules.
         place: Has components on the device.
         forget: Drops components that are not used any more.
-        folder: Where the files are; None where there are none.
+        folders: Where the files are.
     """
 
     def __init__(
@@ -43,21 +42,21 @@ class ControlNets:
         components: Mapping[str, Component],
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None],
-        folder: Path | None,
+        folders: ModelFolders,
     ) -> None:
         self._components = components
         self._place = place
         self._forget = forget
-        self._folder = folder
-        self._loaded: OrderedDict[AdapterFile, Component] = OrderedDict()
-        self._refused: dict[AdapterFile, str] = {}
+        self._folders = folders
+        self._loaded: OrderedDict[FoundFile, Component] = OrderedDict()
+        self._refused: dict[FoundFile, str] = {}
 
     @property
     def components(self) -> tuple[Component, ...]:
         """Those that are loaded; may be called from any thread."""
         return tuple(self._loaded.values())
 
-    def find(self, asked: Sequence[Control]) -> tuple[AdapterFile, ...]:
+    def find(self, asked: Sequence[Control]) -> tuple[FoundFile, ...]:
         """What a request asks for, loaded, in its order.
 
         Raises:
@@ -75,7 +74,7 @@ class ControlNets:
         self._make_room(found)
         return tuple(found)
 
-    def component(self, file: AdapterFile) -> Component:
+    def component(self, file: FoundFile) -> Component:
         """One of them, loaded.
 
         Raises:
@@ -90,20 +89,20 @@ class ControlNets:
         self._loaded.move_to_end(file)
         return self._loaded[file]
 
-    def placed(self, files: Sequence[AdapterFile], others: Sequence[Component] = ()) -> tuple[Component, ...]:
+    def placed(self, files: Sequence[FoundFile], others: Sequence[Component] = ()) -> tuple[Component, ...]:
         """Some of them on the device together, with other components."""
         components = tuple(self.component(file) for file in files)
         self._place([*others, *dict.fromkeys(components)])
         return components
 
-    def _file(self, name: str) -> AdapterFile:
-        if (file := find_control(self._folder, name)) is not None:
+    def _file(self, name: str) -> FoundFile:
+        if (file := find_control(self._folders, name)) is not None:
             return file
-        names = [other.name for other in list_controls(self._folder)]
+        names = [other.name for other in self._folders.files(CONTROLNET)]
         more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
         raise UnfitControlError(f"there are: {', '.join(names[:_LISTED])}{more}" if names else "this server has none")
 
-    def _load(self, file: AdapterFile) -> Component:
+    def _load(self, file: FoundFile) -> Component:
         header, denoiser = read_control(file), self._components["unet"]
         try:
             if header.problem is not None:
@@ -150,7 +149,7 @@ class ControlNets:
         if control.shown not in kinds:
             raise UnfitControlError(f"it has to know what the map shows; kind must be one of {', '.join(kinds)}")
 
-    def _make_room(self, kept: Sequence[AdapterFile]) -> None:
+    def _make_room(self, kept: Sequence[FoundFile]) -> None:
         for file in [file for file in self._loaded if file not in kept]:
             if sum(part.size for part in self.components) <= self._components["unet"].size:
                 return

@@ -18,9 +18,9 @@ from sd_api.generation.plan import Box
 from sd_api.imaging.controls import KINDS
 from sd_api.imaging.sizing import pad, resize_mask
 from sd_api.models.adapters.controls import expected_shapes
-from sd_api.models.adapters.files import AdapterFile
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
+from sd_api.models.folders import FoundFile
 from sd_api.models.tiling import cut, in_pixels
 
 
@@ -37,7 +37,7 @@ class RowControl:
     """
 
     control: Control
-    file: AdapterFile
+    file: FoundFile
     image: torch.Tensor | None = None
     features: tuple[torch.Tensor, ...] = ()
     kind: int | None = None
@@ -78,7 +78,7 @@ def row_controls(
     }
 
 
-def _row_control(parts: Parts, control: Control, file: AdapterFile, image: torch.Tensor, box: Box) -> RowControl:
+def _row_control(parts: Parts, control: Control, file: FoundFile, image: torch.Tensor, box: Box) -> RowControl:
     (component,) = parts.controls.placed([file])
     image = image.to(parts.device, component.dtype)
     if isinstance(component.module, T2IAdapter):
