@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from sd_api.generation.controls import Control, Resize
+from sd_api.generation.controls import Control
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
@@ -115,7 +115,7 @@ def seen_control(control: Control, operation: Operation, one: Pass) -> Control:
     return replace(control, image=ImageRef.of(map_of(seen, control.preprocessor), "image"))
 
 
-def _of_size(image: Image.Image, size: Size, resize: Resize) -> Image.Image:
+def _of_size(image: Image.Image, size: Size, resize: str) -> Image.Image:
     if image.size == size:
         return image
     return {"stretch": resized, "crop": cover, "fill": fill_up}[resize](image, size)

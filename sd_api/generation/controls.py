@@ -1,50 +1,133 @@
 """What a ControlNet (arXiv:2302.05543) or a T2I adapter (arXiv:2302.08453) is to follow, as plain data."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
-from sd_api.generation.fields import fields_of, out_of_range
+from sd_api.generation.examples import LANDSCAPE
+from sd_api.generation.fields import Param
 from sd_api.generation.images import ImageRef
 from sd_api.imaging.controls import KINDS, PREPROCESSORS, WITH_WEIGHTS
+from sd_api.settings import Limits
 
 Resize = Literal["stretch", "crop", "fill"]
 
 # Each one costs about half as much as the model itself.
 MAX_CONTROLS = 4
 
-# Programs offer twice the strength that a ControlNet was trained with at most.
+# Programs offer at most twice the strength that a ControlNet was trained with.
 MAX_CONTROL_WEIGHT = 2.0
 
 # As other programs write them into their pictures.
 _RESIZE_MODES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill"}
 
 
+def _preprocessor_problem(name: str, _limits: Limits) -> str | None:
+    if name in WITH_WEIGHTS:
+        return f"is {name}, a network that this server does not have; send the finished map with the preprocessor none"
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One map that acts on a picture.
+    """One map that acts on a picture; see ``Field.entry``."""
 
-    Attributes:
-        model: The name of the ControlNet or T2I adapter.
-        image: What is followed; None is the image of the operation itself.
-        preprocessor: What is made of the image first, see ``PREPROCESSORS``.
-        weight: The factor of what it adds, 0 to ``MAX_CONTROL_WEIGHT``.
-        start: The share of the steps after which it begins to act, 0 to 1.
-        end: The share of the steps after which it has ended, above ``start``.
-        resize: How an image of another shape is brought to the size of the picture: stretched, its middle cut out, or
-            its edge repeated around it.
-        kind: What the map shows, for models that were trained with several, see ``KINDS``; None follows from the
-            preprocessor.
-    """
-
-    model: str
-    image: ImageRef | None = None
-    preprocessor: str = "none"
-    weight: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
-    resize: Resize = "stretch"
-    kind: str | None = None
+    model: Annotated[
+        str,
+        Param(
+            label="Model",
+            description="The ControlNet or T2I adapter that follows it, by its name in /models.",
+            example="canny",
+            longest="max_prompt_length",
+            per_image=True,
+            control="line",
+        ),
+    ]
+    image: Annotated[
+        ImageRef | None,
+        Param(
+            label="Image",
+            description="What is followed; the image of the request itself where none is sent.",
+            example=LANDSCAPE,
+            per_image=True,
+            control="image",
+        ),
+    ] = None
+    preprocessor: Annotated[
+        str,
+        Param(
+            label="Preprocessor",
+            description="What is made of the image first; with none it is the finished map.",
+            example="canny",
+            choices=tuple(PREPROCESSORS),
+            labels=tuple(each.label for each in PREPROCESSORS.values()),
+            check=_preprocessor_problem,
+            per_image=True,
+            control="choice",
+        ),
+    ] = "none"
+    weight: Annotated[
+        float,
+        Param(
+            label="Weight",
+            description="The factor of what it adds to the model's layers.",
+            example=0.8,
+            low=0,
+            high=MAX_CONTROL_WEIGHT,
+            per_image=True,
+            control="slider",
+            step=0.05,
+        ),
+    ] = 1.0
+    start: Annotated[
+        float,
+        Param(
+            label="Start",
+            description="The share of the steps after which it begins to act.",
+            example=0.0,
+            low=0,
+            high=1,
+            per_image=True,
+            control="slider",
+            step=0.05,
+        ),
+    ] = 0.0
+    end: Annotated[
+        float,
+        Param(
+            label="End",
+            description="The share of the steps after which it acts no more.",
+            example=1.0,
+            low=0,
+            high=1,
+            per_image=True,
+            control="slider",
+            step=0.05,
+        ),
+    ] = 1.0
+    resize: Annotated[
+        str,
+        Param(
+            label="Resize",
+            description="How an image of another shape is brought to the size of the picture: stretched, its middle "
+            "cut out, or its edge repeated around it.",
+            example="stretch",
+            choices=get_args(Resize),
+            per_image=True,
+            control="choice",
+        ),
+    ] = "stretch"
+    kind: Annotated[
+        str | None,
+        Param(
+            label="Kind",
+            description="What the map shows, for models that know several kinds; it follows from the preprocessor "
+            "where it is not said.",
+            example="canny",
+            choices=KINDS,
+            per_image=True,
+            control="choice",
+        ),
+    ] = None
 
     @property
     def shown(self) -> str | None:
@@ -60,33 +143,10 @@ class Control:
         """
         return step / steps >= self.start and (step + 1) / steps <= self.end
 
+    @property
     def problem(self) -> str | None:
-        """Say what is wrong with it, as the end of a sentence."""
-        if self.preprocessor in WITH_WEIGHTS:
-            return (
-                f"the preprocessor {self.preprocessor}, which is a network that this server does not have; send the "
-                'finished map with the preprocessor "none"'
-            )
-        if self.preprocessor not in PREPROCESSORS:
-            return f"the preprocessor {self.preprocessor[:40]!r}; valid are {', '.join(PREPROCESSORS)}"
-        if self.resize not in get_args(Resize):
-            return f"the resize {self.resize[:40]!r}; valid are {', '.join(get_args(Resize))}"
-        if self.kind is not None and self.kind not in KINDS:
-            return f"the kind {self.kind[:40]!r}; valid are {', '.join(KINDS)}"
-        for name, value, high in (
-            ("weight", self.weight, MAX_CONTROL_WEIGHT),
-            ("start", self.start, 1),
-            ("end", self.end, 1),
-        ):
-            if problem := out_of_range(value, 0, high):
-                return f"a {name} that {problem}"
-        if self.start >= self.end:
-            return f"a start of {self.start:g}, which must be below its end of {self.end:g}"
-        return None
-
-    def plain(self) -> dict[str, Any]:
-        """Everything but the image, for the wire."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image"}
+        """What is wrong with it, as the end of a sentence that begins with ``start``."""
+        return None if self.start < self.end else f"is {self.start:g}; it must be below end, which is {self.end:g}"
 
     def text(self) -> str:
         """How it acted, as the web UI's extension writes it into the parameters text."""
@@ -101,34 +161,3 @@ class Control:
             "Control Mode": "Balanced",
         }
         return ", ".join(f"{key}: {value}" for key, value in pairs.items())
-
-
-def controls_problem(controls: Sequence[Control], _limits: object) -> str | None:
-    """Say what is wrong with the controls of a request, see ``Param.check``."""
-    if len(controls) > MAX_CONTROLS:
-        return f"has {len(controls)} entries; at most {MAX_CONTROLS} are allowed"
-    for number, control in enumerate(controls, start=1):
-        if problem := control.problem():
-            return f"has in entry {number} {problem}"
-    return None
-
-
-def images_of(operation: object) -> dict[str, ImageRef]:
-    """Every image of an operation: those of its fields by their names, those of its controls by their numbers."""
-    values = {field.name: getattr(operation, field.name) for field in fields_of(type(operation))}
-    images = {name: value for name, value in values.items() if isinstance(value, ImageRef)}
-    for number, control in enumerate(values.get("controls", ())):
-        if control.image is not None:
-            images[control_key(number)] = control.image
-    return images
-
-
-def control_key(number: int) -> str:
-    """The key of a control's image on the wire."""
-    return f"controls.{number}"
-
-
-def with_images(plain: Sequence[dict[str, Any]], images: dict[str, ImageRef]) -> tuple[Control, ...]:
-    """The controls of what ``Control.plain`` wrote, with their images by ``control_key``."""
-    made = (Control(**each) for each in plain)
-    return tuple(replace(control, image=images.get(control_key(number))) for number, control in enumerate(made))

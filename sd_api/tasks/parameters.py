@@ -22,8 +22,7 @@ from pydantic_core import InitErrorDetails
 from sd_api.errors import InvalidField
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.projection import Dialect
-from sd_api.generation.reading import Reading, refusal
+from sd_api.generation.projection import Dialect, Reading, refusal
 from sd_api.generation.unknown_fields import IN_EVERY_FORM, meant_field
 from sd_api.models.catalog import CatalogModel
 
@@ -41,7 +40,7 @@ def stored_id(text: str) -> str:
 
 
 TASKS = Dialect(
-    names={"image": "initial_image"},
+    names={"image": "initial_image", "true_guidance": "true_cfg_scale"},
     defaults={
         "steps": 20,
         "guidance": 7.5,
@@ -55,7 +54,6 @@ TASKS = Dialect(
     image=Annotated[str, StringConstraints(pattern=BLOB_ID), AfterValidator(stored_id)],
     image_form="the id of a blob",
     # Ids are chosen by the server, so this one has to be replaced by that of an image of yours.
-    control_entry="TaskControl",
     image_example=lambda _: "52ab0c1d3e4f5a6b7c8d9e0f1a2b3c4d",
 )
 

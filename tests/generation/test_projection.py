@@ -9,8 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.operations import Inpaint, TextToImage
-from sd_api.generation.projection import Dialect, faults_in
-from sd_api.generation.reading import Reading
+from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.settings import Limits
 

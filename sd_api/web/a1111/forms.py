@@ -11,8 +11,7 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS, TextToImage
-from sd_api.generation.projection import Dialect, faults_in
-from sd_api.generation.reading import Reading
+from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of
@@ -26,6 +25,7 @@ A1111 = Dialect(
         "image": "init_images",
         "strength": "denoising_strength",
         "image_guidance": "image_cfg_scale",
+        "true_guidance": "true_cfg_scale",
         "context": "inpaint_full_res_padding",
         "mask_invert": "inpainting_mask_invert",
         # Multiplied by n_iter, before it is validated.
@@ -50,7 +50,6 @@ A1111 = Dialect(
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text or a data: URL",
     image_example=lambda png: b64encode(png).decode(),
-    control_entry="A1111Control",
 )
 
 FILLS = ("border", "original", "noise", "neutral")

@@ -10,8 +10,7 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.operation import MIN_SIDE, OperationName
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.projection import Dialect, faults_in
-from sd_api.generation.reading import Reading
+from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.settings import Limits
@@ -23,7 +22,7 @@ STEPS: Mapping[str, int] = {"low": 10, "medium": 25, "high": 50, "xhigh": 75, "m
 _SAME_QUALITY = {"auto": "medium", "standard": "medium", "hd": "high"}
 
 OPENAI = Dialect(
-    names={"num_outputs": "n"},
+    names={"num_outputs": "n", "true_guidance": "true_cfg_scale"},
     defaults={
         "steps": STEPS["medium"],
         "guidance": 7.5,
