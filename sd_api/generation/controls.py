@@ -22,9 +22,10 @@ _RESIZE_MODES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "R
 
 
 def _preprocessor_problem(name: str, _limits: Limits) -> str | None:
-    if name in WITH_WEIGHTS:
-        return f"is {name}, a network that this server does not have; send the finished map with the preprocessor none"
-    return None
+    # Other programs' names say which network it is, such as depth_midas.
+    if WITH_WEIGHTS.isdisjoint(name.lower().split("_")):
+        return None
+    return f"is {name[:40]}, a network that this server does not have; send the finished map with the preprocessor none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ class Control:
     @property
     def problem(self) -> str | None:
         """What is wrong with it, as the end of a sentence that begins with ``start``."""
-        return None if self.start < self.end else f"is {self.start:g}; it must be below end, which is {self.end:g}"
+        return None if self.start <= self.end else f"is {self.start:g}; it must be at most end, which is {self.end:g}"
 
     def text(self) -> str:
         """How it acted, as the web UI's extension writes it into the parameters text."""

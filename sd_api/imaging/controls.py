@@ -95,8 +95,11 @@ PREPROCESSORS: Mapping[str, Preprocessor] = {
 }
 """Every preprocessor by its name."""
 
-WITH_WEIGHTS = ("depth", "openpose", "normal", "seg", "mlsd", "hed", "pidinet", "shuffle")
-"""Those of other programs that are networks of their own, which are not part of this server."""
+WITH_WEIGHTS = frozenset(
+    {"depth", "openpose", "dw", "densepose", "normal", "seg", "mlsd", "hed", "pidinet", "pidisafe", "teed", "lama"}
+    | {"anime", "coarse", "realistic", "mediapipe", "ip-adapter", "instant", "revision"}
+)
+"""What the names of other programs' preprocessors consist of that are networks, which are not part of this server."""
 
 KINDS = ("openpose", "depth", "softedge", "canny", "normal", "seg", "tile", "inpaint")
 """What union models were trained with, in the order of their numbers; those with six know no tile and inpaint."""
