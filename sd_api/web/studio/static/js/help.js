@@ -24,5 +24,4 @@ byId("help-keys").append(...KEYS.map(([title, keys]) => element("section", {},
 
 export const open = () => box.showModal();
 
-byId("open-help").addEventListener("click", open);
 byId("help-close").addEventListener("click", () => box.close());
