@@ -21,8 +21,8 @@ _CLASSES: Mapping[str, ControlKind] = {
     "T2IAdapter": "T2I adapter",
 }
 
-# The weights in a folder of diffusers, the best first.
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+"""The weights in a folder of diffusers, the best first."""
 
 # The layers that read the prompt.
 _READS_PROMPT = re.compile(r"attn2\.to_k\.weight$")
@@ -97,9 +97,9 @@ def _of_folder(folder: Path) -> ControlHeader:
     kind = _CLASSES.get(str(config.get("_class_name")))
     if kind is None:
         return ControlHeader(problem=f"its folder holds a {str(config.get('_class_name'))[:60]}")
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
-        return ControlHeader(problem=f"its folder lacks {_WEIGHTS[0]}")
+        return ControlHeader(problem=f"its folder lacks {WEIGHTS[0]}")
     check_safetensors(weights)
     width = config.get("cross_attention_dim")
     if kind == "T2I adapter":

@@ -1,7 +1,7 @@
 """Loads a ControlNet or a T2I adapter for a UNet: a folder of diffusers, or a single file in the formats there are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from inspect import signature
 from typing import Any
 
@@ -10,12 +10,11 @@ from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import load_file
 
-from sd_api.models.adapters.control_files import ControlHeader, header_of
+from sd_api.models.adapters.control_files import WEIGHTS, ControlHeader, header_of
 from sd_api.models.files import find_faults
 from sd_api.models.folders import FoundFile
-from sd_api.models.part_loading import load_part, refuse_missing_weights
 from sd_api.models.pickled import without_pickles
-from sd_api.models.precision import Precision
+from sd_api.models.quantization import refuse_unreadable
 from sd_api.models.sources import ModelFile
 
 _EMBEDDING = "controlnet_cond_embedding."
@@ -39,15 +38,31 @@ def load_control(file: FoundFile, header: ControlHeader, unet: Any, dtype: torch
         dtype: Of its weights.
 
     Raises:
-        UnfitControlError: It was made for another architecture, or it is something else.
-        ModelUnavailable: Its files are damaged or incomplete.
+        UnfitControlError: It was made for another architecture, is incomplete, or is something else.
+        ModelUnavailable: Its files cannot be read.
     """
     if file.path.is_dir():
-        kinds = {"ControlNet": ControlNetModel, "union ControlNet": ControlNetUnionModel, "T2I adapter": T2IAdapter}
-        made: Any = load_part(file.path, "diffusers", kinds[header.kind or ""].__name__, Precision(dtype))
+        made = _of_folder(file, header, dtype)
     else:
         made = _of_file(file, unet)
     return made.to(dtype).eval().requires_grad_(False)
+
+
+def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> Any:
+    refuse_unreadable(file.path)
+    kinds = {"ControlNet": ControlNetModel, "union ControlNet": ControlNetUnionModel, "T2I adapter": T2IAdapter}
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    if not (file.path / WEIGHTS[0]).is_file():
+        options["variant"] = "fp16"
+    made, info = kinds[header.kind or ""].from_pretrained(file.path, dtype=dtype, **options)
+    _refuse_missing(info["missing_keys"])
+    return made
+
+
+def _refuse_missing(names: Iterable[str]) -> None:
+    """Refuse what would run with weights that are not there."""
+    if missing := sorted(names):
+        raise UnfitControlError(f"it is incomplete: it lacks {len(missing)} weights, such as {missing[0][:100]}")
 
 
 def _of_file(file: FoundFile, unet: Any) -> Any:
@@ -76,7 +91,7 @@ def _of_file(file: FoundFile, unet: Any) -> Any:
             "its weights are not built as this model's UNet; one that is smaller or larger on purpose can be used as "
             "a folder of diffusers, which has its config.json"
         ) from None
-    refuse_missing_weights(file.path, missing)
+    _refuse_missing(missing)
     return made
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
-from sd_api.models.families.latents import Kept, LatentRow
-from sd_api.models.families.start import Start
+from sd_api.models.families.latents import LatentRow
+from sd_api.models.families.start import Kept, Start
 from sd_api.models.schedulers import noised
 
 Words = Mapping[str, Any]
@@ -62,11 +62,7 @@ class TransformerRow(LatentRow):
 
 
 def key_of(seen: TransformerRow) -> Hashable:
-    """Rows share a forward if what goes through the transformer at once has the same shape.
-
-    Args:
-        seen: The row, or what one of its tiles shows of it.
-    """
+    """Rows share a forward if what goes through the transformer at once has the same shape; see LatentFamily."""
     words = seen.conditioning
     several = [words.prompt] + ([] if words.negative is None else [words.negative])
     return (
@@ -90,7 +86,7 @@ class TransformerStart(Start):
     takes_mask: bool = False
 
     def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        """The first latents, additional channels, and the latents that a mask keeps."""
+        """See Start."""
         operation = self.operation
         if not isinstance(operation, (ImageToImage, Inpaint)):
             return self.noise() * getattr(scheduler, "init_noise_sigma", 1.0), None, None

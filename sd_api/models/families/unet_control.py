@@ -20,6 +20,7 @@ from sd_api.imaging.sizing import pad, resize_mask
 from sd_api.models.adapters.controls import expected_shapes
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
+from sd_api.models.families.start import Start
 from sd_api.models.folders import FoundFile
 from sd_api.models.tiling import cut, in_pixels
 
@@ -51,30 +52,25 @@ class RowControl:
 Controls = tuple[RowControl, ...]
 
 
-def row_controls(
-    parts: Parts, operation: Operation, size: tuple[int, int], cell: int, tiles: Sequence[Box]
-) -> Mapping[Box | None, Controls]:
-    """The controls of a row: those of each tile by its box, or of all of it by None.
+def row_controls(start: Start) -> Mapping[Box | None, Controls]:
+    """The controls of a row: those of each tile by its box in cells, or of all of it by None.
 
     Args:
-        parts: The model.
-        operation: What is asked for; each control has an image of the operation's size.
-        size: Width and height to work at.
-        cell: The pixels of the side of one cell of the latents.
-        tiles: Boxes in cells that go through the model one by one.
+        start: How the row begins; each control of its operation has an image of the operation's size.
 
     Raises:
         OutOfLimits: One of them is not there, or does not fit the model.
     """
-    files = parts.controls.find(operation.controls)
-    images = [_pixels(control, operation, size) for control in operation.controls]
-    whole = (0, 0, size[0] // cell, size[1] // cell)
+    parts, cell, asked = start.parts, start.cell, start.operation.controls
+    files = parts.controls.find(asked)
+    images = [_pixels(control, start.operation, start.size) for control in asked]
+    whole = (0, 0, start.size[0] // cell, start.size[1] // cell)
     return {
         tile: tuple(
             _row_control(parts, control, file, cut(image, in_pixels(tile or whole, cell)), tile or whole)
-            for control, file, image in zip(operation.controls, files, images, strict=True)
+            for control, file, image in zip(asked, files, images, strict=True)
         )
-        for tile in tiles or (None,)
+        for tile in start.tiles or (None,)
     }
 
 

@@ -1,6 +1,6 @@
 """The rows of the families with a UNet."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ from sd_api.generation.plan import Box
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.unet_control import Controls
-from sd_api.models.tiling import cut
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,11 @@ class UNetRow(LatentRow):
     controls: Mapping[Box | None, Controls]
 
 
-def key_of(
-    latents: torch.Tensor,
-    conditioning: Conditioning,
-    channels: torch.Tensor | None,
-    controls: Mapping[Box | None, Controls],
-    tiles: Sequence[Box],
-) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act."""
-    followed = tuple(each.key for each in next(iter(controls.values())))
-    if tiles:
-        latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.shape, conditioning.loras, followed, None if channels is None else channels.shape
+def key_of(seen: UNetRow) -> Hashable:
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
+
+    See LatentFamily.
+    """
+    words, channels = seen.conditioning, seen.channels
+    followed = tuple(each.key for each in seen.controls[None])
+    return seen.latents.shape, words.shape, words.loras, followed, None if channels is None else channels.shape
