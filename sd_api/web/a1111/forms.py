@@ -186,7 +186,7 @@ _NETWORK = re.compile(r"<hypernet:([^:>]{1,100})[^>]{0,100}>")
 
 
 def decode_fields(
-    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, clip_skip: int
+    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, said: Mapping[str, Any]
 ) -> tuple[JobSpec, Asked]:
     """Turn the fields of a request into a job.
 
@@ -195,7 +195,7 @@ def decode_fields(
         operation: What to do.
         reading: The limits, and how images are read; afterwards it has the images, and warnings of ignored fields.
         model: See JobSpec.
-        clip_skip: What the options say, where the request has none.
+        said: Fields of which the options say something, which counts where the request does not.
 
     Raises:
         InvalidFields: Naming every field that is malformed, out of limits, or asks for what is not here.
@@ -205,7 +205,7 @@ def decode_fields(
     reading.warnings += [f"{sentence}." for sentence in ignored]
     faults = _refusals(came)
     try:
-        read = FORMS[operation].model_validate({"clip_skip": clip_skip, **_in_our_terms(came)}, context=reading)
+        read = FORMS[operation].model_validate({**said, **_in_our_terms(came)}, context=reading)
     except ValidationError as error:
         raise InvalidFields([*faults, *faults_in(error, in_words)]) from None
     faults += _controlled(read.alwayson_scripts, reading)

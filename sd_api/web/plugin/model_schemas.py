@@ -133,6 +133,9 @@ class Offer(Success):
         description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]
     )
     loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
+    vaes: list[str] = Field(
+        description="the autoencoders that may take the place of a model's own", examples=[["vae-ft-mse"]]
+    )
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
     object: Literal["list"] = Field(description="always list, for programs that expect OpenAI's API here")
