@@ -105,7 +105,7 @@ class TransformerFamily(LatentFamily):
             modes=published.modes,
             size_multiple=self.multiple(parts),
             native_size=self.native_size(parts),
-            capabilities=("tiles", "variations", *self.capabilities),
+            capabilities=("tiles", "vae", "variations", *self.capabilities),
             schedulers=self.schedulers,
             guidance=self.meaning(parts),
             defaults={"steps": published.steps, "guidance": published.guidance},
