@@ -49,7 +49,7 @@ class DiffusersEngine:
     def load(self) -> None:
         """See Engine."""
         try:
-            self._loading.load(None)
+            self._loading.load_main()
         except ServerError as error:
             log.error("The model is not available: %s", error.message)
         except Exception:
