@@ -52,7 +52,7 @@ class Lumina2(TransformerFamily):
     def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
         """See TransformerFamily; each line of a channel stays as long as the prompt's own prediction makes it."""
         guided = super().guide(row, with_prompt, without)
-        scale = torch.norm(with_prompt, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
+        scale: torch.Tensor = torch.norm(with_prompt, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
         return guided * scale
 
     def forward(
