@@ -299,6 +299,8 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "variation_strength": 0.25,
         "prompt_syntax": "plain",
         "loras": "{}",
+        "true_cfg_scale": 2.0,
+        "references": [{"image": mask, "adapter": "plus", "weight": 0.5, "start": 0.25, "end": 0.75}],
     }
     images = finished(ann, ann.create(**parameters))
     spec = engine.specs[-1]

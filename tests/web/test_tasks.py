@@ -60,6 +60,8 @@ def test_parameters_used_have_every_parameter(ann: TaskClient, settings: Any) ->
         "safety_filter": True,
         "num_outputs": 1,
         "loras": None,
+        "references": [],
+        "true_cfg_scale": 1.0,
         "prompt_syntax": "full",
         "plan": "auto",
         "width": 64,

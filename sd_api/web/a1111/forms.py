@@ -25,6 +25,7 @@ A1111 = Dialect(
         "image": "init_images",
         "strength": "denoising_strength",
         "image_guidance": "image_cfg_scale",
+        "true_guidance": "true_cfg_scale",
         "context": "inpaint_full_res_padding",
         "mask_invert": "inpainting_mask_invert",
         # Multiplied by n_iter, before it is validated.

@@ -22,7 +22,7 @@ STEPS: Mapping[str, int] = {"low": 10, "medium": 25, "high": 50, "xhigh": 75, "m
 _SAME_QUALITY = {"auto": "medium", "standard": "medium", "hd": "high"}
 
 OPENAI = Dialect(
-    names={"num_outputs": "n"},
+    names={"num_outputs": "n", "true_guidance": "true_cfg_scale"},
     defaults={
         "steps": STEPS["medium"],
         "guidance": 7.5,

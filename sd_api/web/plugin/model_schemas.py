@@ -1,6 +1,6 @@
 """The answers of ``/models`` and ``/custom_models``, for OpenAPI."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -69,7 +69,7 @@ class OfferedField(BaseModel):
     """A field of the forms; properties that it does not have are absent."""
 
     modes: list[OperationName] = Field(description="the forms that it belongs to", examples=[["txt2img"]])
-    default: str | int | float | bool | None = Field(
+    default: str | int | float | bool | list[Any] | None = Field(
         default=None, description="its value where nothing is sent", examples=[512]
     )
     minimum: float | None = Field(default=None, description="the smallest number", examples=[64])
@@ -97,6 +97,11 @@ class OfferedField(BaseModel):
     )
     png_key: str | None = Field(
         default=None, description="its name in the parameters text of a picture", examples=["Steps"]
+    )
+    entries: dict[str, dict[str, Any]] | None = Field(
+        default=None,
+        description="the fields of each entry of a field that holds several, described likewise",
+        examples=[{"weight": {"default": 1.0, "minimum": 0, "maximum": 2}}],
     )
 
 
