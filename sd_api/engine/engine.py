@@ -91,6 +91,7 @@ class DiffusersEngine:
             if not active:
                 # What was too much for those jobs need not be for the next ones.
                 limit = self.at_once()
+                self._library.run_as_planned()
 
     def _begin_all(self, runs: Sequence[Run]) -> list[ActiveJob]:
         # Not where it is called: that frame lasts, and would keep the last job in memory.
