@@ -24,6 +24,7 @@ from sd_api.models.allowed_classes import class_of, shown
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.image_words import processor_of
 from sd_api.models.part_loading import added_parts
 from sd_api.models.pipeline_files import parts, variant_of
 from sd_api.models.quantization import quantization_of
@@ -69,7 +70,7 @@ def find_claim_faults(directory: Path, pipeline_class: Any, components: Mapping[
     if not faults:
         try:
             with _explained(directory / MODEL_INDEX, pipeline_class):
-                made |= added_parts(made, entries)
+                made |= added_parts(made, entries) | processor_of(directory, entries)
                 pipeline = pipeline_class.from_pretrained(directory, local_files_only=True, **made)
                 family_of(pipeline).abilities(Parts(pipeline, torch.device("meta"), lambda _: None))
             for suffix in ("", "_2"):
