@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -11,6 +10,7 @@ from diffusers import DiffusionPipeline
 from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
+from sd_api.models.folders import ModelFolders
 from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
 
 # Of each kind. A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL, and a prompt may have
@@ -48,8 +48,7 @@ class Parts:
         device: torch.device,
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None] = lambda _: None,
-        lora_folder: Path | None = None,
-        embedding_folder: Path | None = None,
+        folders: ModelFolders | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -60,13 +59,14 @@ class Parts:
             for name, module in pipeline.components.items()
             if isinstance(module, torch.nn.Module)
         }
-        self.loras = LoraLayers(pipeline, self.components, place, forget, lora_folder)
+        folders = folders or ModelFolders()
+        self.loras = LoraLayers(pipeline, self.components, place, forget, folders)
         widths = {
             part.name: int(part.config.hidden_size)
             for part in self.text_encoders
             if hasattr(part.config, "hidden_size")
         }
-        self.embeddings = Embeddings(widths, embedding_folder)
+        self.embeddings = Embeddings(widths, folders)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
 
     @property

@@ -240,6 +240,7 @@ def _load_directory(
                     precision,
                     quantization=quantization.get(name),
                     place=published / name,
+                    compared=True,
                 )
         given |= added_parts(given, entries) | processor_of(folder, entries)
         pipeline = _loading_class(folder).from_pretrained(folder, dtype=precision.dtype, local_files_only=True, **given)

@@ -12,6 +12,8 @@ from requested import request
 from running import serve
 from simulated_card import Card, Module
 
+from sd_api.engine import engine as engine_module
+from sd_api.engine import memory as engine_memory
 from sd_api.engine.engine import DiffusersEngine
 from sd_api.errors import OutOfMemory
 from sd_api.generation.abilities import ModelAbilities
@@ -156,7 +158,7 @@ class Library:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "apply_group_offloading", lambda module, **_: None)
     monkeypatch.setattr(decoding, "AUTOENCODER_TILES", (0, 512 // SCALE, 256 // SCALE))
-    for module in (placement, decoding, __import__("sd_api.engine.engine", fromlist=["engine"])):
+    for module in (placement, decoding, engine_module, engine_memory):
         monkeypatch.setattr(module, "free_memory", lambda: None)
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
 from sd_api.models.autoencoder import encode_pixels
-from sd_api.models.families.latents import Kept, LatentRow
-from sd_api.models.families.start import Start
+from sd_api.models.families.latents import LatentRow
+from sd_api.models.families.start import Kept, Start
 from sd_api.models.schedulers import noised
 
 Words = Mapping[str, Any]
@@ -76,11 +76,7 @@ class TransformerRow(LatentRow):
 
 
 def key_of(seen: TransformerRow) -> Hashable:
-    """Rows share a forward if what goes through the transformer at once has the same shape.
-
-    Args:
-        seen: The row, or what one of its tiles shows of it.
-    """
+    """Rows share a forward if what goes through the transformer at once has the same shape; see LatentFamily."""
     words = seen.conditioning
     several = [words.prompt] + ([] if words.negative is None else [words.negative])
     return (
@@ -104,7 +100,7 @@ class TransformerStart(Start):
     takes_mask: bool = False
 
     def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        """The first latents, additional channels, and the latents that a mask keeps."""
+        """See Start."""
         operation = self.operation
         if not isinstance(operation, (ImageToImage, Inpaint)):
             return self.noise() * getattr(scheduler, "init_noise_sigma", 1.0), None, None

@@ -1,14 +1,12 @@
 """The rows of the families with a UNet."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
 
-from sd_api.generation.plan import Box
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
-from sd_api.models.tiling import cut
 
 
 @dataclass(frozen=True)
@@ -86,10 +84,10 @@ class UNetRow(LatentRow):
     size_ids: torch.Tensor | None
 
 
-def key_of(
-    latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
-) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act."""
-    if tiles:
-        latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.shape, conditioning.loras, None if channels is None else channels.shape
+def key_of(seen: UNetRow) -> Hashable:
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act.
+
+    See LatentFamily.
+    """
+    words, channels = seen.conditioning, seen.channels
+    return seen.latents.shape, words.shape, words.loras, None if channels is None else channels.shape

@@ -135,6 +135,17 @@ class JobQuery(BaseModel):
     )
 
 
+class MoveQuery(BaseModel):
+    """Where a waiting job goes among yours; without either, it becomes the first of them."""
+
+    before: str = Field(
+        default="", description="the waiting job that it shall come right before", examples=["my-first-picture"]
+    )
+    after: str = Field(
+        default="", description="the one that it shall come right after, in place of that", examples=[""]
+    )
+
+
 class JobProgress(BaseModel):
     """The progress of a job."""
 
