@@ -22,6 +22,7 @@ from sd_api.models.device import DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
+from sd_api.models.image_words import processor_of
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.opened_checkpoint import open_checkpoint
 from sd_api.models.part_loading import added_parts, has_weights, load_part, prepare_half
@@ -230,7 +231,7 @@ def _load_directory(
                     place=published / name,
                     compared=True,
                 )
-        given |= added_parts(given, entries)
+        given |= added_parts(given, entries) | processor_of(folder, entries)
         pipeline = _loading_class(folder).from_pretrained(folder, dtype=precision.dtype, local_files_only=True, **given)
     if copies and copy is None and is_worth_copying(path, precision.dtype):
         copy_in_background(path, precision.dtype)
