@@ -18,6 +18,7 @@ from sd_api.generation.spec import PictureSeeds
 from sd_api.models.adapters import embeddings
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.folders import EMBEDDING, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 from sd_api.models.state_dict import WeightFile
 from sd_api.settings import Limits
@@ -52,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def model(name: str, folder: Path) -> Parts:
-    return Parts(pipeline_of(name), torch.device("cpu"), lambda _: None, embedding_folder=folder)
+    return Parts(pipeline_of(name), torch.device("cpu"), lambda _: None, folders=ModelFolders({EMBEDDING: [folder]}))
 
 
 def asked(prompt: str, **changes: Any) -> TextToImage:
@@ -143,5 +144,6 @@ def test_a_file_that_is_refused_is_read_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(embeddings, "WeightFile", read)
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     for _ in range(3):
-        ours(Parts(pipeline_of("sd"), torch.device("cpu"), lambda _: None, embedding_folder=tmp_path), "a bad dog")
+        folders = ModelFolders({EMBEDDING: [tmp_path]})
+        ours(Parts(pipeline_of("sd"), torch.device("cpu"), lambda _: None, folders=folders), "a bad dog")
     assert len(reads) == 1

@@ -25,6 +25,7 @@ from sd_api.generation.spec import PictureSeeds
 from sd_api.models.adapters.lora_files import described_loras
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.folders import LORA, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
@@ -65,7 +66,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @cache
 def model(name: str, folder: Path) -> Parts:
-    return Parts(pipelines()[name], torch.device("cpu"), lambda _: None, lora_folder=folder / name)
+    return Parts(pipelines()[name], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [folder / name]}))
 
 
 def asked(prompt: str, **changes: Any) -> TextToImage:
@@ -169,7 +170,7 @@ def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
 
 def test_a_file_is_loaded_once_and_the_oldest_leaves(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="sd_api.models.adapters")
-    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, lora_folder=folder / "sd")
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [folder / "sd"]}))
     for number in range(10):
         begun(parts, f"a dog <lora:style{number % 2}>")
     assert [record.args for record in caplog.records if record.name.startswith("sd_api")] == [("style0",), ("style1",)]
@@ -223,10 +224,11 @@ def test_a_hostile_file_costs_next_to_nothing_and_the_next_one_acts(case: str, f
     tensors, reason = HOSTILE[case]
     save_file(tensors, tmp_path / "hostile.safetensors")
     (tmp_path / "right.safetensors").symlink_to(folder / "sd" / "style0.safetensors")
-    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, lora_folder=tmp_path)
+    folders = ModelFolders({LORA: [tmp_path]})
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=folders)
     started, process = time.thread_time(), psutil.Process()
     before = process.memory_info().rss
-    assert {"hostile", "right"} == {entry["name"] for entry in described_loras(tmp_path)}
+    assert {"hostile", "right"} == {entry["name"] for entry in described_loras(folders)}
     for _ in range(2):
         with pytest.raises(OutOfLimits, match=reason):
             begun(parts, "a <lora:hostile>")
