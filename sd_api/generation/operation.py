@@ -277,6 +277,19 @@ class Operation:
             aliases=("controlnet", "controlnets", "control_image", "controlnet_units"),
         ),
     ] = ()
+    vae: Annotated[
+        str | None,
+        Param(
+            label="VAE",
+            aliases=("sd_vae", "vae_name", "autoencoder"),
+            description="The autoencoder in place of the model's own, by the name of its file; see docs/prompts.md.",
+            example="vae-ft-mse-840000-ema-pruned",
+            longest="max_prompt_length",
+            requires="vae",
+            control="line",
+            png_key="VAE",
+        ),
+    ] = None
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:

@@ -126,6 +126,10 @@ class ModelLibrary:
         """Stream the layers of what was placed last, where alone it leaves too little room; whether that is new."""
         return self._placement.slow_down()
 
+    def run_as_planned(self) -> None:
+        """Take back what ``slow_down`` did, for jobs to come."""
+        self._placement.run_as_planned()
+
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
         return tuple(

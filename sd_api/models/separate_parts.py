@@ -62,7 +62,7 @@ def _autoencoder(
 ) -> Any:
     source = parse_part(name)
     if isinstance(source, ModelFile):
-        return _autoencoder_of_file(source.path, config, entry, precision)
+        return autoencoder_of_file(source.path, config, entry, precision)
     if isinstance(source, HubModel):
         folder = hub.fetch_part(source.repo_id, token, limits, half=precision.half)
     elif isinstance(source, ModelDirectory):
@@ -74,6 +74,15 @@ def _autoencoder(
         return load_part(whole / _VAE, *found, precision)
     else:
         folder = source.path
+    return autoencoder_of_folder(folder, precision)
+
+
+def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
+    """Load an autoencoder from a folder with its configuration.
+
+    Raises:
+        ModelUnavailable: It is damaged, or no class of diffusers that is allowed.
+    """
     if faults := find_part_faults(str(folder)):
         raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
     class_name = str(read_object(folder / PART_CONFIG).get("_class_name"))
@@ -82,7 +91,18 @@ def _autoencoder(
     return load_part(folder, "diffusers", class_name, precision)
 
 
-def _autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+    """Load the autoencoder of a file of weights in place of a model's own.
+
+    Args:
+        path: The file.
+        config: The model's folder, which has the configuration of its own.
+        entry: Library and class of its own.
+        precision: Of the weights.
+
+    Raises:
+        ModelUnavailable: It is damaged, or of another shape.
+    """
     part_class = class_of(*entry)
     weights = WeightFile(path)
     with refused_claims("vae: "):

@@ -56,7 +56,7 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "controls", "loras", "tiles", "variations", *_capabilities(unet)),
+            capabilities=("clip_skip", "controls", "loras", "tiles", "vae", "variations", *_capabilities(unet)),
             schedulers=self.usable_schedulers(parts),
         )
 

@@ -164,7 +164,7 @@ def _info(result: GenerationResult, spec: JobSpec, model: str) -> dict[str, Any]
         "face_restoration_model": None,
         "sd_model_name": model,
         "sd_model_hash": None,
-        "sd_vae_name": None,
+        "sd_vae_name": operation.vae,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,

@@ -166,6 +166,7 @@ def _lists() -> Iterator[tuple[str, PathItem]]:
         yield name, _get(name.replace("-", "_"), f"The {name.replace('-', ' ')} of this server", shape)
     yield "loras", _get("loras", "The LoRAs that prompts may name", _LIST)
     yield "embeddings", _get("embeddings", "The embeddings that prompts may name", _OBJECT)
+    yield "sd-vae", _get("sd_vae", "The autoencoders that requests may name", _LIST)
     for name in NOTHING_TO_DO:
         yield name, _post(name.replace("-", "_"), "Nothing, because models come and go by themselves", _NULL)
 

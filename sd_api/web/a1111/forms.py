@@ -188,7 +188,7 @@ _NETWORK = re.compile(r"<hypernet:([^:>]{1,100})[^>]{0,100}>")
 
 
 def decode_fields(
-    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, clip_skip: int
+    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, said: Mapping[str, Any]
 ) -> tuple[JobSpec, Asked]:
     """Turn the fields of a request into a job.
 
@@ -197,7 +197,7 @@ def decode_fields(
         operation: What to do.
         reading: The limits, and how images are read; afterwards it has the images, and warnings of ignored fields.
         model: See JobSpec.
-        clip_skip: What the options say, where the request has none.
+        said: Fields of which the options say something, which counts where the request does not.
 
     Raises:
         InvalidFields: Naming every field that is malformed, out of limits, or asks for what is not here.
@@ -208,7 +208,7 @@ def decode_fields(
     faults = _refusals(came)
     try:
         fields = _in_our_terms(_followed(came, reading))
-        read = FORMS[operation].model_validate({"clip_skip": clip_skip, **fields}, context=reading)
+        read = FORMS[operation].model_validate({**said, **fields}, context=reading)
     except ValidationError as error:
         raise InvalidFields([*faults, *faults_in(error, in_words)]) from None
     if faults:

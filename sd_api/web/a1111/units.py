@@ -17,8 +17,10 @@ _RESIZES = {"just": "stretch", "crop": "crop", "scale": "crop", "resize": "fill"
 _RESIZES |= {"0": "stretch", "1": "crop", "2": "fill", "inner": "crop", "outer": "fill"}
 
 # The names that the extension gives to what union models know, in the order of ``KINDS``.
-_UNION_TYPES = ("openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/mlsd")
-_UNION_TYPES += ("normal map", "segmentation", "tile", "inpaint")
+_UNION_TYPES = (
+    *("openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/mlsd"),
+    *("normal map", "segmentation", "tile", "inpaint"),
+)
 
 # The extension's names of what is offered here under a shorter one.
 _MODULES = {"lineart_standard": "lineart", "scribble_xdog": "scribble", "tile_resample": "tile", "clip": "none"}

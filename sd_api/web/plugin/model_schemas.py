@@ -153,6 +153,9 @@ class Offer(Success):
     )
     controlnets: list[OfferedControl] = Field(description="the ControlNets and T2I adapters of the folders of models")
     loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
+    vaes: list[str] = Field(
+        description="the autoencoders that may take the place of a model's own", examples=[["vae-ft-mse"]]
+    )
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
     object: Literal["list"] = Field(description="always list, for programs that expect OpenAI's API here")

@@ -13,7 +13,7 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.models.adapters.control_files import described_controls
 from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.adapters.lora_files import described_loras
-from sd_api.models.folders import ModelFolders
+from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
 
@@ -53,6 +53,7 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
             "embeddings": list(list_embeddings(folders)),
             "controlnets": described_controls(folders),
             "loras": [_lora_entry(lora) for lora in described_loras(folders)],
+            "vaes": [file.name for file in folders.files(VAE)],
             "fields": described_fields,
             "limits": settings.limits.model_dump(),
         }
