@@ -1,37 +1,30 @@
 """The engine: jobs in, finished pictures out, one step at a time. Knows nothing of HTTP or of queues."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
-
-import torch
+from typing import Any
 
 from sd_api.engine import previews
 from sd_api.engine.active import ActiveJob
+from sd_api.engine.decoding import Decoder
 from sd_api.engine.diffusion import forwards, step
 from sd_api.engine.finishing import Finisher
 from sd_api.engine.loading import Loading
+from sd_api.engine.memory import fail, with_room
 from sd_api.engine.passes import Drawn, operation_of
-from sd_api.engine.safety import filtered
-from sd_api.errors import GenerationFailed, JobCancelled, OutOfMemory, ServerError, generation_failure
+from sd_api.errors import JobCancelled, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.abilities import refuse_other_mode
 from sd_api.generation.engine import EngineStatus, Feed, Run
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage
-from sd_api.generation.plan import area
-from sd_api.generation.spec import JobSpec
 from sd_api.models.device import DeviceChoice
-from sd_api.models.families.base import BROKEN, Row
+from sd_api.models.families.base import Row
 from sd_api.models.library import ModelLibrary
-from sd_api.models.memory import free_memory, is_out_of_memory, memory_of, out_of_memory_as_ours
-from sd_api.models.safety import SafetyFilter
+from sd_api.models.memory import free_memory, memory_of, out_of_memory_as_ours
 from sd_api.models.schedulers import scheduler_name
 
 log = logging.getLogger(__name__)
-
-Value = TypeVar("Value")
 
 # Beyond this a GPU gains nothing, and a cancelled picture is computed for longer in vain.
 MAX_AT_ONCE = 16
@@ -51,11 +44,12 @@ class DiffusersEngine:
         self._device = device
         self._loading = Loading(library, EngineStatus("loading", model, str(device.device), device.dtype))
         self._finisher = Finisher()
+        self._decoder = Decoder(library, device.device, self._finisher)
 
     def load(self) -> None:
         """See Engine."""
         try:
-            self._loading.load(None)
+            self._loading.load_main()
         except ServerError as error:
             log.error("The model is not available: %s", error.message)
         except Exception:
@@ -97,6 +91,7 @@ class DiffusersEngine:
             if not active:
                 # What was too much for those jobs need not be for the next ones.
                 limit = self.at_once()
+                self._library.run_as_planned()
 
     def _begin_all(self, runs: Sequence[Run]) -> list[ActiveJob]:
         # Not where it is called: that frame lasts, and would keep the last job in memory.
@@ -154,7 +149,7 @@ class DiffusersEngine:
         Returns:
             How many rows to step at once from now on.
         """
-        parts, family = jobs[0].model.parts, jobs[0].model.family
+        parts, family = jobs[0].parts, jobs[0].model.family
         for job in jobs:
             if job.run.stops_early:
                 job.stop_early()
@@ -185,10 +180,10 @@ class DiffusersEngine:
             self._fail_or_separate(rows, error)
             return at_once
         for row, failure in failures.items():
-            self._fail(rows[row], failure)
+            fail(rows[row], failure)
         for job in dict.fromkeys(rows.values()):
             job.report_step()
-        self._end_rows({row: job for row, job in rows.items() if row.done and job.going})
+        self._decoder.end_rows({row: job for row, job in rows.items() if row.done and job.going})
         return at_once
 
     def _rows(self, jobs: Sequence[ActiveJob], at_once: int) -> dict[Row, ActiveJob]:
@@ -205,7 +200,7 @@ class DiffusersEngine:
 
     def _open(self, job: ActiveJob) -> None:
         """Open the row of a job's next pass."""
-        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.model.parts
+        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.parts
         assert unit is not None  # noqa: S101 - the caller has looked
         seeds = spec.pictures[unit.picture]
         one = spec.plan.regions[unit.region].passes[unit.step]
@@ -216,28 +211,13 @@ class DiffusersEngine:
             return family.start(parts, operation, seeds, one.size, conditioning, one.tiles)
 
         try:
-            row = self._with_room(start)
+            row = with_room(self._library, start)
         except Exception as error:
-            self._fail(job, error)
+            fail(job, error)
             return
         row.on_step = job.report_inner_step
         job.open(row)
         job.report_step()
-
-    def _with_room(self, stage: Callable[[], Value]) -> Value:
-        """Run one stage; where memory runs out, as often as there is a slower way to have more of it.
-
-        Raises:
-            OutOfMemory: There is no slower way.
-        """
-        while True:
-            try:
-                with torch.inference_mode(), out_of_memory_as_ours():
-                    return stage()
-            except OutOfMemory:
-                free_memory()
-                if not (self._library.make_room() or self._library.slow_down()):
-                    raise
 
     def _with_fewer(self, rows: dict[Row, ActiveJob], at_once: int, together: int) -> int:
         """After running out of memory: make room, else step fewer rows at once, else stream layers, else give up.
@@ -255,7 +235,7 @@ class DiffusersEngine:
         if together == 1:
             if self._library.slow_down():
                 return 1
-            self._fail(jobs[0], OutOfMemory("The step does not fit."))
+            fail(jobs[0], OutOfMemory("The step does not fit."))
             return 1
         for job in jobs:
             job.warn(f"Memory ran out with {together} pictures at once, so fewer were made at a time.")
@@ -264,62 +244,12 @@ class DiffusersEngine:
     def _fail_or_separate(self, rows: dict[Row, ActiveJob], error: Exception) -> None:
         jobs = set(rows.values())
         if len(rows) == 1:
-            self._fail(jobs.pop(), error)
+            fail(jobs.pop(), error)
             return
         # One of them may be the reason; alone, each ends as it deserves.
         log.warning("A forward of %d rows failed (%s); making them one by one", len(rows), error)
         for job in jobs:
             job.alone = True
-
-    def _end_rows(self, rows: dict[Row, ActiveJob]) -> None:
-        """Decode rows that are done, and hand the pictures over to be finished."""
-        for row, job in list(rows.items()):
-            if row.latents is not None and not row.latents.isfinite().all():
-                job.fail(GenerationFailed(BROKEN))
-                del rows[row]
-        if rows:
-            self._decode(rows)
-
-    def _decode(self, rows: dict[Row, ActiveJob]) -> None:
-        jobs = list(rows.values())
-        parts, family = jobs[0].model.parts, jobs[0].model.family
-        warnings: list[str] = []
-        try:
-            images = self._with_room(lambda: family.decode(parts, list(rows), warnings))
-        except Exception as error:
-            if len(rows) == 1:
-                self._fail(jobs[0], error)
-                return
-            log.warning("Decoding %d pictures at once failed (%s); decoding them one by one", len(rows), error)
-            for row, job in rows.items():
-                self._decode({row: job})
-            return
-        for (row, job), image in zip(rows.items(), images, strict=True):
-            for warning in warnings:
-                job.warn(warning)
-            self._hand_over(job, row, image)
-
-    def _hand_over(self, job: ActiveJob, row: Row, image: Any) -> None:
-        try:
-            if job.safety is not None and job.is_last_pass(row):
-                (image,), (nsfw,) = self._with_room(partial(self._filtered, job.safety, image))
-                if nsfw:
-                    job.flag(row)
-        except Exception as error:
-            self._fail(job, error)
-            return
-        if (picture := job.close(row, image)) is not None:
-            self._finisher.finish(job, picture, scheduler=row.scheduler_name)
-
-    def _filtered(self, safety: SafetyFilter, image: Any) -> Any:
-        self._library.place([safety.checker])
-        return filtered(safety, [image], self._device.device)
-
-    def _fail(self, job: ActiveJob, error: Exception) -> None:
-        if isinstance(error, OutOfMemory) or is_out_of_memory(error):
-            free_memory()
-            error = _nothing_smaller(job.spec)
-        job.fail(generation_failure(log, error, job.run.spec.operation.name))
 
 
 def _look_alive(rows: dict[Row, ActiveJob]) -> None:
@@ -344,12 +274,3 @@ def _going_on(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
         if not job.has_steps:
             job.release()
     return [job for job in jobs if job.has_steps]
-
-
-def _nothing_smaller(spec: JobSpec) -> OutOfMemory:
-    width, height = max(spec.plan.forwards, key=area)
-    return OutOfMemory(
-        f"There is not enough memory for a picture of {width}×{height}, not even for one at a "
-        "time. Try a smaller size, close other programs that use the GPU, or set "
-        '"device": "cpu" in the configuration.'
-    )

@@ -122,6 +122,19 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True)
+class Download:
+    """How far the download of a model is.
+
+    Attributes:
+        bytes: Those that have arrived.
+        total_bytes: Those of all its files.
+    """
+
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
 class EngineStatus:
     """What an engine says of itself.
 
@@ -131,6 +144,7 @@ class EngineStatus:
         device: for example ``cuda:0``; None until it has been chosen.
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.
+        download: of the main model, while it is downloaded.
         models: those that are loaded.
         memory: of the device; None where it shares the host's.
         abilities: what each of them can do, by its ``url_path``; that of the main model is None.
@@ -141,6 +155,7 @@ class EngineStatus:
     device: str | None = None
     dtype: str | None = None
     message: str | None = None
+    download: Download | None = None
     models: tuple[ModelMemory, ...] = ()
     memory: DeviceMemory | None = None
     abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sd_api.errors import InvalidField, OutOfLimits
 from sd_api.generation.examples import LANDSCAPE, SKY
-from sd_api.generation.fields import Param
+from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MAX_GUIDANCE, MIN_SIDE, Operation, OperationName
 from sd_api.generation.plan import area, intersection
@@ -272,6 +272,16 @@ class Edit(FromImage):
             png_key="Image CFG scale",
         ),
     ] = 1.5
+
+
+def images_of(operation: Operation) -> Iterator[ImageRef]:
+    """Every image of an operation, also those of the entries of its fields."""
+    for field in fields_of(type(operation)):
+        value = getattr(operation, field.name)
+        if field.entry is not None:
+            yield from (entry.image for entry in value if entry.image is not None)
+        elif isinstance(value, ImageRef):
+            yield value
 
 
 OPERATIONS: dict[OperationName, type[Operation]] = {

@@ -23,8 +23,6 @@ _UNKNOWN_FACTOR = 8
 _UNKNOWN_SIDE = 1024
 # All transformers put at least 2 x 2 latents, or 16 pixels, into a token.
 _LEAST_PIXELS_OF_A_TOKEN = 16
-# These make two forwards for a picture with guidance.
-_TWO_FORWARDS = ("Flux", "Chroma", "QwenImage", "Krea2")
 
 # The parts of a single file by the beginnings of their tensors' names; what has none of them is the denoiser.
 _SINGLE_FILE_PARTS = {
@@ -56,7 +54,6 @@ def folder_sizes(model: ModelDirectory, *, half: bool) -> ModelSizes:
     return ModelSizes(
         components=tuple(components),
         native=_native(configs.get(denoiser or "", {}), factor),
-        guided=denoiser is None or not named[denoiser][1].startswith(_TWO_FORWARDS),
     )
 
 

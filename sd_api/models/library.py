@@ -22,6 +22,7 @@ from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_of
 from sd_api.models.families.unet import UNetFamily
 from sd_api.models.files import find_faults
+from sd_api.models.folders import ModelFolders
 from sd_api.models.loader import base_folder, load_pipeline, local_directory, refuse
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
@@ -76,6 +77,7 @@ class ModelLibrary:
     def __init__(self, settings: Settings, device: DeviceChoice) -> None:
         self._settings = settings
         self._catalog = ModelCatalog(settings)
+        self._folders = ModelFolders.of(settings)
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: OrderedDict[str | None, LoadedModel] = OrderedDict()
@@ -123,6 +125,10 @@ class ModelLibrary:
     def slow_down(self) -> bool:
         """Stream the layers of what was placed last, where alone it leaves too little room; whether that is new."""
         return self._placement.slow_down()
+
+    def run_as_planned(self) -> None:
+        """Take back what ``slow_down`` did, for jobs to come."""
+        self._placement.run_as_planned()
 
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
@@ -178,14 +184,7 @@ class ModelLibrary:
         limits = self._settings.limits
         pipeline = load_pipeline(model.source, device, self._token, limits, model.settings, plan, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(
-            pipeline,
-            self._device.device,
-            self._placement.use,
-            self._placement.forget,
-            self._settings.loras,
-            self._settings.embeddings,
-        )
+        parts = Parts(pipeline, self._device.device, self._placement.use, self._placement.forget, self._folders)
         family = family_of(pipeline)
         self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])

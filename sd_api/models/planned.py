@@ -14,6 +14,7 @@ from sd_api.models.bounded_files import read_object
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.families.registry import family_named
+from sd_api.models.families.transformer import TransformerFamily
 from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder
 from sd_api.models.memory_plan import plan_memory
 from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
@@ -51,7 +52,8 @@ def sizes_of(
     if folder is None:
         return sizes
     family = family_named(str(read_object(folder.path / MODEL_INDEX).get("_class_name")))
-    return replace(sizes, together=isinstance(family, AnyPipeline))
+    guided = not isinstance(family, TransformerFamily) or family.one_forward
+    return replace(sizes, together=isinstance(family, AnyPipeline), guided=guided)
 
 
 def _autoencoder(name: str, *, half: bool) -> tuple[list[Path], dict[str, Any]]:

@@ -28,6 +28,18 @@ FLOW_SCHEDULERS: Mapping[str, tuple[str, Mapping[str, object]]] = {
 }
 
 
+_CLASSES_WITH_KNOWN_STEPS = {
+    *(choice.class_name for choice in SCHEDULERS.values()),
+    *(class_name for class_name, _ in FLOW_SCHEDULERS.values()),
+    *_EDM.values(),
+}
+
+
+def has_known_steps(class_name: str) -> bool:
+    """Whether the arguments of a scheduler's steps are those that the families give."""
+    return class_name in _CLASSES_WITH_KNOWN_STEPS
+
+
 def usable_schedulers(model_scheduler: Any) -> tuple[str, ...]:
     """The names of those that draw what the model was trained to draw.
 

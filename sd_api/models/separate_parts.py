@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.allowed_classes import class_of, why_refused
-from sd_api.models.bounded_files import read_object
+from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.files import find_faults, find_part_faults
-from sd_api.models.part_loading import load_part, refuse_missing_weights
+from sd_api.models.part_claims import bound_part
+from sd_api.models.part_loading import load_part, refuse_missing_weights, refused_claims
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
@@ -62,17 +62,27 @@ def _autoencoder(
 ) -> Any:
     source = parse_part(name)
     if isinstance(source, ModelFile):
-        return _autoencoder_of_file(source.path, config, entry, precision)
+        return autoencoder_of_file(source.path, config, entry, precision)
     if isinstance(source, HubModel):
         folder = hub.fetch_part(source.repo_id, token, limits, half=precision.half)
     elif isinstance(source, ModelDirectory):
         if faults := find_faults(source):
             raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
         whole = without_pickles(source).path
-        library, class_name = dict(parts(read_object(whole / MODEL_INDEX)))[_VAE]
-        return load_part(whole / _VAE, library, class_name, precision)
+        if (found := dict(parts(read_object(whole / MODEL_INDEX))).get(_VAE)) is None:
+            raise ModelUnavailable(f"vae: {source} has no autoencoder.")
+        return load_part(whole / _VAE, *found, precision)
     else:
         folder = source.path
+    return autoencoder_of_folder(folder, precision)
+
+
+def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
+    """Load an autoencoder from a folder with its configuration.
+
+    Raises:
+        ModelUnavailable: It is damaged, or no class of diffusers that is allowed.
+    """
     if faults := find_part_faults(str(folder)):
         raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
     class_name = str(read_object(folder / PART_CONFIG).get("_class_name"))
@@ -81,9 +91,22 @@ def _autoencoder(
     return load_part(folder, "diffusers", class_name, precision)
 
 
-def _autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+    """Load the autoencoder of a file of weights in place of a model's own.
+
+    Args:
+        path: The file.
+        config: The model's folder, which has the configuration of its own.
+        entry: Library and class of its own.
+        precision: Of the weights.
+
+    Raises:
+        ModelUnavailable: It is damaged, or of another shape.
+    """
     part_class = class_of(*entry)
     weights = WeightFile(path)
+    with refused_claims("vae: "):
+        bound_part(part_class, config / _VAE, weights.header.shapes, {})
     try:
         # The names tell its layout; the shape of its configuration is that of the one that it replaces.
         vae = part_class.from_single_file(
@@ -106,25 +129,29 @@ def _text_encoder(
 ) -> dict[str, Any]:
     """The text encoder of a file, by the name of the part whose vocabulary it has."""
     weights = WeightFile(path)
-    shapes = {info.shape for info in weights.header.tensors.values()}
+    shapes = weights.header.shapes
+    misfits: list[str] = []
     for name, entry in entries.items():
         if not name.startswith("text_encoder"):
             continue
         part_class = class_of(*entry)
         if not issubclass(part_class, PreTrainedModel):
             continue
-        settings = part_class.config_class.from_pretrained(config / name, local_files_only=True)
-        with torch.device("meta"):
-            words = part_class(settings).get_input_embeddings().weight.shape
-        if tuple(words) in shapes:
+        try:
+            module: Any = bound_part(part_class, config / name, shapes, {})
+        except FileFaultError as fault:
+            misfits.append(str(fault))
+            continue
+        if tuple(module.get_input_embeddings().weight.shape) in shapes.values():
             encoder, info = part_class.from_pretrained(
                 None,
-                config=settings,
+                config=module.config,
                 state_dict=weights.tensors(),
                 dtype=precision.dtype,
                 output_loading_info=True,
             )
             refuse_missing_weights(path, info["missing_keys"])
             return {name: encoder}
-    known = ", ".join(name for name in entries if name.startswith("text_encoder"))
-    raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known or 'it has none'}).")
+    known = ", ".join(name for name in entries if name.startswith("text_encoder")) or "it has none"
+    reasons = "".join(f"; {reason}" for reason in misfits)
+    raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known}){reasons}.")

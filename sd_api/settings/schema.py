@@ -211,6 +211,16 @@ class Settings(Section):
         description="the folder with the embeddings of textual inversion, as .safetensors, .pt or .bin files; new ones "
         "are found without a restart",
     )
+    models_folder: Folder | None = Field(
+        default=None,
+        description="the folder with models in sub-folders by kind: checkpoints, loras, embeddings, vae, controlnet, "
+        "ip-adapter; new files are found without a restart",
+    )
+    extra_model_paths: tuple[Folder, ...] = Field(
+        default=(),
+        description="further such folders, for example of AUTOMATIC1111's web UI or ComfyUI, whose sub-folders' names "
+        "are understood; of two files with one name that of the earlier folder is used",
+    )
     limits: Limits = Field(default=Limits(), description="the most that one request may ask for")
 
     @property

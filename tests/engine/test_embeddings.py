@@ -17,6 +17,7 @@ from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.folders import EMBEDDING, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def model(name: str, folder: Path) -> Parts:
-    return Parts(pipeline_of(name), torch.device("cpu"), lambda _: None, embedding_folder=folder)
+    return Parts(pipeline_of(name), torch.device("cpu"), lambda _: None, folders=ModelFolders({EMBEDDING: [folder]}))
 
 
 def asked(prompt: str, **changes: Any) -> TextToImage:

@@ -21,6 +21,7 @@ from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.folders import LORA, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
@@ -61,7 +62,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @cache
 def model(name: str, folder: Path) -> Parts:
-    return Parts(pipelines()[name], torch.device("cpu"), lambda _: None, lora_folder=folder / name)
+    return Parts(pipelines()[name], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [folder / name]}))
 
 
 def asked(prompt: str, **changes: Any) -> TextToImage:
@@ -165,7 +166,7 @@ def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
 
 def test_a_file_is_loaded_once_and_the_oldest_leaves(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="sd_api.models.adapters")
-    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, lora_folder=folder / "sd")
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [folder / "sd"]}))
     for number in range(10):
         begun(parts, f"a dog <lora:style{number % 2}>")
     assert [record.args for record in caplog.records if record.name.startswith("sd_api")] == [("style0",), ("style1",)]

@@ -12,6 +12,8 @@ from requested import request
 from running import serve
 from simulated_card import Card, Module
 
+from sd_api.engine import engine as engine_module
+from sd_api.engine import memory as engine_memory
 from sd_api.engine.engine import DiffusersEngine
 from sd_api.errors import OutOfMemory
 from sd_api.generation.abilities import ModelAbilities
@@ -138,6 +140,7 @@ class Library:
     def __init__(self, model: LoadedModel, placed: Placement) -> None:
         self._model, self.place = model, placed.use
         self.make_room, self.slow_down = placed.make_room, placed.slow_down
+        self.run_as_planned = placed.run_as_planned
 
     def get(self, name: str | None) -> LoadedModel:
         return self._model
@@ -156,7 +159,7 @@ class Library:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "apply_group_offloading", lambda module, **_: None)
     monkeypatch.setattr(decoding, "AUTOENCODER_TILES", (0, 512 // SCALE, 256 // SCALE))
-    for module in (placement, decoding, __import__("sd_api.engine.engine", fromlist=["engine"])):
+    for module in (placement, decoding, engine_module, engine_memory):
         monkeypatch.setattr(module, "free_memory", lambda: None)
 
 
@@ -186,6 +189,7 @@ def test_of_random_requests_none_runs_out_of_memory_that_a_slower_way_would_have
             count = chance.choice((1, 1, 2, 4))
             job = Job(request(size=(size[0], size[1]), seeds=tuple(range(count))))
             serve(engine, [job])
+            assert not placed._slowed, "what one picture has slowed down is whole for the next one"
             try:
                 job.result()
                 made += 1

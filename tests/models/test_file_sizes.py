@@ -12,6 +12,7 @@ from tiny_pipelines import write_pipeline
 from sd_api.models.file_sizes import folder_sizes, single_file_sizes
 from sd_api.models.headers import read_header
 from sd_api.models.model_sizes import ModelSizes
+from sd_api.models.planned import sizes_of
 from sd_api.models.sources import ModelDirectory
 
 
@@ -39,7 +40,7 @@ def test_of_a_folder(name: str, tmp_path: Path) -> None:
     assert sizes.denoiser.name == "transformer"
     assert sizes.denoiser.width == config.num_attention_heads * config.attention_head_dim
     assert sizes.denoiser.cell == (32 if pipeline.vae_scale_factor == 32 else 16)
-    assert sizes.guided == (name != "flux")
+    assert sizes_of(ModelDirectory(path), half=False).guided == (name != "flux")
     assert sizes.denoiser.largest == max(tensor.numel() for tensor in pipeline.transformer.state_dict().values())
 
 

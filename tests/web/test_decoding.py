@@ -265,6 +265,9 @@ def test_without_variations_no_variation_seed_is_reported(client: FlaskClient, e
     assert "variation_seed" not in image
 
 
+SOMETIMES = {"start": 0.25, "end": 0.75, "resize": "crop", "kind": "canny"}
+
+
 def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
     ann = TaskClient(client)
     image, mask = ann.upload(png(photograph(64, 72))), ann.upload(png(photograph(8, 8)))
@@ -300,6 +303,9 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "variation_strength": 0.25,
         "prompt_syntax": "plain",
         "loras": "{}",
+        "true_cfg_scale": 2.0,
+        "references": [{"image": mask, "adapter": "plus", "weight": 0.5, "start": 0.25, "end": 0.75}],
+        "controls": [{"model": "lines", "image": mask, "preprocessor": "canny", "weight": 0.5, **SOMETIMES}],
     }
     images = finished(ann, ann.create(**parameters))
     spec = engine.specs[-1]

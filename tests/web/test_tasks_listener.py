@@ -11,8 +11,8 @@ from sd_api.accounts.tokens import Identity
 from sd_api.errors import StoreUnavailable
 from sd_api.storage.protocols import Event
 from sd_api.tasks.events import EventSource
-from sd_api.web.tasks import events as module
-from sd_api.web.tasks.events import MAX_QUEUED_EVENTS, Listener
+from sd_api.web.tasks import listener as module
+from sd_api.web.tasks.listener import MAX_QUEUED_EVENTS, Listener
 
 
 class Source(EventSource):

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from sd_api.errors import ServerError
-from sd_api.models.adapters.files import AdapterFile, list_embeddings
+from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.chunks import Chunk
+from sd_api.models.folders import FoundFile, ModelFolders
 from sd_api.models.state_dict import WeightFile
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ Vectors = Mapping[str, torch.Tensor]
 """(vectors, width) for each text encoder by its component's name."""
 
 
-Named = Mapping[str, AdapterFile]
+Named = Mapping[str, FoundFile]
 """Embeddings by their names in lower case."""
 
 
@@ -40,22 +40,22 @@ class UnfitEmbeddingError(Exception):
 
 
 class Embeddings:
-    """The embeddings of a folder.
+    """The embeddings that one model may use.
 
     Args:
         widths: Of the model's text encoders, by their components' names.
-        folder: Where the files are; None where there are none.
+        folders: Where the files are.
     """
 
-    def __init__(self, widths: Mapping[str, int], folder: Path | None) -> None:
+    def __init__(self, widths: Mapping[str, int], folders: ModelFolders) -> None:
         self._widths = widths
-        self._folder = folder
+        self._folders = folders
 
     def files(self) -> Named:
         """Those that are there now."""
-        return {word.lower(): file for word, file in list_embeddings(self._folder).items()}
+        return {word.lower(): file for word, file in list_embeddings(self._folders).items()}
 
-    def why_unfit(self, file: AdapterFile) -> str | None:
+    def why_unfit(self, file: FoundFile) -> str | None:
         """Why an embedding cannot act, as the end of a sentence; None if it can."""
         try:
             self.vectors(file)
@@ -63,7 +63,7 @@ class Embeddings:
             return str(error)
         return None
 
-    def vectors(self, file: AdapterFile) -> Vectors:
+    def vectors(self, file: FoundFile) -> Vectors:
         """What an embedding puts in place of its name.
 
         Raises:
@@ -82,7 +82,7 @@ def named_in(text: str, files: Named) -> Named:
 
 
 @lru_cache(maxsize=256)
-def _read(file: AdapterFile) -> Vectors:
+def _read(file: FoundFile) -> Vectors:
     if file.size > MAX_BYTES:
         raise UnfitEmbeddingError(f"its file has {file.size:,} bytes; an embedding has at most {MAX_BYTES:,}")
     try:

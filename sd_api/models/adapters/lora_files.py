@@ -1,16 +1,15 @@
-"""The folder of LoRAs, and what their headers tell; knows no torch."""
+"""What the headers of LoRAs tell; knows no torch."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from sd_api.models.adapters.files import AdapterFile, list_files
 from sd_api.models.bounded_files import FileFaultError, check_safetensors
+from sd_api.models.folders import LORA, FoundFile, ModelFolders
 
 # The keys of the layers that read the prompt, in the formats of kohya's scripts, of diffusers and of PEFT.
 _READS_PROMPT = re.compile(r"attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_)?(?:down|A)[._]")
@@ -54,23 +53,8 @@ def architecture_of(width: int) -> str:
     return _ARCHITECTURES.get(width, f"a model whose prompts are {width} wide")
 
 
-def list_loras(folder: Path | None) -> list[AdapterFile]:
-    """The LoRAs of a folder, see ``list_files``."""
-    return list_files(folder, ".safetensors")
-
-
-def find_lora(folder: Path | None, name: str) -> AdapterFile | None:
-    """The LoRA of a name: its path in the folder, or its file's name alone where only one has it."""
-    files = list_loras(folder)
-    wanted = name.removesuffix(".safetensors")
-    if (found := next((file for file in files if file.name == wanted), None)) is not None:
-        return found
-    alike = [file for file in files if file.name.rpartition("/")[2].casefold() == wanted.casefold()]
-    return alike[0] if len(alike) == 1 else None
-
-
 @lru_cache(maxsize=1024)
-def read_header(file: AdapterFile) -> LoraHeader:
+def read_header(file: FoundFile) -> LoraHeader:
     """What a file's header tells.
 
     Raises:
@@ -98,12 +82,12 @@ def _hint(name: str) -> Mapping[str, Any]:
     return {**_FEW_STEPS[kind], **({} if steps is None else {"steps": int(steps[1])})}
 
 
-def described_loras(folder: Path | None) -> list[dict[str, Any]]:
-    """The LoRAs of a folder for people and their programs; those that cannot be read say why."""
-    return [_described(file) for file in list_loras(folder)]
+def described_loras(folders: ModelFolders) -> list[dict[str, Any]]:
+    """The LoRAs for people and their programs; those that cannot be read say why."""
+    return [_described(file) for file in folders.files(LORA)]
 
 
-def _described(file: AdapterFile) -> dict[str, Any]:
+def _described(file: FoundFile) -> dict[str, Any]:
     try:
         header = read_header(file)
     except FileFaultError as fault:

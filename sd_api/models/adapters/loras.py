@@ -9,26 +9,22 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
 from sd_api.errors import OutOfLimits, OutOfMemory
-from sd_api.models.adapters.files import AdapterFile
-from sd_api.models.adapters.lora_files import architecture_of, find_lora, list_loras, read_header
+from sd_api.models.adapters.lora_files import architecture_of, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
+from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
 from sd_api.models.sharing import pipeline_of
 from sd_api.models.state_dict import WeightFile
 from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
-
-# Names that are listed where one is not there.
-_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class ActiveLora:
         text_weight: The factor of its layers in the text encoders.
     """
 
-    file: AdapterFile
+    file: FoundFile
     weight: float
     text_weight: float
 
@@ -73,7 +69,7 @@ class LoraLayers:
         components: Its modules.
         place: Has components on the device.
         forget: Drops components that are not used any more.
-        folder: Where the files are; None where there are none.
+        folders: Where the files are.
     """
 
     def __init__(
@@ -82,18 +78,18 @@ class LoraLayers:
         components: Mapping[str, Component],
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None],
-        folder: Path | None,
+        folders: ModelFolders,
     ) -> None:
         self._pipeline = pipeline
         self._components = components
         self._place = place
         self._forget = forget
-        self._folder = folder
+        self._folders = folders
         # A pipeline over the copies with the layers, and the modules that they are copies of.
         self._host: Any = None
         self._copied_from: dict[str, torch.nn.Module] = {}
-        self._loaded: OrderedDict[AdapterFile, _Layers] = OrderedDict()
-        self._refused: dict[AdapterFile, str] = {}
+        self._loaded: OrderedDict[FoundFile, _Layers] = OrderedDict()
+        self._refused: dict[FoundFile, str] = {}
         self._count = 0
         # What acts in each copy, which takes a moment to set.
         self._acting: dict[str, dict[str, float]] = {}
@@ -112,7 +108,7 @@ class LoraLayers:
         Raises:
             OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
         """
-        found: dict[AdapterFile, ActiveLora] = {}
+        found: dict[FoundFile, ActiveLora] = {}
         for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
             try:
                 file = self._file(lora.name)
@@ -158,14 +154,12 @@ class LoraLayers:
             self._acting[component.name] = active
         return host
 
-    def _file(self, name: str) -> AdapterFile:
-        if (file := find_lora(self._folder, name)) is not None:
+    def _file(self, name: str) -> FoundFile:
+        if (file := self._folders.find(LORA, name)) is not None:
             return file
-        names = [other.name for other in list_loras(self._folder)]
-        more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
-        raise _UnusableError(f"; there are: {', '.join(names[:_LISTED])}{more}" if names else "; this server has none")
+        raise _UnusableError(missing(self._folders, LORA))
 
-    def _layers(self, file: AdapterFile) -> _Layers:
+    def _layers(self, file: FoundFile) -> _Layers:
         if file in self._refused:
             raise _UnusableError(self._refused[file])
         if any(self._components[name].module is not module for name, module in self._copied_from.items()):
@@ -183,7 +177,7 @@ class LoraLayers:
         self._loaded.move_to_end(file)
         return self._loaded[file]
 
-    def _load(self, file: AdapterFile) -> _Layers:
+    def _load(self, file: FoundFile) -> _Layers:
         self._refuse_other_architecture(file)
         if self._host is None:
             self._host = self._copy()
@@ -212,7 +206,7 @@ class LoraLayers:
             raise _UnusableError(", which has no layers for this model")
         return _Layers(adapter, parts)
 
-    def _refuse_other_architecture(self, file: AdapterFile) -> None:
+    def _refuse_other_architecture(self, file: FoundFile) -> None:
         try:
             width = read_header(file).width
         except FileFaultError as fault:
@@ -232,7 +226,7 @@ class LoraLayers:
                 copies[name] = copy.deepcopy(component.module, {id(tensor): tensor for tensor in shared})
         return pipeline_of(type(self._pipeline), self._pipeline, **copies)
 
-    def _part(self, name: str, adapter: str, file: AdapterFile) -> Component | None:
+    def _part(self, name: str, adapter: str, file: FoundFile) -> Component | None:
         """The layers of an adapter in a component, as what is placed."""
         if name not in self._copied_from:
             return None
@@ -249,7 +243,7 @@ class LoraLayers:
         part.working = 0
         return part
 
-    def _make_room(self, latest: AdapterFile) -> None:
+    def _make_room(self, latest: FoundFile) -> None:
         while sum(part.size for part in self.components) > self._components["unet"].size:
             oldest = next(iter(self._loaded))
             if oldest == latest:

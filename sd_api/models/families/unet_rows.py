@@ -1,6 +1,6 @@
 """The rows of the families with a UNet."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from sd_api.generation.plan import Box
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
-from sd_api.models.tiling import cut
+from sd_api.models.families.unet_control import Controls
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,20 @@ class UNetRow(LatentRow):
         conditioning: Of its prompts.
         image_guidance: The second factor of instruct-pix2pix; None for other operations.
         size_ids: (1, 6) for SDXL, else None.
+        controls: Those of each tile by its box, or of all of it by None.
     """
 
     conditioning: Conditioning
     image_guidance: float | None
     size_ids: torch.Tensor | None
+    controls: Mapping[Box | None, Controls]
 
 
-def key_of(
-    latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
-) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act."""
-    if tiles:
-        latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.shape, conditioning.loras, None if channels is None else channels.shape
+def key_of(seen: UNetRow) -> Hashable:
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
+
+    See LatentFamily.
+    """
+    words, channels = seen.conditioning, seen.channels
+    followed = tuple(each.key for each in seen.controls[None])
+    return seen.latents.shape, words.shape, words.loras, followed, None if channels is None else channels.shape

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response
 
 from sd_api.jobs.queue import JobQueue
-from sd_api.models.adapters.files import list_embeddings
+from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.adapters.lora_files import described_loras
+from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
 from sd_api.web.a1111.options import Checkpoints
 from sd_api.web.a1111.pictures import UPSCALERS
@@ -26,7 +26,6 @@ LISTS: Mapping[str, Any] = {
         {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": _SCALE} for name in UPSCALERS
     ],
     "latent-upscale-modes": [],
-    "sd-vae": [],
     "sd-modules": [],
     "hypernetworks": [],
     "face-restorers": [],
@@ -48,9 +47,11 @@ def make_blueprint(queue: JobQueue, checkpoints: Checkpoints, settings: Settings
     blueprint = Blueprint("a1111_lists", __name__, url_prefix="/sdapi/v1")
     for path, content in LISTS.items():
         blueprint.add_url_rule(f"/{path}", path, partial(_answer, content))
+    folders = ModelFolders.of(settings)
     blueprint.add_url_rule("/sd-models", "sd-models", checkpoints.entries)
-    blueprint.add_url_rule("/loras", "loras", partial(_loras, settings.loras))
-    blueprint.add_url_rule("/embeddings", "embeddings", partial(_embeddings, settings.embeddings))
+    blueprint.add_url_rule("/loras", "loras", partial(_loras, folders))
+    blueprint.add_url_rule("/sd-vae", "sd-vae", partial(_vaes, folders))
+    blueprint.add_url_rule("/embeddings", "embeddings", partial(_embeddings, folders))
     blueprint.add_url_rule("/memory", "memory", partial(_memory, queue))
     for path in NOTHING_TO_DO:
         blueprint.add_url_rule(f"/{path}", path, _null, methods=["POST"])
@@ -61,7 +62,7 @@ def _answer(content: Any) -> Any:
     return content
 
 
-def _loras(folder: Path | None) -> list[dict[str, Any]]:
+def _loras(folders: ModelFolders) -> list[dict[str, Any]]:
     """The LoRAs by the names that prompts use; their paths on this machine are not shown."""
     return [
         {
@@ -70,15 +71,20 @@ def _loras(folder: Path | None) -> list[dict[str, Any]]:
             "path": f"{lora['name']}.safetensors",
             "metadata": {"modelspec.trigger_phrase": ", ".join(lora["words"])} if lora["words"] else {},
         }
-        for lora in described_loras(folder)
+        for lora in described_loras(folders)
         if lora["problem"] is None
     ]
 
 
-def _embeddings(folder: Path | None) -> dict[str, Any]:
+def _vaes(folders: ModelFolders) -> list[dict[str, Any]]:
+    """The autoencoders by the names that ``sd_vae`` takes."""
+    return [{"model_name": file.name, "filename": file.name} for file in folders.files(VAE)]
+
+
+def _embeddings(folders: ModelFolders) -> dict[str, Any]:
     """The words that were trained; what of them fits a model is known when it reads them."""
     about = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
-    return {"loaded": dict.fromkeys(list_embeddings(folder), about), "skipped": {}}
+    return {"loaded": dict.fromkeys(list_embeddings(folders), about), "skipped": {}}
 
 
 def _null() -> Response:

@@ -1,6 +1,5 @@
 // What is said of the chosen model: whether it is loaded and how large it is, and what the built-in one can draw.
-import { button, byId, element } from "./dom.js";
-import { size } from "./report.js";
+import { button, byId, element, size } from "./dom.js";
 
 // Drawn by the built-in model itself; see docs/pictures/builtin.png.
 const BUILTIN_EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
