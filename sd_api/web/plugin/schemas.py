@@ -141,7 +141,9 @@ class MoveQuery(BaseModel):
     before: str = Field(
         default="", description="the waiting job that it shall come right before", examples=["my-first-picture"]
     )
-    after: str = Field(default="", description="the one that it shall come right after, in place of that", examples=[""])
+    after: str = Field(
+        default="", description="the one that it shall come right after, in place of that", examples=[""]
+    )
 
 
 class JobProgress(BaseModel):
