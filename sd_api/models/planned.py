@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from psutil import virtual_memory
 
+from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.architectures import text_encoders_of, unet_channels
 from sd_api.models.backends.quantized import installed_quantizers, require_quantizer
@@ -194,8 +195,21 @@ def plan_for(
     """
     device = in_own_precision(device, own)
     wishes, machine = wishes_of(settings, own), machine_of(settings, own, device)
-    require_quantizer(wishes.quantize, machine.kind, single_file=isinstance(model, ModelFile))
+    sizes = sizes_of(model, own, base, half=device.torch_dtype in HALF_PRECISIONS)
+    in_vain = sizes.denoiser.is_quantized and wishes.quantize not in ("auto", "none")
+    if in_vain and own.quantize is not None:
+        raise ModelUnavailable(f'"quantize": "{own.quantize}" is not possible: {_loaded_as_it_is(sizes)}.')
+    if not in_vain:
+        require_quantizer(wishes.quantize, machine.kind, single_file=isinstance(model, ModelFile))
     if isinstance(model, ModelFile):
         # Only folders are quantized while they are loaded.
         machine = replace(machine, quantizers=frozenset())
-    return plan_memory(sizes_of(model, own, base, half=device.torch_dtype in HALF_PRECISIONS), machine, wishes)
+    plan = plan_memory(sizes, machine, wishes)
+    if in_vain:
+        reason = f'"quantize": "{wishes.quantize}" is not applied: {_loaded_as_it_is(sizes)}'
+        plan = replace(plan, reasons=(*plan.reasons, reason))
+    return plan
+
+
+def _loaded_as_it_is(sizes: ModelSizes) -> str:
+    return f"this model is quantised already ({sizes.denoiser.main_dtype}), and is loaded as it is"
