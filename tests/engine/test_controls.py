@@ -65,9 +65,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if kind in made:
                 made[kind].save_pretrained(path / name / kind)
         save_single(made["depth"], path / name / "files" / "depth.safetensors")
-        save_single(made["t2i"], path / name / "files" / "t2i-file.safetensors")
+        save_single(made["t2i"], path / name / "files" / "t2i-file.safetensors", original=True)
     if "union" in nets("sdxl"):
         save_single(nets("sdxl")["union"], path / "sdxl" / "files" / "union-file.safetensors")
+    save_single(nets("sd")["depth"], path / "sd" / "original.safetensors", original=True)
     nets("sdxl")["lines"].save_pretrained(path / "sd" / "wide")
     save_single(t2i_adapter((64, 64)), path / "sd" / "other.safetensors")
     broken = path / "sd" / "broken.safetensors"
@@ -166,6 +167,10 @@ def test_control_nets_act_as_in_diffusers(name: str, kind: str, folder: Path) ->
         **{key: [MAP, OTHER_MAP]},
     )
     assert torch.equal(ours(parts, both), expected)
+    if name == "sd":
+        first, second = both.controls
+        read = derived(both, type(both), controls=(first, replace(second, model="original.safetensors")))
+        assert torch.equal(ours(parts, read), expected)
     assert torch.equal(ours(parts, asked(kind)), plain)
 
 
@@ -302,7 +307,7 @@ def test_the_oldest_leaves_where_they_are_larger_than_the_model(folder: Path) ->
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("none", "there are: broken, files/depth, files/t2i-file, grey, lines, other, t2i, wide"),
+        ("none", "there are: broken, files/depth, files/t2i-file, grey, lines, original, other, t2i, wide"),
         ("../sdxl/lines", "there are: broken"),
         ("broken", "cut short or damaged"),
         ("wide", "made for a model with other layers"),
