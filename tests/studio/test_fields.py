@@ -203,7 +203,14 @@ def test_a_list_of_images_is_sent_as_json_and_comes_back(show_offer: ShowOffer, 
         "entries": {
             "image": {"label": "Image", "control": "image"},
             "reader": {"label": "Reader", "control": "choice", "choices": ["loose", "strict"], "default": "loose"},
-            "weight": {"label": "Weight", "control": "slider", "default": 1.0, "minimum": 0, "maximum": 2, "step": 0.05},
+            "weight": {
+                "label": "Weight",
+                "control": "slider",
+                "default": 1.0,
+                "minimum": 0,
+                "maximum": 2,
+                "step": 0.05,
+            },
         },
     }
     studio = show_offer(lambda offer: offer["fields"].update(poses=poses))
