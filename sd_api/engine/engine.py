@@ -48,6 +48,7 @@ class DiffusersEngine:
 
     def load(self) -> None:
         """See Engine."""
+        self._library.plan_ahead()
         try:
             self._loading.load_main()
         except ServerError as error:
@@ -62,6 +63,7 @@ class DiffusersEngine:
         return replace(
             self._loading.status,
             models=self._library.memory(),
+            planned=self._library.planned(),
             memory=memory_of(self._device.device),
             abilities=self._library.abilities(),
         )

@@ -14,7 +14,7 @@ from sd_api.imaging.controls import map_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within
 from sd_api.imaging.profiles import to_srgb
-from sd_api.imaging.sizing import cover, crop, extended_image, fill_up, resize_mask, resized
+from sd_api.imaging.sizing import cover, crop, extended_image, fill_up, part_of, resize_mask, resized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _of_size(image: Image.Image, size: Size, resize: str) -> Image.Image:
 
 def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Operation:
     one = region.passes[unit.step]
-    image = to_srgb(operation.canvas.crop(one.box), operation.profile)
+    image = to_srgb(part_of(operation.canvas, one.box), operation.profile)
     mask = own_mask(operation.replaced, region, one.box)
     if unit.drawn is not None:
         # The second pass sees a part of what the first one has seen.
@@ -153,7 +153,7 @@ def drawn(image: Image.Image, one: Pass) -> Image.Image:
 
 def own_mask(mask: Image.Image, region: Region, box: Box) -> Image.Image:
     """The mask of a region within a box; what other regions replace is kept."""
-    return within(mask.crop(box), relative(region.edit, box))
+    return within(part_of(mask, box), relative(region.edit, box))
 
 
 def relative(box: Box, origin: Box) -> Box:

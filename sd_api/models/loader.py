@@ -149,11 +149,16 @@ def base_folder(settings: ModelSettings, token: str | None, limits: Limits, *, h
         raise ModelUnavailable(
             f"base: {source} is a file; name a directory with model_index.json or a Hugging Face id."
         )
-    without = (*DENOISERS, "vae") if settings.vae else DENOISERS
+    without = not_needed_of_base(settings)
     folder = local_directory(source, token, limits, half=half, without=without)
     if faults := find_faults(ModelDirectory(folder), without):
         raise ModelUnavailable(f"base: {'; '.join(faults)}.")
     return without_pickles(ModelDirectory(folder)).path
+
+
+def not_needed_of_base(settings: ModelSettings) -> tuple[str, ...]:
+    """The parts of a base whose weights come from elsewhere: from the file itself, or from what is given to it."""
+    return (*DENOISERS, "vae") if settings.vae else DENOISERS
 
 
 def local_directory(

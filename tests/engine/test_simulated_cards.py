@@ -145,6 +145,9 @@ class Library:
     def get(self, name: str | None) -> LoadedModel:
         return self._model
 
+    def planned(self) -> tuple[()]:
+        return ()
+
     def memory(self) -> tuple[()]:
         return ()
 

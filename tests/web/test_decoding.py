@@ -293,6 +293,7 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "mask_grow": -2,
         "mask_invert": True,
         "seam": 3,
+        "refine": 0.2,
         "output": "patch",
         "depth": "source",
         "strength": 0.5,
@@ -316,7 +317,8 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
     assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
     assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
-    assert (made.mask_invert, made.seam, made.output, made.depth) == (True, 3, "patch", "source")
+    assert (made.mask_invert, made.seam, made.refine) == (True, 3, 0.2)
+    assert (made.output, made.depth) == ("patch", "source")
     assert (spec.model, spec.seeds, spec.variation_seeds) == ("custom", (5, 5), (7, 8))
     assert [(image["offset"], image["canvas"]) for image in images] == [PLACED] * 2
     used = [each["parameters_used"] for each in images]
