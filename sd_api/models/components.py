@@ -8,6 +8,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from sd_api.models.adapters.embeddings import Embeddings
+from sd_api.models.adapters.ip_adapters import IPAdapters
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
 from sd_api.models.folders import ModelFolders
@@ -38,6 +39,7 @@ class Parts:
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
         loras: The layers beside them, for models with a UNet.
+        ip_adapters: What sees references, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
         tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
@@ -68,6 +70,7 @@ class Parts:
         }
         self.embeddings = Embeddings(widths, folders)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
+        self.ip_adapters = IPAdapters(self.components, place, forget, folders, self.cached)
 
     @property
     def denoiser(self) -> Component:
@@ -86,8 +89,8 @@ class Parts:
 
     @property
     def everything(self) -> tuple[Component, ...]:
-        """What may be on the device: the components, and the layers beside them."""
-        return *self.components.values(), *self.loras.components
+        """What may be on the device: the components, and what is beside them."""
+        return *self.components.values(), *self.loras.components, *self.ip_adapters.components
 
     @property
     def size(self) -> int:

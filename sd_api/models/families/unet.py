@@ -4,6 +4,7 @@ The arithmetic and the order of random draws are those of diffusers' pipelines, 
 """
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
+from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.families.unet_words import PromptReader
@@ -53,7 +55,7 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "loras", "tiles", "variations", *_capabilities(unet)),
+            capabilities=("clip_skip", "loras", "references", "tiles", "variations", *_capabilities(unet)),
             schedulers=self.usable_schedulers(parts),
         )
 
@@ -77,7 +79,9 @@ class UNetFamily(LatentFamily):
         layers = parts.pipeline.text_encoder.config.num_hidden_layers
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
-        return PromptReader(parts, self.words_layer, operation).conditioning()
+        conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
+        guided = conditioning.moments[0].negative is not None
+        return replace(conditioning, references=parts.ip_adapters.see(operation.references, guided=guided))
 
     def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
         """The embeddings that the UNet takes: (1, tokens, width).
@@ -124,7 +128,7 @@ class UNetFamily(LatentFamily):
 
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
+        denoiser = adapted(parts, rows[0].conditioning)
         passes = [variants(row) for row in rows]
         counts = [len(several) for several in passes]
         samples = [
@@ -140,7 +144,9 @@ class UNetFamily(LatentFamily):
         output = denoiser(
             torch.cat(samples),
             torch.stack(timesteps),
-            encoder_hidden_states=torch.cat([words for several in passes for words, _, _ in several]),
+            encoder_hidden_states=with_references(
+                torch.cat([words for several in passes for words, _, _ in several]), rows
+            ),
             timestep_cond=guidance_embedding(parts, rows),
             added_cond_kwargs=added(rows, passes),
             return_dict=False,

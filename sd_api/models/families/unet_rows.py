@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sd_api.models.adapters.ip_adapters import ActiveReference
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 
@@ -49,10 +50,17 @@ class Conditioning:
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
         loras: What acts in the UNet beside its own layers.
+        references: What it attends to beside the words.
     """
 
     moments: tuple[Moment, ...]
     loras: tuple[ActiveLora, ...]
+    references: tuple[ActiveReference, ...] = ()
+
+    @property
+    def acting(self) -> Hashable:
+        """What is the same of rows that share a forward."""
+        return self.loras, tuple(reference.key for reference in self.references)
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -85,9 +93,9 @@ class UNetRow(LatentRow):
 
 
 def key_of(seen: UNetRow) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act.
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
 
     See LatentFamily.
     """
     words, channels = seen.conditioning, seen.channels
-    return seen.latents.shape, words.shape, words.loras, None if channels is None else channels.shape
+    return seen.latents.shape, words.shape, words.acting, None if channels is None else channels.shape
