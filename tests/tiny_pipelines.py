@@ -21,6 +21,8 @@ from diffusers import (
     FluxTransformer2DModel,
     LatentConsistencyModelPipeline,
     LCMScheduler,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
@@ -189,21 +191,47 @@ def pixart_sigma() -> PixArtSigmaPipeline:
     )
 
 
+def gemma() -> Gemma2Model:
+    return Gemma2Model(
+        Gemma2Config(
+            vocab_size=128,
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            max_position_embeddings=4096,
+        )
+    )
+
+
+def lumina_2() -> Lumina2Pipeline:
+    return Lumina2Pipeline(
+        transformer=Lumina2Transformer2DModel(
+            sample_size=32,
+            in_channels=4,
+            hidden_size=24,
+            num_layers=1,
+            num_refiner_layers=1,
+            num_attention_heads=2,
+            num_kv_heads=1,
+            multiple_of=8,
+            axes_dim_rope=(4, 4, 4),
+            axes_lens=(300, 64, 64),
+            cap_feat_dim=8,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=vae(4, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=gemma(),
+        tokenizer=word_tokenizer(),
+    )
+
+
 def sana_parts(*, guidance: bool = False) -> dict[str, Any]:
     return {
         "tokenizer": word_tokenizer(),
-        "text_encoder": Gemma2Model(
-            Gemma2Config(
-                vocab_size=128,
-                hidden_size=8,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                head_dim=8,
-                max_position_embeddings=4096,
-            )
-        ),
+        "text_encoder": gemma(),
         "vae": AutoencoderDC(
             in_channels=3,
             latent_channels=4,
@@ -288,6 +316,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "pixart sigma": pixart_sigma,
     "sana": sana,
     "sana sprint": sana_sprint,
+    "lumina 2": lumina_2,
     "latent consistency": latent_consistency,
 }
 

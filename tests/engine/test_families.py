@@ -69,6 +69,7 @@ HAND: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("sana", "txt2img"): ("SanaPipeline", {"use_resolution_binning": False}),
     ("sana sprint", "txt2img"): ("SanaSprintPipeline", SPRINT),
     ("sana sprint", "img2img"): ("SanaSprintImg2ImgPipeline", SPRINT),
+    ("lumina 2", "txt2img"): ("Lumina2Pipeline", {}),
     ("latent consistency", "txt2img"): ("LatentConsistencyModelPipeline", {}),
     ("latent consistency", "img2img"): ("LatentConsistencyModelImg2ImgPipeline", {}),
     ("pixart sigma", "txt2img"): ("PixArtSigmaPipeline", {"use_resolution_binning": False}),
@@ -279,7 +280,7 @@ def test_negative_prompts_act_with_true_guidance(name: str, mode: str) -> None:
 
 # What diffusers has no pipeline for, or a broken one, or one with another decoder.
 OURS = [
-    *((name, mode) for name in ("krea 2", "sana") for mode in ("img2img", "masking")),
+    *((name, mode) for name in ("krea 2", "sana", "lumina 2") for mode in ("img2img", "masking")),
     *((name, "masking") for name in ("stable diffusion 3", "chroma", "sana sprint", "latent consistency")),
 ]
 

@@ -17,16 +17,13 @@ from sd_api.errors import OutOfLimits, OutOfMemory
 from sd_api.models.adapters.lora_files import architecture_of, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
-from sd_api.models.folders import LORA, FoundFile, ModelFolders
+from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
 from sd_api.models.sharing import pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
 from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
-
-# Names that are listed where one is not there.
-_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -164,9 +161,7 @@ class LoraLayers:
     def _file(self, name: str) -> FoundFile:
         if (file := self._folders.find(LORA, name)) is not None:
             return file
-        names = [other.name for other in self._folders.files(LORA)]
-        more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
-        raise _UnusableError(f"; there are: {', '.join(names[:_LISTED])}{more}" if names else "; this server has none")
+        raise _UnusableError(missing(self._folders, LORA))
 
     def _layers(self, file: FoundFile) -> _Layers:
         if file in self._refused:

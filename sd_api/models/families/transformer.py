@@ -108,7 +108,7 @@ class TransformerFamily(LatentFamily):
             modes=published.modes,
             size_multiple=self.multiple(parts),
             native_size=self.native_size(parts),
-            capabilities=("tiles", "variations", *self.capabilities),
+            capabilities=("tiles", "vae", "variations", *self.capabilities),
             schedulers=self.schedulers,
             guidance=self.meaning(parts),
             defaults={"steps": published.steps, "guidance": published.guidance},
@@ -125,7 +125,12 @@ class TransformerFamily(LatentFamily):
         tokenizer = getattr(parts.pipeline, self.tokenizer)
         for name in PROMPTS:
             if name == "prompt" or name in self.capabilities:
-                yield from beyond_limit(name, operation.read(name).plain, tokenizer, self.longest)
+                before = self.instruction(parts, negative=name != "prompt")
+                yield from beyond_limit(name, before + operation.read(name).plain, tokenizer, self.longest)
+
+    def instruction(self, parts: Parts, *, negative: bool) -> str:
+        """What stands before a prompt and takes of the tokens that are read."""
+        return ""
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """Whether there is classifier-free guidance."""

@@ -1,13 +1,15 @@
 """The rows of the families with a UNet."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
 
+from sd_api.generation.plan import Box
 from sd_api.models.adapters.ip_adapters import ActiveReference
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
+from sd_api.models.families.unet_control import Controls
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,13 @@ class UNetRow(LatentRow):
         conditioning: Of its prompts.
         image_guidance: The second factor of instruct-pix2pix; None for other operations.
         size_ids: (1, 6) for SDXL, else None.
+        controls: Those of each tile by its box, or of all of it by None.
     """
 
     conditioning: Conditioning
     image_guidance: float | None
     size_ids: torch.Tensor | None
+    controls: Mapping[Box | None, Controls]
 
 
 def key_of(seen: UNetRow) -> Hashable:
@@ -98,4 +102,5 @@ def key_of(seen: UNetRow) -> Hashable:
     See LatentFamily.
     """
     words, channels = seen.conditioning, seen.channels
-    return seen.latents.shape, words.shape, words.acting, None if channels is None else channels.shape
+    followed = tuple(each.key for each in seen.controls[None])
+    return seen.latents.shape, words.shape, words.acting, followed, None if channels is None else channels.shape
