@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from sd_api.models.adapters.autoencoders import Autoencoders
 from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
+from sd_api.models.adapters.ip_adapters import IPAdapters
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
 from sd_api.models.folders import FoundFile, ModelFolders
@@ -41,6 +42,7 @@ class Parts:
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
         loras: The layers beside them, for models with a UNet.
+        ip_adapters: What sees references, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
         controls: The ControlNets and T2I adapters beside them, for models with a UNet.
         vae_file: The file of an autoencoder that stands in place of the model's own; None where that is used.
@@ -76,6 +78,7 @@ class Parts:
         self.vae_file: FoundFile | None = None
         self._autoencoders = Autoencoders(self.autoencoder, device, forget, folders)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
+        self.ip_adapters = IPAdapters(self.components, place, forget, folders, self.cached)
 
     @property
     def denoiser(self) -> Component:
@@ -99,6 +102,7 @@ class Parts:
             *self.components.values(),
             *self.loras.components,
             *self.controls.components,
+            *self.ip_adapters.components,
             *self._autoencoders.components,
         )
 

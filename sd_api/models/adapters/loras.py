@@ -4,7 +4,6 @@ The model itself is never changed. Its LoRAs are in copies of its modules that s
 there as it does into a pipeline, and each call chooses which of them act.
 """
 
-import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import pipeline_of
+from sd_api.models.sharing import pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
 from sd_api.prompting.prompt import Lora
 
@@ -126,13 +125,18 @@ class LoraLayers:
             lora for lora in loras if lora.text_weight and any(name != "unet" for name in self._layers(lora.file).parts)
         )
 
-    def applied(self, component: Component, loras: Sequence[ActiveLora]) -> Any:
+    def applied(self, component: Component, loras: Sequence[ActiveLora], beside: Iterable[Component] = ()) -> Any:
         """What runs in place of a component, on the device, with the layers of some LoRAs.
 
         It is to be called before the next one is asked for: the copy is the same, and only what acts in it differs.
+
+        Args:
+            component: A module of the model.
+            loras: What acts in it.
+            beside: What else is to be on the device meanwhile.
         """
         active: dict[str, float] = {}
-        parts = [component]
+        parts = [*beside, component]
         for lora in loras:
             layers = self._layers(lora.file)
             weight = lora.weight if component.name == "unet" else lora.text_weight
@@ -234,10 +238,8 @@ class LoraLayers:
         """A pipeline over copies of the modules, with the same weights."""
         copies = {}
         for name in self._changed():
-            module = self._components[name].module
-            self._copied_from[name] = module
-            shared = (*module.parameters(), *module.buffers())
-            copies[name] = copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
+            self._copied_from[name] = self._components[name].module
+            copies[name] = shared_copy(self._copied_from[name])
         return pipeline_of(type(self._pipeline), self._pipeline, **copies)
 
     def _part(self, name: str, adapter: str, file: FoundFile) -> Component | None:

@@ -22,6 +22,7 @@ from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
 from sd_api.models.families.unet_control import residuals, row_controls
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
+from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.families.unet_words import PromptReader
@@ -56,7 +57,10 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "controls", "loras", "tiles", "vae", "variations", *_capabilities(unet)),
+            capabilities=(
+                *("clip_skip", "controls", "loras", "references", "tiles", "vae", "variations"),
+                *_capabilities(unet),
+            ),
             schedulers=self.usable_schedulers(parts),
         )
 
@@ -82,7 +86,9 @@ class UNetFamily(LatentFamily):
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
         # What does not fit is refused before work is done.
         parts.controls.find(operation.controls)
-        return PromptReader(parts, self.words_layer, operation).conditioning()
+        conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
+        guided = conditioning.moments[0].negative is not None
+        return replace(conditioning, references=parts.ip_adapters.see(operation.references, guided=guided))
 
     def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
         """The embeddings that the UNet takes: (1, tokens, width).
@@ -156,11 +162,11 @@ class UNetFamily(LatentFamily):
         controlled = {}
         if rows[0].controls[None]:
             controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
-        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
+        denoiser = adapted(parts, rows[0].conditioning)
         output = denoiser(
             torch.cat(samples),
             moments,
-            encoder_hidden_states=words,
+            encoder_hidden_states=with_references(words, rows),
             timestep_cond=guidance_embedding(parts, rows),
             added_cond_kwargs=beside,
             return_dict=False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from sd_api.generation.plan import Box
+from sd_api.models.adapters.ip_adapters import ActiveReference
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.unet_control import Controls
@@ -51,10 +52,17 @@ class Conditioning:
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
         loras: What acts in the UNet beside its own layers.
+        references: What it attends to beside the words.
     """
 
     moments: tuple[Moment, ...]
     loras: tuple[ActiveLora, ...]
+    references: tuple[ActiveReference, ...] = ()
+
+    @property
+    def acting(self) -> Hashable:
+        """What is the same of rows that share a forward."""
+        return self.loras, tuple(reference.key for reference in self.references)
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -95,4 +103,4 @@ def key_of(seen: UNetRow) -> Hashable:
     """
     words, channels = seen.conditioning, seen.channels
     followed = tuple(each.key for each in seen.controls[None])
-    return seen.latents.shape, words.shape, words.loras, followed, None if channels is None else channels.shape
+    return seen.latents.shape, words.shape, words.acting, followed, None if channels is None else channels.shape
