@@ -43,11 +43,11 @@ class Embeddings:
     """The embeddings that one model may use.
 
     Args:
-        widths: Of the model's text encoders, by their components' names.
+        widths: Of the model's text encoders, by their components' names; None where they are not known.
         folders: Where the files are.
     """
 
-    def __init__(self, widths: Mapping[str, int], folders: ModelFolders) -> None:
+    def __init__(self, widths: Mapping[str, int] | None, folders: ModelFolders) -> None:
         self._widths = widths
         self._folders = folders
 
@@ -63,6 +63,10 @@ class Embeddings:
             return str(error)
         return None
 
+    def usable_in(self, text: str) -> Named:
+        """Those whose names stand as words in a text, and that fit; the names of others are words like any other."""
+        return {name: file for name, file in named_in(text, self.files()).items() if self.why_unfit(file) is None}
+
     def vectors(self, file: FoundFile) -> Vectors:
         """What an embedding puts in place of its name.
 
@@ -70,7 +74,8 @@ class Embeddings:
             UnfitEmbeddingError: The file cannot be read, or was made for another architecture.
         """
         vectors = _read(file)
-        if {name: tensor.shape[1] for name, tensor in vectors.items()} != dict(self._widths):
+        widths = {name: tensor.shape[1] for name, tensor in vectors.items()}
+        if self._widths is not None and widths != self._widths:
             raise UnfitEmbeddingError("it was made for another architecture")
         return vectors
 

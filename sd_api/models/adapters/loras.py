@@ -42,6 +42,25 @@ class ActiveLora:
     text_weight: float
 
 
+@dataclass(frozen=True)
+class FoundLora:
+    """A LoRA that a request asks for, with its file."""
+
+    file: FoundFile
+    lora: Lora
+
+
+def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLora, ...]:
+    """What acts in a step, counted from 0; one that is named twice acts with the sum of its weights."""
+    active: dict[FoundFile, ActiveLora] = {}
+    for each in found:
+        if step in each.lora.steps(steps):
+            before = active.get(each.file, ActiveLora(each.file, 0.0, 0.0))
+            weights = before.weight + each.lora.weight, before.text_weight + each.lora.text_weight
+            active[each.file] = ActiveLora(each.file, *weights)
+    return tuple(active.values())
+
+
 class _UnusableError(Exception):
     """Why a LoRA cannot act; the text goes on after its name."""
 
@@ -99,8 +118,8 @@ class LoraLayers:
         """The layers of all LoRAs that are loaded; may be called from any thread."""
         return tuple(part for layers in list(self._loaded.values()) for part in layers.parts.values())
 
-    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[ActiveLora, ...]:
-        """What a request asks for, loaded; one that is named twice acts with the sum of its weights.
+    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[FoundLora, ...]:
+        """What a request asks for, loaded.
 
         Args:
             asked: By the names of the request's fields.
@@ -108,16 +127,15 @@ class LoraLayers:
         Raises:
             OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
         """
-        found: dict[FoundFile, ActiveLora] = {}
+        found = []
         for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
             try:
                 file = self._file(lora.name)
                 self._layers(file)
             except _UnusableError as error:
                 raise OutOfLimits(field, f"names the LoRA {lora.name[:100]!r}{error}") from None
-            before = found.get(file, ActiveLora(file, 0.0, 0.0))
-            found[file] = ActiveLora(file, before.weight + lora.weight, before.text_weight + lora.text_weight)
-        return tuple(found.values())
+            found.append(FoundLora(file, lora))
+        return tuple(found)
 
     def of_texts(self, loras: Sequence[ActiveLora]) -> tuple[ActiveLora, ...]:
         """Those that change how prompts are read."""

@@ -136,7 +136,7 @@ class UNetFamily(LatentFamily):
         )
         latents, channels, kept = start.begin(scheduler, timesteps)
         return UNetRow(
-            key=key_of(latents, conditioning, channels, cells),
+            key=key_of(latents, conditioning, channels, cells, conditioning.moments[0].loras),
             scheduler_name=scheduler_name(scheduler),
             steps=len(timesteps),
             latents=latents,
@@ -152,9 +152,15 @@ class UNetFamily(LatentFamily):
             size_ids=self.size_ids(parts, size_of(tiles[0]) if tiles else size),
         )
 
+    def advance(self, row: Any, prediction: torch.Tensor) -> None:
+        """See Family; other LoRAs may act in the next step."""
+        super().advance(row, prediction)
+        if not row.done and len(row.conditioning.moments) > 1:
+            row.key = key_of(row.latents, row.conditioning, row.channels, row.tiles, row.moment.loras)
+
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
+        denoiser = parts.loras.applied(parts.denoiser, rows[0].moment.loras)
         passes = [variants(row) for row in rows]
         counts = [len(several) for several in passes]
         samples = [

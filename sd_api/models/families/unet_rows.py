@@ -37,11 +37,13 @@ class Moment:
         prompts: The prompts that ``AND`` joins, at least one.
         weights: The factor of each one's prediction.
         negative: The negative prompt; None where there is no classifier-free guidance.
+        loras: What acts in the UNet beside its own layers.
     """
 
     prompts: tuple[Words, ...]
     weights: tuple[float, ...]
     negative: Words | None
+    loras: tuple[ActiveLora, ...]
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,9 @@ class Conditioning:
 
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
-        loras: What acts in the UNet beside its own layers.
     """
 
     moments: tuple[Moment, ...]
-    loras: tuple[ActiveLora, ...]
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -85,11 +85,20 @@ class UNetRow(LatentRow):
     image_guidance: float | None
     size_ids: torch.Tensor | None
 
+    @property
+    def moment(self) -> Moment:
+        """What the next step is conditioned with."""
+        return self.conditioning.at(self.step, self.steps)
+
 
 def key_of(
-    latents: torch.Tensor, conditioning: Conditioning, channels: torch.Tensor | None, tiles: Sequence[Box]
+    latents: torch.Tensor,
+    conditioning: Conditioning,
+    channels: torch.Tensor | None,
+    tiles: Sequence[Box],
+    loras: tuple[ActiveLora, ...],
 ) -> Hashable:
     """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act."""
     if tiles:
         latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.shape, conditioning.loras, None if channels is None else channels.shape
+    return latents.shape, conditioning.shape, loras, None if channels is None else channels.shape

@@ -5,6 +5,7 @@ from flask import Blueprint, Response
 from sd_api.accounts.accounts import Accounts
 from sd_api.errors import NotAuthenticated
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.folders import ModelFolders
 from sd_api.settings import Settings
 from sd_api.web.a1111 import extras, lists, outside, routes
 from sd_api.web.a1111.options import Checkpoints
@@ -28,7 +29,7 @@ def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> 
         control,
         resizing,
         lists.make_blueprint(queue, checkpoints, settings),
-        outside.make_blueprint(queue),
+        outside.make_blueprint(queue, ModelFolders.of(settings)),
     )
     if settings.require_token:
         for blueprint in every:

@@ -6,14 +6,18 @@ from flask import Blueprint
 
 from sd_api.errors import UnknownModel
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.folders import VAE, ModelFolders
 
 
-def make_blueprint(queue: JobQueue) -> Blueprint:
-    """The endpoints over ``queue``."""
+def make_blueprint(queue: JobQueue, folders: ModelFolders) -> Blueprint:
+    """The endpoints over ``queue``, and what is in the models' folders."""
     blueprint = Blueprint("a1111_outside", __name__)
 
     def queue_status() -> dict[str, Any]:
         return {"msg": "estimation", "queue_size": len(queue.jobs())}
+
+    def vae_list() -> list[str]:
+        return [file.name for file in folders.files(VAE)]
 
     blueprint.add_url_rule("/queue/status", view_func=queue_status)
     blueprint.add_url_rule("/user", view_func=user)
@@ -32,11 +36,6 @@ def user() -> dict[str, Any]:
 def heartbeat() -> dict[str, bool]:
     """Auto-Photoshop looks whether its extension is there."""
     return {"heartbeat": True}
-
-
-def vae_list() -> list[str]:
-    """The autoencoders that may be chosen."""
-    return []
 
 
 def controlnet_filter() -> dict[str, list[str]]:
