@@ -5,7 +5,6 @@ they are.
 """
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from sd_api.errors import ServerError
-from sd_api.models.adapters.embedding_files import list_embeddings
+from sd_api.models.adapters.embedding_files import Named, list_embeddings, named_in
 from sd_api.models.chunks import Chunk
 from sd_api.models.folders import FoundFile, ModelFolders
 from sd_api.models.state_dict import WeightFile
@@ -29,10 +28,6 @@ _OF_ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 
 Vectors = Mapping[str, torch.Tensor]
 """(vectors, width) for each text encoder by its component's name."""
-
-
-Named = Mapping[str, FoundFile]
-"""Embeddings by their names in lower case."""
 
 
 class UnfitEmbeddingError(Exception):
@@ -78,12 +73,6 @@ class Embeddings:
         if self._widths is not None and widths != self._widths:
             raise UnfitEmbeddingError("it was made for another architecture")
         return vectors
-
-
-def named_in(text: str, files: Named) -> Named:
-    """The embeddings whose names stand as words in a text."""
-    lower = text.lower()
-    return {name: file for name, file in files.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", lower)}
 
 
 @lru_cache(maxsize=256)

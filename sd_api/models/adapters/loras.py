@@ -15,7 +15,7 @@ import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
 from sd_api.errors import OutOfLimits, OutOfMemory
-from sd_api.models.adapters.lora_files import architecture_of, read_header
+from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
@@ -173,7 +173,7 @@ class LoraLayers:
         return host
 
     def _file(self, name: str) -> FoundFile:
-        if (file := self._folders.find(LORA, name)) is not None:
+        if (file := find_lora(self._folders, name)) is not None:
             return file
         raise _UnusableError(missing(self._folders, LORA))
 

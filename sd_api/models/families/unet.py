@@ -16,7 +16,7 @@ from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.generation.spec import PictureSeeds
-from sd_api.models.adapters.embeddings import named_in
+from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily, step_options
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
