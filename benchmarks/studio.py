@@ -15,15 +15,17 @@ from playwright.sync_api import Browser, sync_playwright
 from running_server import running_server
 
 ALLOWED_BYTES = 150_000
-ALLOWED_SECONDS = 1.0
+ALLOWED_SECONDS = 0.6
 
+# What is loaded once the page can be used already is not of the first view.
 MEASURES = """() => {
-  const loads = performance.getEntries().filter((entry) => "transferSize" in entry);
+  const [usable] = performance.getEntriesByName("usable");
+  const loads = performance.getEntries().filter((entry) => "transferSize" in entry && entry.startTime < usable.startTime);
   return {
     requests: loads.length,
     bytes: loads.reduce((sum, { transferSize }) => sum + transferSize, 0),
     painted_ms: performance.getEntriesByName("first-contentful-paint")[0].startTime,
-    usable_ms: performance.getEntriesByName("usable")[0].startTime,
+    usable_ms: usable.startTime,
   };
 }"""
 

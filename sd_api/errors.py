@@ -21,6 +21,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── UnknownBlob          404  no image of this user has that id
     │   ├── JobIdTaken           409  the client chose the id of another job
     │   ├── JobNotEnded          409  the job's pictures are not made yet
+    │   ├── JobNotWaiting        409  the job has no place in the queue that could be another
     │   ├── NameTaken            409  there is a user of that name
     │   ├── QuotaExceeded        413  this user's images exceed the quota
     │   ├── TooManyAttempts      429  passwords are tried too often
@@ -192,6 +193,12 @@ class JobIdTaken(RequestError):
 
 class JobNotEnded(RequestError):
     """The job runs or waits still, so it has no result."""
+
+    status = 409
+
+
+class JobNotWaiting(RequestError):
+    """The job has no place in the queue any more, or none among the caller's own."""
 
     status = 409
 

@@ -85,9 +85,14 @@ def job_name(job_id: str) -> str:
     return job_id.rpartition("/")[2]
 
 
+def job_owner(job_id: str) -> str:
+    """Whose a job is."""
+    return job_id.rpartition("/")[0]
+
+
 def is_of(owner: str, job_id: str) -> bool:
     """Whether a job is this owner's."""
-    return job_id.rpartition("/")[0] == owner
+    return job_owner(job_id) == owner
 
 
 def _normal(address: str | None) -> str:

@@ -16,6 +16,8 @@ LIMITS = Limits()
 def unusual(field: Field) -> Any:
     """A valid value that is not the field's default."""
     param = field.param
+    if field.entry is not None:
+        return (field.entry(**{each.name: unusual(each) for each in fields_of(field.entry)}),)
     if field.holds_image:
         kind: Any = "mask" if param.control == "mask" else "image"
         return ImageRef(

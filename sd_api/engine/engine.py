@@ -48,8 +48,9 @@ class DiffusersEngine:
 
     def load(self) -> None:
         """See Engine."""
+        self._library.plan_ahead()
         try:
-            self._loading.load(None)
+            self._loading.load_main()
         except ServerError as error:
             log.error("The model is not available: %s", error.message)
         except Exception:
@@ -62,6 +63,7 @@ class DiffusersEngine:
         return replace(
             self._loading.status,
             models=self._library.memory(),
+            planned=self._library.planned(),
             memory=memory_of(self._device.device),
             abilities=self._library.abilities(),
         )
@@ -91,6 +93,7 @@ class DiffusersEngine:
             if not active:
                 # What was too much for those jobs need not be for the next ones.
                 limit = self.at_once()
+                self._library.run_as_planned()
 
     def _begin_all(self, runs: Sequence[Run]) -> list[ActiveJob]:
         # Not where it is called: that frame lasts, and would keep the last job in memory.

@@ -3,7 +3,7 @@
 from dataclasses import MISSING
 from typing import Any
 
-from sd_api.generation.fields import Field, Param
+from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.settings import Limits
@@ -20,7 +20,7 @@ def describe_fields(dialect: Dialect, limits: Limits) -> dict[str, dict[str, Any
         For each field: ``modes``, the names of the operations that have it; ``label``, ``description`` and
         ``control``; and, as far as it has them, ``default``, ``minimum``, ``maximum``, ``max_length``, ``step``,
         ``slider_maximum``, ``unit``, ``choices``, ``choice_labels``,
-        ``requires``, ``acts_with`` and ``png_key``.
+        ``requires``, ``acts_with``, ``png_key``, and ``entries``: the fields of each entry, described likewise.
     """
     described: dict[str, dict[str, Any]] = {}
     for name, operation in OPERATIONS.items():
@@ -48,8 +48,15 @@ def _described(dialect: Dialect, declared: Field, limits: Limits) -> dict[str, A
         "requires": param.requires,
         "acts_with": _acts_with(dialect, param),
         "png_key": param.png_key,
+        "entries": _entries(dialect, declared, limits),
     }
     return always | with_default | {name: value for name, value in sometimes.items() if value is not None}
+
+
+def _entries(dialect: Dialect, declared: Field, limits: Limits) -> dict[str, Any] | None:
+    if declared.entry is None:
+        return None
+    return {each.name: _described(dialect, each, limits) for each in fields_of(declared.entry)}
 
 
 def _acts_with(dialect: Dialect, param: Param) -> dict[str, str] | None:

@@ -108,6 +108,23 @@ class ModelMemory:
     peak: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedModel:
+    """How a model of the configuration would run that is on this machine and not loaded.
+
+    Attributes:
+        model: its label.
+        bytes: the size of its weights as they would be loaded.
+        peak: see ModelMemory.
+        reasons: how it would run and why, in short sentences.
+    """
+
+    model: str
+    bytes: int
+    peak: int
+    reasons: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class DeviceMemory:
     """The memory of a device that has its own.
@@ -122,6 +139,19 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True)
+class Download:
+    """How far the download of a model is.
+
+    Attributes:
+        bytes: Those that have arrived.
+        total_bytes: Those of all its files.
+    """
+
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
 class EngineStatus:
     """What an engine says of itself.
 
@@ -131,7 +161,9 @@ class EngineStatus:
         device: for example ``cuda:0``; None until it has been chosen.
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.
+        download: of the main model, while it is downloaded.
         models: those that are loaded.
+        planned: those that are not, as far as their files are on this machine.
         memory: of the device; None where it shares the host's.
         abilities: what each of them can do, by its ``url_path``; that of the main model is None.
     """
@@ -141,7 +173,9 @@ class EngineStatus:
     device: str | None = None
     dtype: str | None = None
     message: str | None = None
+    download: Download | None = None
     models: tuple[ModelMemory, ...] = ()
+    planned: tuple[PlannedModel, ...] = ()
     memory: DeviceMemory | None = None
     abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)
 

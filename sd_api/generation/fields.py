@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sd_api.settings import Limits
 
 Value = TypeVar("Value", bound=Any)
 
-Control = Literal["text", "line", "number", "slider", "choice", "switch", "image", "mask", "seed"]
+Control = Literal["text", "line", "number", "slider", "choice", "switch", "image", "images", "mask", "seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,8 @@ class Param:
         description: For documentation and OpenAPI; its first sentence is also the placeholder of a text on a form.
         example: A valid value for documentation, with which a request may be tried out; of an image, a PNG file.
         low: The smallest number, or None.
-        high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None.
+        high: The largest number, or the name of the attribute of ``Limits`` that holds it, or None; of a field with
+            entries, the most of them.
         longest: The name of the attribute of ``Limits`` with the most characters of a text, or None.
         choices: The valid texts; None where any text is valid.
         labels: What a form calls the choices, in their order; empty where it calls them by themselves.
@@ -68,13 +69,17 @@ class Param:
         """Say what is wrong with a value of the right type, as the end of a sentence that begins with its name."""
         if value is None:
             return None
-        if self.choices is not None and value not in self.choices:
-            return f"is {value[:40]!r}; valid are {', '.join(self.choices)}"
         if self.longest is not None and len(value) > (longest := getattr(limits, self.longest)):
             return f"has {len(value)} characters; at most {longest} are allowed"
+        if self.check is not None and (problem := self.check(value, limits)) is not None:
+            return problem
+        if self.choices is not None and value not in self.choices:
+            return f"is {value[:40]!r}; valid are {', '.join(self.choices)}"
+        if isinstance(value, tuple):
+            return None if len(value) <= (self.highest(limits) or 0) else f"has {len(value)}; at most {self.high} go"
         if self.low is not None and (highest := self.highest(limits)) is not None:
             return out_of_range(value, self.low, highest)
-        return None if self.check is None else self.check(value, limits)
+        return None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,14 @@ class Field:
     def holds_image(self) -> bool:
         """Whether its values are images."""
         return self.param.control in ("image", "mask")
+
+    @property
+    def entry(self) -> Any:
+        """The class of its entries where its value is a tuple of images with what is said of them; else None.
+
+        Such a class is declared as an operation is, and has the fields ``image`` and whichever it needs beside it.
+        """
+        return get_args(self.type)[0] if get_origin(self.type) is tuple else None
 
     @property
     def required(self) -> bool:

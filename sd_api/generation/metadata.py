@@ -80,7 +80,8 @@ def parameters_text(
     for declared in fields_of(type(operation)):
         value = chosen.get(declared.name, getattr(operation, declared.name))
         if declared.param.png_key is not None and value != declared.default:
-            pairs[declared.param.png_key] = value
+            pairs[declared.param.png_key] = value if declared.entry is None else "; ".join(map(str, value))
+    pairs |= {f"ControlNet {number}": control.text() for number, control in enumerate(operation.controls)}
     negative = pairs.pop(_NEGATIVE, None)
     if not spec.plan.whole:
         pairs[_REGIONS] = spec.plan.text()
@@ -138,7 +139,7 @@ def _written_fields() -> list[Field]:
 
 
 def _value(declared: Field, text: str | None) -> Any:
-    if text is None:
+    if text is None or declared.entry is not None:
         return None
     (kind,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
     try:

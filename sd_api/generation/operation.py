@@ -5,7 +5,9 @@ from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
-from sd_api.generation.fields import Param, derived, fields_of
+from sd_api.generation.controls import MAX_CONTROLS, Control
+from sd_api.generation.fields import Field, Param, derived, fields_of
+from sd_api.generation.references import MAX_REFERENCES, Reference
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.prompting.choices import chosen
@@ -68,7 +70,8 @@ class Operation:
         Param(
             label="Negative prompt",
             aliases=("negative", "neg_prompt", "uc"),
-            description="What to stay away from. It acts while the guidance is above 1.",
+            description="What to stay away from. It acts while the guidance is above 1, or the true guidance where a "
+            "model has one.",
             example="monocle",
             longest="max_prompt_length",
             per_image=True,
@@ -139,6 +142,24 @@ class Operation:
             png_key="CFG scale",
         ),
     ]
+    true_guidance: Annotated[
+        float,
+        Param(
+            label="True guidance",
+            aliases=("true_cfg_scale", "true_cfg"),
+            description="Classifier-free guidance by the negative prompt for a model whose guidance is an input; it "
+            "acts above 1, and a step then costs twice as much.",
+            example=1.0,
+            low=0,
+            high=MAX_GUIDANCE,
+            per_image=True,
+            requires="true_guidance",
+            control="slider",
+            step=0.5,
+            slider_high=10,
+            png_key="True CFG scale",
+        ),
+    ] = 1.0
     eta: Annotated[
         float,
         Param(
@@ -229,6 +250,37 @@ class Operation:
             png_key="LoRAs",
         ),
     ] = None
+    references: Annotated[
+        tuple[Reference, ...],
+        Param(
+            label="References",
+            description="Images that the picture takes after, or that an instruction speaks of: a JSON array of "
+            "images, or of objects with image, adapter, weight, start and end.",
+            example=(),
+            low=0,
+            high=MAX_REFERENCES,
+            per_image=True,
+            requires="references",
+            control="images",
+            png_key="References",
+            aliases=("reference_images", "ip_adapter_image", "image_reference"),
+        ),
+    ] = ()
+    controls: Annotated[
+        tuple[Control, ...],
+        Param(
+            label="Controls",
+            description="Maps that the picture follows, such as edges or depth: a JSON array of objects with model, "
+            "image, preprocessor, weight, start, end, resize and kind.",
+            example=(),
+            low=0,
+            high=MAX_CONTROLS,
+            per_image=True,
+            requires="controls",
+            control="images",
+            aliases=("controlnet", "controlnets", "control_image", "controlnet_units"),
+        ),
+    ] = ()
     vae: Annotated[
         str | None,
         Param(
@@ -255,6 +307,9 @@ class Operation:
             if problem := field.param.problem(getattr(self, field.name), limits):
                 refused.add(field.name)
                 yield OutOfLimits(field.name, problem)
+            elif field.entry is not None:
+                yield from self._entry_faults(field, limits)
+        yield from self._control_faults()
         # What is wrong with an alternative that another seed chooses is found when that picture begins.
         if refused.intersection(PROMPTS):
             return
@@ -263,6 +318,22 @@ class Operation:
                 self._read(name, text)
             except PromptFault as fault:
                 yield OutOfLimits(name, fault.sentence(text))
+
+    def _entry_faults(self, field: Field, limits: Limits) -> Iterator[InvalidField]:
+        for number, entry in enumerate(getattr(self, field.name)):
+            for each in fields_of(field.entry):
+                if problem := each.param.problem(getattr(entry, each.name), limits):
+                    yield OutOfLimits(f"{field.name}.{number}.{each.name}", problem)
+            if entry.problem is not None:
+                yield OutOfLimits(f"{field.name}.{number}.start", entry.problem)
+
+    def _control_faults(self) -> Iterator[InvalidField]:
+        """What is wrong with controls for this operation."""
+        for number, control in enumerate(self.controls):
+            if control.image is None and not hasattr(self, "image"):
+                yield InvalidField(f"controls.{number}.image", f"is missing; {self.name} has no image of its own")
+            if control.preprocessor == "inpaint" and not hasattr(self, "mask"):
+                yield OutOfLimits(f"controls.{number}.preprocessor", "is inpaint, which takes a mask")
 
     def for_seed(self, seed: int) -> Self:
         """What is asked for of one picture: an alternative is chosen where a prompt has several."""

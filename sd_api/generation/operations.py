@@ -13,7 +13,7 @@ from PIL import Image
 
 from sd_api.errors import InvalidField, OutOfLimits
 from sd_api.generation.examples import LANDSCAPE, SKY
-from sd_api.generation.fields import Param
+from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MAX_GUIDANCE, MIN_SIDE, Operation, OperationName
 from sd_api.generation.plan import area, intersection
@@ -187,10 +187,28 @@ class Inpaint(EditedArea, Redrawing):
         """See FromImage."""
         return self.inpaint_area == "whole"
 
-    @cached_property
+    @property
     def canvas(self) -> Image.Image:
         """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
+        return self._extended if any(self.margins) else self.image.pixels
+
+    @cached_property
+    def _extended(self) -> Image.Image:
         return extended_image(self.image.pixels, self.margins)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether ``samples`` has something, as far as the file's header says."""
+        return self.image.has_samples(deep=self.depth == "source")
+
+    def let_go(self) -> None:
+        """Give back the memory of the canvas and its mask, where they are large; they are made again when needed."""
+        for ref in (self.image, self.mask):
+            if ref is not None:
+                ref.let_go()
+        if "pixels" not in self.image.__dict__:
+            for name in ("_extended", "replaced"):
+                self.__dict__.pop(name, None)
 
     def samples(self) -> Array | None:
         """See FromImage."""
@@ -254,6 +272,16 @@ class Edit(FromImage):
             png_key="Image CFG scale",
         ),
     ] = 1.5
+
+
+def images_of(operation: Operation) -> Iterator[ImageRef]:
+    """Every image of an operation, also those of the entries of its fields."""
+    for field in fields_of(type(operation)):
+        value = getattr(operation, field.name)
+        if field.entry is not None:
+            yield from (entry.image for entry in value if entry.image is not None)
+        elif isinstance(value, ImageRef):
+            yield value
 
 
 OPERATIONS: dict[OperationName, type[Operation]] = {

@@ -4,6 +4,7 @@ A dialect says how it names the fields, which defaults it gives and what it leav
 values it may have is declared in ``operations.py``.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
@@ -12,16 +13,20 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
+    ConfigDict,
     FiniteFloat,
     StringConstraints,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     create_model,
 )
 from pydantic import Field as ModelField
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.entries import entries_in
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
@@ -45,12 +50,14 @@ class Reading:
         content: Gives the bytes of an image, from its field's name in the dialect and its value there; raises
             InvalidField where it cannot.
         images: The images that have been read and decoded, by their canonical names.
+        listed: Those of the entries of fields, by the values that stood for them.
         warnings: What the answer has to say of the request, as sentences.
     """
 
     limits: Limits
     content: Callable[[str, Any], bytes]
     images: dict[str, ImageRef] = field(default_factory=dict)
+    listed: dict[Any, ImageRef] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -66,6 +73,7 @@ class Dialect:
         image: The type of a field that holds an image.
         image_form: What such a field holds, in words.
         image_example: What such a field holds for a PNG file that is an example.
+        as_text: Whether a field with entries is the text of their JSON, as in a form.
     """
 
     names: Mapping[str, str]
@@ -75,6 +83,7 @@ class Dialect:
     image: Any
     image_form: str
     image_example: Callable[[bytes], str]
+    as_text: bool = False
 
     def name(self, canonical: str) -> str:
         """The dialect's name of a field."""
@@ -86,12 +95,16 @@ class Dialect:
 
     def description(self, declared: Field) -> str:
         """What a field means, for documentation."""
+        if declared.entry is not None:
+            return f"{declared.param.description} Each image is {self.image_form}."
         sent = f" Sent as {self.image_form}." if declared.holds_image else ""
         return declared.param.description + sent
 
     def example(self, declared: Field) -> Any:
         """A valid value of a field, for documentation."""
         example = declared.param.example
+        if declared.entry is not None:
+            return json.dumps(example) if self.as_text else list(example)
         return self.image_example(example) if declared.holds_image else example
 
     def fields(self, operation: type[Operation]) -> tuple[Field, ...]:
@@ -146,6 +159,8 @@ class Dialect:
         info: dict[str, Any] = {"description": self.description(declared), "examples": [self.example(declared)]}
         if declared.required and declared.name not in self.defaults:
             return self._type(declared), ModelField(**info)
+        if declared.entry is not None:
+            return self._entries_type(declared), ModelField(default_factory=list, **info)
         kind = self._type(declared)
         if default in self.stands_for_none.get(declared.name, ()):
             return kind, ModelField(default=default, validate_default=True, **info)
@@ -156,7 +171,11 @@ class Dialect:
         param = declared.param
         (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
         if declared.holds_image:
-            return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name)))]
+
+            def keep(_value: Any, image: ImageRef, reading: Reading) -> None:
+                reading.images[declared.name] = image
+
+            return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name), keep))]
         nones = self.stands_for_none.get(declared.name, frozenset())
         extra = ModelField(json_schema_extra=_schema(param, nones))
         within = AfterValidator(_lies_within(param, nones))
@@ -164,7 +183,36 @@ class Dialect:
             return Annotated[str, StringConstraints(strip_whitespace=True), extra, within]
         return Annotated[FiniteFloat if plain is float else plain, extra, within]
 
+    def _entries_type(self, declared: Field) -> Any:
+        """The type of a field with entries: a list of models, from whichever form a client sends."""
+
+        def keep(value: Any, image: ImageRef, reading: Reading) -> None:
+            reading.listed[value] = image
+
+        def several(value: Any, info: ValidationInfo) -> list[Any]:
+            reading: Reading = info.context  # type: ignore[assignment]
+            try:
+                entries = entries_in(value)
+            except ValueError as error:
+                raise refusal(InvalidField("", str(error))) from None
+            if problem := declared.param.problem(tuple(entries), reading.limits):
+                raise refusal(OutOfLimits("", problem))
+            return entries
+
+        fields: dict[str, Any] = {each.name: self.model_field(each) for each in fields_of(declared.entry)}
+        image = next(each for each in fields_of(declared.entry) if each.holds_image)
+        opens = _opens(image, f"{self.name(declared.name)}.{image.name}", keep)
+        kind: Any = Annotated[self.image, AfterValidator(opens)]
+        fields[image.name] = kind if image.required else kind | None, fields[image.name][1]
+        entry = create_model(declared.entry.__name__, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+        schema: dict[str, Any] = {"type": "string"}
+        if not self.as_text:
+            schema = {"type": "array", "items": entry.model_json_schema(), "maxItems": declared.param.high}
+        return Annotated[list[entry], BeforeValidator(several), WithJsonSchema(schema)]  # type: ignore[valid-type]
+
     def _value(self, declared: Field, request: BaseModel, reading: Reading) -> Any:
+        if declared.entry is not None:
+            return tuple(_entry(declared.entry, each, reading) for each in getattr(request, self.name(declared.name)))
         if declared.name in reading.images:
             return reading.images[declared.name]
         return getattr(request, self.name(declared.name))
@@ -229,8 +277,21 @@ def _lies_within(param: Param, nones: frozenset[int]) -> Callable[[Any, Validati
     return check
 
 
-def _opens(declared: Field, name: str) -> Callable[[str, ValidationInfo], str]:
-    """Decode an image in this thread, so that a damaged one is refused before its request goes further."""
+def _entry(kind: Any, entry: BaseModel, reading: Reading) -> Any:
+    values = {each.name: (getattr(entry, each.name), each.holds_image) for each in fields_of(kind)}
+    return kind(**{name: reading.listed.get(value) if image else value for name, (value, image) in values.items()})
+
+
+def _opens(
+    declared: Field, name: str, keep: Callable[[Any, ImageRef, Reading], None]
+) -> Callable[[str, ValidationInfo], str]:
+    """Decode an image in this thread, so that a damaged one is refused before its request goes further.
+
+    Args:
+        declared: The field.
+        name: Its name in the dialect.
+        keep: Takes what stood for an image, and the image.
+    """
 
     def check(value: str, info: ValidationInfo) -> str:
         reading: Reading = info.context  # type: ignore[assignment]
@@ -247,7 +308,7 @@ def _opens(declared: Field, name: str) -> Callable[[str, ValidationInfo], str]:
             raise refusal(error) from None
         if problem:
             raise refusal(OutOfLimits(name, problem))
-        reading.images[declared.name] = image
+        keep(value, image, reading)
         return value
 
     return check

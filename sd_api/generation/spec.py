@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import Param, derived, fields_of, out_of_range
-from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
-from sd_api.generation.operations import FromImage
+from sd_api.generation.operations import FromImage, images_of
 from sd_api.generation.plan import Pass, Plan, area
 from sd_api.generation.planning import plan
 from sd_api.generation.seeds import MAX_SEED, seeds_from
@@ -221,8 +220,7 @@ class JobSpec:
     @property
     def memory(self) -> int:
         """Bytes that its images take; everything else is small."""
-        values = (getattr(self.operation, field.name) for field in fields_of(type(self.operation)))
-        return sum(value.memory for value in values if isinstance(value, ImageRef))
+        return sum(image.memory for image in images_of(self.operation))
 
     @property
     def batch_key(self) -> Hashable:

@@ -64,6 +64,17 @@ class FairQueue(Generic[Entry]):
         self._by_client[entry.client].remove(entry)
         self._drop_if_empty(entry.client)
 
+    def reorder(self, entries: Sequence[Entry]) -> None:
+        """Put entries of one client in this order into the places that they have together; all others stay.
+
+        Args:
+            entries: At least one; all are in the queue.
+        """
+        queue = self._by_client[entries[0].client]
+        places = [place for place, entry in enumerate(queue) if entry in entries]
+        for place, entry in zip(places, entries, strict=True):
+            queue[place] = entry
+
     def _drop_if_empty(self, client: str) -> None:
         if not self._by_client[client]:
             del self._by_client[client]

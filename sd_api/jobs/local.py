@@ -14,10 +14,19 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
 from sd_api.jobs.job import Job, JobStatus, Listener
-from sd_api.jobs.queue import FIRST_GUESS_SECONDS, Forecast, planned, refuse_too_large, taken, why_full
+from sd_api.jobs.queue import (
+    FIRST_GUESS_SECONDS,
+    Forecast,
+    not_together,
+    not_waiting,
+    planned,
+    refuse_too_large,
+    taken,
+    why_full,
+)
 from sd_api.jobs.work_rates import JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
-from sd_api.owners import job_name
+from sd_api.owners import is_of, job_name, job_owner
 from sd_api.settings import Limits
 
 # Jobs whose status is remembered after their end.
@@ -112,6 +121,23 @@ class LocalQueue:
         """See JobQueue."""
         return self._stop(job_id, lambda job: job.stop_early(reason))
 
+    def move(self, job_id: str, *, before: str | None = None, after: str | None = None) -> JobStatus:
+        """See JobQueue."""
+        with self._changed:
+            self._reap()
+            job = self._waiting(job_id)
+            owner = job_owner(job.id)
+            of_client = self._dispatcher.waiting.of(job.client)
+            own = [other for other in of_client if is_of(owner, other.id) and other is not job]
+            place, beside = 0, before or after
+            if beside is not None:
+                other = self._waiting(beside)
+                if other not in own:
+                    raise not_together(job_id, beside)
+                place = own.index(other) + (before is None)
+            self._dispatcher.waiting.reorder([*own[:place], job, *own[place:]])
+            return next(status for status in self._live() if status.id == job_id)
+
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """See JobQueue."""
         with self._changed:
@@ -195,6 +221,15 @@ class LocalQueue:
 
     def _find(self, job_id: str) -> Job | None:
         return next((job for job in self._unfinished() if job.id == job_id), None)
+
+    def _waiting(self, job_id: str) -> Job:
+        found = next((job for job in self._dispatcher.waiting if job.id == job_id), None)
+        if found is None:
+            # Of no job but a running one there is nothing to find.
+            if self._find(job_id) is None:
+                self._remembered(job_id)
+            raise not_waiting(job_id)
+        return found
 
     def _unfinished(self) -> Iterator[Job]:
         return itertools.chain(self._dispatcher.running.jobs, self._dispatcher.waiting)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sd_api.errors import JobIdTaken, QueueFull
+from sd_api.errors import JobIdTaken, JobNotWaiting, QueueFull
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
@@ -101,6 +101,24 @@ class JobQueue(Protocol):
         Returns and raises as ``cancel`` does.
         """
 
+    def move(self, job_id: str, *, before: str | None = None, after: str | None = None) -> JobStatus:
+        """Let a waiting job begin sooner or later than others of its owner.
+
+        These jobs exchange the places that they have together; no other job moves.
+
+        Args:
+            job_id: the job.
+            before: the waiting job of the same owner and client that it shall come right before.
+            after: the one that it shall come right after; without either, it becomes the first.
+
+        Returns:
+            The job's status afterwards.
+
+        Raises:
+            UnknownJob: no job has that id, or it is no longer remembered.
+            JobNotWaiting: one of the two has begun or ended, or they are of different owners or clients.
+        """
+
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """The status of one job; of the jobs that have ended, only the latest are remembered.
 
@@ -136,6 +154,19 @@ def planned(spec: JobSpec, abilities: Callable[[], Mapping[str | None, ModelAbil
 def taken(job_id: str) -> JobIdTaken:
     """The error for an id that another job has."""
     return JobIdTaken(f"job_id {job_name(job_id)!r} is taken by another job; choose a new one for each request.")
+
+
+def not_waiting(job_id: str) -> JobNotWaiting:
+    """The error for a job that shall be moved and has begun or ended."""
+    return JobNotWaiting(f"Job {job_name(job_id)!r} does not wait any more, so it has no place in the queue.")
+
+
+def not_together(job_id: str, other: str) -> JobNotWaiting:
+    """The error for two jobs that share no turn."""
+    return JobNotWaiting(
+        f"Job {job_name(job_id)!r} cannot be moved to job {job_name(other)!r}: only jobs of one owner that came from "
+        "one address or user can."
+    )
 
 
 def refuse_too_large(job: Job, unfinished: Iterable[Job], limits: Limits) -> None:

@@ -19,7 +19,7 @@ PATCH = 2
 
 def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """(n, 3, height, width) pixels in -1 to 1 of (n, channels, height / cell, width / cell) latents."""
-    latents = _unscaled(vae, latents.to(vae.dtype))
+    latents = unscaled(vae, latents.to(vae.dtype))
     pixels: torch.Tensor = vae.decode(latents[:, :, None] if _makes_videos(vae) else latents, return_dict=False)[0]
     return pixels[:, :, 0] if _makes_videos(vae) else pixels
 
@@ -73,7 +73,7 @@ def encode_pixels(
         encode: What encodes, such as a cache in front of ``encoding``.
     """
     latents = encode_unscaled(vae, pixels, generator, encode=encode).to(pixels.dtype)
-    return _scaled(vae, latents, random=generator is not None)
+    return scaled(vae, latents, random=generator is not None)
 
 
 def encode_unscaled(
@@ -120,7 +120,7 @@ def scale_factor(vae: Any) -> int:
     return int(2 ** (len(channels) - 1)) * cells_joined(vae)
 
 
-def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+def unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Out of the denoiser's range, in diffusers' order, which the last bit depends on."""
     config = vae.config
     if _is_normalized(vae):
@@ -136,7 +136,7 @@ def _unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     return torch.div(latents * std, config.scaling_factor) + mean
 
 
-def _scaled(vae: Any, latents: torch.Tensor, *, random: bool) -> torch.Tensor:
+def scaled(vae: Any, latents: torch.Tensor, *, random: bool) -> torch.Tensor:
     """Into the denoiser's range, in diffusers' order, which is another one where no noise is drawn."""
     config = vae.config
     if _is_normalized(vae):
@@ -150,6 +150,14 @@ def _scaled(vae: Any, latents: torch.Tensor, *, random: bool) -> torch.Tensor:
     if _makes_videos(vae):
         return torch.mul(latents - mean, 1.0 / std) if random else torch.div(latents - mean, std)
     return torch.mul(latents - mean, config.scaling_factor) / std
+
+
+def has_scale(part: Any) -> bool:
+    """Whether a network is an autoencoder whose configuration says the range of its latents."""
+    config: Any = getattr(part, "config", None)
+    if not hasattr(part, "decode") or _is_normalized(part) or not ("latent_channels" in config or "z_dim" in config):
+        return False
+    return config.get("scaling_factor") is not None or _has_statistics(config)
 
 
 def _makes_videos(vae: Any) -> bool:

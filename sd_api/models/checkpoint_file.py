@@ -19,9 +19,11 @@ from transformers import CLIPTokenizer
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of
 from sd_api.models.architectures import kind_of, unet_channels
-from sd_api.models.bounded_files import read_object
+from sd_api.models.bounded_files import FileFaultError, read_object
+from sd_api.models.image_words import REPLACED, ImageWords
 from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
-from sd_api.models.part_loading import has_weights, load_part
+from sd_api.models.part_claims import bound_part, scheduler_of
+from sd_api.models.part_loading import has_weights, load_part, refused_claims
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
 from sd_api.models.sources import SD1_CONFIG
@@ -88,9 +90,10 @@ def _from_file(
 ) -> Any:
     library, class_name = entry
     changes = _changes(checkpoint, name, tensors)
-    if name in DENOISERS and checkpoint.weights.header.format == "gguf":
-        changes["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
     with _explained(checkpoint, name):
+        bound_part(class_of(*entry), checkpoint.config / name, checkpoint.weights.header.shapes, changes)
+        if name in DENOISERS and checkpoint.weights.header.format == "gguf":
+            changes["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
         part = load_single_file_sub_model(
             library,
             class_name,
@@ -142,7 +145,8 @@ def _small_part(checkpoint: OpenedCheckpoint, name: str, library: str, class_nam
         return CLIPTokenizer.from_pretrained(SD1_CONFIG / "tokenizer", **padding)
     if name == "scheduler":
         return _scheduler(checkpoint, class_name)
-    return class_of(library, class_name).from_pretrained(folder, local_files_only=True)
+    kind = ImageWords if (library, class_name) == REPLACED else class_of(library, class_name)
+    return kind.from_pretrained(folder, local_files_only=True)
 
 
 def _scheduler(checkpoint: OpenedCheckpoint, class_name: str) -> Any:
@@ -151,9 +155,10 @@ def _scheduler(checkpoint: OpenedCheckpoint, class_name: str) -> Any:
         return diffusers.EDMDPMSolverMultistepScheduler(**_PLAYGROUND_SCHEDULER)
     if _COSXL_KEY in header.tensors:
         return diffusers.EDMEulerScheduler(**_COSXL_SCHEDULER)
-    config = read_object(checkpoint.config / "scheduler" / "scheduler_config.json")
-    name, config = checkpoint.traits.scheduler(class_name, config)
-    return getattr(diffusers, name).from_config(config)
+    path = checkpoint.config / "scheduler" / "scheduler_config.json"
+    name, config = checkpoint.traits.scheduler(class_name, read_object(path))
+    with refused_claims():
+        return scheduler_of(getattr(diffusers, name), path, config)
 
 
 def _pipeline_class(name: str) -> Any:
@@ -177,6 +182,7 @@ def _explained(checkpoint: OpenedCheckpoint, part: str) -> Iterator[None]:
             f"{checkpoint.path} is incomplete: weights of its {part} are missing. Get the complete file of this model."
         ) from None
     except (
+        FileFaultError,
         SingleFileComponentError,
         AttributeError,
         IndexError,

@@ -75,7 +75,18 @@ def find_part_faults(name: str) -> list[str]:
         config = read_object(source.path / PART_CONFIG)
     except FileFaultError as fault:
         return [str(fault)]
-    return list(_component_faults(source.path, "diffusers", str(config.get("_class_name"))))
+    return find_component_faults(source.path, "diffusers", str(config.get("_class_name")))
+
+
+def find_component_faults(folder: Path, library: str, class_name: str) -> list[str]:
+    """Find the faults of the files of one part in its folder.
+
+    Args:
+        folder: with its configuration and weights.
+        library: see ``allowed_classes``.
+        class_name: its class.
+    """
+    return list(_component_faults(folder, library, class_name))
 
 
 def _directory_faults(directory: Path, without: Collection[str]) -> Iterator[str]:

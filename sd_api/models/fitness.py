@@ -3,17 +3,18 @@
 Each part may be in order by itself and the model still fail at its first picture; so this is asked once it is built.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models.allowed_classes import shown
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
+from sd_api.models.trials import TrialError, try_steps, try_words
 
-# Steps of a trial, and the side of its latents.
-_STEPS, _SIDE = 3, 8
+# What the families with a UNet use of schedulers, and those for flows alone do not have.
+_OF_SCHEDULERS = ("init_noise_sigma", "scale_model_input", "add_noise")
 # Width, height and their kin, which SDXL is conditioned with; refiners have five.
 _SIZES, _SIZES_OF_REFINERS = 6, 5
 
@@ -34,6 +35,8 @@ def refuse_unfit(pipeline: Any, place: object) -> None:
     for suffix in ("", "_2"):
         tokenizer, encoder = (pipeline.components.get(name + suffix) for name in ("tokenizer", "text_encoder"))
         if tokenizer is not None and isinstance(encoder, CLIPPreTrainedModel):
+            if reason := _fault_of(try_words, tokenizer, encoder.config):
+                raise ModelUnavailable(f"{place} has a tokenizer{suffix} that fits no text encoder: {reason}.")
             tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
 
 
@@ -41,14 +44,10 @@ def _faults(pipeline: Any) -> Iterator[str]:
     """What does not fit, as ends of sentences that begin with the model's place."""
     yield from _text_faults(pipeline)
     yield from _latent_faults(pipeline)
-    try:
-        try_scheduler(pipeline.scheduler)
-    except Exception as error:
-        # Each fails in its own way at what it was not made for.
-        yield (
-            f"has a {type(pipeline.scheduler).__name__}, which cannot make the steps of a {type(pipeline).__name__} "
-            f"({type(error).__name__}: {str(error)[:200]})"
-        )
+    missing = [f"it has no {name}" for name in _OF_SCHEDULERS if not hasattr(pipeline.scheduler, name)]
+    if reason := next(iter(missing), None) or _fault_of(try_steps, pipeline.scheduler):
+        scheduler, kind = type(pipeline.scheduler).__name__, type(pipeline).__name__
+        yield f"has a {scheduler}, which cannot make the steps of a {kind} ({reason})"
 
 
 def _text_faults(pipeline: Any) -> Iterator[str]:
@@ -104,18 +103,13 @@ def _latent_faults(pipeline: Any) -> Iterator[str]:
         )
 
 
-def try_scheduler(scheduler: Any) -> None:
-    """Make steps as the families with a UNet do, of nothing.
-
-    Raises:
-        Exception: whatever a scheduler raises that was made for something else, or whose numbers are wrong.
-    """
-    trial = type(scheduler).from_config(scheduler.config)
-    trial.set_timesteps(_STEPS, device=torch.device("cpu"))
-    sample = torch.full((1, 4, _SIDE, _SIDE), 0.5)
-    sample = trial.add_noise(sample, sample, trial.timesteps[:1]) * float(trial.init_noise_sigma > 0)
-    for timestep in trial.timesteps:
-        output = trial.scale_model_input(sample, timestep) * 0.5
-        sample = trial.step(output, timestep, sample, return_dict=False)[0]
-    if not sample.isfinite().all():
-        raise ValueError("its steps give no numbers")
+def _fault_of(trial: Callable[..., None], *parts: Any) -> str | None:
+    """What one of ``trials`` finds."""
+    try:
+        trial(*parts)
+    except TrialError as error:
+        return str(error)
+    except Exception as error:
+        # Each fails in its own way at what it was not made for.
+        return f"{type(error).__name__}: {shown(error, 200)}"
+    return None

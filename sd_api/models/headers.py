@@ -48,6 +48,11 @@ class Header:
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     name: str = ""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor, by its name."""
+        return {name: info.shape for name, info in self.tensors.items()}
+
     def has(self, *prefixes: str) -> bool:
         """Whether the name of a tensor begins with one of these."""
         return any(name.startswith(prefixes) for name in self.tensors)

@@ -22,6 +22,7 @@ from sd_api.models.device import DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
+from sd_api.models.image_words import processor_of
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.opened_checkpoint import open_checkpoint
 from sd_api.models.part_loading import added_parts, has_weights, load_part, prepare_half
@@ -148,11 +149,16 @@ def base_folder(settings: ModelSettings, token: str | None, limits: Limits, *, h
         raise ModelUnavailable(
             f"base: {source} is a file; name a directory with model_index.json or a Hugging Face id."
         )
-    without = (*DENOISERS, "vae") if settings.vae else DENOISERS
+    without = not_needed_of_base(settings)
     folder = local_directory(source, token, limits, half=half, without=without)
     if faults := find_faults(ModelDirectory(folder), without):
         raise ModelUnavailable(f"base: {'; '.join(faults)}.")
     return without_pickles(ModelDirectory(folder)).path
+
+
+def not_needed_of_base(settings: ModelSettings) -> tuple[str, ...]:
+    """The parts of a base whose weights come from elsewhere: from the file itself, or from what is given to it."""
+    return (*DENOISERS, "vae") if settings.vae else DENOISERS
 
 
 def local_directory(
@@ -228,8 +234,9 @@ def _load_directory(
                     precision,
                     quantization=quantization.get(name),
                     place=published / name,
+                    compared=True,
                 )
-        given |= added_parts(given, entries)
+        given |= added_parts(given, entries) | processor_of(folder, entries)
         pipeline = _loading_class(folder).from_pretrained(folder, dtype=precision.dtype, local_files_only=True, **given)
     if copies and copy is None and is_worth_copying(path, precision.dtype):
         copy_in_background(path, precision.dtype)

@@ -1,6 +1,6 @@
 """Finds out what a file of weights is and where the parts of its model come from, before any weight is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from sd_api.models.architectures import (
     unet_channels,
 )
 from sd_api.models.bounded_files import FileFaultError, read_object
+from sd_api.models.files import find_faults
 from sd_api.models.part_loading import has_weights
-from sd_api.models.pipeline_files import why_unfit
-from sd_api.models.sources import MODEL_INDEX
+from sd_api.models.pipeline_files import parts, why_unfit
+from sd_api.models.sources import MODEL_INDEX, ModelDirectory
 from sd_api.models.state_dict import WeightFile
 from sd_api.models.traits import Traits, traits_of
 
@@ -81,6 +82,9 @@ def open_checkpoint(path: Path, base: Path | None, fetch_config: Callable[[Archi
         architecture = identify(weights.header)
         config = architecture.config or fetch_config(architecture)
     index = _read_index(path, config)
+    if architecture is not None and architecture.config is None:
+        # What came from the hub has been looked at by nothing yet; a base has.
+        _refuse_faults(path, config, [name for name, _ in parts(index)])
     pipeline = str(index["_class_name"])
     by_channels, channels = pipelines_by_channels(pipeline), unet_channels(weights.header)
     if by_channels and channels is not None:
@@ -157,6 +161,11 @@ def _text_of(checkpoint: OpenedCheckpoint) -> Mapping[str, tuple[str, ...]]:
     """Where the text encoders are in a file whose architecture its base says."""
     kind = {"StableDiffusion3": "sd3", "StableDiffusionXL": "xl_base", "StableDiffusion": "v1", "Flux": "flux-dev"}
     return next((ARCHITECTURES[value].text for key, value in kind.items() if checkpoint.pipeline.startswith(key)), {})
+
+
+def _refuse_faults(path: Path, config: Path, networks: Collection[str]) -> None:
+    if faults := find_faults(ModelDirectory(config), without=networks):
+        raise ModelUnavailable(f"{path} needs the configuration in {config}: {'; '.join(faults)}.")
 
 
 def _read_index(path: Path, config: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Loads one part of a model from its folder, and sees to it that no weight is missing."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from transformers import CLIPImageProcessor, PreTrainedModel
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of, shown
+from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.headers import read_header
 from sd_api.models.narrow_inputs import guard_narrow_inputs
+from sd_api.models.part_claims import compare_part
 from sd_api.models.pipeline_files import variant_of, weight_files
 from sd_api.models.precision import Precision
 from sd_api.models.quantization import quantization_of, refuse_unreadable
@@ -35,6 +38,7 @@ def load_part(
     *,
     quantization: Any = None,
     place: Path | None = None,
+    compared: bool = False,
 ) -> Any:
     """Load a network.
 
@@ -45,6 +49,7 @@ def load_part(
         precision: of its weights.
         quantization: how the libraries quantize it while it is loaded; None leaves its weights as they are.
         place: the folder that people know, where ``folder`` is that of a copy.
+        compared: whether its configuration has been compared with its weights; otherwise this does it first.
 
     Raises:
         ModelUnavailable: weights are missing or do not fit its configuration, or it is quantised in a way that
@@ -52,6 +57,9 @@ def load_part(
     """
     refuse_unreadable(folder)
     part_class = class_of(library, class_name)
+    if not compared:
+        with refused_claims():
+            compare_part(part_class, folder, half=precision.half)
     names = [file.name for file in folder.iterdir()]
     options: dict[str, Any] = {
         "variant": variant_of(names, half=precision.half),
@@ -71,6 +79,22 @@ def load_part(
     part, info = part_class.from_pretrained(folder, **options)
     refuse_missing_weights(place or folder, info["missing_keys"])
     return part
+
+
+@contextmanager
+def refused_claims(role: str = "") -> Iterator[None]:
+    """Refuse the model whose part does not fit its weights.
+
+    Args:
+        role: what a message begins with, such as ``vae: ``.
+
+    Raises:
+        ModelUnavailable: in place of a fault of its files.
+    """
+    try:
+        yield
+    except FileFaultError as fault:
+        raise ModelUnavailable(f"{role}{fault}.") from None
 
 
 def prepare_half(part: Any, device: torch.device, *, convolutional: bool) -> None:

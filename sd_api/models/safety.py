@@ -10,15 +10,18 @@ from transformers import CLIPImageProcessor
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
-from sd_api.models.bounded_files import check_safetensors
 from sd_api.models.component import Component
 from sd_api.models.device import DeviceChoice
-from sd_api.models.loader import explained_loading
+from sd_api.models.files import find_component_faults
+from sd_api.models.loader import explained_loading, refuse
+from sd_api.models.part_loading import load_part
+from sd_api.models.precision import Precision
 from sd_api.settings import Limits
 
 # The checker of Stable Diffusion 1.x, published by its authors on its own.
 CHECKER_REPO = "CompVis/stable-diffusion-safety-checker"
 CHECKER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+_CHECKER_CLASS = ("stable_diffusion", "StableDiffusionSafetyChecker")
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,11 @@ def fetch_safety_filter(device: DeviceChoice, token: str | None, limits: Limits)
     """
     with _explained():
         path = hub.fetch_files(CHECKER_REPO, CHECKER_FILES, token, limits)
+        refuse(find_component_faults(path, *_CHECKER_CLASS))
         with explained_loading(path):
-            check_safetensors(path / "model.safetensors")
-            checker = StableDiffusionSafetyChecker.from_pretrained(path, dtype=device.torch_dtype, use_safetensors=True)
-            return SafetyFilter(Component("safety_checker", checker), CLIPImageProcessor.from_pretrained(path))
+            checker = load_part(path, *_CHECKER_CLASS, Precision(device.torch_dtype))
+            extractor = CLIPImageProcessor.from_pretrained(path, local_files_only=True)
+            return SafetyFilter(Component("safety_checker", checker), extractor)
 
 
 def check_safety_filter(token: str | None) -> None:

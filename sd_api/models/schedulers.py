@@ -28,6 +28,18 @@ FLOW_SCHEDULERS: Mapping[str, tuple[str, Mapping[str, object]]] = {
 }
 
 
+_CLASSES_WITH_KNOWN_STEPS = {
+    *(choice.class_name for choice in SCHEDULERS.values()),
+    *(class_name for class_name, _ in FLOW_SCHEDULERS.values()),
+    *_EDM.values(),
+}
+
+
+def has_known_steps(class_name: str) -> bool:
+    """Whether the arguments of a scheduler's steps are those that the families give."""
+    return class_name in _CLASSES_WITH_KNOWN_STEPS
+
+
 def usable_schedulers(model_scheduler: Any) -> tuple[str, ...]:
     """The names of those that draw what the model was trained to draw.
 
@@ -90,6 +102,12 @@ def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps
     if hasattr(scheduler, "scale_noise"):
         return scheduler.scale_noise(latents, timesteps, noise)  # type: ignore[no-any-return]
     return scheduler.add_noise(latents, noise, timesteps)  # type: ignore[no-any-return]
+
+
+def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
+    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
+    options = {"eta": eta, "generator": generator}
+    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
 
 
 def scheduler_name(scheduler: Any) -> str:

@@ -4,19 +4,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.allowed_classes import class_of, why_refused
-from sd_api.models.bounded_files import read_object
+from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.files import find_faults, find_part_faults
-from sd_api.models.part_loading import load_part, refuse_missing_weights
+from sd_api.models.part_claims import bound_part
+from sd_api.models.part_loading import load_part, refuse_missing_weights, refused_claims
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
-from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, HubModel, ModelDirectory, ModelFile, parse_part
+from sd_api.models.sources import (
+    MODEL_INDEX,
+    PART_CONFIG,
+    HubModel,
+    ModelDirectory,
+    ModelFile,
+    PartDirectory,
+    parse_part,
+)
 from sd_api.models.state_dict import WeightFile
 from sd_api.settings import Limits, ModelSettings
 
@@ -69,8 +77,9 @@ def _autoencoder(
         if faults := find_faults(source):
             raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
         whole = without_pickles(source).path
-        library, class_name = dict(parts(read_object(whole / MODEL_INDEX)))[_VAE]
-        return load_part(whole / _VAE, library, class_name, precision)
+        if (found := dict(parts(read_object(whole / MODEL_INDEX))).get(_VAE)) is None:
+            raise ModelUnavailable(f"vae: {source} has no autoencoder.")
+        return load_part(whole / _VAE, *found, precision)
     else:
         folder = source.path
     return autoencoder_of_folder(folder, precision)
@@ -84,10 +93,11 @@ def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
     """
     if faults := find_part_faults(str(folder)):
         raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
-    class_name = str(read_object(folder / PART_CONFIG).get("_class_name"))
+    readable = without_pickles(PartDirectory(folder)).path
+    class_name = str(read_object(readable / PART_CONFIG).get("_class_name"))
     if reason := why_refused("diffusers", class_name):
         raise ModelUnavailable(f"vae: {folder} {reason}.")
-    return load_part(folder, "diffusers", class_name, precision)
+    return load_part(readable, "diffusers", class_name, precision, place=folder)
 
 
 def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
@@ -104,6 +114,8 @@ def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precis
     """
     part_class = class_of(*entry)
     weights = WeightFile(path)
+    with refused_claims("vae: "):
+        bound_part(part_class, config / _VAE, weights.header.shapes, {})
     try:
         # The names tell its layout; the shape of its configuration is that of the one that it replaces.
         vae = part_class.from_single_file(
@@ -126,25 +138,50 @@ def _text_encoder(
 ) -> dict[str, Any]:
     """The text encoder of a file, by the name of the part whose vocabulary it has."""
     weights = WeightFile(path)
-    shapes = {info.shape for info in weights.header.tensors.values()}
+    shapes = weights.header.shapes
+    misfits: list[str] = []
     for name, entry in entries.items():
         if not name.startswith("text_encoder"):
             continue
         part_class = class_of(*entry)
         if not issubclass(part_class, PreTrainedModel):
             continue
-        settings = part_class.config_class.from_pretrained(config / name, local_files_only=True)
-        with torch.device("meta"):
-            words = part_class(settings).get_input_embeddings().weight.shape
-        if tuple(words) in shapes:
+        try:
+            module: Any = bound_part(part_class, config / name, shapes, {})
+        except FileFaultError as fault:
+            misfits.append(str(fault))
+            continue
+        if tuple(module.get_input_embeddings().weight.shape) in shapes.values():
             encoder, info = part_class.from_pretrained(
                 None,
-                config=settings,
-                state_dict=weights.tensors(),
+                config=module.config,
+                state_dict=_tensors(weights, path, module, precision),
                 dtype=precision.dtype,
                 output_loading_info=True,
             )
             refuse_missing_weights(path, info["missing_keys"])
             return {name: encoder}
-    known = ", ".join(name for name in entries if name.startswith("text_encoder"))
-    raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known or 'it has none'}).")
+    known = ", ".join(name for name in entries if name.startswith("text_encoder")) or "it has none"
+    reasons = "".join(f"; {reason}" for reason in misfits)
+    raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known}){reasons}.")
+
+
+def _tensors(weights: WeightFile, path: Path, module: Any, precision: Precision) -> dict[str, Any]:
+    """The weights of a text encoder, by transformers' names.
+
+    Those of GGUF have llama.cpp's names, and are brought back to full numbers: transformers' layers compute with none
+    of its types.
+    """
+    if weights.header.format != "gguf":
+        return weights.tensors()
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    try:
+        read = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=module, torch_dtype=precision.dtype)
+    except Exception as error:
+        # It fails in as many ways as there are architectures.
+        raise ModelUnavailable(
+            f"text_encoders: {path} is no GGUF of a {type(module).__name__}: {type(error).__name__}: {str(error)[:200]}"
+        ) from None
+    tensors: dict[str, Any] = read["tensors"]
+    return tensors

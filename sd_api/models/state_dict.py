@@ -59,10 +59,10 @@ class WeightFile:
             ModelUnavailable: the file holds what this version of torch has no type for.
         """
         try:
-            found = self._load()
+            found = _unscaled(self._load())
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise unreadable(self._path, f"{type(error).__name__}: {error}") from None
-        return {self._names[name]: tensor for name, tensor in _unscaled(found).items()}
+        return {self._names[name]: tensor for name, tensor in found.items()}
 
     def _load(self) -> dict[str, Any]:
         if self.header.format == "gguf":
@@ -90,6 +90,7 @@ def _unscaled(tensors: dict[str, Any]) -> dict[str, Any]:
         if scale is None or tensor.dtype not in (torch.float8_e4m3fn, torch.float8_e5m2):
             plain[name] = tensor
         else:
-            factor = scale.float().reshape(-1, *[1] * (tensor.ndim - 1)) if scale.numel() > 1 else scale.float()
+            # One for all, or one for each row: any other shape could make a large tensor of two small ones.
+            factor = scale.float().reshape(len(tensor) if scale.numel() > 1 else 1, *[1] * (tensor.ndim - 1))
             plain[name] = (tensor.float() * factor).to(torch.bfloat16)
     return plain

@@ -26,7 +26,7 @@ def shapes_of(folder: Path, stem: str, variant: str | None) -> tuple[Shapes, boo
     files, sharded = _files(folder, stem, variant)
     shapes: Shapes = {}
     for file in files:
-        shapes |= {name: tensor.shape for name, tensor in read_header(file).tensors.items()}
+        shapes |= read_header(file).shapes
     return shapes, sharded
 
 

@@ -44,7 +44,7 @@ class Marks:
         pairs: dict[int, int] = {}
         opened: list[int] = []
         counts = dict.fromkeys(self.brackets, 0)
-        for at in self._places(0, len(self.text)):
+        for at in self.places(0, len(self.text)):
             character = self.text[at]
             if character in counts:
                 opened.append(at)
@@ -59,11 +59,17 @@ class Marks:
 
     def split(self, begin: int, end: int, separator: str) -> list[tuple[int, int]]:
         """The pieces of a part of the text between separators that are in no pair of brackets, as begin and end."""
-        cuts = [at for at in self._places(begin, end, inside=False) if self.text[at] == separator]
+        cuts = [at for at in self.places(begin, end, inside=False) if self.text[at] == separator]
         return list(zip([begin, *(cut + 1 for cut in cuts)], [*cuts, end], strict=True))
 
-    def _places(self, begin: int, end: int, *, inside: bool = True) -> Iterator[int]:
-        """The places of characters that may be marks; without ``inside``, those in pairs of brackets are left out."""
+    def places(self, begin: int, end: int, *, inside: bool = True) -> Iterator[int]:
+        """The places of characters that may be marks; without ``inside``, those in pairs of brackets are left out.
+
+        Args:
+            begin: Of the part of the text that is looked at.
+            end: Of that part.
+            inside: Whether those in pairs of brackets count.
+        """
         at = begin
         while at < end:
             if (after := self.ends.get(at)) is not None:

@@ -11,7 +11,9 @@ from sd_api.prompting.moments import WHEN, When, when
 from sd_api.prompting.prompt import Lora
 
 _TAG = re.compile(r"<(?:lora|lyco):([^<>\n]*)>")
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)\s*", re.ASCII)
+NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+"""A weight. Digits match in one way only: a long row of them would otherwise be tried in as many as it has pairs."""
+_NUMBER = re.compile(rf"\s*{NUMBER}\s*", re.ASCII)
 
 MEANING = (
     "write <lora:name>, <lora:name:weight> or <lora:name:weight:weight in the text encoder>, and :from=0.2:to=0.6 for "

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from sd_api.prompting.brackets import Marks
 from sd_api.prompting.faults import MAX_DEPTH, PromptFault
-from sd_api.prompting.loras import find_loras
+from sd_api.prompting.loras import NUMBER, find_loras
 from sd_api.prompting.moments import WHEN, when
 from sd_api.prompting.prompt import Alternating, Break, Part, Parts, Prompt, Scheduled, Term, Weighted, Words
 
@@ -22,9 +22,8 @@ MAX_WEIGHT = 100.0
 MAX_TERMS = 8
 """The most prompts that ``AND`` may join; each costs a row of every forward."""
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 # What closes ``(words:1.3)``, and what closes a prompt before ``AND``.
-_WEIGHT = re.compile(rf":\s*({_NUMBER})\s*$", re.ASCII)
+_WEIGHT = re.compile(rf":\s*({NUMBER})\s*$", re.ASCII)
 _AND = re.compile(r"\bAND\b")
 _BREAK = re.compile(r"\bBREAK\b")
 
@@ -73,8 +72,10 @@ class _Parser:
     def _joined(self) -> list[tuple[int, int]]:
         """The prompts between ``AND`` outside of brackets, as begin and end."""
         end, begins, ends = len(self._text), [0], []
-        for match in _AND.finditer(self._text) if self._joins else ():
-            if not self._is_inside(match.start()):
+        matches = list(_AND.finditer(self._text)) if self._joins else []
+        outside = set(self._marks.places(0, end, inside=False)) if matches else set()
+        for match in matches:
+            if match.start() in outside:
                 ends.append(match.start())
                 begins.append(match.end())
         return list(zip(begins, [*ends, end], strict=True))
@@ -85,11 +86,6 @@ class _Parser:
         while (stripped := begin + len(self._text[begin:end].rstrip())) in starts:
             end = starts[stripped]
         return end
-
-    def _is_inside(self, at: int) -> bool:
-        """Whether a place is in a pair of brackets, or in a LoRA."""
-        spans = (*self._marks.partners.items(), *self._marks.spans)
-        return any(begin < at < end for begin, end in spans)
 
     def _parts(self, begin: int, end: int, depth: int) -> Parts:
         if depth > MAX_DEPTH:

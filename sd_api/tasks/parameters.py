@@ -40,7 +40,7 @@ def stored_id(text: str) -> str:
 
 
 TASKS = Dialect(
-    names={"image": "initial_image"},
+    names={"image": "initial_image", "true_guidance": "true_cfg_scale"},
     defaults={
         "steps": 20,
         "guidance": 7.5,

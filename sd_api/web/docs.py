@@ -6,7 +6,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
-from sd_api.generation.fields import Field
+from sd_api.generation.fields import Field, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
@@ -137,6 +137,8 @@ def _table(dialect: Dialect, kinds: Mapping[str, str]) -> str:
 
 
 def _type(dialect: Dialect, declared: Field) -> str:
+    if declared.entry is not None:
+        return "JSON text, or the field several times" if dialect.as_text else "array"
     (plain,) = set(get_args(declared.type) or (declared.type,)) - {NoneType}
     return dialect.image_form if plain is ImageRef else _TYPES[plain]
 
@@ -145,7 +147,7 @@ def _default(dialect: Dialect, declared: Field) -> str:
     default: Any = dialect.default(declared)
     if default is MISSING:
         return "required"
-    if default in (None, ""):
+    if default in (None, "", ()):
         return "none"
     return f"`{str(default).lower()}`" if isinstance(default, bool | str) else f"{default:g}"
 
@@ -162,7 +164,11 @@ def _ranges(declared: Field) -> Iterator[str]:
         yield ", ".join(f"`{choice}`" for choice in param.choices)
     if param.longest is not None:
         yield f"0 to {getattr(limits, param.longest)} characters"
-    if (highest := param.highest(limits)) is not None and param.low is not None:
+    if declared.entry is not None:
+        yield f"at most {param.highest(limits)} images; " + "; ".join(
+            f"`{each.name}` {valid}" for each in fields_of(declared.entry) for valid in _ranges(each)
+        )
+    elif (highest := param.highest(limits)) is not None and param.low is not None:
         # Every digit of a whole number, and no ".0" of another.
         high = str(highest) if isinstance(highest, int) else f"{highest:g}"
         yield f"{param.low:g} to {high}{'' if param.unit is None else f' {param.unit}'}"

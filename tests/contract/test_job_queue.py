@@ -15,6 +15,7 @@ from sd_api.errors import (
     GenerationFailed,
     JobCancelled,
     JobIdTaken,
+    JobNotWaiting,
     ModelUnavailable,
     OutOfMemory,
     QueueFull,
@@ -179,6 +180,38 @@ def test_a_waiting_job_is_cancelled_at_once_and_makes_room(queue: JobQueue, engi
     for job in (running, waiting[0], waiting[2], late):
         job.result()
     assert engine.started == ["running", "waiting", "waiting", "late"]
+
+
+def test_waiting_jobs_are_moved_among_those_of_their_owner(queue: JobQueue, engine: StepByStep) -> None:
+    def waiting() -> list[str]:
+        return [status.id for status in queue.jobs() if status.state == "queued"]
+
+    running = queue.submit(request("running"), job_id="ann/running", client="ann")
+    wait_until_running(engine)
+    names = [("ann/1", "ann"), ("bob/1", "bob"), ("eve/1", "ann"), ("ann/2", "ann")]
+    jobs = [queue.submit(request(name), job_id=name, client=client) for name, client in names]
+    assert waiting() == ["bob/1", "ann/1", "eve/1", "ann/2"]
+    # Eve's job, which is counted as of the same client, stays where it is.
+    assert queue.move("ann/2").position == 2
+    assert waiting() == ["bob/1", "ann/2", "eve/1", "ann/1"]
+    queue.move("ann/2", after="ann/1")
+    queue.move("ann/1", before="ann/2")
+    assert waiting() == ["bob/1", "ann/1", "eve/1", "ann/2"]
+    queue.move("ann/1", after="ann/2")
+    for job_id, beside, error in (
+        ("ann/running", None, JobNotWaiting),
+        ("ann/1", "ann/running", JobNotWaiting),
+        ("ann/1", "bob/1", JobNotWaiting),
+        ("ann/1", "eve/1", JobNotWaiting),
+        ("ann/3", None, UnknownJob),
+        ("ann/1", "ann/3", UnknownJob),
+    ):
+        with pytest.raises(error):
+            queue.move(job_id, before=beside)
+    engine.steps.release(5)
+    for job in (running, *jobs):
+        job.result()
+    assert engine.started == ["running", "bob/1", "ann/2", "eve/1", "ann/1"]
 
 
 def test_a_running_job_is_cancelled_at_its_next_step(queue: JobQueue, engine: StepByStep) -> None:

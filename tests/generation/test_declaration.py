@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from asked import LIMITS, asked, unusual
@@ -10,7 +10,7 @@ from pictures import photograph, png
 
 from sd_api.generation import wire
 from sd_api.generation.description import describe_fields
-from sd_api.generation.fields import Field, fields_of
+from sd_api.generation.fields import Control, Field, fields_of
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
@@ -30,6 +30,8 @@ def name_of(value: Any) -> str:
 
 def another(field: Field, value: Any) -> Any:
     """Yet another value than ``unusual`` gives."""
+    if field.entry is not None:
+        return (*value, *value)
     if field.holds_image:
         # Of the same size, which is part of every batch key.
         return replace(value, content=png(photograph(70, 90, seed=2)))
@@ -52,7 +54,7 @@ def changed(spec: JobSpec, field: Field) -> JobSpec:
 def test_a_field_is_told_in_words(operation: type[Operation], field: Field) -> None:
     assert 1 <= len(field.param.label.split()) <= 3
     assert field.param.description.endswith(".")
-    assert field.param.control in ("text", "line", "number", "slider", "choice", "switch", "image", "mask", "seed")
+    assert field.param.control in get_args(Control)
 
 
 @pytest.mark.parametrize(("operation", "field"), EVERY, ids=name_of)

@@ -90,7 +90,8 @@ def test_every_field_with_a_key_is_read_back(operation: type[Operation]) -> None
     expected = {
         field.name: getattr(spec.operation, field.name)
         for field in fields_of(operation)
-        if field.param.png_key is not None
+        # Images are no text.
+        if field.param.png_key is not None and field.entry is None
     }
     size = dict(zip(("width", "height"), spec.size, strict=True))
     written = {"prompt": spec.operation.prompt, "scheduler": "unipc", "seed": 7, "variation_seed": 9}

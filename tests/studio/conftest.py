@@ -43,7 +43,7 @@ def server(make_settings: Callable[..., Settings]) -> Iterator[str]:
     settings = make_settings(
         custom_models=[custom | {"requires_safety_checker": False}],
         # One that waits, so that a full queue is soon there.
-        limits={"max_width": 1024, "max_height": 1024, "max_image_pixels": 512 * 512, "max_queued_requests": 1},
+        limits={"max_width": 1024, "max_height": 1024, "max_image_pixels": 512 * 512, "max_queued_requests": 2},
         hf_token=SECRET,
     )
     with ready_server(settings) as url:

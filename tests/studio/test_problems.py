@@ -107,15 +107,16 @@ def test_a_full_queue_says_when_to_come_back(refused: Studio) -> None:
     studio.quick(num_inference_steps=500, width=256, height=256)
     studio.generate()
     expect(studio.job().locator(".words")).to_contain_text("Step")
-    studio.generate()
-    expect(studio.job()).to_have_count(2)
+    for count in (2, 3):
+        studio.generate()
+        expect(studio.job()).to_have_count(count)
     studio.generate()
     banner = studio.page.locator("#banner")
     expect(banner).to_contain_text("The server is busy: as many pictures wait already as it takes.")
     studio.job().first.get_by_role("button", name="Cancel").click()
-    expect(studio.job()).to_have_count(1)
-    banner.get_by_role("button", name="Try again").click()
     expect(studio.job()).to_have_count(2)
+    banner.get_by_role("button", name="Try again").click()
+    expect(studio.job()).to_have_count(3)
     studio.cancel_all()
 
 
@@ -124,7 +125,7 @@ def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_setting
         # Only because the server is gone before the page is.
         studio = open_studio(url, refusals=True)
         page = studio.page
-        expect(page.locator("#banner")).to_contain_text("still being loaded. You can press Generate already")
+        expect(page.locator("#banner")).to_contain_text("not there yet. You can press Generate already")
         studio.quick()
         studio.generate()
         expect(studio.job()).to_contain_text("Waiting until the model is loaded")

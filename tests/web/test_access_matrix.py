@@ -93,6 +93,7 @@ PLUGIN = {
     ("GET", "/jobs/<job_id>/images/<int:number>"): only("ann", 200),
     # It waits, so there is nothing to see.
     ("GET", "/jobs/<job_id>/preview"): only("ann", 204),
+    ("POST", "/jobs/<job_id>/move"): only("ann", 200),
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
     ("POST", "/documents"): all_callers(400),
     ("GET", "/documents/<document_id>"): only("ann", 200),
@@ -116,6 +117,11 @@ A1111 = {
     ("GET", "/sdapi/auto-photoshop-sd/vae/list"): all_callers(200),
     ("POST", "/sdapi/auto-photoshop-sd/mask/expansion/"): all_callers(422),
     ("POST", "/sdapi/auto-photoshop-sd/controlnet/filter"): all_callers(200),
+    **{
+        ("GET", f"/controlnet/{name}"): all_callers(200)
+        for name in ("version", "settings", "model_list", "module_list", "control_types")
+    },
+    ("POST", "/controlnet/detect"): all_callers(422),
     ("GET", "/queue/status"): all_callers(200),
     ("GET", "/user"): all_callers(200),
 }
@@ -275,7 +281,12 @@ def test_the_name_of_anothers_job_is_free(matrix: Matrix) -> None:
 
 
 def test_an_unknown_job_and_anothers_are_answered_alike(matrix: Matrix) -> None:
-    for method, path in (("GET", "/jobs/{}"), ("GET", "/jobs/{}/result"), ("POST", "/jobs/{}/cancel")):
+    for method, path in (
+        ("GET", "/jobs/{}"),
+        ("GET", "/jobs/{}/result"),
+        ("POST", "/jobs/{}/cancel"),
+        ("POST", "/jobs/{}/move"),
+    ):
         there, absent = (matrix.ask("bob", method, path.format(name)) for name in ("waits", "nope"))
         assert there.status_code == absent.status_code == 404
         assert there.text.replace("waits", "nope") == absent.text

@@ -120,6 +120,12 @@ def test_a_running_job_is_shown_and_cancelled_by_its_id(client: FlaskClient, lon
     assert (queued["state"], queued["position"]) == ("queued", 1)
     assert client.get("/progress").get_json()["job"]["id"] == long_job.job_id
 
+    move = f"/jobs/{queued['id']}/move"
+    assert client.post(move).get_json()["job"]["position"] == 1
+    assert client.post(f"{move}?before={long_job.job_id}").status_code == 409
+    assert client.post(f"{move}?before={queued['id']}").get_json()["errors"][0]["field"] == "before"
+    assert client.post(f"{move}?before=one&after=another").get_json()["errors"][0]["field"] == "after"
+
     cancelled = client.post(f"/jobs/{long_job.job_id}/cancel").get_json()
     assert (cancelled["status"], cancelled["job"]["state"]) == ("success", "cancelled")
     answer = long_job.response()

@@ -50,6 +50,14 @@ def test_a_refusal_points_at_the_character(client: FlaskClient) -> None:
     assert client.post("/txt2img", data=FORM | {"prompt": "a ((dog"}).status_code == 200
 
 
+def test_a_short_request_has_no_endless_answer(client: FlaskClient) -> None:
+    form = FORM | {"prompt": "[cat|dog]" * 400, "num_inference_steps": 100}
+    refusal = client.post("/prompt", data=form)
+    assert refusal.status_code == 422
+    assert "stages have more than 50000 characters; ask with fewer steps" in refusal.get_json()["message"]
+    assert client.post("/prompt", data=form | {"num_inference_steps": 4}).status_code == 200
+
+
 def test_words_that_were_trained_are_shown_as_their_vectors(make_settings: Any, tmp_path: Path) -> None:
     save_file({"emb_params": torch.zeros(2, TEXT_WIDTH)}, tmp_path / "Dotty-Style.safetensors")
     save_file({"emb_params": torch.zeros(2, 7)}, tmp_path / "narrow.safetensors")

@@ -17,7 +17,7 @@ from sd_api.jobs.cluster import codec
 from sd_api.jobs.cluster.overview import STATUS_FIELDS, Overview, read_status
 from sd_api.jobs.cluster.scripted import Board, batch_of, flat
 from sd_api.jobs.job import ENDED, Job, JobStatus, State
-from sd_api.jobs.queue import Forecast, taken, why_full
+from sd_api.jobs.queue import Forecast, not_together, not_waiting, taken, why_full
 from sd_api.jobs.work_rates import WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
@@ -112,6 +112,17 @@ class JobBoard(Board):
     def stop_early(self, job_id: str) -> None:
         """Have a running job end at its next step, with its pictures as they are."""
         self._call("stop_early", job_id)
+
+    def move(self, job_id: str, *, before: str | None, after: str | None) -> None:
+        """Move a queued job; see JobQueue."""
+        beside = before or after or ""
+        outcome, *which = (part.decode() for part in self._call("move", job_id, beside, int(before is None)))
+        if outcome == "unknown":
+            raise _unknown(which[0])
+        if outcome == "begun":
+            raise not_waiting(which[0])
+        if outcome == "apart":
+            raise not_together(job_id, beside)
 
     def server_heartbeat(self, server: str) -> None:
         """Renew the lease of a server."""

@@ -141,6 +141,12 @@ class ClusterQueue:
         return self._board.status(job_id)
 
     @translate_redis_errors()
+    def move(self, job_id: str, *, before: str | None = None, after: str | None = None) -> JobStatus:
+        """See JobQueue."""
+        self._board.move(job_id, before=before, after=after)
+        return self._board.status(job_id)
+
+    @translate_redis_errors()
     def job(self, job_id: str, *, preview: bool = False) -> JobStatus:
         """See JobQueue."""
         followed = self._followed.find(job_id)

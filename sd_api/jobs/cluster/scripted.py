@@ -12,7 +12,7 @@ from sd_api.settings import Cluster
 
 _SCRIPTS = (
     *("submit", "claim", "join", "show", "end", "cancel", "release", "heartbeat", "expire_leases", "list"),
-    *("ask_preview", "cache_result", "stop_early"),
+    *("ask_preview", "cache_result", "stop_early", "move"),
 )
 
 

@@ -69,6 +69,8 @@ class Embeddings:
             UnfitEmbeddingError: The file cannot be read, or was made for another architecture.
         """
         vectors = _read(file)
+        if isinstance(vectors, UnfitEmbeddingError):
+            raise UnfitEmbeddingError(str(vectors))
         widths = {name: tensor.shape[1] for name, tensor in vectors.items()}
         if self._widths is not None and widths != self._widths:
             raise UnfitEmbeddingError("it was made for another architecture")
@@ -76,7 +78,15 @@ class Embeddings:
 
 
 @lru_cache(maxsize=256)
-def _read(file: FoundFile) -> Vectors:
+def _read(file: FoundFile) -> Vectors | UnfitEmbeddingError:
+    """The vectors of a file, or why there are none; a file that takes long to be refused is refused once."""
+    try:
+        return _vectors_of(file)
+    except UnfitEmbeddingError as error:
+        return error
+
+
+def _vectors_of(file: FoundFile) -> Vectors:
     if file.size > MAX_BYTES:
         raise UnfitEmbeddingError(f"its file has {file.size:,} bytes; an embedding has at most {MAX_BYTES:,}")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from sd_api.models.allowed_classes import shown
 from sd_api.models.bounded_files import FileFaultError, check_safetensors
 from sd_api.models.folders import LORA, FoundFile, ModelFolders
 
@@ -18,6 +19,10 @@ _READS_PROMPT = re.compile(r"attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lor
 
 # Trigger words that are shown.
 _WORDS = 20
+# The libraries use the names of layers as regular expressions, so there must be no other signs in them.
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+# What follows the name of a layer in the names of its tensors, in all of these formats.
+_OF_LAYER = re.compile(r"[._](?:lora|alpha|dora|processor)")
 
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
@@ -56,6 +61,7 @@ class LoraHeader:
         alias: What its maker called it; empty where its metadata does not say.
         metadata: All of it, as texts.
         hint: The fields that a LoRA for few steps needs, by their canonical names; empty for others.
+        layers: How many layers of a model it changes.
     """
 
     width: int | None
@@ -64,6 +70,7 @@ class LoraHeader:
     alias: str
     metadata: Mapping[str, str]
     hint: Mapping[str, Any]
+    layers: int
 
     @property
     def architecture(self) -> str | None:
@@ -81,16 +88,26 @@ def read_header(file: FoundFile) -> LoraHeader:
     """What a file's header tells.
 
     Raises:
-        FileFaultError: It is damaged, or its header is larger than allowed.
+        FileFaultError: It is damaged, its header is larger than allowed, or it has what is no name of a layer.
     """
     check_safetensors(file.path)
     with safe_open(file.path, framework="numpy") as tensors:
         metadata = tensors.metadata() or {}
-        key = next((key for key in tensors.keys() if _READS_PROMPT.search(key)), None)  # noqa: SIM118 - it is no dict
-        width = None if key is None else int(tensors.get_slice(key).get_shape()[1])
+        keys = list(tensors.keys())
+        key = next((each for each in keys if _READS_PROMPT.search(each)), None)
+        shape = [] if key is None else tensors.get_slice(key).get_shape()
+    if (odd := next((each for each in keys if not _NAME.fullmatch(each)), None)) is not None:
+        raise FileFaultError(file.path, f"it has the tensor {shown(odd)!r}, which is no name of a layer")
+    layers = {_OF_LAYER.split(each, maxsplit=1)[0] for each in keys}
     names = [file.name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", "")]
     return LoraHeader(
-        width, _said(metadata), _trigger_words(metadata), _one_line(names[1]), metadata, _hint("\n".join(names))
+        width=int(shape[1]) if len(shape) > 1 else None,
+        said=_said(metadata),
+        words=_trigger_words(metadata),
+        alias=_one_line(names[1]),
+        metadata=metadata,
+        hint=_hint("\n".join(names)),
+        layers=len(layers),
     )
 
 

@@ -1,48 +1,26 @@
-"""What all families share whose rows are latents: tiles, steps, what a mask keeps, previews, decoding."""
+"""What all families share whose rows are latents: starting, tiles, steps, what a mask keeps, previews, decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
 from typing import Any
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import Operation
-from sd_api.generation.plan import Box
+from sd_api.generation.plan import Box, size_of
+from sd_api.generation.spec import PictureSeeds
 from sd_api.models.autoencoder import cells_joined
 from sd_api.models.components import Parts
 from sd_api.models.decoding import decode
 from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.families.base import Row
 from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
-from sd_api.models.schedulers import make_scheduler, noised
+from sd_api.models.families.start import Kept, Start
+from sd_api.models.schedulers import make_scheduler, noised, scheduler_name, step_options
 from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What stays of an image while the rest is replaced.
-
-    Attributes:
-        latents: (1, channels, height, width) of the image.
-        noise: The row's own noise, to bring them to the noise level of a step.
-        levels: (1, 1, height, width), the mask in fp32: whole numbers from 0 = keep to 255 = replace.
-    """
-
-    latents: torch.Tensor
-    noise: torch.Tensor
-    levels: torch.Tensor
-
-    def replaced(self, step: int, steps: int) -> torch.Tensor:
-        """(1, 1, height, width): where latents are not those of the image any more after some of the steps.
-
-        A cell is drawn freely in the last steps, in a share of them that is its level (differential diffusion,
-        arXiv:2306.00950): in all where the mask is white, in none where it is black, else in at least one.
-        """
-        # In whole numbers, so that no rounding decides.
-        return self.levels * steps > 255 * (steps - step)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -69,19 +47,125 @@ class LatentRow(Row):
 
 
 class LatentFamily:
-    """See Family."""
+    """See Family.
+
+    Attributes:
+        schedulers: The names of those that work.
+    """
 
     max_rows = 16
     schedulers: tuple[str, ...]
+
+    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
+        """The timesteps that are made, and the scheduler prepared for them.
+
+        Args:
+            parts: The model's components.
+            operation: What to do.
+            scheduler: Of the row.
+            size: Of what goes through the denoiser at once, in pixels.
+        """
+        raise NotImplementedError
+
+    def beginning(self, **values: Any) -> Start:
+        """How a row begins.
+
+        Args:
+            values: Those of Start.
+        """
+        raise NotImplementedError
+
+    def row(self, start: Start, conditioning: Any, size: tuple[int, int], **values: Any) -> Any:
+        """A row before its first step.
+
+        Args:
+            start: How it begins.
+            conditioning: What ``encode`` returned.
+            size: See ``timesteps``.
+            values: Those of LatentRow.
+        """
+        raise NotImplementedError
+
+    def key_of(self, seen: Any) -> Hashable:
+        """What is the same of rows that share a forward.
+
+        Args:
+            seen: A row, or what one of its tiles shows of it.
+        """
+        raise NotImplementedError
+
+    def largest_side(self, parts: Parts) -> int | None:
+        """The pixels of the longest side that a model draws at once; None where there is no such limit."""
+        return None
+
+    def image_encoder(self, parts: Parts) -> Any:
+        """The autoencoder that encodes images."""
+        return parts.autoencoder.module
+
+    def dtype(self, parts: Parts) -> torch.dtype:
+        """The precision of the latents."""
+        dtype: torch.dtype = parts.denoiser.dtype
+        return dtype
+
+    def start(
+        self,
+        parts: Parts,
+        operation: Operation,
+        seeds: PictureSeeds,
+        size: tuple[int, int],
+        conditioning: Any,
+        tiles: Sequence[Box] = (),
+    ) -> Any:
+        """See Family.
+
+        Raises:
+            OutOfLimits: The picture is larger than the model can draw.
+        """
+        at_once = size_of(tiles[0]) if tiles else size
+        most = self.largest_side(parts)
+        for side, length in zip(("width", "height"), at_once, strict=True):
+            if most is not None and length > most:
+                raise OutOfLimits(side, f"is {length}; this model draws at most {most} at once")
+        scheduler = self.own_scheduler(parts, operation)
+        timesteps = self.timesteps(parts, operation, scheduler, at_once)
+        generator = torch.Generator("cpu").manual_seed(seeds.seed)
+        cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
+        start = self.beginning(
+            make_encoder=self.image_encoder,
+            parts=parts,
+            operation=operation,
+            seeds=seeds,
+            size=size,
+            cell=self.cell(parts),
+            scale=self.scale(parts),
+            dtype=self.dtype(parts),
+            generator=generator,
+            tiles=cells,
+        )
+        latents, channels, kept = start.begin(scheduler, timesteps)
+        row = self.row(
+            start,
+            conditioning,
+            at_once,
+            key=None,
+            scheduler_name=scheduler_name(scheduler),
+            steps=len(timesteps),
+            latents=latents,
+            tiles=cells,
+            scheduler=scheduler,
+            timesteps=timesteps,
+            guidance=operation.guidance,
+            options=step_options(scheduler, operation.eta, generator),
+            channels=channels,
+            kept=kept,
+        )
+        row.key = self.key_of(self.view(row, cells[0]) if cells else row)
+        return row
 
     def own_scheduler(self, parts: Parts, operation: Operation) -> Any:
         """A scheduler for one row: the named one where it works with the family, else the model's own."""
         known = operation.scheduler if operation.scheduler in self.schedulers else None
         return make_scheduler(known, parts.pipeline.scheduler)
-
-    def cells(self, parts: Parts, tiles: Sequence[Box]) -> tuple[Box, ...]:
-        """Tiles in cells of the latents, of tiles in pixels."""
-        return tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
 
     def cell(self, parts: Parts) -> int:
         """The pixels of the side of one cell of the latents."""
@@ -150,12 +234,6 @@ class LatentFamily:
         pixels = decode(parts.autoencoder.module, latents / self.scale(parts), warnings, parts.tile)
         images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
         return images
-
-
-def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
-    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
-    options = {"eta": eta, "generator": generator}
-    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
 
 
 def _draws_other_noise(row: LatentRow) -> bool:

@@ -37,8 +37,8 @@ class LatentConsistency(StableDiffusion):
         if steps < operation.steps:
             yield f"steps: this model has {steps} steps to choose from, so {steps} were made."
 
-    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any) -> torch.Tensor:
-        """See UNetFamily."""
+    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
+        """See LatentFamily."""
         steps, strength = _chosen(scheduler, operation)
         scheduler.set_timesteps(steps, device=parts.device, strength=strength)
         timesteps: torch.Tensor = scheduler.timesteps

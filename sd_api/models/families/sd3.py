@@ -6,12 +6,10 @@ import torch
 
 from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import Operation
-from sd_api.generation.plan import Box, size_of
-from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import Conditioning, TransformerRow, Words
+from sd_api.models.families.transformer_rows import TransformerRow, Words
 
 _PUBLISHED = Published(steps=28, guidance=7.0)
 
@@ -42,25 +40,9 @@ class StableDiffusion3(TransformerFamily):
         """See TransformerFamily."""
         return linear_shift(parts.pipeline.scheduler.config, tokens, highest=1.16)
 
-    def start(
-        self,
-        parts: Parts,
-        operation: Operation,
-        seeds: PictureSeeds,
-        size: tuple[int, int],
-        conditioning: Conditioning,
-        tiles: Sequence[Box] = (),
-    ) -> TransformerRow:
-        """See Family; the model knows so many places, and no more.
-
-        Raises:
-            OutOfLimits: The picture is larger than that.
-        """
-        most = parts.denoiser.config.pos_embed_max_size * self.multiple(parts)
-        for side, length in zip(("width", "height"), size_of(tiles[0]) if tiles else size, strict=True):
-            if length > most:
-                raise OutOfLimits(side, f"is {length}; this model draws at most {most} at once")
-        return super().start(parts, operation, seeds, size, conditioning, tiles)
+    def largest_side(self, parts: Parts) -> int:
+        """See LatentFamily: the model knows so many places, and no more."""
+        return int(parts.denoiser.config.pos_embed_max_size) * self.multiple(parts)
 
     def forward(
         self,

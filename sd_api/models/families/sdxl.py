@@ -22,7 +22,7 @@ class StableDiffusionXL(UNetFamily):
         return layer
 
     def image_encoder(self, parts: Parts) -> Any:
-        """See UNetFamily: in fp32 where the autoencoder overflows in fp16, as diffusers does it."""
+        """See LatentFamily: in fp32 where the autoencoder overflows in fp16, as diffusers does it."""
         vae: Any = parts.autoencoder.module
         return in_full_precision(vae) if vae.config.force_upcast else vae
 

@@ -24,6 +24,30 @@ from sd_api.models.tiling import in_pixels, merged
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What stays of an image while the rest is replaced.
+
+    Attributes:
+        latents: (1, channels, height, width) of the image.
+        noise: The row's own noise, to bring them to the noise level of a step.
+        levels: (1, 1, height, width), the mask in fp32: whole numbers from 0 = keep to 255 = replace.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    levels: torch.Tensor
+
+    def replaced(self, step: int, steps: int) -> torch.Tensor:
+        """(1, 1, height, width): where latents are not those of the image any more after some of the steps.
+
+        A cell is drawn freely in the last steps, in a share of them that is its level (differential diffusion,
+        arXiv:2306.00950): in all where the mask is white, in none where it is black, else in at least one.
+        """
+        # In whole numbers, so that no rounding decides.
+        return self.levels * steps > 255 * (steps - step)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """What a row begins with; subclasses use the generator in diffusers' order.
 
@@ -50,6 +74,10 @@ class Start:
     generator: torch.Generator
     tiles: Sequence[Box] = ()
     scale: float = 1.0
+
+    def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
+        """The first latents, additional channels, and the latents that a mask keeps."""
+        raise NotImplementedError
 
     def noise(self) -> torch.Tensor:
         """(1, channels, height, width) of the picture's seeds."""

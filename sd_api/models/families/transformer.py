@@ -15,12 +15,11 @@ from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
 from sd_api.generation.operation import PROMPTS, Operation, OperationName
 from sd_api.generation.operations import Redrawing
-from sd_api.generation.plan import Box, size_of
-from sd_api.generation.spec import PictureSeeds
+from sd_api.generation.plan import Box
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps
-from sd_api.models.families.latents import LatentFamily, step_options
+from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.prompts import beyond_limit, plain_only
 from sd_api.models.families.transformer_rows import (
     CachedWords,
@@ -32,8 +31,10 @@ from sd_api.models.families.transformer_rows import (
     key_of,
     tensors_of,
 )
-from sd_api.models.schedulers import scheduler_name
 from sd_api.models.tiling import cut
+
+# Capabilities that the families below have or do not.
+REFERENCES, TRUE_GUIDANCE = "references", "true_guidance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,6 @@ class TransformerFamily(LatentFamily):
         pipelines: Those of the family, by the names of their classes.
         guidance: What guidance means, see ModelAbilities.
         capabilities: Of its models, beside those that every family of this kind has.
-        schedulers: The names of those that work.
         tokenizer: The name of the tokenizer whose text encoder reads the most.
         longest: The tokens that it reads.
         one_forward: Whether a prompt and a negative prompt go through the transformer together, as in diffusers.
@@ -118,13 +118,24 @@ class TransformerFamily(LatentFamily):
         """See Family: what has no effect, and what does not fit into the text encoder."""
         yield from without_effect(self.abilities(parts), operation)
         yield from plain_only(operation)
+        if REFERENCES in self.capabilities and any(reference.of_adapters for reference in operation.references):
+            yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."
+        if TRUE_GUIDANCE in self.capabilities and operation.negative_prompt and not self.guided(parts, operation):
+            yield "negative_prompt: it acts with a true guidance above 1 only, so it was not used."
         tokenizer = getattr(parts.pipeline, self.tokenizer)
         for name in PROMPTS:
             if name == "prompt" or name in self.capabilities:
-                yield from beyond_limit(name, operation.read(name).plain, tokenizer, self.longest)
+                before = self.instruction(parts, negative=name != "prompt")
+                yield from beyond_limit(name, before + operation.read(name).plain, tokenizer, self.longest)
+
+    def instruction(self, parts: Parts, *, negative: bool) -> str:
+        """What stands before a prompt and takes of the tokens that are read."""
+        return ""
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """Whether there is classifier-free guidance."""
+        if TRUE_GUIDANCE in self.capabilities:
+            return operation.true_guidance > 1
         return operation.guidance > (0 if self.from_zero else 1)
 
     def context(self, operation: Operation) -> Hashable:
@@ -171,9 +182,17 @@ class TransformerFamily(LatentFamily):
         """The exponent of the shift of the noise levels for so many tokens, where the scheduler takes one."""
         return None
 
-    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
-        """The latents of the images that a model sees beside its own, (1, channels, height, width) each."""
+    def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerRow."""
         return ()
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerRow: the latents of the operation's references, for models that take some."""
+        return ()
+
+    def memory(self, start: TransformerStart) -> Any:
+        """What is kept of images between steps in place of their latents; None for most families."""
+        return None
 
     def forward(
         self,
@@ -200,59 +219,36 @@ class TransformerFamily(LatentFamily):
     def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
         """One prediction of two: classifier-free guidance (arXiv:2207.12598)."""
         begin = with_prompt if self.from_zero else without
-        return begin + row.guidance * (with_prompt - without)
+        factor = row.true_guidance if TRUE_GUIDANCE in self.capabilities else row.guidance
+        return begin + factor * (with_prompt - without)
 
-    def start(
-        self,
-        parts: Parts,
-        operation: Operation,
-        seeds: PictureSeeds,
-        size: tuple[int, int],
-        conditioning: Conditioning,
-        tiles: Sequence[Box] = (),
-    ) -> TransformerRow:
-        """See Family."""
-        scheduler = self.own_scheduler(parts, operation)
-        timesteps = self._timesteps(parts, operation, scheduler, size_of(tiles[0]) if tiles else size)
-        generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        cells = self.cells(parts, tiles)
-        start = TransformerStart(
-            make_encoder=lambda parts: parts.autoencoder.module,
-            parts=parts,
-            operation=operation,
-            seeds=seeds,
-            size=size,
-            cell=self.cell(parts),
-            scale=self.scale(parts),
-            dtype=torch.float32 if self.in_fp32 else parts.denoiser.dtype,
-            generator=generator,
-            tiles=cells,
-            most_probable=self.most_probable,
-            takes_mask=self.takes_mask,
-        )
-        latents, channels, kept = start.begin(scheduler, timesteps)
-        row = TransformerRow(
-            key=None,
-            scheduler_name=scheduler_name(scheduler),
-            steps=len(timesteps),
-            latents=latents,
-            tiles=cells,
-            scheduler=scheduler,
-            timesteps=timesteps,
-            guidance=operation.guidance,
-            options=step_options(scheduler, operation.eta, generator),
-            channels=channels,
-            kept=kept,
+    def beginning(self, **values: Any) -> TransformerStart:
+        """See LatentFamily."""
+        return TransformerStart(most_probable=self.most_probable, takes_mask=self.takes_mask, **values)
+
+    def dtype(self, parts: Parts) -> torch.dtype:
+        """See LatentFamily."""
+        return torch.float32 if self.in_fp32 else super().dtype(parts)
+
+    def row(self, start: Any, conditioning: Conditioning, size: tuple[int, int], **values: Any) -> TransformerRow:
+        """See LatentFamily."""
+        return TransformerRow(
             conditioning=conditioning,
+            own=tuple(self.own(start)),
             references=tuple(self.references(start)),
+            memory=self.memory(start),
+            true_guidance=start.operation.true_guidance,
+            **values,
         )
-        row.key = key_of(self.view(row, cells[0]) if cells else row)
-        return row
+
+    def key_of(self, seen: TransformerRow) -> Hashable:
+        """See LatentFamily."""
+        return key_of(seen)
 
     def view(self, row: TransformerRow, tile: Box) -> TransformerRow:
-        """See Family; only what is not made in tiles has references that are not parts of its own canvas."""
+        """See Family."""
         seen: TransformerRow = super().view(row, tile)
-        return replace(seen, references=tuple(cut(reference, tile) for reference in row.references))
+        return replace(seen, own=tuple(cut(image, tile) for image in row.own))
 
     def schedule(self, parts: Parts, scheduler: Any, steps: int, tokens: int) -> torch.Tensor:
         """Prepare a scheduler for a full schedule, and say which timesteps it makes.
@@ -268,8 +264,8 @@ class TransformerFamily(LatentFamily):
         timesteps: torch.Tensor = scheduler.timesteps
         return timesteps
 
-    def _timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
-        """The timesteps that are made, and the scheduler prepared for them."""
+    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
+        """See LatentFamily."""
         steps, multiple = operation.steps, self.multiple(parts)
         timesteps = self.schedule(parts, scheduler, steps, (size[0] // multiple) * (size[1] // multiple))
         begin = 0

@@ -3,7 +3,8 @@
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,17 +14,19 @@ from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities, without_effect
 from sd_api.generation.operation import PROMPTS, Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
-from sd_api.generation.plan import Box, size_of
+from sd_api.generation.plan import Box
 from sd_api.generation.schedulers import SCHEDULERS
-from sd_api.generation.spec import PictureSeeds
 from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts
-from sd_api.models.families.latents import LatentFamily, step_options
+from sd_api.models.families.latents import LatentFamily
+from sd_api.models.families.start import Start
+from sd_api.models.families.unet_control import residuals, row_controls
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
+from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.families.unet_words import PromptReader
-from sd_api.models.schedulers import scheduler_name, usable_schedulers
+from sd_api.models.schedulers import usable_schedulers
 
 # By the channels that a UNet takes: the latents; they, a mask and the masked image's; they and the image's.
 MODES: dict[int, tuple[OperationName, ...]] = {4: ("txt2img", "img2img", "masking"), 9: ("masking",), 8: ("edit",)}
@@ -54,7 +57,10 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "loras", "tiles", "vae", "variations", *_capabilities(unet)),
+            capabilities=(
+                *("clip_skip", "controls", "loras", "references", "tiles", "vae", "variations"),
+                *_capabilities(unet),
+            ),
             schedulers=self.usable_schedulers(parts),
         )
 
@@ -78,7 +84,11 @@ class UNetFamily(LatentFamily):
         layers = parts.pipeline.text_encoder.config.num_hidden_layers
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
-        return PromptReader(parts, self.words_layer, operation).conditioning()
+        # What does not fit is refused before work is done.
+        parts.controls.find(operation.controls)
+        conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
+        guided = conditioning.moments[0].negative is not None
+        return replace(conditioning, references=parts.ip_adapters.see(operation.references, guided=guided))
 
     def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
         """The embeddings that the UNet takes: (1, tokens, width).
@@ -90,16 +100,12 @@ class UNetFamily(LatentFamily):
         """
         raise NotImplementedError
 
-    def image_encoder(self, parts: Parts) -> Any:
-        """The autoencoder that encodes images."""
-        return parts.autoencoder.module
-
     def size_ids(self, parts: Parts, size: tuple[int, int]) -> torch.Tensor | None:
         """The sizes that a UNet is conditioned with; None for those that are not."""
         return None
 
-    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any) -> torch.Tensor:
-        """The timesteps that are made, and the scheduler prepared for them."""
+    def timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
+        """See LatentFamily."""
         scheduler.set_timesteps(operation.steps, device=parts.device)
         begin = 0
         if isinstance(operation, Redrawing):
@@ -109,77 +115,68 @@ class UNetFamily(LatentFamily):
         timesteps: torch.Tensor = scheduler.timesteps[begin:]
         return timesteps
 
-    def start(
-        self,
-        parts: Parts,
-        operation: Operation,
-        seeds: PictureSeeds,
-        size: tuple[int, int],
-        conditioning: Conditioning,
-        tiles: Sequence[Box] = (),
-    ) -> UNetRow:
-        """See Family."""
-        scheduler = self.own_scheduler(parts, operation)
-        timesteps = self.timesteps(parts, operation, scheduler)
-        generator = torch.Generator("cpu").manual_seed(seeds.seed)
-        cells = self.cells(parts, tiles)
-        start = UNetStart(
-            make_encoder=self.image_encoder,
-            parts=parts,
-            operation=operation,
-            seeds=seeds,
-            size=size,
-            cell=self.cell(parts),
-            dtype=parts.denoiser.dtype,
-            generator=generator,
-            tiles=cells,
-        )
-        latents, channels, kept = start.begin(scheduler, timesteps)
+    def beginning(self, **values: Any) -> UNetStart:
+        """See LatentFamily."""
+        return UNetStart(**values)
+
+    def row(self, start: Start, conditioning: Conditioning, size: tuple[int, int], **values: Any) -> UNetRow:
+        """See LatentFamily."""
+        operation = start.operation
         return UNetRow(
-            key=key_of(latents, conditioning, channels, cells, conditioning.moments[0].loras),
-            scheduler_name=scheduler_name(scheduler),
-            steps=len(timesteps),
-            latents=latents,
-            tiles=cells,
-            scheduler=scheduler,
-            timesteps=timesteps,
             conditioning=conditioning,
-            guidance=operation.guidance,
             image_guidance=operation.image_guidance if isinstance(operation, Edit) else None,
-            options=step_options(scheduler, operation.eta, generator),
-            channels=channels,
-            kept=kept,
-            size_ids=self.size_ids(parts, size_of(tiles[0]) if tiles else size),
+            size_ids=self.size_ids(start.parts, size),
+            controls=row_controls(start),
+            **values,
         )
+
+    def key_of(self, seen: UNetRow) -> Hashable:
+        """See LatentFamily."""
+        return key_of(seen)
+
+    def view(self, row: UNetRow, tile: Box) -> UNetRow:
+        """See Family."""
+        seen: UNetRow = replace(super().view(row, tile), controls={None: row.controls[tile]})
+        return seen
 
     def advance(self, row: Any, prediction: torch.Tensor) -> None:
         """See Family; other LoRAs may act in the next step."""
         super().advance(row, prediction)
         if not row.done and len(row.conditioning.moments) > 1:
-            row.key = key_of(row.latents, row.conditioning, row.channels, row.tiles, row.moment.loras)
+            row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
 
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        denoiser = parts.loras.applied(parts.denoiser, rows[0].moment.loras)
         passes = [variants(row) for row in rows]
         counts = [len(several) for several in passes]
+        scaled = [
+            sample
+            for row, count in zip(rows, counts, strict=True)
+            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])] * count
+        ]
+        further = [channels for several in passes for _, _, channels in several]
         samples = [
             sample if channels is None else torch.cat([sample, channels], 1)
-            for row, several in zip(rows, passes, strict=True)
-            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
-            for _, _, channels in several
+            for sample, channels in zip(scaled, further, strict=True)
         ]
         # Not by repeat_interleave, which makes a GPU's host wait for the device at each step.
         timesteps = [
             row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
         ]
+        moments, words = torch.stack(timesteps), torch.cat([words for several in passes for words, _, _ in several])
+        beside = added(rows, passes)
+        controlled = {}
+        if rows[0].controls[None]:
+            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
+        denoiser = adapted(parts, rows[0])
         output = denoiser(
             torch.cat(samples),
-            torch.stack(timesteps),
-            encoder_hidden_states=torch.cat([words for several in passes for words, _, _ in several]),
+            moments,
+            encoder_hidden_states=with_references(words, rows),
             timestep_cond=guidance_embedding(parts, rows),
-            added_cond_kwargs=added(rows, passes),
+            added_cond_kwargs=beside,
             return_dict=False,
+            **controlled,
         )[0]
         return [guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
 

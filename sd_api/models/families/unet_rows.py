@@ -1,14 +1,15 @@
 """The rows of the families with a UNet."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from sd_api.generation.plan import Box
+from sd_api.models.adapters.ip_adapters import ActiveReference
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
-from sd_api.models.tiling import cut
+from sd_api.models.families.unet_control import Controls
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,11 @@ class Conditioning:
 
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
+        references: What it attends to beside the words.
     """
 
     moments: tuple[Moment, ...]
+    references: tuple[ActiveReference, ...] = ()
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -79,11 +82,13 @@ class UNetRow(LatentRow):
         conditioning: Of its prompts.
         image_guidance: The second factor of instruct-pix2pix; None for other operations.
         size_ids: (1, 6) for SDXL, else None.
+        controls: Those of each tile by its box, or of all of it by None.
     """
 
     conditioning: Conditioning
     image_guidance: float | None
     size_ids: torch.Tensor | None
+    controls: Mapping[Box | None, Controls]
 
     @property
     def moment(self) -> Moment:
@@ -91,14 +96,13 @@ class UNetRow(LatentRow):
         return self.conditioning.at(self.step, self.steps)
 
 
-def key_of(
-    latents: torch.Tensor,
-    conditioning: Conditioning,
-    channels: torch.Tensor | None,
-    tiles: Sequence[Box],
-    loras: tuple[ActiveLora, ...],
-) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act."""
-    if tiles:
-        latents, channels = cut(latents, tiles[0]), None if channels is None else cut(channels, tiles[0])
-    return latents.shape, conditioning.shape, loras, None if channels is None else channels.shape
+def key_of(seen: UNetRow) -> Hashable:
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
+
+    See LatentFamily.
+    """
+    shape, channels = seen.conditioning.shape, seen.channels
+    references = tuple(reference.key for reference in seen.conditioning.references)
+    followed = tuple(each.key for each in seen.controls[None])
+    channels_shape = None if channels is None else channels.shape
+    return seen.latents.shape, shape, seen.moment.loras, references, followed, channels_shape

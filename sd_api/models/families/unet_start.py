@@ -7,16 +7,15 @@ import torch
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint
 from sd_api.imaging.sizing import pad
 from sd_api.models.autoencoder import encode_unscaled, is_random
-from sd_api.models.families.latents import Kept
 from sd_api.models.families.noise import draw
-from sd_api.models.families.start import Start
+from sd_api.models.families.start import Kept, Start
 
 
 class UNetStart(Start):
     """What a row begins with; the order in which the generator is used is diffusers'."""
 
     def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        """The first latents, additional channels, and the latents that a mask keeps."""
+        """See Start."""
         operation = self.operation
         if isinstance(operation, Inpaint):
             return self._inpaint(operation, scheduler, timesteps)

@@ -29,6 +29,10 @@ class ZImage(TransformerFamily):
         """See TransformerFamily; the two differ in nothing but their weights and the name of their repository."""
         return _TURBO if "turbo" in str(parts.pipeline.config.get("_name_or_path")).lower() else _PUBLISHED
 
+    def largest_side(self, parts: Parts) -> int:
+        """See LatentFamily: the model knows so many rows and columns of tokens, and no more."""
+        return int(min(parts.denoiser.config.axes_lens[1:])) * self.multiple(parts)
+
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
         """See TransformerFamily: (tokens, width), as many as the prompt has."""
         words, _ = parts.pipeline.encode_prompt(prompt, device=parts.device, do_classifier_free_guidance=False)

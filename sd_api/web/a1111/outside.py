@@ -5,8 +5,10 @@ from typing import Any
 from flask import Blueprint
 
 from sd_api.errors import UnknownModel
+from sd_api.imaging.controls import PREPROCESSORS
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.folders import VAE, ModelFolders
+from sd_api.web.a1111.controlnet import model_names
 
 
 def make_blueprint(queue: JobQueue, folders: ModelFolders) -> Blueprint:
@@ -18,6 +20,10 @@ def make_blueprint(queue: JobQueue, folders: ModelFolders) -> Blueprint:
 
     def vae_list() -> list[str]:
         return [file.name for file in folders.files(VAE)]
+
+    def controlnet_filter() -> dict[str, list[str]]:
+        """The models and preprocessors of ControlNet; a keyword hides none, because a model's name tells little."""
+        return {"module_list": list(PREPROCESSORS), "model_list": ["None", *model_names(folders)]}
 
     blueprint.add_url_rule("/queue/status", view_func=queue_status)
     blueprint.add_url_rule("/user", view_func=user)
@@ -36,11 +42,6 @@ def user() -> dict[str, Any]:
 def heartbeat() -> dict[str, bool]:
     """Auto-Photoshop looks whether its extension is there."""
     return {"heartbeat": True}
-
-
-def controlnet_filter() -> dict[str, list[str]]:
-    """The models of ControlNet that fit a keyword."""
-    return {"module_list": [], "model_list": []}
 
 
 def interrogate() -> Any:

@@ -10,6 +10,7 @@ from PIL import Image, ImageChops
 from werkzeug.datastructures import FileStorage
 
 from sd_api.errors import InvalidField, UnknownJob
+from sd_api.generation.entries import entries_in
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.decoding import read_alpha, read_image
 from sd_api.imaging.encoding import encode_png
@@ -41,6 +42,31 @@ def picture_bytes(field: str, value: Any) -> bytes:
     if "://" in value[:20]:
         raise InvalidField(field, "is an address, and this server fetches none; send the picture as a data: URL")
     return decode_base64(field, value)
+
+
+def reference_entries(field: str, values: list[Any]) -> list[dict[str, Any]]:
+    """The entries of a field with several images, each image as the bytes of its file.
+
+    Args:
+        field: Its name, for messages.
+        values: Images as ``picture_bytes`` takes them, objects with one in ``image``, or the JSON of some of these.
+
+    Raises:
+        InvalidField: See ``picture_bytes``; or a text is no JSON.
+    """
+    try:
+        entries = entries_in([{"image": each} if _is_picture(each) else each for each in values])
+    except ValueError as error:
+        raise InvalidField(field, str(error)) from None
+    return [
+        {**entry, "image": picture_bytes(f"{field}.{number}.image", entry.get("image"))}
+        for number, entry in enumerate(entries)
+    ]
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether it is an image as this dialect sends it in an object."""
+    return isinstance(value, dict) and "image_url" in value
 
 
 def mask_of_alpha(field: str, content: bytes, *, max_pixels: int) -> Image.Image | None:

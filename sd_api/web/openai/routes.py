@@ -23,7 +23,14 @@ from sd_api.web.client import when_client_goes
 from sd_api.web.conversions import Conversions
 from sd_api.web.openai import answers
 from sd_api.web.openai.forms import Options, decode_fields, size_of
-from sd_api.web.openai.pictures import Links, mask_file, mask_of_alpha, picture_bytes, resized_file
+from sd_api.web.openai.pictures import (
+    Links,
+    mask_file,
+    mask_of_alpha,
+    picture_bytes,
+    reference_entries,
+    resized_file,
+)
 from sd_api.web.openai.streams import events
 from sd_api.web.reading import TooManyFields, give_up_body
 
@@ -35,6 +42,9 @@ MOST_FIELDS = 1000
 
 # OpenAI's names of the fields that hold pictures, and ours.
 _PICTURES = {"image": "image", "image[]": "image", "images": "image", "mask": "mask"}
+
+# The field that takes every image of an edit but the first, and images with what is said of them.
+_REFERENCES = ("references", "references[]")
 
 
 def make_blueprint(
@@ -122,7 +132,8 @@ class OpenAIEndpoints:
         def content(field: str, value: bytes) -> bytes:
             if field == "mask":
                 return mask_file(field, value, size, max_pixels=most)
-            return value if size is None else resized_file(field, value, size, max_pixels=most)
+            # References stay as they are.
+            return value if size is None or field != "image" else resized_file(field, value, size, max_pixels=most)
 
         reading = Reading(limits=limits, content=content)
         spec, options = decode_fields(fields, operation, reading, self._model_of(fields))
@@ -208,7 +219,7 @@ def _fields() -> dict[str, Any]:
         if len(content) > MOST_FIELDS:
             raise TooManyFields(f"The JSON has more than {MOST_FIELDS} fields.")
         came = {
-            name: value if name in _PICTURES and isinstance(value, list) else [value]
+            name: value if name in (*_PICTURES, *_REFERENCES) and isinstance(value, list) else [value]
             for name, value in content.items()
             if value is not None
         }
@@ -218,17 +229,23 @@ def _fields() -> dict[str, Any]:
 def _without_lists(came: Mapping[str, list[Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     pictures: dict[str, list[Any]] = {}
+    references: list[Any] = []
     for name, values in came.items():
         if name in _PICTURES:
             pictures.setdefault(_PICTURES[name], []).extend(values)
+        elif name in _REFERENCES:
+            references += values
         elif len(values) > 1:
             raise InvalidField(name, "came more than once; send it once")
         elif values[0] != "" or name == "prompt":
             fields[name] = values[0]
     for name, values in pictures.items():
-        if len(values) != 1:
-            raise InvalidField(name, f"came {len(values)} times; the models of this server take one")
+        if len(values) != 1 and name != "image":
+            raise InvalidField(name, f"came {len(values)} times; send it once")
         fields[name] = picture_bytes(name, values[0])
+        references = [*values[1:], *references]
+    if references:
+        fields["references"] = reference_entries("references", references)
     return fields
 
 

@@ -33,6 +33,7 @@ from sd_api.web.plugin.schemas import (
     Health,
     JobQuery,
     Jobs,
+    MoveQuery,
     OneDocument,
     OneEstimate,
     OneJob,
@@ -288,6 +289,16 @@ def describe() -> dict[str, PathItem]:
                 "Cancel one job",
                 {200: one, **read, **_failures(404, 408, 413)},
                 parameters=[job],
+                security=SECURITY,
+            )
+        ),
+        "/jobs/{job_id}/move": PathItem(
+            post=operation(
+                "move_job",
+                JOBS,
+                "Let a waiting job begin sooner or later than others of yours",
+                {200: one, **read, **_failures(400, 404, 408, 409, 413)},
+                parameters=[job, *in_query(MoveQuery)],
                 security=SECURITY,
             )
         ),

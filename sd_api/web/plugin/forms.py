@@ -23,6 +23,7 @@ PLUGIN = Dialect(
         "image": "init_image",
         "mask": "mask_image",
         "image_guidance": "image_guidance_scale",
+        "true_guidance": "true_cfg_scale",
         "safety_filter": "safety_checker",
     },
     defaults={
@@ -39,12 +40,14 @@ PLUGIN = Dialect(
     image=Annotated[str, Field(min_length=1)],
     image_form="base64 text, or as the id of a document",
     image_example=lambda png: b64encode(png).decode(),
+    as_text=True,
 )
 
 # Pydantic's error types in words for a designer.
 PROBLEMS = {
     "missing": "is missing",
     "string_too_short": "is empty",
+    "extra_forbidden": "is not known here",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of fewer digits",
     "float_parsing": "must be a number",
@@ -120,13 +123,16 @@ def decode_form(
         InvalidFields: naming every field that is malformed or out of limits.
     """
     form = FORMS[mode]
-    if repeated := [name for name in form.model_fields if len(fields.getlist(name)) > 1]:
+    listed = {PLUGIN.name(field.name) for field in PLUGIN.fields(OPERATIONS[mode]) if field.entry is not None}
+    repeated = [name for name in form.model_fields if name not in listed and len(fields.getlist(name)) > 1]
+    if repeated:
         faults = [InvalidField(name, "came more than once") for name in repeated]
         raise InvalidFields(faults, f"{', '.join(repeated)}: came more than once; send each field once.")
     ignored = unknown_fields(PLUGIN, OPERATIONS[mode], list(fields), form.model_fields)
     reading = Reading(limits=limits, content=content, warnings=[f"{sentence}." for sentence in ignored])
     try:
-        read = form.model_validate(fields.to_dict(), context=reading)
+        several = {name: fields.getlist(name) for name in listed if name in fields}
+        read = form.model_validate({**fields.to_dict(), **several}, context=reading)
     except ValidationError as error:
         faults = faults_in(error, _in_words)
         # What is missing may have come under another name, or in a body that is no form at all.
@@ -155,8 +161,8 @@ def without(form: MultiDict[str, str], fields: type[JobForm]) -> MultiDict[str, 
 
 def _in_words(error: ErrorDetails) -> str:
     problem = PROBLEMS.get(error["type"], error["msg"])
-    came = error["input"]
-    if error["type"] in ("missing", "string_too_short"):
+    came = error["input"] if isinstance(error["input"], str) else repr(error["input"])
+    if error["type"] in ("missing", "string_too_short", "extra_forbidden"):
         return problem
     if not came:
         return f"is empty; it {problem}"

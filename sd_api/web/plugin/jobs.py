@@ -34,6 +34,7 @@ def make_blueprint(queue: JobQueue, results: ResultsCache, owners: JobOwners) ->
     blueprint.add_url_rule("/jobs/<job_id>/images/<int:number>", view_func=endpoints.image)
     blueprint.add_url_rule("/jobs/<job_id>/preview", view_func=endpoints.preview)
     blueprint.add_url_rule("/jobs/<job_id>/cancel", view_func=endpoints.cancel, methods=["POST"])
+    blueprint.add_url_rule("/jobs/<job_id>/move", view_func=endpoints.move, methods=["POST"])
     blueprint.add_url_rule("/progress", view_func=endpoints.progress)
     blueprint.after_request(_leave_as_it_is)
     return blueprint
@@ -105,6 +106,16 @@ class JobEndpoints:
         """Cancel a job; the answer has its final state."""
         status = self._queue.cancel(self._id(job_id), "This job was cancelled.")
         return {"status": "success", "job": job_entry(status)}
+
+    def move(self, job_id: str) -> dict[str, Any]:
+        """Move a waiting job among the owner's: before one, after one, or to the front of them."""
+        before, after = (request.args.get(name) or None for name in ("before", "after"))
+        if before and after:
+            raise InvalidField("after", "came together with before; send one of the two")
+        if job_id in (before, after):
+            raise InvalidField("before" if before else "after", "is the job itself; it must be another one")
+        places = {"before": before and self._id(before), "after": after and self._id(after)}
+        return {"status": "success", "job": job_entry(self._queue.move(self._id(job_id), **places))}
 
     def progress(self) -> dict[str, Any]:
         """The owner's first running job; null if none is running."""

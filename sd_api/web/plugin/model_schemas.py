@@ -1,6 +1,6 @@
 """The answers of ``/models`` and ``/custom_models``, for OpenAPI."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -69,7 +69,7 @@ class OfferedField(BaseModel):
     """A field of the forms; properties that it does not have are absent."""
 
     modes: list[OperationName] = Field(description="the forms that it belongs to", examples=[["txt2img"]])
-    default: str | int | float | bool | None = Field(
+    default: str | int | float | bool | list[Any] | None = Field(
         default=None, description="its value where nothing is sent", examples=[512]
     )
     minimum: float | None = Field(default=None, description="the smallest number", examples=[64])
@@ -98,6 +98,11 @@ class OfferedField(BaseModel):
     png_key: str | None = Field(
         default=None, description="its name in the parameters text of a picture", examples=["Steps"]
     )
+    entries: dict[str, dict[str, Any]] | None = Field(
+        default=None,
+        description="the fields of each entry of a field that holds several, described likewise",
+        examples=[{"weight": {"default": 1.0, "minimum": 0, "maximum": 2}}],
+    )
 
 
 class OfferedLora(BaseModel):
@@ -113,6 +118,20 @@ class OfferedLora(BaseModel):
         examples=[{"num_inference_steps": 4, "guidance_scale": 1.0, "scheduler": "euler"}],
     )
     problem: str | None = Field(description="why its file cannot be used; null if it can", examples=[None])
+
+
+class OfferedControl(BaseModel):
+    """A ControlNet or a T2I adapter that controls may name."""
+
+    name: str = Field(description="its name in controls", examples=["canny"])
+    kind: str | None = Field(
+        description="ControlNet, union ControlNet or T2I adapter; null where its file does not say before it is used",
+        examples=["ControlNet"],
+    )
+    architecture: str | None = Field(
+        description="what it was made for; null where its file does not say", examples=["Stable Diffusion 1"]
+    )
+    problem: str | None = Field(description="why it cannot be used; null if it can", examples=[None])
 
 
 class OpenAIEntry(BaseModel):
@@ -132,6 +151,7 @@ class Offer(Success):
     embeddings: list[str] = Field(
         description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]
     )
+    controlnets: list[OfferedControl] = Field(description="the ControlNets and T2I adapters of the folders of models")
     loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
     vaes: list[str] = Field(
         description="the autoencoders that may take the place of a model's own", examples=[["vae-ft-mse"]]

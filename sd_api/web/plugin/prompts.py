@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint
 from pydantic import Field
 
+from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import PROMPTS, Operation, PromptName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.models.adapters.embeddings import Embeddings
@@ -27,6 +28,10 @@ class PromptFields(JobForm):
         default="", description="a custom model; empty is the main model", examples=["", "my_first_model"]
     )
 
+
+# Characters of all stages of a prompt that are shown; with one that changes in each step, a short request would have a
+# long answer.
+MOST_SHOWN = 50_000
 
 PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
 
@@ -84,10 +89,14 @@ class _Words:
 def _read(operation: Operation, name: PromptName, words: _Words | None) -> dict[str, Any]:
     """What a prompt says; see ``ReadPrompt`` in the schemas."""
     prompt = operation.read(name)
-    stages = [
-        {"first_step": first, "prompts": [_words(pieces, words) for pieces in terms]}
-        for first, terms in _stages(operation, name)
-    ]
+    stages, shown = [], 0
+    for first, terms in _stages(operation, name):
+        shown += sum(len(piece.text) for pieces in terms for piece in pieces if isinstance(piece, Piece))
+        if shown > MOST_SHOWN:
+            raise OutOfLimits(
+                name, f"changes so often that its stages have more than {MOST_SHOWN} characters; ask with fewer steps"
+            )
+        stages.append({"first_step": first, "prompts": [_words(pieces, words) for pieces in terms]})
     return {
         "text": getattr(operation, name),
         "weights": [term.weight for term in prompt.terms],

@@ -83,6 +83,8 @@ export async function workers() {
 
 export const jobStatus = async (id, preview) => (await call(`${job(id)}?preview=${preview}`)).job;
 export const jobResult = (id) => call(`${job(id)}/result`);
+/** Let a waiting job begin right {before} or right {after} another one. */
+export const moveJob = (id, place) => call(`${job(id)}/move?${new URLSearchParams(place)}`, { method: "POST" });
 export const cancelJob = (id) => call(`${job(id)}/cancel`, { method: "POST" });
 
 /** Where the model could not be loaded, this is a 503 that says why: an answer like any other. */

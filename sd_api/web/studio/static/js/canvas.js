@@ -1,7 +1,6 @@
 // The image that is worked on, at its full size, with its mask, its new margins, and what can be undone.
 import { newId } from "./dom.js";
-import { Mask } from "./mask.js";
-import { blackPng } from "./png_writer.js";
+import { later } from "./later.js";
 import * as store from "./store.js";
 import { Undo } from "./undo.js";
 
@@ -16,21 +15,25 @@ const undo = new Undo();
 const nothing = { image: null, mask: null, margins: [0, 0, 0, 0], versions: [] };
 // The image {id, blob, width, height, name, label}, its mask, its new margins, and all images that it was before.
 let state = nothing;
+let Mask = null;
 let timer = null;
 let whenChanged = () => {};
+
+const masks = later(() => import("./mask.js"));
+const files = later(() => import("./png_writer.js"));
 
 /** changed(kind) is called after every change: "image", "mask" or "margins". */
 export const listen = (changed) => (whenChanged = changed);
 
-/** Put back what was on the table when the page was left; the margins are the form's. */
-export async function restore(margins) {
+/** Put back what was on the table when the page was left; the margins are the form's, and ready() comes before the image. */
+export async function restore(margins, ready) {
   const records = await store.all(NAME);
   const kept = records.find(({ id }) => id === STATE);
   const images = new Map(records.map((record) => [record.id, record]));
   const image = images.get(kept?.image);
   if (!image) return;
-  const mask = new Mask(image.width, image.height);
-  if (kept.mask) await mask.load(kept.mask);
+  await ready();
+  const mask = await maskOf(image, kept.mask);
   const versions = kept.versions.map((id) => images.get(id)).filter(Boolean);
   state = { image, mask, margins, versions };
   tell("image");
@@ -39,8 +42,7 @@ export async function restore(margins) {
 /** Work on an image that openImage gave, perhaps with a mask that maskBlob gave; null clears the table. Can be undone. */
 export async function open(opened, painted = null) {
   const image = opened && named(opened, "Opened");
-  const mask = image && new Mask(image.width, image.height);
-  if (painted) await mask.load(painted);
+  const mask = image && (await maskOf(image, painted));
   exchange(image ? { ...nothing, image, mask, versions: [image] } : nothing);
 }
 
@@ -55,6 +57,13 @@ export function accept(opened, label) {
 export function goBackTo(image) {
   const mask = isOfSize(image) ? state.mask : new Mask(image.width, image.height);
   exchange({ ...state, image, mask, margins: nothing.margins });
+}
+
+async function maskOf({ width, height }, painted) {
+  ({ Mask } = await masks());
+  const mask = new Mask(width, height);
+  if (painted) await mask.load(painted);
+  return mask;
 }
 
 const named = (opened, label) => ({ ...opened, label, id: newId("image"), created: Date.now() });
@@ -77,6 +86,12 @@ export function masked(swap) {
     tell("mask");
   });
   tell("mask");
+}
+
+/** "left,top,right,bottom" as numbers; nothing for what is no such text. */
+export function parseMargins(text) {
+  const numbers = (text ?? "").split(",").map(Number);
+  return numbers.length === 4 && numbers.every((number) => Number.isInteger(number) && number >= 0) ? numbers : nothing.margins;
 }
 
 /** Grow the image by so many pixels on the left, top, right and bottom. */
@@ -133,6 +148,7 @@ export const canRedo = () => undo.canRedo;
 export async function standIns(withMask) {
   const { width, height } = state.image;
   const step = Math.max(1, Math.ceil(Math.max(width, height) / SHAPE));
+  const { blackPng } = await files();
   return { source: await blackPng(width, height), mask: withMask ? await state.mask.toBlob(step) : null };
 }
 

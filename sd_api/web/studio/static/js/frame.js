@@ -42,12 +42,6 @@ export function show(on) {
   place();
 }
 
-/** "left,top,right,bottom" as numbers; nothing for what is no such text. */
-export function parseMargins(text) {
-  const numbers = (text ?? "").split(",").map(Number);
-  return numbers.length === 4 && numbers.every((number) => Number.isInteger(number) && number >= 0) ? numbers : [0, 0, 0, 0];
-}
-
 function set(index, pixels) {
   const sides = [...canvas.currentMargins()];
   sides[index] = Math.min(LARGEST, Math.max(0, Math.round(pixels / STEP) * STEP));

@@ -1,9 +1,9 @@
 // All pictures that this browser keeps, by the day on which they were made.
 import { button, byId, count, element } from "./dom.js";
 import { dragOut } from "./images.js";
+import { later } from "./later.js";
 import { pngSize } from "./png.js";
 import * as store from "./store.js";
-import { thumbnail } from "./thumbnails.js";
 
 // More than this are shown when asked for, so that the page stays quick with thousands.
 const AT_ONCE = 60;
@@ -20,6 +20,7 @@ let select = () => {};
 // The ids of those that are chosen together; null while none are being chosen.
 let chosen = null;
 const urls = new Map();
+const thumbnails = later(() => import("./thumbnails.js"));
 // Thumbnails of pictures are made when they come into view.
 const coming = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
@@ -171,6 +172,7 @@ async function fill(node) {
   const picture = pictures.find(({ id }) => id === node.dataset.picture);
   if (!picture) return;
   if (!picture.thumb) {
+    const { thumbnail } = await thumbnails();
     picture.thumb = (await thumbnail(picture.blob)) ?? picture.blob;
     if (pictures.includes(picture) && !loose.includes(picture)) await store.put("pictures", picture);
   }

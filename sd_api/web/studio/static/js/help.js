@@ -7,6 +7,7 @@ const KEYS = [
     ["Space and drag", "Move what is seen"], ["Wheel, + and −", "Zoom"], ["0", "Fit"], ["1", "100 %"],
     ["C", "Hold to see the image as it was"], [", and .", "The previous and the next picture"], ["A", "Accept"], ["Esc", "Discard"],
   ]],
+  ["Jobs that wait", [["↑ and ↓", "On the handle of a job: let it begin sooner or later"]]],
   ["The mask", [
     ["B", "Brush"], ["E", "Erase"], ["R", "Rectangle"], ["L", "Lasso"], ["W", "By colour"], ["F", "Extend the image"],
     ["[ and ]", "Smaller and larger brush"], ["I", "Invert"], ["Arrow keys, Enter", "Move the brush, and paint, without a pointer"],
@@ -24,5 +25,4 @@ byId("help-keys").append(...KEYS.map(([title, keys]) => element("section", {},
 
 export const open = () => box.showModal();
 
-byId("open-help").addEventListener("click", open);
 byId("help-close").addEventListener("click", () => box.close());

@@ -1,8 +1,11 @@
 // A job in progress: its preview, how far it is, and a button that cancels it and no other.
 import * as api from "./api.js";
-import { about, announce, button, byId, element } from "./dom.js";
+import { about, announce, arrived, button, byId, element } from "./dom.js";
+import { later } from "./later.js";
 
 const PHASES = { downloading: "Downloading the model", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
+
+const order = later(() => import("./job_order.js"));
 
 /** Show a job. "again" sends it once more, words(status) is what is said of it. The result has update(status) and remove(). */
 export function showJob(record, { again, words: inWordsOf }) {
@@ -23,6 +26,7 @@ export function showJob(record, { again, words: inWordsOf }) {
     api.cancelJob(record.id).catch(() => (cancel.disabled = false));
   }, { className: "quiet cancel", "aria-label": `Cancel: ${name.slice(0, 80)}` });
   actions.append(cancel);
+  order().then(({ addHandle }) => addHandle(item, name.slice(0, 80)));
 
   function remove() {
     item.remove();
@@ -31,6 +35,8 @@ export function showJob(record, { again, words: inWordsOf }) {
 
   function update(status) {
     item.dataset.state = status.state;
+    if (status.position) item.dataset.position = status.position;
+    order().then(({ arrange }) => arrange());
     words.textContent = inWordsOf(status);
     words.title = words.textContent;
     announceProgress(status, words.textContent);
@@ -87,7 +93,7 @@ export function inWords({ state, progress, position, seconds_left, message }, { 
   if (progress.phase === "loading" && loaded) return "Preparing";
   const phase = PHASES[progress.phase];
   if (progress.phase === "downloading" && progress.total_bytes) {
-    return `${phase}, ${Math.floor((100 * progress.bytes) / progress.total_bytes)} %`;
+    return `${phase}, ${arrived(progress)}`;
   }
   if (progress.phase !== "denoising") return `${phase}${left(seconds_left)}`;
   return `${phase} ${progress.step} of ${progress.steps}${left(seconds_left)}`;

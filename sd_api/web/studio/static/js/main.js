@@ -1,28 +1,51 @@
 // The studio: form, table, jobs and pictures put together.
-import { pack, unpack } from "./archive.js";
 import * as canvas from "./canvas.js";
-import { asCommand } from "./command.js";
 import { announce, banner, button, byId, count } from "./dom.js";
 import { clearProblems } from "./errors.js";
 import { listen as listenToEstimates } from "./estimate.js";
 import * as form from "./form.js";
-import { parseMargins } from "./frame.js";
 import * as gallery from "./gallery.js";
-import * as help from "./help.js";
 import { openImage } from "./images.js";
 import { listen } from "./incoming.js";
-import * as lightbox from "./lightbox.js";
+import { later, loadTheRest } from "./later.js";
 import * as making from "./making.js";
 import { closeMenus } from "./menus.js";
 import { fillWelcome, noteHealth, noteModel } from "./model_note.js";
-import { parseParameters } from "./parameters.js";
 import { copyFrom } from "./picture_actions.js";
 import { textChunk } from "./png.js";
-import * as prompts from "./prompts.js";
 import * as scene from "./scene.js";
 import { watchServer } from "./server_state.js";
-import * as settings from "./settings.js";
 import * as stage from "./stage.js";
+
+const archive = later(() => import("./archive.js"));
+const command = later(() => import("./command.js"));
+const help = later(() => import("./help.js"));
+const lightbox = later(() => import("./lightbox.js"));
+const loras = later(async () => {
+  const loaded = await import("./loras.js");
+  loaded.setUp(byId("form").querySelector('[data-field="loras"]'), {
+    read: () => form.request().fields.loras ?? "",
+    write: (text) => form.setField("loras", text),
+    inWords: (name, value) => {
+      const { label, choice_labels } = form.fields()[name] ?? {};
+      return `${label ?? name} ${choice_labels?.[value] ?? value}`;
+    },
+    addWords: (words) => form.setField("prompt", [form.request().fields.prompt, words].filter(Boolean).join(", ")),
+    follow: (fields) => Object.entries(fields).forEach(([name, value]) => form.setField(name, String(value))),
+  });
+  return loaded;
+});
+const parameters = later(() => import("./parameters.js"));
+const prompts = later(async () => {
+  const loaded = await import("./prompts.js");
+  loaded.setUp({ put: (text) => form.setField("prompt", text), read: () => form.request().fields.prompt });
+  return loaded;
+});
+const settings = later(async () => {
+  const loaded = await import("./settings.js");
+  loaded.setUp({ clearPictures, clearTable: () => canvas.open(null) });
+  return loaded;
+});
 
 const actions = { edit: useAsImage, asLayer, reuse: (picture) => reuse(picture), reuseAll, favour, remove: (picture) => remove([picture]) };
 
@@ -34,6 +57,7 @@ async function putOnTable(blob, { name = "this picture", mask = null } = {}) {
   }
   if (!form.startsFromImage(form.request().mode)) form.setMode("img2img");
   clearProblems(byId("table"));
+  await stage.loadTools();
   await canvas.open(opened, mask);
   byId("table").scrollIntoView({ block: "nearest" });
   announce("Image opened");
@@ -82,17 +106,23 @@ async function remove(pictures) {
   banner(words, { kind: "notice", actions: [undo] });
 }
 
-function look(picture) {
+async function clearPictures() {
+  await gallery.clear();
+  stage.showDefault();
+}
+
+async function look(picture) {
   const only = { accept: null, discard: null, compare: null };
   const actionsFor = (one) => ({ ...stage.actionsFor(one), ...only, edit: one.canvas ? null : useAsImage });
-  lightbox.open(picture, gallery.found(), form.fields(), actionsFor);
+  const { open } = await lightbox();
+  open(picture, gallery.found(), form.fields(), actionsFor);
 }
 
 /** A file that came in: a picture that a server like this made brings its settings, any other is an image. */
 async function takeFile(file, onTable) {
   if (file.name.endsWith(".zip")) return importPictures(file);
   const text = onTable ? null : await textChunk(file, "parameters");
-  const made = text && parseParameters(text, form.fields());
+  const made = text && (await parameters()).parseParameters(text, form.fields());
   if (!made) return putOnTable(file, { name: file.name });
   const model = form.modelWithLabel(made.label);
   form.fill({ mode: form.modeWith(Object.keys(made.fields)), model, fields: made.fields });
@@ -105,7 +135,7 @@ async function takeFile(file, onTable) {
 }
 
 async function importPictures(file) {
-  const pictures = await unpack(file);
+  const pictures = await (await archive()).unpack(file);
   if (!pictures) return banner(`${file.name} has no pictures that were exported here.`);
   const kept = await gallery.add(pictures);
   return banner(kept ? `${count(pictures.length, "picture")} imported.` : "This browser has no room to keep all of them.", { kind: kept ? "notice" : "problem" });
@@ -115,6 +145,7 @@ async function exportPictures() {
   const chosen = gallery.picked();
   if (!chosen.length) return banner("Select the pictures to export first.", { kind: "notice" });
   try {
+    const { pack } = await archive();
     const url = URL.createObjectURL(await pack(chosen));
     Object.assign(document.createElement("a"), { href: url, download: "studio-pictures.zip" }).click();
     // Not before the browser has begun to read it.
@@ -131,8 +162,9 @@ function pick(on) {
   byId("picking-bar").hidden = !on;
 }
 
-function showCommand() {
+async function showCommand() {
   if (!byId("command").closest("details").open) return;
+  const { asCommand } = await command();
   const request = form.request();
   byId("command").textContent = asCommand({
     path: form.path(request), fields: request.fields,
@@ -143,6 +175,7 @@ function showCommand() {
 function updated() {
   stage.formChanged();
   noteModel(form.model());
+  if (form.loras().length) loras().then(({ show }) => show(form.loras()));
   showCommand();
   making.showEstimate();
 }
@@ -152,8 +185,16 @@ function tryPrompt(prompt) {
   making.generate();
 }
 
+function openFor(mode) {
+  form.setMode(mode);
+  stage.showDefault();
+  byId("file").click();
+}
+
+const openHelp = async () => (await help()).open();
+
 const KEYS = {
-  "?": help.open,
+  "?": openHelp,
   "+": scene.ZOOMS.in, "=": scene.ZOOMS.in, "-": scene.ZOOMS.out, 0: scene.ZOOMS.fit, 1: scene.ZOOMS.actual,
   ",": () => stage.step(-1), ".": () => stage.step(1), a: () => stage.accept(), escape: stage.discard, c: () => scene.compare(true),
 };
@@ -202,31 +243,28 @@ function wire() {
   byId("import").addEventListener("click", () => byId("archive").click());
   byId("archive").addEventListener("change", () => byId("archive").files[0] && importPictures(byId("archive").files[0]));
   if (navigator.platform.startsWith("Mac")) byId("generate").querySelector("kbd").textContent = "⌘ ↵";
-  settings.setUp({
-    clearPictures: async () => {
-      await gallery.clear();
-      stage.showDefault();
-    },
-    clearTable: () => canvas.open(null),
-  });
-  prompts.setUp({ put: (text) => form.setField("prompt", text), current: () => form.request().fields.prompt });
+  byId("open-help").addEventListener("click", openHelp);
+  byId("open-settings").addEventListener("click", async () => (await settings()).open());
+  byId("used-prompts").addEventListener("toggle", async () => (await prompts()).showUsed());
+  byId("styles").addEventListener("toggle", async () => (await prompts()).showStyles());
   listenToEstimates(stage.showEstimate);
   listen(takeFile);
 }
 
 // The form is inert until it holds what the server offers.
+const pictures = gallery.open(look);
 await new Promise((resolve) => watchServer((offered) => {
   form.describe(offered);
-  fillWelcome(form.model(), tryPrompt);
+  fillWelcome(form.model(), tryPrompt, openFor);
   resolve();
 }, noteHealth));
 wire();
 stage.setUp(actions, { changed: making.estimateAnew, lookElsewhere: making.stopFollowing });
-await gallery.open(look);
-await canvas.restore(parseMargins(form.request().fields.extend));
+await Promise.all([pictures, canvas.restore(canvas.parseMargins(form.request().fields.extend), stage.loadTools)]);
 updated();
 stage.showDefault();
 // Before another can be sent, which would be among them.
 await making.resume();
 byId("form").inert = false;
 performance.mark("usable");
+loadTheRest();

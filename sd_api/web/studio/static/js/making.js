@@ -8,10 +8,12 @@ import * as form from "./form.js";
 import * as gallery from "./gallery.js";
 import { follow, forget, remembered, send } from "./jobs.js";
 import { inWords, share, showJob } from "./job_view.js";
-import * as prompts from "./prompts.js";
-import { askToKeep } from "./settings.js";
+import { later } from "./later.js";
 import * as stage from "./stage.js";
+import { askToKeep } from "./store.js";
 import * as title from "./title.js";
+
+const prompts = later(() => import("./prompts.js"));
 
 // The job whose preview is shown large, until something else is looked at: the one that was sent last, or is in progress.
 let followed = null;
@@ -30,7 +32,7 @@ export async function generate() {
     showProblems([missing, ...form.faults(request)]);
     return;
   }
-  prompts.note(request.fields.prompt);
+  prompts().then(({ note }) => note(request.fields.prompt));
   await start({ ...request, path: form.path(request), label: form.model().label, ...(await images(request)) });
 }
 
@@ -54,7 +56,7 @@ export function showEstimate() {
   const canBeSent = form.isValid(request) && !whatIsMissing(request);
   const standIns = async () => (form.startsFromImage(request.mode) ? canvas.standIns(form.hasMask(request.mode)) : {});
   const further = form.furtherImages();
-  estimate(canBeSent ? { ...request, edition, images: async () => ({ ...(await standIns()), further }) } : null);
+  estimate(canBeSent ? { ...request, edition, further, images: async () => ({ ...(await standIns()), further }) } : null);
 }
 
 /** Estimate anew, because something else than the form has changed. */

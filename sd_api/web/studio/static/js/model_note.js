@@ -1,6 +1,5 @@
 // What is said of the chosen model: whether it is loaded and how large it is, and what the built-in one can draw.
-import { button, byId, element } from "./dom.js";
-import { size } from "./report.js";
+import { button, byId, element, size } from "./dom.js";
 
 // Drawn by the built-in model itself; see docs/pictures/builtin.png.
 const BUILTIN_EXAMPLES = ["a fox on a green background", "a cupcake on a pink background", "a whale on a blue background"];
@@ -32,13 +31,16 @@ function show() {
   byId("builtin-note").hidden = !isBuiltin(chosen);
 }
 
-/** Fill the table before there is a picture on it; tryPrompt(prompt) is called for an example. */
-export function fillWelcome(model, tryPrompt) {
+/** Fill the table before there is a picture on it; tryPrompt(prompt) is called for an example, openFor(mode) for a photo. */
+export function fillWelcome(model, tryPrompt, openFor) {
   const builtin = isBuiltin(model);
-  const words = ["Describe a picture and press Generate, drop a photo of yours to change it, or begin with one of these:"];
+  const words = ["Describe a picture and press Generate, or begin with one of these:"];
   if (builtin) words.unshift(BUILTIN);
+  const photos = [["masking", "Change a part of it…"], ["img2img", "Change all of it…"]];
   byId("welcome").replaceChildren(
     ...words.map((text) => element("p", { textContent: text })),
     element("div", { className: "row" }, ...(builtin ? BUILTIN_EXAMPLES : EXAMPLES).map((prompt) => button(prompt, () => tryPrompt(prompt)))),
+    element("p", { textContent: "Or open a photo of yours:" }),
+    element("div", { className: "row" }, ...photos.map(([mode, label]) => button(label, () => openFor(mode)))),
   );
 }

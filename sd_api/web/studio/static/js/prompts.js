@@ -14,16 +14,16 @@ Oil painting: oil painting of {prompt}, visible brush strokes
 Line drawing: {prompt}, black ink line drawing on white`;
 
 let choose = () => {};
+let current = () => "";
 
-/** put(prompt) is called with a prompt that was chosen; current() answers the one in the form. */
-export function setUp({ put, current }) {
+/** Once; put(prompt) is called with a prompt that was chosen, and read() answers the one in the form. */
+export function setUp({ put, read: readForm }) {
+  current = readForm;
   choose = (text) => {
     put(text);
     closeMenus();
     byId("prompt").focus();
   };
-  byId("used-prompts").addEventListener("toggle", showUsed);
-  byId("styles").addEventListener("toggle", () => showStyles(current));
 }
 
 /** Remember a prompt as the latest. */
@@ -63,7 +63,8 @@ function save(list) {
   write("localStorage", USED, JSON.stringify(list.filter((one) => one.kept || others.includes(one))));
 }
 
-function showUsed() {
+/** List the prompts that were used. */
+export function showUsed() {
   const list = used().sort((a, b) => Number(b.kept) - Number(a.kept));
   const rows = list.map((one) => {
     const keep = button(one.kept ? "★" : "☆", () => {
@@ -76,7 +77,8 @@ function showUsed() {
   byId("used-prompt-list").replaceChildren(...(rows.length ? rows : [element("li", { className: "hint", textContent: "None yet." })]));
 }
 
-function showStyles(current) {
+/** List the styles. */
+export function showStyles() {
   const rows = parseStyles(stylesText()).map(([name, words]) =>
     element("li", {}, button(name, () => choose(styled(current(), words)), { className: "plain", title: words })));
   byId("style-list").replaceChildren(...(rows.length ? rows : [element("li", { className: "hint", textContent: "None; Settings has a place for them." })]));

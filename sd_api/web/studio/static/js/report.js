@@ -1,5 +1,5 @@
 // All that the status page knows, as text to copy; the API gives it no secrets.
-import { count } from "./dom.js";
+import { count, size } from "./dom.js";
 
 export function report({ health, jobs, others, workers, access, checks }) {
   const rows = [
@@ -37,5 +37,3 @@ export function refusalInWords({ count: times, time, setting }) {
     ? `${last} It is no valid name, so no line of the configuration lets it in.`
     : `${last} This line of the configuration lets it in: ${setting}`;
 }
-
-export const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);

@@ -1,6 +1,5 @@
 // What lies on the table: an image, a picture over it, and what is drawn above both, all moved and zoomed together.
 import { byId, element } from "./dom.js";
-import { drawOverlay } from "./overlay.js";
 import { Viewport } from "./viewport.js";
 
 const view = byId("view");
@@ -13,6 +12,8 @@ const listeners = [];
 let shown = { base: null, over: null };
 let drawn = { tiles: null, regions: [], outline: null };
 let due = false;
+// The tools bring what draws the overlay; without them there is nothing to draw.
+let drawOverlay = () => {};
 
 view.prepend(sheet, overlay);
 overlay.setAttribute("aria-hidden", "true");
@@ -50,6 +51,8 @@ export function draw(changes = {}) {
   Object.assign(drawn, changes);
   redraw();
 }
+
+export const drawWith = (draws) => (drawOverlay = draws);
 
 function layer(name, described) {
   if (!described) return null;

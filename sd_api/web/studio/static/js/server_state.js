@@ -1,6 +1,7 @@
 // Watches the server: whether it is there, whether it is ready, and what it offers.
 import * as api from "./api.js";
-import { banner, byId, endBanner, pause } from "./dom.js";
+import { arrived, banner, byId, endBanner, pause } from "./dom.js";
+import { first } from "./early.js";
 import { GONE } from "./failures.js";
 import { askWho, letIn } from "./sign_in.js";
 
@@ -13,7 +14,8 @@ const WHEN_READY = 5000;
  * healthy(health) with every answer of GET /health.
  */
 export async function watchServer(described, healthy) {
-  let known = "";
+  let known = await begin(described, healthy);
+  await pause(known === "ready" ? WHEN_READY : UNTIL_READY);
   for (;;) {
     // A tab in the background asks only for what it needs to be of use.
     const state = !known || document.visibilityState === "visible" ? await look(healthy) : null;
@@ -27,9 +29,17 @@ export async function watchServer(described, healthy) {
   }
 }
 
-async function describe(described) {
+/** Take the answers that were asked for early; answers the state that the description is of, or nothing. */
+async function begin(described, healthy) {
+  const state = await look(healthy, first.health);
+  const shown = await describe(described, first.models);
+  // Both were asked for at once, so the model may have been loaded between the two.
+  return shown && (await first.models).models[0].modes !== null ? state : "";
+}
+
+async function describe(described, answer = api.models()) {
   try {
-    described(await api.models());
+    described(await answer);
     return true;
   } catch (error) {
     if (error instanceof api.ServerGone || error instanceof api.Refused) return false;
@@ -37,10 +47,10 @@ async function describe(described) {
   }
 }
 
-async function look(healthy) {
+async function look(healthy, answer = api.health()) {
   let health;
   try {
-    health = await api.health();
+    health = await answer;
     letIn();
     healthy(health);
   } catch (error) {
@@ -48,6 +58,8 @@ async function look(healthy) {
     health = { status: error instanceof api.SignedOut ? "signed-out" : "gone" };
   }
   const chip = byId("server-state");
+  if (health.download?.total_bytes) chip.textContent = `Downloading the model, ${arrived(health.download)}`;
+  else if (chip.textContent.startsWith("Downloading")) delete chip.dataset.shown;
   // Once, so that a banner that was dismissed stays away.
   if (chip.dataset.shown !== health.status) tell(health);
   chip.dataset.state = chip.dataset.shown = health.status;
@@ -61,7 +73,7 @@ function tell({ status, device, message }) {
   if (status === "gone") {
     banner(GONE, { topic: "server" });
   } else if (status === "loading") {
-    banner("The model is still being loaded. You can press Generate already: your picture begins once it is there.", {
+    banner("The model is not there yet. You can press Generate already: your picture begins once it is there.", {
       kind: "wait", topic: "server",
     });
   } else if (status === "failed") {

@@ -1,17 +1,11 @@
 // What this browser keeps for the studio: how much it is, whether it stays, and how it is taken away.
-import { button, byId, element } from "./dom.js";
+import { button, byId, element, size } from "./dom.js";
 import { forgetPrompts, setStyles, stylesText } from "./prompts.js";
-import { size } from "./report.js";
 
 const box = byId("settings");
 
-/** clearPictures() and clearTable() take away what they say. */
+/** Once; clearPictures() and clearTable() take away what they say. */
 export function setUp({ clearPictures, clearTable }) {
-  byId("open-settings").addEventListener("click", () => {
-    byId("style-text").value = stylesText();
-    box.showModal();
-    show();
-  });
   byId("settings-close").addEventListener("click", () => box.close());
   byId("style-text").addEventListener("change", () => setStyles(byId("style-text").value));
   byId("settings-actions").append(
@@ -25,17 +19,17 @@ export function setUp({ clearPictures, clearTable }) {
   });
 }
 
-/** Ask the browser, once there is something to lose, not to take it away when its disk is full. */
-export async function askToKeep() {
-  if (await navigator.storage?.persisted?.()) return;
-  await navigator.storage?.persist?.();
+export function open() {
+  byId("style-text").value = stylesText();
+  box.showModal();
+  return show();
 }
 
 async function show() {
   // Pages over plain HTTP from another computer cannot ask.
   const found = await navigator.storage?.estimate?.();
   const stays = await navigator.storage?.persisted?.();
-  const words = found ? `${size(found.usage)} of the ${size(found.quota)} that this browser lends this page.` : "This browser does not say how much.";
+  const words = found ? `${size(found.usage)} are used of the ${size(found.quota)} that this browser allows.` : "This browser does not say how much.";
   const lasting = stays
     ? " It stays until you delete it."
     : " The browser may delete it when its disk is full.";

@@ -4,14 +4,12 @@ import { announce, button, byId, element } from "./dom.js";
 import { clearProblems } from "./errors.js";
 import { inWords } from "./estimate.js";
 import * as form from "./form.js";
-import * as frame from "./frame.js";
 import * as gallery from "./gallery.js";
 import { fileName } from "./images.js";
-import * as painting from "./painting.js";
+import { later } from "./later.js";
 import { parameterRows, pictureActions } from "./picture_actions.js";
 import * as scene from "./scene.js";
 import * as strip from "./strip.js";
-import { showTools } from "./tools.js";
 import * as viewer from "./viewer.js";
 
 // "image", "picture", "preview", "drop" or "welcome".
@@ -19,7 +17,8 @@ let seen = "welcome";
 let picture = null;
 // The pictures of the request that is looked at.
 let group = [];
-let tools = null;
+// Nothing until it is loaded, which is before there is an image.
+let tooling = null;
 let can = {};
 let leaveJob = () => {};
 // The regions of the image that the estimate has.
@@ -32,14 +31,11 @@ let regions = [];
 export function setUp(actions, { changed, lookElsewhere }) {
   can = actions;
   leaveJob = lookElsewhere;
-  tools = showTools(byId("mask-tools"), { brush: painting.brush, largest: painting.largestBrush, changed: toolChanged, act: painting.change });
-  painting.setUp({ may: mayPaint, changed: refresh });
-  frame.setUp();
   canvas.listen((kind) => {
     clearProblems(byId("table"));
     leaveJob();
     if (kind === "image") {
-      painting.fitBrush();
+      tooling?.fitBrush();
       // They are of another image.
       clearGroup();
     }
@@ -56,13 +52,21 @@ export function setUp(actions, { changed, lookElsewhere }) {
   byId("versions").addEventListener("toggle", showVersions);
 }
 
+/** Load the tools, which an image needs; panning and zooming by touch come with them. */
+export const loadTools = later(async () => {
+  const loaded = await import("./tooling.js");
+  loaded.setUp({ may: mayPaint, chosen: toolChanged, changed: refresh });
+  tooling = loaded;
+  refresh();
+});
+
 const mode = () => form.request().mode;
 const mayPaint = () => seen === "image" && form.hasMask(mode());
 export const shown = () => picture;
 
 /** The form is another: what does not belong to it goes; a picture stays. */
 export function formChanged() {
-  if (form.offers("extend") && canvas.current()) canvas.extend(frame.parseMargins(form.request().fields.extend));
+  if (form.offers("extend") && canvas.current()) canvas.extend(canvas.parseMargins(form.request().fields.extend));
   const begins = seen === "drop" || seen === "image";
   if (seen === "welcome" ? form.startsFromImage(mode()) : begins && !form.startsFromImage(mode())) showDefault();
   refresh();
@@ -180,7 +184,7 @@ export function showEstimate(found) {
 
 /** Do what a key means on the table; false for a key that means nothing. */
 export function shortcut(event) {
-  return mayHaveTools() && tools.shortcut(event);
+  return mayHaveTools() && tooling.shortcut(event);
 }
 
 function draw() {
@@ -218,17 +222,13 @@ function toolChanged() {
 }
 
 function refresh() {
-  const { tool } = painting.brush;
-  const extends_ = form.offers("extend");
   byId("mask-tools").hidden = !mayHaveTools();
   byId("remove-image").hidden = canvas.current() === null;
   byId("undo").disabled = !canvas.canUndo();
   byId("redo").disabled = !canvas.canRedo();
-  byId("versions").hidden = canvas.versions().length < 2;
+  byId("versions").hidden = canvas.current() === null;
   byId("view").setAttribute("aria-label", mayPaint() ? "Mask on the image" : "Table");
-  tools.update(extends_);
-  frame.show(seen === "image" && extends_ && tool === "extend");
-  painting.showRing();
+  tooling?.update({ canExtend: form.offers("extend"), onTable: seen === "image" });
 }
 
 function showVersions() {

@@ -1,10 +1,10 @@
 // The status page: asks the server again and again, and shows what it says.
 import * as api from "./api.js";
-import { announce, byId, copyText, count, element, pause } from "./dom.js";
+import { announce, byId, copyText, count, element, pause, size } from "./dom.js";
 import { checks } from "./checks.js";
 import { inWords } from "./job_view.js";
 import { modeLabel } from "./modes.js";
-import { refusalInWords, report, size, workerInWords } from "./report.js";
+import { refusalInWords, report, workerInWords } from "./report.js";
 import { askWho, letIn } from "./sign_in.js";
 
 const INTERVAL = 2000;

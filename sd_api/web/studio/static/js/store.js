@@ -56,5 +56,11 @@ export async function all(store) {
   return records.sort((a, b) => a.created - b.created);
 }
 
+/** Ask the browser, once there is something to lose, not to take it away when its disk is full. */
+export async function askToKeep() {
+  if (await navigator.storage?.persisted?.()) return;
+  await navigator.storage?.persist?.();
+}
+
 /** The ids of all records. */
 export const keys = (store) => run(store, "readonly", (found) => found.getAllKeys()).catch(() => []);

@@ -1,6 +1,8 @@
 // The pictures of one request in a row below the table, beside the image that they were made of.
 import { byId, element } from "./dom.js";
-import { thumbnail } from "./thumbnails.js";
+import { later } from "./later.js";
+
+const thumbnails = later(() => import("./thumbnails.js"));
 
 let urls = [];
 
@@ -14,6 +16,7 @@ export async function show(pictures, before, choose) {
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
   const blobs = [...(before ? [before] : []), ...pictures.map(({ thumb, blob }) => thumb ?? blob)];
+  const { thumbnail } = await thumbnails();
   for (const [index, blob] of blobs.entries()) {
     const small = (await thumbnail(blob)) ?? blob;
     urls.push(URL.createObjectURL(small));

@@ -1,7 +1,7 @@
 // What is seen on the table: the image that is worked on, a picture that was made, how one is being made, or what to do.
 import * as canvas from "./canvas.js";
+import { parseMargins } from "./canvas.js";
 import { byId, element } from "./dom.js";
-import { parseMargins } from "./frame.js";
 import { fromBase64 } from "./images.js";
 import { textChunk } from "./png.js";
 import * as scene from "./scene.js";
