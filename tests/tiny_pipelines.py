@@ -1,5 +1,6 @@
 """Tiny random models of architectures that have no family here, saved to directories as published ones are."""
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from diffusers import (
     ChromaTransformer2DModel,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinKVPipeline,
     FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
@@ -50,6 +52,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from sd_api.models.image_words import ImageWords
 from tools.builtin_model.text import text_config
 
 WIDTH = 32
@@ -303,6 +306,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "flux fill": flux_fill,
     "flux kontext": flux_kontext,
     "flux.2 klein": flux2_klein,
+    "flux.2 klein kv": lambda: flux2_klein(Flux2KleinKVPipeline),
     "chroma": chroma,
     "qwen-image": qwen_image,
     "qwen-image-edit": qwen_image_edit,
@@ -333,4 +337,18 @@ def weights(name: str) -> Any:
 def write_pipeline(name: str, directory: Path) -> Path:
     """Save it with ``model_index.json``."""
     weights(name).save_pretrained(directory)
+    _publish_processor(directory)
     return directory
+
+
+def _publish_processor(directory: Path) -> None:
+    """Have the processor as published models do: the one that takes videos as well, its images in a file of theirs."""
+    index, saved = directory / "model_index.json", directory / "processor" / "processor_config.json"
+    if not saved.exists():
+        return
+    text = index.read_text(encoding="utf-8")
+    text = text.replace(ImageWords.__module__, "transformers").replace(ImageWords.__name__, "Qwen2VLProcessor")
+    index.write_text(text, encoding="utf-8")
+    images = json.loads(saved.read_text(encoding="utf-8"))["image_processor"]
+    saved.with_name("preprocessor_config.json").write_text(json.dumps(images), encoding="utf-8")
+    saved.unlink()

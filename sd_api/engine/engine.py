@@ -50,7 +50,7 @@ class DiffusersEngine:
         """See Engine."""
         self._library.plan_ahead()
         try:
-            self._loading.load(None)
+            self._loading.load_main()
         except ServerError as error:
             log.error("The model is not available: %s", error.message)
         except Exception:
@@ -151,7 +151,7 @@ class DiffusersEngine:
         Returns:
             How many rows to step at once from now on.
         """
-        parts, family = jobs[0].model.parts, jobs[0].model.family
+        parts, family = jobs[0].parts, jobs[0].model.family
         for job in jobs:
             if job.run.stops_early:
                 job.stop_early()
@@ -202,7 +202,7 @@ class DiffusersEngine:
 
     def _open(self, job: ActiveJob) -> None:
         """Open the row of a job's next pass."""
-        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.model.parts
+        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.parts
         assert unit is not None  # noqa: S101 - the caller has looked
         seeds = spec.pictures[unit.picture]
         one = spec.plan.regions[unit.region].passes[unit.step]

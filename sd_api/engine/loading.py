@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from sd_api.errors import JobCancelled, OutOfMemory, ServerError
-from sd_api.generation.engine import EngineStatus, Progress, Run
+from sd_api.generation.engine import Download, EngineStatus, Progress, Run
 from sd_api.models.download_progress import watched_downloads
 from sd_api.models.library import LoadedModel, ModelLibrary
 from sd_api.models.memory import free_memory, out_of_memory_as_ours
@@ -35,6 +35,8 @@ class Loading:
         """
 
         def report(arrived: int, total: int) -> None:
+            if run.spec.model is None:
+                self._note(arrived, total)
             try:
                 run.report(Progress("downloading", bytes=arrived, total_bytes=total))
             except JobCancelled:
@@ -44,9 +46,17 @@ class Loading:
 
         run.report(Progress("loading"))
         with watched_downloads(report):
-            return self.load(run.spec.model)
+            return self._load(run.spec.model)
 
-    def load(self, name: str | None) -> LoadedModel:
+    def load_main(self) -> None:
+        """Load the main model before there is any job; ``status`` tells how far its download is."""
+        with watched_downloads(self._note):
+            self._load(None)
+
+    def _note(self, arrived: int, total: int) -> None:
+        self.status = replace(self.status, download=Download(arrived, total))
+
+    def _load(self, name: str | None) -> LoadedModel:
         """A model from the library; ``status`` tells of the main one, whose name is None."""
         if name is not None:
             return self._get(name)
@@ -57,9 +67,9 @@ class Loading:
         except Exception as error:
             unexpected = "The model could not be loaded; the server's log tells why."
             message = error.message if isinstance(error, ServerError) else unexpected
-            self.status = replace(self.status, state="failed", message=message)
+            self.status = replace(self.status, state="failed", message=message, download=None)
             raise
-        self.status = replace(self.status, state="ready")
+        self.status = replace(self.status, state="ready", download=None)
         return model
 
     def _get(self, name: str | None) -> LoadedModel:

@@ -139,6 +139,19 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True)
+class Download:
+    """How far the download of a model is.
+
+    Attributes:
+        bytes: Those that have arrived.
+        total_bytes: Those of all its files.
+    """
+
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
 class EngineStatus:
     """What an engine says of itself.
 
@@ -148,6 +161,7 @@ class EngineStatus:
         device: for example ``cuda:0``; None until it has been chosen.
         dtype: ``fp32``, ``fp16`` or ``bf16``; None until it has been chosen.
         message: why it failed and what to do; None otherwise.
+        download: of the main model, while it is downloaded.
         models: those that are loaded.
         planned: those that are not, as far as their files are on this machine.
         memory: of the device; None where it shares the host's.
@@ -159,6 +173,7 @@ class EngineStatus:
     device: str | None = None
     dtype: str | None = None
     message: str | None = None
+    download: Download | None = None
     models: tuple[ModelMemory, ...] = ()
     planned: tuple[PlannedModel, ...] = ()
     memory: DeviceMemory | None = None

@@ -70,7 +70,7 @@ def _autoencoder(
 ) -> Any:
     source = parse_part(name)
     if isinstance(source, ModelFile):
-        return _autoencoder_of_file(source.path, config, entry, precision)
+        return autoencoder_of_file(source.path, config, entry, precision)
     if isinstance(source, HubModel):
         folder = hub.fetch_part(source.repo_id, token, limits, half=precision.half)
     elif isinstance(source, ModelDirectory):
@@ -82,6 +82,15 @@ def _autoencoder(
         return load_part(whole / _VAE, *found, precision)
     else:
         folder = source.path
+    return autoencoder_of_folder(folder, precision)
+
+
+def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
+    """Load an autoencoder from a folder with its configuration.
+
+    Raises:
+        ModelUnavailable: It is damaged, or no class of diffusers that is allowed.
+    """
     if faults := find_part_faults(str(folder)):
         raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
     readable = without_pickles(PartDirectory(folder)).path
@@ -91,7 +100,18 @@ def _autoencoder(
     return load_part(readable, "diffusers", class_name, precision, place=folder)
 
 
-def _autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+    """Load the autoencoder of a file of weights in place of a model's own.
+
+    Args:
+        path: The file.
+        config: The model's folder, which has the configuration of its own.
+        entry: Library and class of its own.
+        precision: Of the weights.
+
+    Raises:
+        ModelUnavailable: It is damaged, or of another shape.
+    """
     part_class = class_of(*entry)
     weights = WeightFile(path)
     with refused_claims("vae: "):

@@ -33,6 +33,7 @@ def make_blueprint(queue: JobQueue, failures: RecentFailures, refused: RefusedCa
             "model": status.model,
             "device": status.device,
             "dtype": status.dtype,
+            "download": status.download and asdict(status.download),
             "models": [asdict(model) for model in status.models],
             "versions": versions,
             "failures": [asdict(failure) for failure in failures.latest_first(owners.owner())],

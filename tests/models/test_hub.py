@@ -215,6 +215,8 @@ def test_a_server_that_was_stopped_while_downloading_goes_on_at_its_next_start(
     server = start_server(model="demo/tiny", environment=environment)
     assert hub.stalled.wait(60)
     time.sleep(0.5)  # for the other files
+    download = requests.get(f"{server.url}/health", timeout=10).json()["download"]
+    assert 0 <= download["bytes"] < download["total_bytes"]
     assert server.stop() == 0
     assert list(tmp_path.rglob("*.incomplete")) != []
 

@@ -163,3 +163,71 @@ def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer
     sent(studio)
     expect(studio.problem("warmth")).to_have_text("Warmth is 501; it must be from 0 to 500.")
     expect(studio.problem("seed")).to_have_text("The seed of the last picture is too large.")
+
+
+def test_loras_are_chosen_by_name_with_weights(show_offer: ShowOffer) -> None:
+    def offer_loras(offer: dict[str, Any]) -> None:
+        sketch = {"name": "sketch", "architecture": "Stable Diffusion 1", "words": ["pencil sketch"], "problem": None}
+        fast = {"name": "fast", "architecture": None, "words": [], "problem": None}
+        offer["loras"] = [sketch | {"hint": {}}, fast | {"hint": {"num_inference_steps": 4, "scheduler": "euler"}}]
+        offer["models"][0].update(capabilities=["loras"], schedulers=["euler"])
+
+    studio = show_offer(offer_loras)
+    page = studio.page
+    studio.fill(prompt="a dog")
+    page.locator("[data-field=loras] summary").click()
+    for name in ("sketch", "fast"):
+        page.get_by_label("Add a LoRA").fill(name)
+    page.get_by_role("spinbutton", name="Weight of sketch").fill("0.6")
+    page.get_by_role("button", name="+ pencil sketch").click()
+    page.get_by_role("button", name="Use Steps 4, Scheduler Euler").click()
+    with page.expect_request("**/txt2img") as request:
+        studio.generate()
+    asked = parse_qs(request.value.post_data)
+    assert json.loads(asked["loras"][0]) == {"sketch": 0.6, "fast": 1}
+    assert asked["prompt"] == ["a dog, pencil sketch"]
+    assert (asked["num_inference_steps"], asked["scheduler"]) == (["4"], ["euler"])
+    page.get_by_role("button", name="Remove sketch").click()
+    studio.reload()
+    expect(page.locator("[data-field=loras] .name")).to_have_text(["fast"])
+
+
+def test_a_list_of_images_is_sent_as_json_and_comes_back(show_offer: ShowOffer, photo: Path) -> None:
+    poses = {
+        "modes": ["txt2img"],
+        "label": "Poses",
+        "description": "Whose poses it has.",
+        "control": "images",
+        "default": [],
+        "maximum": 2,
+        "entries": {
+            "image": {"label": "Image", "control": "image"},
+            "reader": {"label": "Reader", "control": "choice", "choices": ["loose", "strict"], "default": "loose"},
+            "weight": {
+                "label": "Weight",
+                "control": "slider",
+                "default": 1.0,
+                "minimum": 0,
+                "maximum": 2,
+                "step": 0.05,
+            },
+        },
+    }
+    studio = show_offer(lambda offer: offer["fields"].update(poses=poses))
+    page = studio.page
+    files = page.locator("[data-field=poses] input[type=file]")
+    files.set_input_files([photo, photo, photo])
+    first, second = (page.get_by_role("group", name=f"Poses {number}") for number in (1, 2))
+    expect(page.get_by_role("button", name="add an image")).to_have_count(0)
+    second.get_by_label("Weight").fill("0.5")
+    second.get_by_label("Reader").select_option("strict")
+    page.get_by_role("button", name="Remove Poses 1").click()
+    first.get_by_label("Weight").fill("0.7")
+    ((entry),) = json.loads(sent(studio)["poses"][0])
+    assert base64.b64decode(entry.pop("image").partition(",")[2]) == photo.read_bytes()
+    assert entry == {"weight": 0.7, "reader": "strict"}
+    studio.wait_for_picture()
+    page.get_by_role("button", name="Remove Poses 1").click()
+    page.get_by_role("button", name="Reuse settings", exact=True).click()
+    expect(first.get_by_label("Weight")).to_have_value("0.7")
+    expect(first.locator("img")).to_be_visible()

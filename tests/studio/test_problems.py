@@ -125,7 +125,7 @@ def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_setting
         # Only because the server is gone before the page is.
         studio = open_studio(url, refusals=True)
         page = studio.page
-        expect(page.locator("#banner")).to_contain_text("still being loaded. You can press Generate already")
+        expect(page.locator("#banner")).to_contain_text("not there yet. You can press Generate already")
         studio.quick()
         studio.generate()
         expect(studio.job()).to_contain_text("Waiting until the model is loaded")

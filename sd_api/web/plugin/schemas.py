@@ -269,6 +269,13 @@ class RefusedCallerEntry(BaseModel):
     )
 
 
+class ModelDownload(BaseModel):
+    """How far the download of a model is."""
+
+    bytes: int = Field(description="those that have arrived", examples=[1200000000])
+    total_bytes: int = Field(description="those of all its files", examples=[5000000000])
+
+
 class Health(BaseModel):
     """The state of the engine, its device and models, your last failures, and who was refused."""
 
@@ -276,6 +283,7 @@ class Health(BaseModel):
     model: str = Field(description="the main model", examples=["stable-diffusion-v1-5/stable-diffusion-v1-5"])
     device: str | None = Field(description="the device; null until it is known", examples=["cuda:0"])
     dtype: str | None = Field(description="the precision; null until it is known", examples=["fp16"])
+    download: ModelDownload | None = Field(description="of the main model, while it is downloaded; else null")
     models: list[LoadedModelEntry] = Field(description="the models that are loaded")
     versions: dict[str, str] = Field(
         description="the versions of the server and of what it runs on",

@@ -71,6 +71,10 @@ export const count = (number, word) => `${number} ${word}${number === 1 ? "" : "
 
 export const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);
 
+/** How far a download is, in words. */
+export const arrived = ({ bytes, total_bytes }) =>
+  `${size(bytes)} of ${size(total_bytes)} (${Math.floor((100 * bytes) / total_bytes)} %)`;
+
 /** A name that nothing else has. Not crypto.randomUUID, which pages over plain HTTP from another computer lack. */
 export function newId(kind) {
   const bytes = crypto.getRandomValues(new Uint8Array(12));

@@ -19,7 +19,8 @@ export const listen = (found) => (whenFound = found);
 
 /**
  * Estimate a request, or take the estimate away where it is null.
- * wanted is {mode, model, fields, edition, images}: images() answers {source, mask}, and edition changes with them.
+ * wanted is {mode, model, fields, edition, further, images}: images() answers {source, mask, further}, and edition
+ * changes with them.
  */
 export function estimate(wanted) {
   const key = wanted && JSON.stringify({ ...wanted, fields: computed(wanted.fields) });

@@ -1,8 +1,12 @@
 // The controls of the form, drawn from what GET /models says of each field.
 import { byId, element } from "./dom.js";
+import { later } from "./later.js";
 
 const form = byId("form");
 const drawn = new Map();
+// The entries of the fields that hold lists, each an object of texts, numbers and files.
+const lists = new Map();
+const entries = later(() => import("./entries.js"));
 
 /** The control of a field. */
 export const control = (name) => form.elements.namedItem(name);
@@ -12,15 +16,45 @@ export function draw(fields) {
   for (const [name, field] of Object.entries(fields)) {
     const place = document.querySelector(`[data-field="${name}"]`);
     // The table has the first image and its mask.
-    if (!(field.control in CONTROLS) || place?.matches("[data-own]")) continue;
+    if (!(field.control in CONTROLS || field.entries) || place?.matches("[data-own]")) continue;
     if (!drawn.has(name)) put(name, field, place ?? newPlace(name, field));
     drawn.set(name, field);
+    if (field.entries) drawList(name);
     limit(name, field);
   }
 }
 
 /** The fields that have a control, as [name, description] pairs. */
 export const controlled = () => [...drawn];
+
+/** Whether a field holds images, which are no texts. */
+export const holdsImages = (field) => field.control === "image" || Boolean(field.entries);
+
+/** What such a field holds: a file, or entries; nothing where it is empty. */
+export function images(name) {
+  const list = lists.get(name);
+  return list ? list.length && list.map((entry) => ({ ...entry })) : control(name).files[0];
+}
+
+/** Put a file or entries into such a field, or empty it. */
+export function setImages(name, value) {
+  const list = lists.get(name);
+  if (list) {
+    list.splice(0, list.length, ...(value ?? []).map((entry) => ({ ...entry })));
+    drawList(name);
+    return;
+  }
+  const data = new DataTransfer();
+  if (value) data.items.add(new File([value], value.name ?? name, { type: value.type }));
+  control(name).files = data.files;
+}
+
+async function drawList(name) {
+  const { show: showEntries } = await entries();
+  const field = drawn.get(name);
+  const changed = () => control(name).dispatchEvent(new Event("input", { bubbles: true }));
+  showEntries(form.querySelector(`[data-field="${name}"]`), field, lists.get(name), { make: (each) => CONTROLS[each.control](each), changed });
+}
 
 /** Show the fields that act on this form for this model, and hide the others. */
 export function show(mode, model) {
@@ -29,10 +63,11 @@ export function show(mode, model) {
   }
 }
 
-function acts({ modes, requires, acts_with }, mode, model) {
+function acts({ modes, requires, acts_with, entries: holds }, mode, model) {
   if (!modes.includes(mode)) return false;
-  // Before a model is loaded, nothing is known of it, and most can do most.
-  if (requires && model.capabilities && !model.capabilities.includes(requires)) return false;
+  // Before a model is loaded, nothing is known of it. Most can do most; lists are of the few that see further images.
+  const able = model.capabilities ?? (holds ? [] : [requires]);
+  if (requires && !able.includes(requires)) return false;
   return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
 }
 
@@ -64,10 +99,10 @@ function options({ choices, choice_labels, default: chosen }) {
 }
 
 /** Where a field goes that the page keeps no place for: what a model need not have goes below. */
-function newPlace(name, { control: kind, requires, modes }) {
+function newPlace(name, { control: kind, entries: holds, requires, modes }) {
   // What every operation has, and not every model, is seldom wanted.
   const seldom = requires && kind !== "text" && modes.length > 1;
-  const parent = byId(seldom ? "other-fields" : { text: "texts", slider: "sliders" }[kind] ?? "other-fields");
+  const parent = byId(holds ? "lists" : seldom ? "other-fields" : { text: "texts", slider: "sliders" }[kind] ?? "other-fields");
   const place = element("div", { className: "field" });
   place.dataset.field = name;
   parent.append(place);
@@ -75,9 +110,16 @@ function newPlace(name, { control: kind, requires, modes }) {
 }
 
 function put(name, field, place) {
-  const input = CONTROLS[field.control](field);
+  // Lists and pickers draw their own controls.
+  const hidden = field.entries || place.matches("[data-picker]");
+  const input = hidden ? element("input", { type: "hidden" }) : CONTROLS[field.control](field);
   input.id = input.name = name;
   place.title = field.description;
+  if (hidden) {
+    place.append(input);
+    if (field.entries) lists.set(name, []);
+    return;
+  }
   if (field.control === "switch") {
     place.classList.add("check");
     place.prepend(element("label", {}, input, ` ${field.label}`));

@@ -1,7 +1,7 @@
 // The form: what the server offers goes in, and the request comes out.
 import { byId, element } from "./dom.js";
 import { clearProblems } from "./errors.js";
-import { control, controlled, draw, emptyValue, label, show } from "./fields.js";
+import { control, controlled, draw, emptyValue, holdsImages, images, label, setImages, show } from "./fields.js";
 import { read, write } from "./kept.js";
 import { drawModes, offerModes, showParts } from "./modes.js";
 import { showShapes } from "./shapes.js";
@@ -34,7 +34,7 @@ export function request() {
   for (const [name, field] of controlled()) {
     const input = control(name);
     if (input.closest("[data-field]").hidden || input.disabled) continue;
-    if (field.control === "image") continue;
+    if (holdsImages(field)) continue;
     if (field.control === "switch") fields[name] = input.checked;
     else if (input.value || !(field.default === null || ["choice", "seed"].includes(field.control))) fields[name] = input.value;
   }
@@ -42,19 +42,16 @@ export function request() {
   return { mode, model: control("model").value || null, fields };
 }
 
-/** The images that the form has besides the one on the table, by their fields. */
+/** The images that the form has besides the one on the table, by their fields: files, or lists of entries with files. */
 export function furtherImages() {
-  const chosen = controlled().filter(([name, field]) => field.control === "image" && !control(name).closest("[data-field]").hidden);
-  return Object.fromEntries(chosen.map(([name]) => [name, control(name).files[0]]).filter(([, file]) => file));
+  const chosen = controlled().filter(([name, field]) => holdsImages(field) && !control(name).closest("[data-field]").hidden);
+  return Object.fromEntries(chosen.map(([name]) => [name, images(name)]).filter(([, held]) => held));
 }
 
 /** Put such images in, and take others away. */
-export function setFurtherImages(images = {}) {
+export function setFurtherImages(held = {}) {
   for (const [name, field] of controlled()) {
-    if (field.control !== "image") continue;
-    const data = new DataTransfer();
-    if (images[name]) data.items.add(new File([images[name]], images[name].name ?? name, { type: images[name].type }));
-    control(name).files = data.files;
+    if (holdsImages(field)) setImages(name, held[name]);
   }
 }
 
@@ -66,7 +63,7 @@ export function fill({ mode, model, fields }) {
   }
   for (const [name, field] of controlled()) {
     const input = control(name);
-    if (name === "seed" || field.control === "image") continue;
+    if (name === "seed" || holdsImages(field)) continue;
     const value = String(fields[name] ?? advised()[name] ?? STARTING[name] ?? emptyValue(field));
     if (field.control === "switch") input.checked = fields[name] ?? field.default ?? true;
     else setValue(input, field.control === "choice" && !field.choices.includes(value) ? emptyValue(field) : value);
@@ -121,6 +118,7 @@ export const path = (request) => offer.models.find((one) => one.url_path === req
 export const canMake = ({ model: name, mode }) => Boolean(offer.models.find(({ url_path }) => url_path === name)?.paths[mode]);
 export const modelWithLabel = (label) => offer.models.find((offered) => offered.label === label)?.url_path;
 export const limits = () => offer.limits;
+export const loras = () => offer.loras;
 export const fields = () => offer.fields;
 /** Whether the mode's form begins with an image, and whether it has a mask. */
 export const startsFromImage = (mode) => offer.fields.init_image.modes.includes(mode);
@@ -165,6 +163,8 @@ function update() {
   }
   if (control("scheduler").selectedOptions[0]?.disabled) control("scheduler").value = "";
   show(mode, model());
+  // Where there is none to choose.
+  if (!offer.loras.length) control("loras").closest("[data-field]").hidden = true;
   // Where none may be named.
   if (schedulers?.length === 0) control("scheduler").closest("[data-field]").hidden = true;
   control("safety_checker").disabled = requiresFilter();

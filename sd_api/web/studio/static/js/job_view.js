@@ -1,6 +1,6 @@
 // A job in progress: its preview, how far it is, and a button that cancels it and no other.
 import * as api from "./api.js";
-import { about, announce, button, byId, element } from "./dom.js";
+import { about, announce, arrived, button, byId, element } from "./dom.js";
 import { later } from "./later.js";
 
 const PHASES = { downloading: "Downloading the model", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
@@ -93,7 +93,7 @@ export function inWords({ state, progress, position, seconds_left, message }, { 
   if (progress.phase === "loading" && loaded) return "Preparing";
   const phase = PHASES[progress.phase];
   if (progress.phase === "downloading" && progress.total_bytes) {
-    return `${phase}, ${Math.floor((100 * progress.bytes) / progress.total_bytes)} %`;
+    return `${phase}, ${arrived(progress)}`;
   }
   if (progress.phase !== "denoising") return `${phase}${left(seconds_left)}`;
   return `${phase} ${progress.step} of ${progress.steps}${left(seconds_left)}`;

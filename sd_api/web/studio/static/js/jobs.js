@@ -11,7 +11,8 @@ const UNWATCHED = 1500;
 
 /**
  * Send a job. It is remembered before it is sent, so that a reload finds it again.
- * wanted is {path, mode, model, label, fields, source, mask, further}: two blobs or null, and further blobs by their fields.
+ * wanted is {path, mode, model, label, fields, source, mask, further}: two blobs or null, and by their fields
+ * further blobs, or lists of entries with blobs.
  */
 export async function send(wanted) {
   const record = { ...wanted, id: newId("studio"), created: Date.now() };
@@ -28,8 +29,18 @@ export async function send(wanted) {
 /** The fields of a form with its images as text. */
 export async function encoded({ fields, source, mask, further = {} }) {
   const images = { ...(source && { init_image: source }), ...(mask && { mask_image: mask }), ...further };
-  const texts = await Promise.all(Object.entries(images).map(async ([name, blob]) => [name, await toBase64(blob)]));
-  return { ...fields, ...Object.fromEntries(texts) };
+  return { ...fields, ...(await mapped(images, async (held) => (Array.isArray(held) ? listAsText(held) : toBase64(held)))) };
+}
+
+/** Entries with files as JSON. */
+async function listAsText(entries) {
+  const asText = (value) => (value instanceof Blob ? toBase64(value) : value);
+  return JSON.stringify(await Promise.all(entries.map((entry) => mapped(entry, asText))));
+}
+
+/** An object with what change(value) answers in the place of each value. */
+async function mapped(object, change) {
+  return Object.fromEntries(await Promise.all(Object.entries(object).map(async ([name, value]) => [name, await change(value)])));
 }
 
 /** The jobs that were sent before a reload and whose end has not been seen. */

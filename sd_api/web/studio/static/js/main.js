@@ -21,6 +21,20 @@ const archive = later(() => import("./archive.js"));
 const command = later(() => import("./command.js"));
 const help = later(() => import("./help.js"));
 const lightbox = later(() => import("./lightbox.js"));
+const loras = later(async () => {
+  const loaded = await import("./loras.js");
+  loaded.setUp(byId("form").querySelector('[data-field="loras"]'), {
+    read: () => form.request().fields.loras ?? "",
+    write: (text) => form.setField("loras", text),
+    inWords: (name, value) => {
+      const { label, choice_labels } = form.fields()[name] ?? {};
+      return `${label ?? name} ${choice_labels?.[value] ?? value}`;
+    },
+    addWords: (words) => form.setField("prompt", [form.request().fields.prompt, words].filter(Boolean).join(", ")),
+    follow: (fields) => Object.entries(fields).forEach(([name, value]) => form.setField(name, String(value))),
+  });
+  return loaded;
+});
 const parameters = later(() => import("./parameters.js"));
 const prompts = later(async () => {
   const loaded = await import("./prompts.js");
@@ -161,6 +175,7 @@ async function showCommand() {
 function updated() {
   stage.formChanged();
   noteModel(form.model());
+  if (form.loras().length) loras().then(({ show }) => show(form.loras()));
   showCommand();
   making.showEstimate();
 }
@@ -168,6 +183,12 @@ function updated() {
 function tryPrompt(prompt) {
   form.fill({ fields: { ...form.request().fields, prompt } });
   making.generate();
+}
+
+function openFor(mode) {
+  form.setMode(mode);
+  stage.showDefault();
+  byId("file").click();
 }
 
 const openHelp = async () => (await help()).open();
@@ -234,7 +255,7 @@ function wire() {
 const pictures = gallery.open(look);
 await new Promise((resolve) => watchServer((offered) => {
   form.describe(offered);
-  fillWelcome(form.model(), tryPrompt);
+  fillWelcome(form.model(), tryPrompt, openFor);
   resolve();
 }, noteHealth));
 wire();

@@ -56,7 +56,7 @@ export function showEstimate() {
   const canBeSent = form.isValid(request) && !whatIsMissing(request);
   const standIns = async () => (form.startsFromImage(request.mode) ? canvas.standIns(form.hasMask(request.mode)) : {});
   const further = form.furtherImages();
-  estimate(canBeSent ? { ...request, edition, images: async () => ({ ...(await standIns()), further }) } : null);
+  estimate(canBeSent ? { ...request, edition, further, images: async () => ({ ...(await standIns()), further }) } : null);
 }
 
 /** Estimate anew, because something else than the form has changed. */

@@ -3,6 +3,9 @@ import { byId, element } from "./dom.js";
 
 // Those that nearly every model can do, and what they are called here; others have the name that the server gives them.
 const LABELS = { txt2img: "Text", img2img: "Image", masking: "Part of an image", edit: "Instruction" };
+const PLACEHOLDERS = {
+  txt2img: "What would you like to see?", masking: "What should be there?", edit: "What to change, such as: make it winter",
+};
 const COMMON = ["txt2img", "img2img", "masking"];
 
 /** What an operation is called. */
@@ -34,6 +37,7 @@ export function offerModes(modes) {
 /** Show what belongs to an operation: parts of the page that need an image, a mask, or a size. */
 export function showParts(mode, fields) {
   const has = { image: "init_image", mask: "mask_image", size: "width" };
+  byId("prompt").placeholder = PLACEHOLDERS[mode] ?? PLACEHOLDERS.txt2img;
   for (const part of document.querySelectorAll("[data-needs]")) {
     part.hidden = !fields[has[part.dataset.needs]]?.modes.includes(mode);
   }

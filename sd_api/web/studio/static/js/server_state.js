@@ -1,6 +1,6 @@
 // Watches the server: whether it is there, whether it is ready, and what it offers.
 import * as api from "./api.js";
-import { banner, byId, endBanner, pause } from "./dom.js";
+import { arrived, banner, byId, endBanner, pause } from "./dom.js";
 import { first } from "./early.js";
 import { GONE } from "./failures.js";
 import { askWho, letIn } from "./sign_in.js";
@@ -58,6 +58,8 @@ async function look(healthy, answer = api.health()) {
     health = { status: error instanceof api.SignedOut ? "signed-out" : "gone" };
   }
   const chip = byId("server-state");
+  if (health.download?.total_bytes) chip.textContent = `Downloading the model, ${arrived(health.download)}`;
+  else if (chip.textContent.startsWith("Downloading")) delete chip.dataset.shown;
   // Once, so that a banner that was dismissed stays away.
   if (chip.dataset.shown !== health.status) tell(health);
   chip.dataset.state = chip.dataset.shown = health.status;
@@ -71,7 +73,7 @@ function tell({ status, device, message }) {
   if (status === "gone") {
     banner(GONE, { topic: "server" });
   } else if (status === "loading") {
-    banner("The model is still being loaded. You can press Generate already: your picture begins once it is there.", {
+    banner("The model is not there yet. You can press Generate already: your picture begins once it is there.", {
       kind: "wait", topic: "server",
     });
   } else if (status === "failed") {
