@@ -140,7 +140,7 @@ def test_it_is_refused_as_what_it_is(case: str, base: Path, whole: Tensors, tmp_
     tensors, with_base, reason = REFUSED[case]
     path = tmp_path / f"{case}.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors(whole).items()}, path)
-    refusal, _ = outcome(path, **({"base": str(base)} if with_base else {}))
+    refusal, _ = outcome(path, base=str(base) if with_base else None)
     assert refusal is not None
     assert reason in refusal
     assert str(path) in refusal
