@@ -122,9 +122,3 @@ def scheduler_name(scheduler: Any) -> str:
         ):
             return name
     return type(scheduler).__name__
-
-
-def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
-    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
-    options = {"eta": eta, "generator": generator}
-    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
