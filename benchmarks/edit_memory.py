@@ -29,7 +29,9 @@ from sd_api.settings import Limits
 EDIT = 256
 CONTENTS = ("photo", "noise")
 # Bytes of a pixel as it is decoded: Pillow has four for each of 8 bits, alpha included.
-KINDS = {"RGB, 8 bits": (3, np.uint8, 4), "RGBA, 8 bits": (4, np.uint8, 4)} | {
+KINDS: dict[str, tuple[int, type[np.integer[Any]], int]] = {
+    "RGB, 8 bits": (3, np.uint8, 4),
+    "RGBA, 8 bits": (4, np.uint8, 4),
     "RGB, 16 bits": (3, np.uint16, 6),
     "RGBA, 16 bits": (4, np.uint16, 8),
 }
@@ -49,7 +51,7 @@ def main() -> None:
         for content in CONTENTS:
             for extend in EXTENDS:
                 with TemporaryDirectory() as folder, context.Pool(1, maxtasksperchild=1) as pool:
-                    length = pool.apply(write, (Path(folder), size, kind, content))
+                    length = write(Path(folder), size, kind, content)
                     peak = pool.apply(edit, (Path(folder), size, extend))
                 decoded = pixel * area(size)
                 how = f"{kind}, {'extended' if extend else 'of the same size'}"
@@ -64,7 +66,8 @@ def write(folder: Path, size: tuple[int, int], kind: str, content: str) -> int:
     if content == "noise":
         pixels = rng.integers(0, most, (size[1], size[0], channels), dtype, endpoint=True)
     else:
-        pixels = np.asarray(canvas(size, "photo")).astype(dtype) * dtype(most // 255)
+        pixels = np.asarray(canvas(size, "photo")).astype(dtype)
+        pixels *= most // 255
         if dtype == np.uint16:
             # The lower bits of a photograph are noise.
             pixels += rng.integers(0, 64, pixels.shape, dtype)
@@ -86,7 +89,7 @@ def edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
 
 def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> bytes:
     """What an engine does of an edit, all but drawing."""
-    images = {
+    images: dict[str, Any] = {
         "image": ImageRef(file, "image", "image", limits.max_image_pixels),
         "mask": ImageRef(mask, "mask", "mask", limits.max_image_pixels),
     }

@@ -29,6 +29,10 @@ MAX_GUIDANCE = 100.0
 MIN_SIDE = 64
 
 
+def _name_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
+    return None if text.isprintable() else f"is {text[:40]!r}; a name is one line of text"
+
+
 def _loras_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
     try:
         loras_of_json(text, MAX_WEIGHT)
@@ -285,6 +289,7 @@ class Operation:
             description="The autoencoder in place of the model's own, by the name of its file; see docs/prompts.md.",
             example="vae-ft-mse-840000-ema-pruned",
             longest="max_prompt_length",
+            check=_name_problem,
             requires="vae",
             control="line",
             png_key="VAE",

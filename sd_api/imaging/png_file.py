@@ -63,7 +63,7 @@ def _deep(data: bytes) -> Array:
     bands = 1 if values.shape[-1] < 3 else 3
     alpha = values[..., bands] if values.shape[-1] > bands else None
     # Without a copy where they are right already.
-    right = values.shape[-1] == 4 and alpha.min() < SIXTEEN_BITS
+    right = alpha is not None and values.shape[-1] == 4 and alpha.min() < SIXTEEN_BITS
     samples = values if right else samples_of(values[..., :bands], alpha)
     with PngImageFile(io.BytesIO(data)) as image:
         return upright_samples(samples, orientation_of(image))

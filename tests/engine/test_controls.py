@@ -39,7 +39,7 @@ FIRST, SECOND = {"weight": 0.75, "end": 0.5}, {"weight": 1.5, "start": 0.25}
 
 @cache
 def pipeline(name: str) -> Any:
-    made = {"sd": sd, "sdxl": sdxl}[name]()
+    made = {"sd": sd, "sd inpainting": lambda: sd(9), "sdxl": sdxl}[name]()
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -68,6 +68,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_single(made["t2i"], path / name / "files" / "t2i-file.safetensors", original=True)
     if "union" in nets("sdxl"):
         save_single(nets("sdxl")["union"], path / "sdxl" / "files" / "union-file.safetensors")
+    # It takes the latents alone, also where the model takes more.
+    save_single(
+        control_net(pipeline("sd inpainting").unet, in_channels=4), path / "sd inpainting" / "lines.safetensors"
+    )
     save_single(nets("sd")["depth"], path / "sd" / "original.safetensors", original=True)
     nets("sdxl")["lines"].save_pretrained(path / "sd" / "wide")
     save_single(t2i_adapter((64, 64)), path / "sd" / "other.safetensors")
@@ -216,20 +220,21 @@ def test_t2i_adapters_act_as_in_diffusers(name: str, folder: Path) -> None:
         assert torch.equal(ours(parts, half), expected)
 
 
-def test_the_inpainting_net_knows_nothing_of_what_is_replaced(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["sd", "sd inpainting"])
+def test_the_inpainting_net_knows_nothing_of_what_is_replaced(name: str, folder: Path) -> None:
     pixels = torch.from_numpy(np.array(IMAGE)).permute(2, 0, 1)[None] / 255
     pixels[:, :, torch.from_numpy(np.array(MASK)) > 127] = -1
-    made = nets("sd")["lines"]
+    made = nets("sd")["lines"] if name == "sd" else control_net(pipeline(name).unet, in_channels=4)
     operation = asked("masking", control("lines", IMAGE, preprocessor="inpaint"))
     expected = by_hand(
-        "sd",
+        name,
         operation,
         "StableDiffusionControlNetInpaintPipeline",
         controlnet=made,
         control_image=pixels,
         controlnet_conditioning_scale=1.0,
     )
-    assert torch.equal(ours(model("sd", folder), operation), expected)
+    assert torch.equal(ours(model(name, folder), operation), expected)
 
 
 def test_rows_share_forwards_where_their_nets_are_the_same(folder: Path) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import logging
+import time
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from running import FullAt
+from safetensors.torch import save_file
 from tiny_families import sd, sdxl
 from tiny_loras import save_kohya_lora, save_lora
 from tiny_model import TEXT_WIDTH
@@ -19,6 +22,7 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.lora_files import described_loras
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import LORA, ModelFolders
@@ -82,9 +86,9 @@ def ours(parts: Parts, prompt: str, **changes: Any) -> torch.Tensor:
     return latents
 
 
-def by_hand(name: str, *loras: tuple[Path, float, float]) -> torch.Tensor:
+def by_hand(name: str, *loras: tuple[Path, float, float], pipeline: Any = None, **arguments: Any) -> torch.Tensor:
     """The latents of a pipeline of its own, with LoRAs as diffusers loads them: their files and their two weights."""
-    pipeline = deepcopy(pipelines()[name])
+    pipeline = pipeline or deepcopy(pipelines()[name])
     pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
     names = []
     for path, _, _ in loras:
@@ -103,6 +107,7 @@ def by_hand(name: str, *loras: tuple[Path, float, float]) -> torch.Tensor:
         guidance_scale=GUIDANCE,
         generator=torch.Generator("cpu").manual_seed(SEED),
         output_type="latent",
+        **arguments,
     ).images
     return latents
 
@@ -127,6 +132,28 @@ def test_one_and_several_act_as_in_diffusers(name: str, folder: Path) -> None:
 def test_keys_of_kohyas_scripts_are_read(folder: Path) -> None:
     parts, path = model("sd", folder), folder / "sd" / "kohya.safetensors"
     assert torch.equal(ours(parts, "a dog <lora:kohya:0.7>"), by_hand("sd", (path, 0.7, 0.7)))
+
+
+def test_one_acts_in_some_steps_only(folder: Path) -> None:
+    parts = model("sd", folder)
+    pipeline = deepcopy(pipelines()["sd"])
+    pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
+    pipeline.load_lora_weights(folder / "sd", weight_name="drawn.safetensors", adapter_name="drawn")
+    pipeline.disable_lora()
+
+    def turn(pipeline: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        pipeline.enable_lora() if step == 0 else pipeline.disable_lora()
+        return values
+
+    expected = by_hand("sd", pipeline=pipeline, callback_on_step_end=turn)
+    # The second of three steps.
+    for tag in ("<lora:drawn:1:from=1:to=2>", "<lora:drawn:from=0.4:to=0.7>"):
+        assert torch.equal(ours(parts, f"a dog {tag}"), expected)
+    assert torch.equal(ours(parts, "a dog", loras='{"drawn": {"from": 1, "to": 2}}'), expected)
+    always = ours(parts, "a dog <lora:style0>")
+    assert torch.equal(ours(parts, "a dog <lora:style0:from=0:to=1.0>"), always)
+    assert not torch.equal(ours(parts, "a dog <lora:style0:from=0.5>"), always)
+    assert torch.equal(ours(parts, "a dog <lora:style0:from=3>"), ours(parts, "a dog"))
 
 
 def test_the_model_itself_is_never_changed(folder: Path) -> None:
@@ -199,3 +226,35 @@ def test_what_cannot_act_is_refused(folder: Path, prompt: str, loras: Any, field
     assert torch.equal(
         ours(parts, "a dog <lora:style0>"), by_hand("sd", (folder / "sd" / "style0.safetensors", 1.0, 1.0))
     )
+
+
+LAYER = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+READER = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
+    "expression": ({"unet.(a+)+$.lora_A.weight": torch.zeros(1, 1)}, "which is no name of a layer"),
+    "many": ({f"unet.x{number}.lora_B.weight": torch.zeros(1, 1) for number in range(20_000)}, "changes 20,000 layers"),
+    "rank": (
+        {f"{READER}.lora_A.weight": torch.zeros(4, 64), f"{READER}.lora_B.weight": torch.zeros(1, 10**7).half()},
+        "its layers claim many times what the file has",
+    ),
+    "half": ({f"{LAYER}.lora_B.weight": torch.zeros(32, 4)}, "a layer of it lacks one of its two weights"),
+    "flat": ({f"{LAYER.replace('attn1.to_q', 'attn2.to_k')}.lora_A.weight": torch.zeros(4)}, "cannot use"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_costs_next_to_nothing_and_the_next_one_acts(case: str, folder: Path, tmp_path: Path) -> None:
+    tensors, reason = HOSTILE[case]
+    save_file(tensors, tmp_path / "hostile.safetensors")
+    (tmp_path / "right.safetensors").symlink_to(folder / "sd" / "style0.safetensors")
+    folders = ModelFolders({LORA: [tmp_path]})
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=folders)
+    started, process = time.thread_time(), psutil.Process()
+    before = process.memory_info().rss
+    assert {"hostile", "right"} == {entry["name"] for entry in described_loras(folders)}
+    for _ in range(2):
+        with pytest.raises(OutOfLimits, match=reason):
+            begun(parts, "a <lora:hostile>")
+    assert time.thread_time() - started < 2
+    assert process.memory_info().rss - before < 100 * 2**20
+    assert torch.equal(ours(parts, "a dog <lora:right>"), ours(model("sd", folder), "a dog <lora:style0>"))

@@ -17,7 +17,7 @@ from diffusers import (
 from hypothesis import given
 from hypothesis import strategies as st
 from icc import adobe_rgb
-from pictures import photograph, png
+from pictures import composite, photograph, png
 from PIL import Image, ImageChops, ImageOps
 from requested import request
 from running import generate, serve
@@ -38,7 +38,6 @@ from sd_api.generation.plan import Box
 from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
-from sd_api.imaging.blending import match_border
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb, to_srgb
 from sd_api.imaging.sizing import resized
@@ -125,7 +124,7 @@ def test_a_region_is_what_diffusers_makes_of_the_same_crop(engine: Any, model: P
         generator=torch.Generator("cpu").manual_seed(7),
     ).images[0]
     expected = CANVAS.copy()
-    expected.paste(Image.composite(match_border(crop, made, mask), crop, mask), one.box[:2])
+    expected.paste(composite(crop, made, mask), one.box[:2])
     assert (array(drawn(engine, spec)) == array(expected)).all()
 
 
@@ -156,7 +155,7 @@ def test_a_region_follows_the_same_part_of_its_map(engine: Any, model: Path) -> 
             generator=torch.Generator("cpu").manual_seed(7),
         ).images[0]
         expected = CANVAS.copy()
-        expected.paste(composite(crop, made, mask), one.box[:2])
+        expected.paste(Image.composite(match_border(crop, made, mask), crop, mask), one.box[:2])
         image = ImageRef(png(followed), "image", "controls", max_pixels=10**6)
         control = Control(model="lines", image=image, weight=1.5)
         spec = edit(masked_part, context=48, seam=0, controls=(control,))

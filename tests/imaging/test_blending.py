@@ -3,17 +3,19 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import composite
 from PIL import Image
 from scipy import ndimage
 
+from sd_api.imaging import blending, masks
 from sd_api.imaging.blending import CORRECTED, match_border
+from sd_api.imaging.masks import with_seam
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def blend(original: Pixels, generated: Pixels, mask: Pixels) -> npt.NDArray[np.int64]:
-    before, after, where = map(Image.fromarray, (original, generated, mask))
-    return np.asarray(Image.composite(match_border(before, after, where), before, where), np.int64)
+    return np.asarray(composite(*map(Image.fromarray, (original, generated, mask))), np.int64)
 
 
 def gradient(height: int, width: int) -> Pixels:
@@ -143,3 +145,18 @@ def test_soft_edges_lie_between_the_two_in_order(shift: int) -> None:
     if abs(shift) == 60:
         linear = 120 + shift * np.arange(256)[None, :, None] / 255
         assert np.abs(blended - linear).max() <= 0.5 + 1e-6
+
+
+def test_large_pictures_are_worked_on_in_parts_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Image.fromarray(gradient(700, 60))
+    generated = original.point(lambda level: level + 5)
+    mask = Image.new("L", original.size)
+    mask.paste(255, (20, 10, 45, 690))
+
+    def made() -> tuple[bytes, bytes]:
+        return match_border(original, generated, mask).tobytes(), with_seam(mask, 9).tobytes()
+
+    in_parts = made()
+    monkeypatch.setattr(blending, "_ROWS", 1000)
+    monkeypatch.setattr(masks, "_ROWS", 64)
+    assert made() == in_parts

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 from original_layout import to_original_layout
+from outcomes import outcome
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_families import filled, parts_of, remade, sd, sdxl
 from tiny_model import tiny_model
 from tiny_pipelines import weights, write_pipeline
 
-from sd_api.errors import ModelUnavailable
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Edit
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.device import choose_device
 from sd_api.models.families.registry import family_of
-from sd_api.models.loader import base_folder, check_pipeline, load_pipeline
+from sd_api.models.loader import base_folder, load_pipeline
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.planned import plan_for
 from sd_api.models.sources import parse_source
@@ -48,22 +48,6 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pipeline("flux", path / "flux")
     save_file(to_original_layout(sd()), path / "sd.safetensors")
     return path
-
-
-def outcome(path: Path, *, half: bool = False, **settings: Any) -> tuple[str | None, Any]:
-    """Why a model is refused, by the check and by loading alike, and the model where it is not."""
-    device = choose_device("cpu", "bf16" if half else "fp32")
-    given: Any = (parse_source(path), device, None, Limits(), ModelSettings.model_validate(settings))
-    said: list[str | None] = []
-    loaded = None
-    for attempt in (check_pipeline, load_pipeline):
-        try:
-            loaded = attempt(*given)
-            said.append(None)
-        except ModelUnavailable as error:
-            said.append(error.message)
-    assert said[0] == said[1], "the check and loading disagree"
-    return said[0], loaded
 
 
 def planned(path: Path, **settings: Any) -> tuple[MemoryPlan, Any]:

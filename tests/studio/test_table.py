@@ -121,7 +121,7 @@ def test_edits_are_accepted_walked_back_and_grow_the_image(studio: Studio, photo
     expect(page.locator("#result-note")).to_contain_text("128 × 128")
     assert page.locator("#extend").input_value() == ""
     # Back to the image as it was opened.
-    page.get_by_text("History").click()
+    page.locator("#versions > summary").click()
     page.get_by_role("button", name="1. Opened").click()
     expect(page.locator("#result-note")).to_contain_text("128 × 96")
     assert np.array_equal(np.asarray(studio.pixels(page.locator("#view img.whole"))), np.asarray(Image.open(photo)))

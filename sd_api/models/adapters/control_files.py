@@ -72,14 +72,14 @@ def read_control(file: FoundFile) -> ControlHeader:
 
 def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
     """What the names and shapes of a single file's tensors tell."""
-    width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name)), None)
+    width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name) and len(shape) > 1), None)
     if any(name.endswith("task_embedding") for name in shapes):
         return ControlHeader("union ControlNet", width)
     if any("controlnet_cond_embedding." in name or "input_hint_block." in name for name in shapes):
         return ControlHeader("ControlNet", width)
     bare = {name.removeprefix("adapter."): shape for name, shape in shapes.items()}
     if "conv_in.weight" in bare and any(name.startswith("body.0.") for name in bare):
-        return ControlHeader("T2I adapter", _T2I_WIDTHS.get(bare["conv_in.weight"][1]))
+        return ControlHeader("T2I adapter", _T2I_WIDTHS.get(sum(bare["conv_in.weight"][1:2])))
     return ControlHeader(problem="its file holds no ControlNet and no T2I adapter")
 
 

@@ -11,8 +11,10 @@ from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import load_file
 
 from sd_api.models.adapters.control_files import WEIGHTS, ControlHeader, header_of
+from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.files import find_faults
 from sd_api.models.folders import FoundFile
+from sd_api.models.part_claims import compare_part
 from sd_api.models.pickled import without_pickles
 from sd_api.models.quantization import refuse_unreadable
 from sd_api.models.sources import ModelFile
@@ -51,10 +53,15 @@ def load_control(file: FoundFile, header: ControlHeader, unet: Any, dtype: torch
 def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> Any:
     refuse_unreadable(file.path)
     kinds = {"ControlNet": ControlNetModel, "union ControlNet": ControlNetUnionModel, "T2I adapter": T2IAdapter}
+    part_class = kinds[header.kind or ""]
+    try:
+        compare_part(part_class, file.path, half=not (file.path / WEIGHTS[0]).is_file())
+    except FileFaultError as fault:
+        raise UnfitControlError(str(fault).removeprefix(f"{file.path}/")) from None
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     if not (file.path / WEIGHTS[0]).is_file():
         options["variant"] = "fp16"
-    made, info = kinds[header.kind or ""].from_pretrained(file.path, dtype=dtype, **options)
+    made, info = part_class.from_pretrained(file.path, dtype=dtype, **options)
     _refuse_missing(info["missing_keys"])
     return made
 

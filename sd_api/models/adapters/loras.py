@@ -14,7 +14,8 @@ import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
 from sd_api.errors import OutOfLimits, OutOfMemory
-from sd_api.models.adapters.lora_files import architecture_of, read_header
+from sd_api.models.adapters.loading_bound import LoadingBound
+from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
@@ -39,6 +40,25 @@ class ActiveLora:
     file: FoundFile
     weight: float
     text_weight: float
+
+
+@dataclass(frozen=True)
+class FoundLora:
+    """A LoRA that a request asks for, with its file."""
+
+    file: FoundFile
+    lora: Lora
+
+
+def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLora, ...]:
+    """What acts in a step, counted from 0; one that is named twice acts with the sum of its weights."""
+    active: dict[FoundFile, ActiveLora] = {}
+    for each in found:
+        if step in each.lora.steps(steps):
+            before = active.get(each.file, ActiveLora(each.file, 0.0, 0.0))
+            weights = before.weight + each.lora.weight, before.text_weight + each.lora.text_weight
+            active[each.file] = ActiveLora(each.file, *weights)
+    return tuple(active.values())
 
 
 class _UnusableError(Exception):
@@ -98,8 +118,8 @@ class LoraLayers:
         """The layers of all LoRAs that are loaded; may be called from any thread."""
         return tuple(part for layers in list(self._loaded.values()) for part in layers.parts.values())
 
-    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[ActiveLora, ...]:
-        """What a request asks for, loaded; one that is named twice acts with the sum of its weights.
+    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[FoundLora, ...]:
+        """What a request asks for, loaded.
 
         Args:
             asked: By the names of the request's fields.
@@ -107,16 +127,15 @@ class LoraLayers:
         Raises:
             OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
         """
-        found: dict[FoundFile, ActiveLora] = {}
+        found = []
         for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
             try:
                 file = self._file(lora.name)
                 self._layers(file)
             except _UnusableError as error:
                 raise OutOfLimits(field, f"names the LoRA {lora.name[:100]!r}{error}") from None
-            before = found.get(file, ActiveLora(file, 0.0, 0.0))
-            found[file] = ActiveLora(file, before.weight + lora.weight, before.text_weight + lora.text_weight)
-        return tuple(found.values())
+            found.append(FoundLora(file, lora))
+        return tuple(found)
 
     def of_texts(self, loras: Sequence[ActiveLora]) -> tuple[ActiveLora, ...]:
         """Those that change how prompts are read."""
@@ -159,7 +178,7 @@ class LoraLayers:
         return host
 
     def _file(self, name: str) -> FoundFile:
-        if (file := self._folders.find(LORA, name)) is not None:
+        if (file := find_lora(self._folders, name)) is not None:
             return file
         raise _UnusableError(missing(self._folders, LORA))
 
@@ -182,7 +201,7 @@ class LoraLayers:
         return self._loaded[file]
 
     def _load(self, file: FoundFile) -> _Layers:
-        self._refuse_other_architecture(file)
+        self._refuse_other_model(file)
         if self._host is None:
             self._host = self._copy()
         self._count += 1
@@ -196,8 +215,11 @@ class LoraLayers:
         self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
-            self._host.load_lora_weights(weights, adapter_name=adapter)
+            with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
+                self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
+            if any(weight.is_meta for part in parts.values() for weight in part.module.parameters()):
+                raise ValueError("a layer of it lacks one of its two weights")
         except Exception as error:
             # What is loaded by half must not act later; the others are loaded again when they are asked for.
             self._forget_all()
@@ -210,23 +232,32 @@ class LoraLayers:
             raise _UnusableError(", which has no layers for this model")
         return _Layers(adapter, parts)
 
-    def _refuse_other_architecture(self, file: FoundFile) -> None:
+    def _refuse_other_model(self, file: FoundFile) -> None:
         try:
-            width = read_header(file).width
+            header = read_header(file)
         except FileFaultError as fault:
             problem = str(fault).removeprefix(f"{file.path}: ")
             raise _UnusableError(f", whose file cannot be used: {problem}") from None
         own = self._components["unet"].config.cross_attention_dim
-        if width not in (None, own):
-            raise _UnusableError(f", which was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+        if header.width is not None and header.width != own:
+            made_for = architecture_of(header.width)
+            raise _UnusableError(f", which was made for {made_for}; this model is {architecture_of(own)}")
+        # The time that the libraries take grows with the square of the layers.
+        modules = (module for name in self._changed() for module in self._components[name].module.modules())
+        most = sum(any(True for _ in module.parameters(recurse=False)) for module in modules)
+        if header.layers > most:
+            raise _UnusableError(f", which changes {header.layers:,} layers; this model has {most:,}")
+
+    def _changed(self) -> list[str]:
+        """The components that LoRAs change."""
+        return [name for name in self._components if name == "unet" or name.startswith("text_encoder")]
 
     def _copy(self) -> Any:
         """A pipeline over copies of the modules, with the same weights."""
         copies = {}
-        for name, component in self._components.items():
-            if name == "unet" or name.startswith("text_encoder"):
-                self._copied_from[name] = component.module
-                copies[name] = shared_copy(component.module)
+        for name in self._changed():
+            self._copied_from[name] = self._components[name].module
+            copies[name] = shared_copy(self._copied_from[name])
         return pipeline_of(type(self._pipeline), self._pipeline, **copies)
 
     def _part(self, name: str, adapter: str, file: FoundFile) -> Component | None:

@@ -65,7 +65,9 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
 
 
 def _lora_entry(lora: dict[str, Any]) -> dict[str, Any]:
-    return lora | {"hint": {PLUGIN.name(field): value for field, value in lora["hint"].items()}}
+    # The metadata may be as long as a header; who wants it asks /sdapi/v1/loras.
+    shown = {key: value for key, value in lora.items() if key not in ("alias", "metadata")}
+    return shown | {"hint": {PLUGIN.name(field): value for field, value in lora["hint"].items()}}
 
 
 def _model_entry(

@@ -63,10 +63,11 @@ export function show(mode, model) {
   }
 }
 
-function acts({ modes, requires, acts_with }, mode, model) {
+function acts({ modes, requires, acts_with, entries: holds }, mode, model) {
   if (!modes.includes(mode)) return false;
-  // Before a model is loaded, nothing is known of it, and most can do most.
-  if (requires && model.capabilities && !model.capabilities.includes(requires)) return false;
+  // Before a model is loaded, nothing is known of it. Most can do most; lists are of the few that see further images.
+  const able = model.capabilities ?? (holds ? [] : [requires]);
+  if (requires && !able.includes(requires)) return false;
   return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
 }
 

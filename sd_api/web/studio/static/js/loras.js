@@ -48,7 +48,7 @@ function draw() {
   if (weights.size) root.open = true;
   root.replaceChildren(
     element("summary", { textContent: weights.size ? `LoRAs · ${weights.size}` : "LoRAs" }),
-    element("ul", { className: "chosen" }, ...[...weights].map(([name, weight]) => item(name, weight))),
+    element("ul", { className: "picks" }, ...[...weights].map(([name, weight]) => item(name, weight))),
     adder(weights),
   );
 }

@@ -185,6 +185,12 @@ function tryPrompt(prompt) {
   making.generate();
 }
 
+function openFor(mode) {
+  form.setMode(mode);
+  stage.showDefault();
+  byId("file").click();
+}
+
 const openHelp = async () => (await help()).open();
 
 const KEYS = {
@@ -249,7 +255,7 @@ function wire() {
 const pictures = gallery.open(look);
 await new Promise((resolve) => watchServer((offered) => {
   form.describe(offered);
-  fillWelcome(form.model(), tryPrompt);
+  fillWelcome(form.model(), tryPrompt, openFor);
   resolve();
 }, noteHealth));
 wire();

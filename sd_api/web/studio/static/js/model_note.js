@@ -31,13 +31,16 @@ function show() {
   byId("builtin-note").hidden = !isBuiltin(chosen);
 }
 
-/** Fill the table before there is a picture on it; tryPrompt(prompt) is called for an example. */
-export function fillWelcome(model, tryPrompt) {
+/** Fill the table before there is a picture on it; tryPrompt(prompt) is called for an example, openFor(mode) for a photo. */
+export function fillWelcome(model, tryPrompt, openFor) {
   const builtin = isBuiltin(model);
-  const words = ["Describe a picture and press Generate, drop a photo of yours to change it, or begin with one of these:"];
+  const words = ["Describe a picture and press Generate, or begin with one of these:"];
   if (builtin) words.unshift(BUILTIN);
+  const photos = [["masking", "Change a part of it…"], ["img2img", "Change all of it…"]];
   byId("welcome").replaceChildren(
     ...words.map((text) => element("p", { textContent: text })),
     element("div", { className: "row" }, ...(builtin ? BUILTIN_EXAMPLES : EXAMPLES).map((prompt) => button(prompt, () => tryPrompt(prompt)))),
+    element("p", { textContent: "Or open a photo of yours:" }),
+    element("div", { className: "row" }, ...photos.map(([mode, label]) => button(label, () => openFor(mode)))),
   );
 }

@@ -29,7 +29,7 @@ async function show() {
   // Pages over plain HTTP from another computer cannot ask.
   const found = await navigator.storage?.estimate?.();
   const stays = await navigator.storage?.persisted?.();
-  const words = found ? `${size(found.usage)} of the ${size(found.quota)} that this browser lends this page.` : "This browser does not say how much.";
+  const words = found ? `${size(found.usage)} are used of the ${size(found.quota)} that this browser allows.` : "This browser does not say how much.";
   const lasting = stays
     ? " It stays until you delete it."
     : " The browser may delete it when its disk is full.";

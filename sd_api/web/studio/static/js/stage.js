@@ -226,7 +226,7 @@ function refresh() {
   byId("remove-image").hidden = canvas.current() === null;
   byId("undo").disabled = !canvas.canUndo();
   byId("redo").disabled = !canvas.canRedo();
-  byId("versions").hidden = canvas.versions().length < 2;
+  byId("versions").hidden = canvas.current() === null;
   byId("view").setAttribute("aria-label", mayPaint() ? "Mask on the image" : "Table");
   tooling?.update({ canExtend: form.offers("extend"), onTable: seen === "image" });
 }
