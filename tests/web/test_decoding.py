@@ -253,7 +253,7 @@ def test_a_custom_models_fields_tell_its_operation(
 
 def test_references_in_whichever_form_they_are_sent(client: FlaskClient, engine: Recording) -> None:
     said = {"image": MASK, "adapter": "plus", "weight": 0.5, "end": 0.75}
-    forms = {
+    forms: dict[str, list[Any]] = {
         "/txt2img": [json.dumps([IMAGE, said]), [IMAGE, json.dumps(said)], [json.dumps([IMAGE]), json.dumps([said])]],
         "/sdapi/v1/txt2img": [[IMAGE, said]],
     }
