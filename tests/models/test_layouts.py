@@ -20,6 +20,7 @@ from tiny_families import filled, parts_of, remade, sd, sdxl
 from tiny_model import tiny_model
 from tiny_pipelines import weights, write_pipeline
 
+from sd_api.errors import ModelUnavailable
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Edit
 from sd_api.generation.spec import PictureSeeds
@@ -328,7 +329,9 @@ def test_gguf_runs_as_it_is(name: str, collection: Path, tmp_path: Path) -> None
     inputs = torch.ones(1, layer.in_features)
     expected = gguf.quants.dequantize(gguf.quants.quantize(exact[f"{key}.weight"].numpy(), kind), kind)
     assert torch.allclose(layer(inputs), inputs @ torch.from_numpy(expected).T + exact[f"{key}.bias"], atol=2e-3)
-    plan, pipeline = planned(path, base=str(collection / "flux"), quantize="fp8")
+    with pytest.raises(ModelUnavailable, match=r"this model is quantised already \(Q8_0\), and is loaded as it is"):
+        planned(path, base=str(collection / "flux"), quantize="fp8")
+    plan, pipeline = planned(path, base=str(collection / "flux"))
     assert plan.quantization == "none"
     sizes = {name: sum(tensor.nbytes for tensor in pipeline.components[name].parameters()) for name in plan.weights}
     assert plan.weights == pytest.approx(sizes, rel=0.1)
