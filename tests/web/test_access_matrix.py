@@ -276,7 +276,12 @@ def test_the_name_of_anothers_job_is_free(matrix: Matrix) -> None:
 
 
 def test_an_unknown_job_and_anothers_are_answered_alike(matrix: Matrix) -> None:
-    for method, path in (("GET", "/jobs/{}"), ("GET", "/jobs/{}/result"), ("POST", "/jobs/{}/cancel"), ("POST", "/jobs/{}/move")):
+    for method, path in (
+        ("GET", "/jobs/{}"),
+        ("GET", "/jobs/{}/result"),
+        ("POST", "/jobs/{}/cancel"),
+        ("POST", "/jobs/{}/move"),
+    ):
         there, absent = (matrix.ask("bob", method, path.format(name)) for name in ("waits", "nope"))
         assert there.status_code == absent.status_code == 404
         assert there.text.replace("waits", "nope") == absent.text
