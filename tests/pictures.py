@@ -6,6 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from sd_api.imaging.blending import match_border
+
 
 def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     """A picture with soft shapes and some noise, as a photograph has them."""
@@ -14,6 +16,11 @@ def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
     noisy = np.clip(pixels + generator.integers(-3, 4, pixels.shape), 0, 255)
     return Image.fromarray(noisy.astype(np.uint8))
+
+
+def composite(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
+    """What an edit shows of what a model has made of the whole image."""
+    return Image.composite(match_border(original, generated, mask), original, mask)
 
 
 def half_mask(width: int, height: int) -> Image.Image:

@@ -57,8 +57,7 @@ def test_every_dependency_is_pinned_within_its_range(repository: Path, project: 
         # Torch's pin takes in the builds of that version, such as 2.13.0+cpu and conda's 2.13.0.post300.
         pins[re.sub(r"[-_.]+", "-", pin.name).lower()] = specifier.version.removesuffix(".*")
     extras = project["optional-dependencies"]
-    # The build of torchvision is that of torch, whichever that is.
-    pinned = [line for extra in extras if extra not in ("train", "edit") for line in extras[extra]]
+    pinned = [line for extra in extras if extra != "train" for line in extras[extra]]
     wanted = [*project["dependencies"], *pinned]
     for requirement in map(Requirement, wanted):
         assert pins[re.sub(r"[-_.]+", "-", requirement.name).lower()] in requirement.specifier

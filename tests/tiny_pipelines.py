@@ -1,5 +1,6 @@
 """Tiny random models of architectures that have no family here, saved to directories as published ones are."""
 
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,15 @@ from diffusers import (
     ChromaTransformer2DModel,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinKVPipeline,
     FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     LatentConsistencyModelPipeline,
     LCMScheduler,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
@@ -48,6 +52,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from sd_api.models.image_words import ImageWords
 from tools.builtin_model.text import text_config
 
 WIDTH = 32
@@ -186,21 +191,47 @@ def pixart_sigma() -> PixArtSigmaPipeline:
     )
 
 
+def gemma() -> Gemma2Model:
+    return Gemma2Model(
+        Gemma2Config(
+            vocab_size=128,
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            max_position_embeddings=4096,
+        )
+    )
+
+
+def lumina_2() -> Lumina2Pipeline:
+    return Lumina2Pipeline(
+        transformer=Lumina2Transformer2DModel(
+            sample_size=32,
+            in_channels=4,
+            hidden_size=24,
+            num_layers=1,
+            num_refiner_layers=1,
+            num_attention_heads=2,
+            num_kv_heads=1,
+            multiple_of=8,
+            axes_dim_rope=(4, 4, 4),
+            axes_lens=(300, 64, 64),
+            cap_feat_dim=8,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=vae(4, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=gemma(),
+        tokenizer=word_tokenizer(),
+    )
+
+
 def sana_parts(*, guidance: bool = False) -> dict[str, Any]:
     return {
         "tokenizer": word_tokenizer(),
-        "text_encoder": Gemma2Model(
-            Gemma2Config(
-                vocab_size=128,
-                hidden_size=8,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                head_dim=8,
-                max_position_embeddings=4096,
-            )
-        ),
+        "text_encoder": gemma(),
         "vae": AutoencoderDC(
             in_channels=3,
             latent_channels=4,
@@ -275,6 +306,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "flux fill": flux_fill,
     "flux kontext": flux_kontext,
     "flux.2 klein": flux2_klein,
+    "flux.2 klein kv": lambda: flux2_klein(Flux2KleinKVPipeline),
     "chroma": chroma,
     "qwen-image": qwen_image,
     "qwen-image-edit": qwen_image_edit,
@@ -284,6 +316,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "pixart sigma": pixart_sigma,
     "sana": sana,
     "sana sprint": sana_sprint,
+    "lumina 2": lumina_2,
     "latent consistency": latent_consistency,
 }
 
@@ -304,4 +337,18 @@ def weights(name: str) -> Any:
 def write_pipeline(name: str, directory: Path) -> Path:
     """Save it with ``model_index.json``."""
     weights(name).save_pretrained(directory)
+    _publish_processor(directory)
     return directory
+
+
+def _publish_processor(directory: Path) -> None:
+    """Have the processor as published models do: the one that takes videos as well, its images in a file of theirs."""
+    index, saved = directory / "model_index.json", directory / "processor" / "processor_config.json"
+    if not saved.exists():
+        return
+    text = index.read_text(encoding="utf-8")
+    text = text.replace(ImageWords.__module__, "transformers").replace(ImageWords.__name__, "Qwen2VLProcessor")
+    index.write_text(text, encoding="utf-8")
+    images = json.loads(saved.read_text(encoding="utf-8"))["image_processor"]
+    saved.with_name("preprocessor_config.json").write_text(json.dumps(images), encoding="utf-8")
+    saved.unlink()

@@ -1,6 +1,5 @@
 """Tiny random models of the families whose text encoder is a language model: the published classes made small."""
 
-from importlib import import_module
 from typing import Any
 
 from diffusers import (
@@ -23,13 +22,14 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
-    Qwen2VLProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLModel,
 )
+
+from sd_api.models.image_words import ImageWords
 
 HIDDEN = 16
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 1, 1]}
@@ -115,12 +115,10 @@ def qwen_image() -> QwenImagePipeline:
     return QwenImagePipeline(**qwen_parts())
 
 
-def processor() -> Qwen2VLProcessor:
-    # It needs torchvision, for videos alone.
-    videos = import_module("transformers.models.qwen2_vl.video_processing_qwen2_vl").Qwen2VLVideoProcessor()
+def processor() -> ImageWords:
     # At most this many pixels are seen, so that the tiny model has little to see.
     images = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=112 * 112)
-    return Qwen2VLProcessor(images, chat_tokenizer(), videos)
+    return ImageWords(images, chat_tokenizer())
 
 
 def qwen_image_edit() -> QwenImageEditPipeline:
@@ -151,8 +149,8 @@ def z_image(vae: Any) -> ZImagePipeline:
     )
 
 
-def flux2_klein() -> Flux2KleinPipeline:
-    return Flux2KleinPipeline(
+def flux2_klein(kind: type[Any] = Flux2KleinPipeline) -> Any:
+    return kind(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=AutoencoderKLFlux2(
             block_out_channels=(4, 4, 4, 4),

@@ -27,6 +27,7 @@ class ActiveJob:
         run: Whose pictures they are.
         spec: What it asks for, planned for the model.
         model: What makes them.
+        parts: The model's components, with the autoencoder that is asked for.
         safety: What filters them; None where nothing does.
         alone: Whether its rows go through the model one by one, because a shared forward has failed.
         previews: Whether previews are made; a preview that fails ends them.
@@ -38,6 +39,9 @@ class ActiveJob:
         self.run = run
         self.spec = run.spec.for_model(model.abilities)
         self.model = model
+        self.parts = model.parts
+        if "vae" in model.abilities.capabilities:
+            self.parts = model.parts.with_vae(self.spec.operation.vae)
         self.safety = safety
         self.alone = False
         self.previews = True

@@ -1,46 +1,52 @@
 """From what was drawn in each region to one picture: the canvas with it, or a layer that lies over the canvas."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from sd_api.engine.passes import Drawn, own_mask, relative
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box, Plan, Region, intersection, size_of
 from sd_api.generation.result import Placement
-from sd_api.imaging.blending import ANY_LEVEL, composite, cut_out, lay_over, match_border
+from sd_api.imaging.blending import ANY_LEVEL, cut_out, lay_over, match_border
 from sd_api.imaging.collage import Collage
 from sd_api.imaging.masks import with_seam
 from sd_api.imaging.samples import Array
+from sd_api.imaging.sizing import part_of
 
 # Pixels in which a region fades into the canvas where no request says it: wide enough to hide a step of colour, and
 # narrow enough not to show what was there before.
-WIDEST_SEAM = 16
+WIDEST_SEAM = 24
 
 
 def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image | Collage | Array:
     """The canvas with what was drawn in each region; every other pixel is as it was, with its alpha."""
-    canvas, samples = operation.canvas, operation.samples()
-    if samples is not None:
-        for region, image in zip(plan.regions, drawn.regions, strict=True):
-            _lay(operation, plan, region, image, samples)
-        return samples
-    result = Collage(canvas)
-    for region, image in zip(plan.regions, drawn.regions, strict=True):
-        box = region.passes[-1].box
-        blended = composite(canvas.crop(box), image, _mask(operation, plan, region))
-        if box == (0, 0, *plan.size) and len(plan.regions) == 1:
-            return blended
-        result.paste(blended.crop(relative(region.edit, box)), region.edit[:2])
-    return result
+    pieces = [_piece(operation, plan, *each) for each in zip(plan.regions, drawn.regions, strict=True)]
+    if operation.has_samples:
+        # The file is read a second time, so what was decoded of it needs no memory meanwhile.
+        operation.let_go()
+    samples = operation.samples()
+    if samples is None:
+        return _pasted(operation.canvas, pieces)
+    for (left, upper, right, lower), image, mask in pieces:
+        lay_over(samples[upper:lower, left:right], image, mask)
+    return samples
 
 
-def _lay(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, samples: Array) -> None:
-    """Lay what was drawn in a region over the samples of the canvas."""
+def _piece(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> tuple[Box, Image.Image, Image.Image]:
+    """Where a region is replaced, with what, and its mask."""
     box, mask = region.passes[-1].box, _mask(operation, plan, region)
     edit = relative(region.edit, box)
-    image = match_border(operation.canvas.crop(box), image, mask).crop(edit)
-    left, upper, right, lower = region.edit
-    lay_over(samples[upper:lower, left:right], image, mask.crop(edit))
+    matched = match_border(part_of(operation.canvas, box), image, mask)
+    return region.edit, part_of(matched, edit), part_of(mask, edit)
+
+
+def _pasted(canvas: Image.Image, pieces: Sequence[tuple[Box, Image.Image, Image.Image]]) -> Collage:
+    result = Collage(canvas)
+    for edit, image, mask in pieces:
+        result.paste(Image.composite(image, part_of(canvas, edit), mask), edit[:2])
+    return result
 
 
 def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image | Array, Placement]:
@@ -78,7 +84,7 @@ def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, 
         # The client's canvas has nothing there for the layer to fade into.
         added = _added(operation, region)
         image = Image.composite(Image.composite(image, original, mask), image, added)
-        mask.paste(255, mask=added)
+        mask = ImageChops.lighter(mask, added)
     return cut_out(image, mask)
 
 
@@ -99,4 +105,4 @@ def _mask(operation: Inpaint, plan: Plan, region: Region) -> Image.Image:
 def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
     if operation.seam is not None:
         return operation.seam
-    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 6)
+    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 4)

@@ -43,7 +43,7 @@ class Decoder:
 
     def _decode(self, rows: dict[Row, ActiveJob]) -> None:
         jobs = list(rows.values())
-        parts, family = jobs[0].model.parts, jobs[0].model.family
+        parts, family = jobs[0].parts, jobs[0].model.family
         warnings: list[str] = []
         try:
             images = with_room(self._library, lambda: family.decode(parts, list(rows), warnings))

@@ -48,6 +48,7 @@ class DiffusersEngine:
 
     def load(self) -> None:
         """See Engine."""
+        self._library.plan_ahead()
         try:
             self._loading.load_main()
         except ServerError as error:
@@ -62,6 +63,7 @@ class DiffusersEngine:
         return replace(
             self._loading.status,
             models=self._library.memory(),
+            planned=self._library.planned(),
             memory=memory_of(self._device.device),
             abilities=self._library.abilities(),
         )
@@ -91,6 +93,7 @@ class DiffusersEngine:
             if not active:
                 # What was too much for those jobs need not be for the next ones.
                 limit = self.at_once()
+                self._library.run_as_planned()
 
     def _begin_all(self, runs: Sequence[Run]) -> list[ActiveJob]:
         # Not where it is called: that frame lasts, and would keep the last job in memory.
@@ -148,7 +151,7 @@ class DiffusersEngine:
         Returns:
             How many rows to step at once from now on.
         """
-        parts, family = jobs[0].model.parts, jobs[0].model.family
+        parts, family = jobs[0].parts, jobs[0].model.family
         for job in jobs:
             if job.run.stops_early:
                 job.stop_early()
@@ -199,7 +202,7 @@ class DiffusersEngine:
 
     def _open(self, job: ActiveJob) -> None:
         """Open the row of a job's next pass."""
-        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.model.parts
+        unit, spec, family, parts = job.next_unit(), job.spec, job.model.family, job.parts
         assert unit is not None  # noqa: S101 - the caller has looked
         seeds = spec.pictures[unit.picture]
         one = spec.plan.regions[unit.region].passes[unit.step]

@@ -1,18 +1,20 @@
 """What each pass of a plan asks of a family, and what becomes of the picture that it draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from sd_api.generation.controls import Control
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, TextToImage
-from sd_api.generation.plan import Box, Pass, Plan, Region, size_of
+from sd_api.generation.plan import Box, Pass, Plan, Region, Size, size_of
+from sd_api.imaging.controls import map_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within
 from sd_api.imaging.profiles import to_srgb
-from sd_api.imaging.sizing import crop, resize_mask, resized
+from sd_api.imaging.sizing import cover, crop, extended_image, fill_up, part_of, resize_mask, resized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,15 @@ def operation_of(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Ope
         unit: The pass.
         seed: Of its picture, for what is chosen in its prompts and for ``fill``.
     """
-    operation = operation.for_seed(seed)
+    region = plan.regions[unit.region]
+    made = _without_controls(operation.for_seed(seed), plan, unit, seed)
+    if not operation.controls:
+        return made
+    controls = tuple(seen_control(control, operation, region.passes[unit.step]) for control in operation.controls)
+    return derived(made, type(made), controls=controls)
+
+
+def _without_controls(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Operation:
     region = plan.regions[unit.region]
     one = region.passes[unit.step]
     if isinstance(operation, Inpaint):
@@ -82,9 +92,38 @@ def _seen_by_models(operation: Operation) -> Operation:
     return operation if image is pixels else derived(operation, type(operation), image=ImageRef.of(image, "image"))
 
 
+def seen_control(control: Control, operation: Operation, one: Pass) -> Control:
+    """A control whose image is the finished map of what a pass sees.
+
+    An image of the canvas's size is cut with the canvas; another one is brought to that size first.
+
+    Args:
+        control: What the job asks for.
+        operation: The job's.
+        one: The pass.
+    """
+    if control.image is None:
+        assert isinstance(operation, FromImage)  # noqa: S101 - others must send one
+        image, profile = operation.canvas, operation.profile
+    else:
+        image = control.image.pixels
+        profile = image.info.get("icc_profile")
+        if isinstance(operation, Inpaint) and image.size == operation.image.size:
+            image = extended_image(image, operation.margins)
+        image = _of_size(image, operation.size, control.resize)
+    seen = resized(to_srgb(image.crop(one.box), profile), one.inner)
+    return replace(control, image=ImageRef.of(map_of(seen, control.preprocessor), "image"))
+
+
+def _of_size(image: Image.Image, size: Size, resize: str) -> Image.Image:
+    if image.size == size:
+        return image
+    return {"stretch": resized, "crop": cover, "fill": fill_up}[resize](image, size)
+
+
 def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Operation:
     one = region.passes[unit.step]
-    image = to_srgb(operation.canvas.crop(one.box), operation.profile)
+    image = to_srgb(part_of(operation.canvas, one.box), operation.profile)
     mask = own_mask(operation.replaced, region, one.box)
     if unit.drawn is not None:
         # The second pass sees a part of what the first one has seen.
@@ -114,7 +153,7 @@ def drawn(image: Image.Image, one: Pass) -> Image.Image:
 
 def own_mask(mask: Image.Image, region: Region, box: Box) -> Image.Image:
     """The mask of a region within a box; what other regions replace is kept."""
-    return within(mask.crop(box), relative(region.edit, box))
+    return within(part_of(mask, box), relative(region.edit, box))
 
 
 def relative(box: Box, origin: Box) -> Box:

@@ -32,7 +32,7 @@ def due(jobs: Iterable[ActiveJob]) -> dict[Row, ActiveJob]:
 def show(job: ActiveJob, row: Row, prediction: Any) -> None:
     """Show a row before it advances; a failure is logged and ends the previews of its job, but nothing else."""
     try:
-        picture = job.model.family.preview(job.model.parts, row, prediction)
+        picture = job.model.family.preview(job.parts, row, prediction)
         if picture is not None:
             job.run.show(_encoded(picture, job, row))
     except Exception as error:

@@ -108,6 +108,23 @@ class ModelMemory:
     peak: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedModel:
+    """How a model of the configuration would run that is on this machine and not loaded.
+
+    Attributes:
+        model: its label.
+        bytes: the size of its weights as they would be loaded.
+        peak: see ModelMemory.
+        reasons: how it would run and why, in short sentences.
+    """
+
+    model: str
+    bytes: int
+    peak: int
+    reasons: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class DeviceMemory:
     """The memory of a device that has its own.
@@ -146,6 +163,7 @@ class EngineStatus:
         message: why it failed and what to do; None otherwise.
         download: of the main model, while it is downloaded.
         models: those that are loaded.
+        planned: those that are not, as far as their files are on this machine.
         memory: of the device; None where it shares the host's.
         abilities: what each of them can do, by its ``url_path``; that of the main model is None.
     """
@@ -157,6 +175,7 @@ class EngineStatus:
     message: str | None = None
     download: Download | None = None
     models: tuple[ModelMemory, ...] = ()
+    planned: tuple[PlannedModel, ...] = ()
     memory: DeviceMemory | None = None
     abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)
 

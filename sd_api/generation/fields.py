@@ -69,15 +69,17 @@ class Param:
         """Say what is wrong with a value of the right type, as the end of a sentence that begins with its name."""
         if value is None:
             return None
-        if self.choices is not None and value not in self.choices:
-            return f"is {value[:40]!r}; valid are {', '.join(self.choices)}"
         if self.longest is not None and len(value) > (longest := getattr(limits, self.longest)):
             return f"has {len(value)} characters; at most {longest} are allowed"
+        if self.check is not None and (problem := self.check(value, limits)) is not None:
+            return problem
+        if self.choices is not None and value not in self.choices:
+            return f"is {value[:40]!r}; valid are {', '.join(self.choices)}"
         if isinstance(value, tuple):
             return None if len(value) <= (self.highest(limits) or 0) else f"has {len(value)}; at most {self.high} go"
         if self.low is not None and (highest := self.highest(limits)) is not None:
             return out_of_range(value, self.low, highest)
-        return None if self.check is None else self.check(value, limits)
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from PIL import Image
 
-from sd_api.imaging.decoding import is_deep, read_image, read_mask, read_samples
+from sd_api.imaging.decoding import has_samples, is_deep, let_go, read_image, read_mask, read_samples
 from sd_api.imaging.samples import Array
 
 Kind = Literal["image", "mask"]
@@ -43,6 +43,10 @@ class ImageRef:
         """A new array of what ``pixels`` leave out of the file, see ``read_samples``; None where that is nothing."""
         return read_samples(self.field, self.content, deep=deep) if self.content else None
 
+    def has_samples(self, *, deep: bool) -> bool:
+        """Whether ``samples`` has something of the file, as far as its header says."""
+        return has_samples(self.content, deep=deep)
+
     @property
     def is_deep(self) -> bool:
         """Whether the file has more than 8 bits for each sample, which ``samples`` keeps."""
@@ -54,10 +58,16 @@ class ImageRef:
         pixels: Image.Image | None = self.__dict__.get("pixels")
         return len(self.content) + (0 if pixels is None else pixels.width * pixels.height * len(pixels.getbands()))
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, upright; decodes the image."""
         return self.pixels.size
+
+    def let_go(self) -> None:
+        """Give back the memory of the pixels, where they are many; they are decoded again when they are needed."""
+        if self.content and "pixels" in self.__dict__ and let_go(self.pixels):
+            self.size  # noqa: B018 - it stays known
+            del self.__dict__["pixels"]
 
     @classmethod
     def of(cls, image: Image.Image, kind: Kind) -> "ImageRef":

@@ -72,6 +72,7 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
         value = chosen.get(declared.name, getattr(operation, declared.name))
         if declared.param.png_key is not None and value != declared.default:
             pairs[declared.param.png_key] = value if declared.entry is None else "; ".join(map(str, value))
+    pairs |= {f"ControlNet {number}": control.text() for number, control in enumerate(operation.controls)}
     negative = pairs.pop(_NEGATIVE, None)
     if not spec.plan.whole:
         pairs[_REGIONS] = spec.plan.text()

@@ -5,6 +5,7 @@ from dataclasses import InitVar, dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.generation.controls import MAX_CONTROLS, Control
 from sd_api.generation.fields import Field, Param, derived, fields_of
 from sd_api.generation.references import MAX_REFERENCES, Reference
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
@@ -261,6 +262,34 @@ class Operation:
             aliases=("reference_images", "ip_adapter_image", "image_reference"),
         ),
     ] = ()
+    controls: Annotated[
+        tuple[Control, ...],
+        Param(
+            label="Controls",
+            description="Maps that the picture follows, such as edges or depth: a JSON array of objects with model, "
+            "image, preprocessor, weight, start, end, resize and kind.",
+            example=(),
+            low=0,
+            high=MAX_CONTROLS,
+            per_image=True,
+            requires="controls",
+            control="images",
+            aliases=("controlnet", "controlnets", "control_image", "controlnet_units"),
+        ),
+    ] = ()
+    vae: Annotated[
+        str | None,
+        Param(
+            label="VAE",
+            aliases=("sd_vae", "vae_name", "autoencoder"),
+            description="The autoencoder in place of the model's own, by the name of its file; see docs/prompts.md.",
+            example="vae-ft-mse-840000-ema-pruned",
+            longest="max_prompt_length",
+            requires="vae",
+            control="line",
+            png_key="VAE",
+        ),
+    ] = None
     limits: InitVar[Limits]
 
     def __post_init__(self, limits: Limits) -> None:
@@ -275,6 +304,7 @@ class Operation:
                 yield OutOfLimits(field.name, problem)
             elif field.entry is not None:
                 yield from self._entry_faults(field, limits)
+        yield from self._control_faults()
         # What is wrong with an alternative that another seed chooses is found when that picture begins.
         if refused.intersection(PROMPTS):
             return
@@ -291,6 +321,14 @@ class Operation:
                     yield OutOfLimits(f"{field.name}.{number}.{each.name}", problem)
             if entry.problem is not None:
                 yield OutOfLimits(f"{field.name}.{number}.start", entry.problem)
+
+    def _control_faults(self) -> Iterator[InvalidField]:
+        """What is wrong with controls for this operation."""
+        for number, control in enumerate(self.controls):
+            if control.image is None and not hasattr(self, "image"):
+                yield InvalidField(f"controls.{number}.image", f"is missing; {self.name} has no image of its own")
+            if control.preprocessor == "inpaint" and not hasattr(self, "mask"):
+                yield OutOfLimits(f"controls.{number}.preprocessor", "is inpaint, which takes a mask")
 
     def for_seed(self, seed: int) -> Self:
         """What is asked for of one picture: an alternative is chosen where a prompt has several."""

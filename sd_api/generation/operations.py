@@ -187,10 +187,28 @@ class Inpaint(EditedArea, Redrawing):
         """See FromImage."""
         return self.inpaint_area == "whole"
 
-    @cached_property
+    @property
     def canvas(self) -> Image.Image:
         """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
+        return self._extended if any(self.margins) else self.image.pixels
+
+    @cached_property
+    def _extended(self) -> Image.Image:
         return extended_image(self.image.pixels, self.margins)
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether ``samples`` has something, as far as the file's header says."""
+        return self.image.has_samples(deep=self.depth == "source")
+
+    def let_go(self) -> None:
+        """Give back the memory of the canvas and its mask, where they are large; they are made again when needed."""
+        for ref in (self.image, self.mask):
+            if ref is not None:
+                ref.let_go()
+        if "pixels" not in self.image.__dict__:
+            for name in ("_extended", "replaced"):
+                self.__dict__.pop(name, None)
 
     def samples(self) -> Array | None:
         """See FromImage."""
@@ -261,7 +279,7 @@ def images_of(operation: Operation) -> Iterator[ImageRef]:
     for field in fields_of(type(operation)):
         value = getattr(operation, field.name)
         if field.entry is not None:
-            yield from (entry.image for entry in value)
+            yield from (entry.image for entry in value if entry.image is not None)
         elif isinstance(value, ImageRef):
             yield value
 

@@ -100,15 +100,12 @@ class Plan:
         return ", then ".join(_counted(sizes, word) for sizes, word in ((regions, "region"), (tiles, "tile")) if sizes)
 
     def warnings(self) -> Iterator[str]:
-        """Sentences about regions that are shown larger than they are drawn."""
+        """Sentences about regions that are shown larger than they are drawn, because they are not refined."""
         for region in self.regions:
             last = region.passes[-1]
             seen = size_of(last.box)
             if last.inner[0] < seen[0] - 1:
-                yield (
-                    f"This model does not draw in tiles, so a part of {_by(seen)} is drawn with "
-                    f"{_by(last.inner)} pixels and enlarged."
-                )
+                yield f"A part of {_by(seen)} is drawn with {_by(last.inner)} pixels and enlarged, without refinement."
 
 
 def _by(size: Size) -> str:

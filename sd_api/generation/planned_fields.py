@@ -32,7 +32,29 @@ def _four(meaning: str, example: str) -> Callable[[str, Limits], str | None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnySize:
+class Refined:
+    """What is drawn beyond a model's reach."""
+
+    refine: Annotated[
+        float,
+        Param(
+            label="Refinement",
+            description="The share of the schedule in which tiles refine, at full resolution, what is beyond the "
+            "model's reach and was drawn at its own size first. 0 enlarges that instead, which takes the least time.",
+            example=0.35,
+            low=0,
+            high=1,
+            per_image=True,
+            requires="tiles",
+            control="slider",
+            step=0.05,
+            png_key="Refinement",
+        ),
+    ] = 0.35
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnySize(Refined):
     """What is drawn at any size."""
 
     plan: Annotated[
@@ -51,7 +73,7 @@ class AnySize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditedArea:
+class EditedArea(Refined):
     """Which part of an image is replaced, and what the model sees of it."""
 
     inpaint_area: Annotated[
@@ -165,7 +187,7 @@ class EditedArea:
         Param(
             label="Seam",
             description="The width of the border within the mask in which the drawing fades into the image; where none "
-            "is given, 0 if the whole image is drawn at once, else a sixth of the part, and at most 16.",
+            "is given, 0 if the whole image is drawn at once, else a quarter of the part, and at most 24.",
             example=8,
             low=0,
             high=MAX_BORDER,

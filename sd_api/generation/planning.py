@@ -9,7 +9,7 @@ from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.operation import MIN_SIDE, Operation
 from sd_api.generation.operations import Edit, Inpaint, Redrawing
 from sd_api.generation.plan import Box, Pass, Plan, Region, Size, area, grown, intersection, size_of, union
-from sd_api.generation.working_sizes import SCALES, tiles_of, working_sizes
+from sd_api.generation.working_sizes import BLENDED_OVERLAP, SCALES, tile_size, tiles_of, working_sizes
 from sd_api.imaging.masks import masked_parts
 from sd_api.imaging.sizing import padded_size
 
@@ -33,14 +33,11 @@ LEAST_ENLARGED = 1.25
 SCALE_KEPT = 0.5
 DUST = 64
 
-# The share of the schedule in which tiles refine what was drawn at the model's own scale.
-REFINING = 0.35
+# The largest strength that changes so little that an image needs no first pass to hold its tiles together.
+FAINT = 0.35
 
-# What tiles show of the canvas around a masked part, in pixels.
-REFINED_CONTEXT = 64
-
-# What a model sees around a masked part, by the part's longer side, and at least in pixels. A smaller share is taken
-# where all of it then lies within the model's reach.
+# What a model sees around a masked part, by the part's longer side, and at least in pixels, which is all that tiles
+# show of it. A smaller share is taken where all of it then lies within the model's reach.
 CONTEXT_SHARES = (0.25, 0.125, 0.0)
 LEAST_CONTEXT = 32
 
@@ -63,6 +60,8 @@ class _Planner:
         self.multiple = abilities.size_multiple
         self.tiles = "tiles" in abilities.capabilities
         self.sizes = list(working_sizes(self.native, self.multiple))
+        # What the second pass runs of the schedule; 0 where there is none.
+        self.refine = getattr(operation, "refine", 0.0) if self.tiles else 0.0
         self.drafts: dict[Box, Region] = {}
 
     def plan(self) -> Plan:
@@ -80,7 +79,7 @@ class _Planner:
             return Plan(size=self.size, regions=regions)
         if isinstance(operation, Edit) or getattr(operation, "plan", None) == "whole" or self._within_reach():
             return self._at_once()
-        if not self.tiles and area(self.size) <= (UNTILED * self.native) ** 2:
+        if not self.refine and area(self.size) <= (UNTILED * self.native) ** 2:
             return self._at_once()
         return Plan(size=self.size, regions=(self._large(full, full),))
 
@@ -154,8 +153,8 @@ class _Planner:
         edit = union(one.edit, other.edit)
         if intersection(one.edit, other.edit) is not None:
             yield -math.inf, one.edit, other.edit, edit
-        # No region costs less than its tiles; most pairs are too far from each other.
-        elif area(size_of(edit)) * REFINING < one.cost + other.cost:
+        # Most pairs are too far from each other: all tiles would cost more, or all would be drawn too small.
+        elif area(size_of(edit)) * FAINT < one.cost + other.cost:
             joined = self._draft(edit)
             gain = one.cost + other.cost - joined.cost
             if gain > 0 and _scale(joined) >= max(_least_scale(one), _least_scale(other)):
@@ -190,26 +189,24 @@ class _Planner:
             # A picture from text has nothing to be padded with.
             size = inner = self._scaled_to_native(shown)
         passes = [Pass(box=seen, size=size, inner=inner)]
-        if self.tiles:
-            strength = REFINING
-            if isinstance(self.operation, Redrawing) and self.operation.strength <= strength:
-                # So little changes that the image itself holds the tiles together.
+        if strength := self.refine:
+            if isinstance(self.operation, Redrawing) and self.operation.strength <= min(strength, FAINT):
                 passes, strength = [], self.operation.strength
             passes.append(self._in_tiles(seen, edit, strength, every_tile=every_tile))
         return Region(edit=edit, passes=tuple(passes))
 
     def _in_tiles(self, seen: Box, edit: Box, strength: float, *, every_tile: bool) -> Pass:
-        side = self.native
-        least = intersection(grown(edit, REFINED_CONTEXT, self.size), seen)
+        least = intersection(grown(edit, LEAST_CONTEXT, self.size), seen)
         assert least is not None  # noqa: S101 - it is seen
         width, height = size_of(least)
         # Within what has been seen before: that is what the tiles refine.
-        box = _around(least, (max(side, width), max(side, height)), seen)
+        box = _around(least, (max(self.native, width), max(self.native, height)), seen)
         work = self._padded(size_of(box))
         mask = None
         if isinstance(self.operation, Inpaint) and not every_tile:
             mask = self.operation.replaced.crop(box)
-        tiles = tuple(tiles_of(work, side, self.multiple, mask))
+        tile = tile_size(work, self.native, self.multiple)
+        tiles = tuple(tiles_of(work, tile, self.multiple, mask, BLENDED_OVERLAP))
         return Pass(box=box, size=work, inner=size_of(box), tiles=tiles, strength=strength)
 
     def _native_sizes(self) -> list[Size]:

@@ -202,7 +202,8 @@ class Dialect:
         fields: dict[str, Any] = {each.name: self.model_field(each) for each in fields_of(declared.entry)}
         image = next(each for each in fields_of(declared.entry) if each.holds_image)
         opens = _opens(image, f"{self.name(declared.name)}.{image.name}", keep)
-        fields[image.name] = Annotated[self.image, AfterValidator(opens)], fields[image.name][1]
+        kind: Any = Annotated[self.image, AfterValidator(opens)]
+        fields[image.name] = kind if image.required else kind | None, fields[image.name][1]
         entry = create_model(declared.entry.__name__, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
         schema: dict[str, Any] = {"type": "string"}
         if not self.as_text:
@@ -278,7 +279,7 @@ def _lies_within(param: Param, nones: frozenset[int]) -> Callable[[Any, Validati
 
 def _entry(kind: Any, entry: BaseModel, reading: Reading) -> Any:
     values = {each.name: (getattr(entry, each.name), each.holds_image) for each in fields_of(kind)}
-    return kind(**{name: reading.listed[value] if image else value for name, (value, image) in values.items()})
+    return kind(**{name: reading.listed.get(value) if image else value for name, (value, image) in values.items()})
 
 
 def _opens(

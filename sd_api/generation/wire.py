@@ -54,7 +54,7 @@ def image_contents(spec: JobSpec) -> dict[str, bytes]:
         if isinstance(value, ImageRef):
             contents[field.name] = value.content
         elif field.entry is not None and value:
-            contents[field.name] = b"".join(entry.image.content for entry in value)
+            contents[field.name] = b"".join(_content(entry) for entry in value)
     return contents
 
 
@@ -93,13 +93,22 @@ def _about(image: ImageRef) -> dict[str, str]:
 def _plain_entry(entry: Any) -> dict[str, Any]:
     values = {field.name: getattr(entry, field.name) for field in fields_of(type(entry))}
     image = values.pop("image")
-    return {"values": values, "image": _about(image), "bytes": len(image.content)}
+    about = None if image is None else _about(image)
+    return {"values": values, "image": about, "bytes": len(_content(entry))}
+
+
+def _content(entry: Any) -> bytes:
+    """The file of an entry's image; empty where it has none."""
+    content: bytes = b"" if entry.image is None else entry.image.content
+    return content
 
 
 def _read_entries(kind: Any, several: list[dict[str, Any]], content: bytes, limits: Limits) -> Iterator[Any]:
     begin = 0
     for plain in several:
         end = begin + plain["bytes"]
-        image = ImageRef(content=content[begin:end], max_pixels=limits.max_image_pixels, **plain["image"])
+        image = None
+        if plain["image"] is not None:
+            image = ImageRef(content=content[begin:end], max_pixels=limits.max_image_pixels, **plain["image"])
         yield kind(image=image, **plain["values"])
         begin = end

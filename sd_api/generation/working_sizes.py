@@ -13,8 +13,9 @@ ASPECTS = (1.0, 4 / 3, 3 / 2, 2.0)
 # Sides of working sizes are multiples of this, or of the model's own multiple, so that there are few.
 GRID = 64
 
-# The share of a tile that the next one repeats, at least.
-OVERLAP = 0.25
+# The share of a tile that the next one repeats, at least: where each is made by itself, and where the steps of all are
+# blended, which leaves no border that would have to be hidden.
+OVERLAP, BLENDED_OVERLAP = 0.25, 0.125
 
 
 def working_sizes(native: int, multiple: int, scales: tuple[float, ...] = SCALES) -> Iterator[Size]:
@@ -29,17 +30,34 @@ def working_sizes(native: int, multiple: int, scales: tuple[float, ...] = SCALES
     yield from sorted(sizes, key=lambda size: (area(size), size))
 
 
-def tiles_of(size: Size, side: int, multiple: int, mask: Image.Image | None = None) -> Iterator[Box]:
+def tile_size(size: Size, native: int, multiple: int) -> Size:
+    """The tiles that cover a size with the fewest pixels; their sides are 1 to 1.5 times the model's native one.
+
+    Args:
+        size: Width and height to be covered.
+        native: The model's native side.
+        multiple: The tile's sides are multiples of it.
+    """
+    grid = math.lcm(GRID, multiple)
+    sides = [max(1, round(native * scale / grid)) * grid for scale in SCALES]
+    width, height = (min(sides, key=lambda side: (_covered(length, side), side)) for length in size)
+    return width, height
+
+
+def tiles_of(
+    size: Size, tile: Size, multiple: int, mask: Image.Image | None = None, overlap: float = OVERLAP
+) -> Iterator[Box]:
     """Cover a size with overlapping tiles, row by row.
 
     Args:
         size: Width and height, multiples of ``multiple``.
-        side: Of a tile; shorter where the size is.
+        tile: Width and height of a tile; shorter where the size is.
         multiple: The boxes' edges are multiples of it.
         mask: Where something is drawn; tiles without any of it are left out. None draws everything.
+        overlap: The share of a tile that the next one repeats, at least.
     """
-    columns, rows = (list(_starts(length, side, multiple)) for length in size)
-    width, height = min(side, size[0]), min(side, size[1])
+    columns, rows = (list(_starts(length, side, multiple, overlap)) for length, side in zip(size, tile, strict=True))
+    width, height = min(tile[0], size[0]), min(tile[1], size[1])
     tiles = [(left, upper, left + width, upper + height) for upper in rows for left in columns]
     if mask is None:
         yield from tiles
@@ -47,10 +65,19 @@ def tiles_of(size: Size, side: int, multiple: int, mask: Image.Image | None = No
     yield from [tile for tile in tiles if mask.crop(tile).getbbox() is not None] or tiles[:1]
 
 
-def _starts(length: int, side: int, multiple: int) -> Iterator[int]:
-    if length <= side:
+def _covered(length: int, side: int) -> int:
+    """The pixels that tiles of a side have in all along a length."""
+    return min(length, side) * _count(length, side, BLENDED_OVERLAP)
+
+
+def _count(length: int, side: int, overlap: float) -> int:
+    return 1 if length <= side else math.ceil((length - side) / (side * (1 - overlap))) + 1
+
+
+def _starts(length: int, side: int, multiple: int, overlap: float) -> Iterator[int]:
+    count = _count(length, side, overlap)
+    if count == 1:
         yield 0
         return
-    count = math.ceil((length - side) / (side * (1 - OVERLAP))) + 1
     for number in range(count):
         yield round((length - side) * number / (count - 1) / multiple) * multiple

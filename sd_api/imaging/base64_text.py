@@ -105,6 +105,10 @@ def _pluses_after(text: str, end: int, missing: int) -> str:
     return "+" * missing if spaces == missing and text[max(0, end - 1) : end] != "=" else ""
 
 
+def _spaces(text: str, start: int, end: int) -> int:
+    return sum(text.count(" ", at, min(at + _STRETCH, end)) for at in range(start, end, _STRETCH))
+
+
 def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:
     """Find the white space that only lays the text out, so that other spaces are pluses.
 
@@ -130,7 +134,7 @@ def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:
         if there.count(character) != len(there):
             return none
     count, last = divmod(end - start, line)
-    if not breaks and (gap != " " or text.count(" ", start, end) != count):
+    if not breaks and (gap != " " or _spaces(text, start, end) != count):
         return none
     # Whole groups in the last line leave no room for a lost plus. Nor do three lines: the pieces between several lost
     # pluses would hardly be equally long.

@@ -32,33 +32,16 @@ _FALLOFF = (1.0, 14.0)
 _OUTLIER = (24.0, 48.0)  # a kept pixel that differs so much shows other content and is ignored
 _SHIFT = (8.0, 24.0)  # an estimate that is so large is no colour shift
 
-_ROWS = 256  # that are laid over others at a time, because they take several times their room meanwhile
+_ROWS = 256  # that are worked on at a time, because they take several times their room meanwhile; whole cells
 
 _TINY = np.finfo(np.float32).tiny  # keeps 0 / 0 at 0
 
 _Floats = npt.NDArray[np.float32]
-
-
-def composite(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Replace the masked pixels, and no others.
-
-    Args:
-        original: the picture that was sent, mode RGB.
-        generated: the picture that the model made, mode RGB, the same size.
-        mask: 255 = replace, 0 = keep, mode L, the same size; values between blend linearly.
-
-    Returns:
-        A new RGB image: exactly ``original`` where the mask is 0; exactly ``generated`` where it is 255
-        farther than ``CORRECTED`` pixels from where it is 0; in between, ``generated`` with its colour
-        shift removed. Its ``info`` is that of ``original``, whose colour space it is in.
-    """
-    blended = Image.composite(match_border(original, generated, mask), original, mask)
-    blended.info = dict(original.info)
-    return blended
+_Box = tuple[int, int, int, int]
 
 
 def lay_over(samples: Array, generated: Image.Image, mask: Image.Image) -> None:
-    """Replace the masked part of samples in place, as ``composite`` does for what has no alpha and 8 bits.
+    """Replace the masked part of samples in place, as ``Image.composite`` does for what has no alpha and 8 bits.
 
     What is drawn is opaque as far as the mask acts: it lies over the samples as a layer with the mask for its alpha.
 
@@ -100,7 +83,17 @@ def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def match_border(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Remove the colour shift of ``generated`` near the kept pixels; for the arguments see ``composite``."""
+    """Remove the colour shift of generated pixels near kept ones.
+
+    Args:
+        original: the picture that was sent, mode RGB.
+        generated: the picture that the model made, mode RGB, the same size.
+        mask: 255 = replace, 0 = keep, mode L, the same size.
+
+    Returns:
+        ``generated`` with its shift removed, exactly the same farther than ``CORRECTED`` pixels from where the mask is
+        0; the same image where there is nothing to remove.
+    """
     changed = mask.getbbox()
     if changed is None or mask.getextrema()[0] != 0:
         return generated
@@ -111,26 +104,46 @@ def match_border(original: Image.Image, generated: Image.Image, mask: Image.Imag
         min(right + CORRECTED, mask.width),
         min(lower + CORRECTED, mask.height),
     )
-    kept = np.asarray(mask.crop(box)) == 0
-    before, after = _bands(original.crop(box)), _bands(generated.crop(box))
-    matched = (after + _shift(before - after, kept)).clip(0, 255)
-    bands = [Image.fromarray(band) for band in np.rint(matched).astype(np.uint8)]
+    rows = _rows(box)
+    cells = [_differences(original.crop(part), generated.crop(part), mask.crop(part)) for part in rows]
+    shift = _shift(np.concatenate(cells, axis=1))
     result = generated.copy()
-    result.paste(Image.merge("RGB", bands), box)
+    for part in rows:
+        after = _bands(generated.crop(part))
+        fine = _fine(shift, (part[1] - box[1], part[3] - box[1]), part[2] - part[0])
+        matched = (after + fine).clip(0, 255)
+        bands = [Image.fromarray(band) for band in np.rint(matched).astype(np.uint8)]
+        result.paste(Image.merge("RGB", bands), part)
     return result
 
 
-def _shift(difference: _Floats, kept: npt.NDArray[np.bool_]) -> _Floats:
-    """Estimate the colour shift from the differences of the kept pixels, (3, height, width) in levels."""
+def _rows(box: _Box) -> list[_Box]:
+    """Cut a box into parts of ``_ROWS`` rows."""
+    left, upper, right, lower = box
+    return [(left, start, right, min(start + _ROWS, lower)) for start in range(upper, lower, _ROWS)]
+
+
+def _differences(original: Image.Image, generated: Image.Image, mask: Image.Image) -> _Floats:
+    """What the kept pixels say of the colour shift, averaged over cells.
+
+    Returns:
+        (5, height, width) in cells: how many pixels are kept, how many of them are plausible, as shares, and for each
+        colour the difference of these in levels.
+    """
+    difference, kept = _bands(original) - _bands(generated), np.asarray(mask) == 0
     plausible = kept * _fade(np.abs(difference).max(axis=0), _OUTLIER)
-    cells = _coarse(kept)
-    near, trusted = _blur(cells), _blur(_coarse(plausible))
-    shift = np.stack([_blur(_coarse(band * plausible)) for band in difference])
+    return np.stack([_coarse(plane) for plane in (kept, plausible, *(band * plausible for band in difference))])
+
+
+def _shift(cells: _Floats) -> _Floats:
+    """Estimate the colour shift from ``_differences``: (3, height, width) in cells, in levels."""
+    near, trusted, *shifts = map(_blur, cells)
+    shift: _Floats = np.stack(shifts)
     shift /= np.maximum(trusted, _TINY)
     shift *= _fade(np.abs(shift).max(axis=0), _SHIFT)
     shift *= trusted / np.maximum(near, _TINY)  # weaker where most pixels were ignored
-    shift *= _fade(ndimage.distance_transform_edt(cells == 0), _FALLOFF)
-    return np.stack([_fine(band, difference.shape[:0:-1]) for band in shift])
+    shift *= _fade(ndimage.distance_transform_edt(cells[0] == 0), _FALLOFF)
+    return shift
 
 
 def _bands(image: Image.Image) -> _Floats:
@@ -156,7 +169,9 @@ def _coarse(pixels: npt.NDArray[np.generic]) -> _Floats:
     return np.asarray(Image.fromarray(pixels.astype(np.float32)).reduce(_CELL))
 
 
-def _fine(cells: _Floats, size: tuple[int, int]) -> _Floats:
-    """Interpolate between the centres of the cells."""
-    box = (0, 0, size[0] / _CELL, size[1] / _CELL)
-    return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR, box=box))
+def _fine(cells: _Floats, rows: tuple[int, int], width: int) -> _Floats:
+    """Interpolate between the centres of cells (3, height, width), for the pixels of some rows."""
+    start, end = rows
+    box, size = (0, start / _CELL, width / _CELL, end / _CELL), (width, end - start)
+    planes = [Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=box) for plane in cells]
+    return np.stack([np.asarray(plane) for plane in planes])

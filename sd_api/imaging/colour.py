@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageCms
 
 _BLACK = 8  # levels; a lossy file's black is not quite 0
 _COLOURED = 1 / 8  # saturation; grey paint may be slightly warm or cold
+_ROWS = 256  # that are flattened at a time
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -35,7 +36,7 @@ def to_rgba(image: Image.Image) -> Image.Image | None:
         image: a loaded image of any mode.
 
     Returns:
-        A new image of mode RGBA with straight alpha; None where the image is opaque everywhere.
+        An image of mode RGBA with straight alpha, which may be the same one; None where the image is opaque everywhere.
     """
     image, profile = _eight_bit(image), image.info.get("icc_profile") or b""
     if not image.has_transparency_data:
@@ -44,6 +45,9 @@ def to_rgba(image: Image.Image) -> Image.Image | None:
     alpha = painted.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return None
+    if image.mode == "RGBA":
+        # Without a copy of a large image that is right already.
+        return image
     coloured = _in_rgb(painted.convert(painted.mode.removesuffix("A")), profile)
     coloured.putalpha(alpha)
     return coloured
@@ -150,7 +154,7 @@ def unit_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:
-    return image.convert("LA" if image.mode in {"L", "LA", "La"} else "RGBA")
+    return image if image.mode == "RGBA" else image.convert("LA" if image.mode in {"L", "LA", "La"} else "RGBA")
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -158,7 +162,10 @@ def _over_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         painted = _with_alpha(image)
         flat = Image.new(painted.mode.removesuffix("A"), painted.size, "white")
-        flat.paste(painted.convert(flat.mode), mask=painted.getchannel("A"))
+        # Some rows at a time, without a further copy of a large image.
+        for start in range(0, painted.height, _ROWS):
+            rows = painted.crop((0, start, painted.width, min(start + _ROWS, painted.height)))
+            flat.paste(rows.convert(flat.mode), (0, start), rows.getchannel("A"))
         return flat
     return image.convert("RGB") if image.mode == "P" else image
 

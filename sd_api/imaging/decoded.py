@@ -20,6 +20,10 @@ ALWAYS = 128 * 1024 * 1024
 KEPT_BYTES = 256 * 1024 * 1024
 
 
+# Bytes of an image that is decoded so soon that its memory is worth more, where that is needed.
+SMALL_BYTES = 32 * 1024 * 1024
+
+
 class DecodedPixels:
     """Counts the pixels of images from their decoding until nothing refers to them any more, and keeps the latest."""
 
@@ -76,6 +80,15 @@ class DecodedPixels:
             self._kept[key] = image
             while sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
                 self._kept.popitem(last=False)
+
+    def let_go(self, image: Image.Image) -> bool:
+        """Keep an image no longer, unless it is small; whether it is not."""
+        if _bytes(image) <= SMALL_BYTES:
+            return False
+        with self._lock:
+            for key in [key for key, kept in self._kept.items() if kept is image]:
+                del self._kept[key]
+        return True
 
     def _give(self, pixels: int) -> None:
         with self._lock:

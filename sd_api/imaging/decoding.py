@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 
-import numpy as np
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -24,7 +23,7 @@ from sd_api.imaging.jpeg_file import open_jpeg
 from sd_api.imaging.png_file import open_png
 from sd_api.imaging.png_file import read_texts as read_png_texts
 from sd_api.imaging.psd_file import open_psd
-from sd_api.imaging.samples import Array
+from sd_api.imaging.samples import Array, pixels_of
 from sd_api.imaging.sources import Source, pillow_source
 from sd_api.imaging.tiff_file import open_tiff
 
@@ -147,11 +146,23 @@ def read_samples(field: str, data: bytes, *, deep: bool) -> Array | None:
         if deep and source.load_deep is not None:
             return source.load_deep()
         image = to_rgba(source.load()) if source.may_be_transparent else None
-        return None if image is None else np.array(image)
+        return None if image is None else pixels_of(image)
     except MemoryError:
         raise OutOfMemory(f"There is not enough memory to read {field}; send a smaller picture.") from None
     except Exception as error:
         raise _unreadable(field, known, error) from error
+
+
+def let_go(image: Image.Image) -> bool:
+    """Keep a decoded image no longer for later requests, if it is large; whether it is."""
+    return _DECODED.let_go(image)
+
+
+def has_samples(data: bytes, *, deep: bool) -> bool:
+    """Whether ``read_samples`` has something of a picture file that has been read before, as far as its header says."""
+    known = _format(data)
+    source = None if known is None else known.open(data)
+    return source is not None and (source.may_be_transparent or (deep and source.load_deep is not None))
 
 
 def is_deep(data: bytes) -> bool:

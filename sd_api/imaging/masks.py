@@ -10,6 +10,9 @@ from sd_api.imaging.sizing import resize_mask
 _CELL = 8
 MAX_PARTS = 256
 
+# Rows that fade at a time.
+_ROWS = 1024
+
 
 def prepared(
     mask: Image.Image, size: tuple[int, int], *, invert: bool = False, grow: int = 0, blur: int = 0
@@ -42,7 +45,9 @@ def extended(mask: Image.Image, margins: tuple[int, int, int, int]) -> Image.Ima
 
 
 def within(mask: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Keep everything outside of a box."""
+    """Keep everything outside of a box; the same mask where nothing lies there."""
+    if box == (0, 0, *mask.size):
+        return mask
     kept = Image.new("L", mask.size, 0)
     kept.paste(mask.crop(box), box[:2])
     return kept
@@ -58,8 +63,18 @@ def with_seam(mask: Image.Image, width: int) -> Image.Image:
     levels = np.asarray(mask)
     if width == 0 or levels.all():
         return mask
-    rise = (ndimage.distance_transform_edt(levels > 0) / (width + 1)).clip(0, 1)
-    return Image.fromarray(np.rint(levels * rise**2 * (3 - 2 * rise)).astype(np.uint8))
+    result = np.empty_like(levels)
+    # Some rows at a time, because distances take many times their room; what lies farther away counts as far.
+    for start in range(0, len(levels), _ROWS):
+        above = min(start, width)
+        part = levels[start - above : start + _ROWS + width]
+        if part.all():
+            rise = np.ones(part.shape)
+        else:
+            rise = (ndimage.distance_transform_edt(part > 0) / (width + 1)).clip(0, 1)
+        faded = np.rint(part * rise**2 * (3 - 2 * rise)).astype(np.uint8)
+        result[start : start + _ROWS] = faded[above : above + _ROWS]
+    return Image.fromarray(result)
 
 
 def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:

@@ -9,7 +9,7 @@ import imagecodecs
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from sd_api.imaging.samples import Array, samples_of
+from sd_api.imaging.samples import SIXTEEN_BITS, Array, samples_of
 from sd_api.imaging.sources import (
     LARGEST_EXIF,
     LARGEST_PROFILE,
@@ -62,8 +62,11 @@ def _deep(data: bytes) -> Array:
     values = values[..., None] if values.ndim == 2 else values
     bands = 1 if values.shape[-1] < 3 else 3
     alpha = values[..., bands] if values.shape[-1] > bands else None
+    # Without a copy where they are right already.
+    right = alpha is not None and values.shape[-1] == 4 and alpha.min() < SIXTEEN_BITS
+    samples = values if right else samples_of(values[..., :bands], alpha)
     with PngImageFile(io.BytesIO(data)) as image:
-        return upright_samples(samples_of(values[..., :bands], alpha), orientation_of(image))
+        return upright_samples(samples, orientation_of(image))
 
 
 def read_texts(data: bytes) -> dict[str, str]:

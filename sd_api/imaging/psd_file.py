@@ -84,7 +84,8 @@ def open_psd(data: bytes) -> Source:
     header = _Header(*struct.unpack(">4xH6xHIIHH", reader.take(26)))
     # Of the other modes, some have profiles that say what their colours are; these become sRGB, in 8 bits.
     load_deep = (lambda: _deep(header, reader)) if (header.mode, header.depth) == (_RGB, 16) else None
-    return Source((header.width, header.height), lambda: _load(header, reader), load_deep)
+    may_be_transparent = header.mode == _INDEXED or header.channels > _MODES[header.mode][1]
+    return Source((header.width, header.height), lambda: _load(header, reader), load_deep, may_be_transparent)
 
 
 def _deep(header: _Header, reader: _Reader) -> Array:

@@ -47,8 +47,26 @@ def extended_image(image: Image.Image, margins: tuple[int, int, int, int]) -> Im
     """
     if not any(margins):
         return image
-    padded = Image.fromarray(extended_samples(np.asarray(image), margins))
+    left, top, right, bottom = margins
+    if min(margins) < 0:
+        raise ValueError("margins must not be negative")
+    width, height = left + image.width + right, top + image.height + bottom
+    padded = Image.new(image.mode, (width, height))
     padded.info = dict(image.info)
+    padded.paste(image, (left, top))
+    edges = [
+        ((left, top, left + image.width, top + 1), (left, 0), (image.width, top)),
+        (
+            (left, height - bottom - 1, left + image.width, height - bottom),
+            (left, height - bottom),
+            (image.width, bottom),
+        ),
+        ((left, 0, left + 1, height), (0, 0), (left, height)),
+        ((width - right - 1, 0, width - right, height), (width - right, 0), (right, height)),
+    ]
+    for edge, place, size in edges:
+        if all(size):
+            padded.paste(padded.crop(edge).resize(size, Image.Resampling.NEAREST), place)
     return padded
 
 
@@ -59,6 +77,11 @@ def extended_samples(samples: npt.NDArray[np.generic], margins: tuple[int, int, 
     left, top, right, bottom = margins
     edges = [(top, bottom), (left, right)] + [(0, 0)] * (samples.ndim - 2)
     return np.pad(samples, edges, mode="edge")
+
+
+def part_of(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """What a box shows of an image; the same image where that is all of it."""
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:

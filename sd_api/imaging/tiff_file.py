@@ -48,7 +48,8 @@ def open_tiff(data: bytes) -> Source:
         raise ValueError("it has no size")
     turn = directory.number(tiff.ORIENTATION)
     load_deep = (lambda: upright_samples(_deep(directory), turn)) if _is_deep(directory) else None
-    return Source(size, lambda: upright(_load(directory), turn), load_deep)
+    may_be_transparent = tiff.SAMPLES not in directory or directory.number(tiff.SAMPLES) not in (1, 3)
+    return Source(size, lambda: upright(_load(directory), turn), load_deep, may_be_transparent)
 
 
 def _is_deep(directory: Directory) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sd_api.generation.abilities import refuse_other_mode, without_effect
+from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
@@ -20,7 +21,8 @@ class Memory:
     Attributes:
         images: Of the images that it begins with, as files and decoded, and of one finished picture.
         latents: Of the latents of its largest pass, about.
-        model: Of the model's weights; None if no engine has loaded it.
+        model: Of the model's weights; None if no engine knows it: it is not loaded, and its files are not where
+            the engine is, or it is not in the configuration.
         device: Of the device's memory, the most for one picture of the model's own size; None likewise.
         disk: Of the model's files on this machine; None if it is not downloaded.
     """
@@ -41,8 +43,8 @@ class Estimate:
         loaded: Whether an engine has loaded the model. If not, the plan is a guess, and loading takes its own time.
         forecast: Its time.
         memory: Its memory.
-        plan: How the model runs, in sentences, the first of which says what was chosen; empty if no engine has
-            loaded it.
+        plan: How the model runs or would run, in sentences, the first of which says what was chosen; empty where
+            ``memory.model`` is None.
         warnings: What its answer will warn of, as far as that is known beforehand.
     """
 
@@ -73,7 +75,9 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
     in_vain = () if abilities is None else without_effect(abilities, operation)
     spec = planned(spec, lambda: status.abilities)
-    loaded = next((loaded for loaded in status.models if loaded.model == model.label), None)
+    # How it runs, or would run: a model that is not loaded is known by the headers of its files.
+    runs: tuple[ModelMemory | PlannedModel, ...] = (*status.models, *status.planned)
+    known = next((each for each in runs if each.model == model.label), None)
     return Estimate(
         spec=spec,
         loaded=abilities is not None,
@@ -83,10 +87,10 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
             latents=round(
                 LATENT_BYTES * max(area(each.size) for region in spec.plan.regions for each in region.passes)
             ),
-            model=loaded.bytes if loaded else None,
-            device=loaded.peak if loaded else None,
+            model=known.bytes if known else None,
+            device=known.peak if known else None,
             disk=bytes_on_disk(model.source),
         ),
-        plan=loaded.reasons if loaded else (),
+        plan=known.reasons if known else (),
         warnings=(*spec.warnings, *spec.plan.warnings(), *in_vain),
     )

@@ -19,6 +19,11 @@ ASSUMED_OVERHEAD = 10 * 512 * 512
 DIFFERENT = 2
 
 
+# So many of the latest jobs say that the pace has changed, if all of them differ in one direction by more than a share
+# from what the others let expect: fewer may be odd ones.
+LATEST, ALIKE = 3, 0.1
+
+
 class JobKind(NamedTuple):
     """What jobs have in common that take a similar time for the same work.
 
@@ -100,9 +105,10 @@ class WorkRates:
         overhead, rate = _fit(timings)
         ratios = [timing.seconds / (overhead + rate * timing.work) for timing in timings]
         low, *_, high = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else (1.0, 1.0)
-        margin = 1 + 1 / len(timings)
-        expected = overhead + rate * work + finishing
-        return Duration(expected, expected * min(low, 1 / margin), expected * max(high, margin))
+        margin, pace = 1 + 1 / len(timings), _pace(ratios[-LATEST:])
+        usual = overhead + rate * work + finishing
+        expected = pace * usual
+        return Duration(expected, min(low * usual, expected / margin), max(high * usual, expected * margin))
 
     def seconds_left(
         self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float, finishing: float = 0.0
@@ -136,6 +142,12 @@ def seconds_left(progress: Progress | None, worked_seconds: float, expected: flo
     # The first steps take longer than the others: they include what is done once.
     done = progress.step / progress.steps
     return done * by_its_steps + (1 - done) * left
+
+
+def _pace(ratios: list[float]) -> float:
+    """What the latest jobs took by what was expected of them; 1 where they do not agree that the pace has changed."""
+    slower, faster = min(ratios) > 1 + ALIKE, max(ratios) < 1 - ALIKE
+    return median(ratios) if len(ratios) == LATEST and (slower or faster) else 1.0
 
 
 def _fit(timings: list[Timing]) -> tuple[float, float]:

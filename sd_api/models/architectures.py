@@ -176,6 +176,12 @@ def kind_of(header: Header) -> str:
     return kind
 
 
+def text_encoders_of(header: Header) -> Mapping[str, tuple[str, ...]]:
+    """Where the weights of text encoders are in files of a model's kind, by their names; empty if they never are."""
+    known = ARCHITECTURES.get(kind_of(header))
+    return known.text if known else {}
+
+
 def pipelines_by_channels(pipeline: str) -> Mapping[int, str]:
     """The pipelines for the UNets of an architecture, by their input channels; empty for architectures without one."""
     if pipeline in SDXL_PIPELINES:

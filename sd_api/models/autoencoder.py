@@ -154,7 +154,7 @@ def scaled(vae: Any, latents: torch.Tensor, *, random: bool) -> torch.Tensor:
 
 def has_scale(part: Any) -> bool:
     """Whether a network is an autoencoder whose configuration says the range of its latents."""
-    config = getattr(part, "config", None)
+    config: Any = getattr(part, "config", None)
     if not hasattr(part, "decode") or _is_normalized(part) or not ("latent_channels" in config or "z_dim" in config):
         return False
     return config.get("scaling_factor") is not None or _has_statistics(config)

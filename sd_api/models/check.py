@@ -6,14 +6,12 @@ from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
 from sd_api.models.catalog import CatalogModel, ModelCatalog
-from sd_api.models.checkpoint_file import DENOISERS
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice, choose_device
-from sd_api.models.files import find_faults
-from sd_api.models.loader import base_folder, check_pipeline, refuse
+from sd_api.models.loader import base_folder, check_pipeline
 from sd_api.models.memory_values import gigabytes
 from sd_api.models.on_disk import bytes_on_disk
 from sd_api.models.pipeline_files import parts
-from sd_api.models.planned import in_own_precision, plan_for
+from sd_api.models.planned import ToCome, in_own_precision, on_this_machine, plan_for
 from sd_api.models.safety import check_safety_filter
 from sd_api.models.sources import (
     MODEL_INDEX,
@@ -22,7 +20,6 @@ from sd_api.models.sources import (
     ModelFile,
     ModelSource,
     parse_part,
-    parse_source,
 )
 from sd_api.settings import Settings
 
@@ -81,23 +78,18 @@ def _check_model(model: CatalogModel, settings: Settings, device: DeviceChoice |
     # If the device is not to be had, the faults of the model are those that it has on the CPU.
     planned = device or choose_device("cpu", settings.dtype)
     half = in_own_precision(planned, own).torch_dtype in HALF_PRECISIONS
-    # What has to be downloaded first can only be asked for.
-    if isinstance(source, HubModel):
-        if (folder := hub.cached(source.repo_id, half=True)) is None:
-            return _to_come(hub.check_access(source.repo_id, token, limits, half=half))
-        source = ModelDirectory(folder)
-    base = parse_source(own.base) if own.base else None
-    if isinstance(base, HubModel) and hub.cached(base.repo_id, half=True, without=DENOISERS) is None:
-        return _to_come(hub.check_access(base.repo_id, token, limits, half=half, without=DENOISERS))
+    files = on_this_machine(source, own, planned)
+    if isinstance(files, ToCome):
+        # What has to be downloaded first can only be asked for.
+        return _to_come(hub.check_access(files.repo_id, token, limits, half=half, without=files.without))
     vae = parse_part(own.vae) if own.vae else None
-    if isinstance(vae, HubModel) and hub.cached_part(vae.repo_id, half=True) is None:
+    if isinstance(vae, HubModel) and hub.cached_part(vae.repo_id, half=half) is None:
         hub.check_exists(vae.repo_id, token)
         return "its autoencoder is to be downloaded; from then on it is known how it runs"
-    refuse(find_faults(source))
-    folder = base_folder(own, token, limits, half=half) if isinstance(source, ModelFile) else None
-    plan = plan_for(source, own, settings, planned, folder)
-    check_pipeline(source, replace(planned, dtype=plan.dtype), token, limits, own)
-    disk = f"{gigabytes(bytes_on_disk(source) or 0)} on the disk"
+    base = base_folder(own, token, limits, half=half) if isinstance(files.model, ModelFile) else None
+    plan = plan_for(files.model, own, settings, planned, base)
+    check_pipeline(files.model, replace(planned, dtype=plan.dtype), token, limits, own)
+    disk = f"{gigabytes(bytes_on_disk(files.model) or 0)} on the disk"
     return disk if device is None else "; ".join([disk, *plan.reasons])
 
 

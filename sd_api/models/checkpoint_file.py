@@ -20,6 +20,7 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of
 from sd_api.models.architectures import kind_of, unet_channels
 from sd_api.models.bounded_files import FileFaultError, read_object
+from sd_api.models.image_words import REPLACED, ImageWords
 from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
 from sd_api.models.part_claims import bound_part, scheduler_of
 from sd_api.models.part_loading import has_weights, load_part, refused_claims
@@ -144,7 +145,8 @@ def _small_part(checkpoint: OpenedCheckpoint, name: str, library: str, class_nam
         return CLIPTokenizer.from_pretrained(SD1_CONFIG / "tokenizer", **padding)
     if name == "scheduler":
         return _scheduler(checkpoint, class_name)
-    return class_of(library, class_name).from_pretrained(folder, local_files_only=True)
+    kind = ImageWords if (library, class_name) == REPLACED else class_of(library, class_name)
+    return kind.from_pretrained(folder, local_files_only=True)
 
 
 def _scheduler(checkpoint: OpenedCheckpoint, class_name: str) -> Any:

@@ -55,10 +55,10 @@ def chunks(tokenizer: Any, pieces: Pieces, embeddings: Mapping[str, int] = Mappi
         if isinstance(piece, Break):
             made.append([])
             continue
-        for together in _tokens(tokenizer, piece, embeddings):
+        for together in _tokens(tokenizer, piece, {name: min(count, size) for name, count in embeddings.items()}):
             if len(made[-1]) + len(together) > size:
                 made.append([])
-            made[-1] += together[:size]
+            made[-1] += together
     return [_chunk(tokens) for tokens in made]
 
 

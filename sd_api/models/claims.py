@@ -15,6 +15,7 @@ from sd_api.models.allowed_classes import class_of
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
+from sd_api.models.image_words import processor_of
 from sd_api.models.part_claims import compare_part, explained, scheduler_of
 from sd_api.models.part_loading import added_parts
 from sd_api.models.pipeline_files import parts
@@ -50,7 +51,7 @@ def find_claim_faults(directory: Path, pipeline_class: Any, components: Mapping[
     if not faults:
         try:
             with explained(directory / MODEL_INDEX, pipeline_class):
-                made |= added_parts(made, entries)
+                made |= added_parts(made, entries) | processor_of(directory, entries)
                 pipeline = pipeline_class.from_pretrained(directory, local_files_only=True, **made)
                 family_of(pipeline).abilities(Parts(pipeline, torch.device("meta"), lambda _: None))
             for suffix in ("", "_2"):

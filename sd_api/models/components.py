@@ -1,5 +1,6 @@
 """The named modules of a model: what is placed, compiled and called one by one."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
@@ -7,10 +8,13 @@ from typing import Any, Protocol, TypeVar
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.adapters.autoencoders import Autoencoders
+from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
+from sd_api.models.adapters.ip_adapters import IPAdapters
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
-from sd_api.models.folders import ModelFolders
+from sd_api.models.folders import FoundFile, ModelFolders
 from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
 
 # Of each kind. A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL, and a prompt may have
@@ -38,7 +42,10 @@ class Parts:
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
         loras: The layers beside them, for models with a UNet.
+        ip_adapters: What sees references, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
+        controls: The ControlNets and T2I adapters beside them, for models with a UNet.
+        vae_file: The file of an autoencoder that stands in place of the model's own; None where that is used.
         tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
 
@@ -67,7 +74,11 @@ class Parts:
             if hasattr(part.config, "hidden_size")
         }
         self.embeddings = Embeddings(widths, folders)
+        self.controls = ControlNets(self.components, place, forget, folders)
+        self.vae_file: FoundFile | None = None
+        self._autoencoders = Autoencoders(self.autoencoder, device, forget, folders)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
+        self.ip_adapters = IPAdapters(self.components, place, forget, folders, self.cached)
 
     @property
     def denoiser(self) -> Component:
@@ -86,8 +97,28 @@ class Parts:
 
     @property
     def everything(self) -> tuple[Component, ...]:
-        """What may be on the device: the components, and the layers beside them."""
-        return *self.components.values(), *self.loras.components
+        """What may be on the device: the components, and what is loaded beside them."""
+        return (
+            *self.components.values(),
+            *self.loras.components,
+            *self.controls.components,
+            *self.ip_adapters.components,
+            *self._autoencoders.components,
+        )
+
+    def with_vae(self, name: str | None) -> "Parts":
+        """The same model with another autoencoder; itself where none is named.
+
+        Raises:
+            OutOfLimits: There is none of that name, or the model cannot use it.
+        """
+        if name is None:
+            return self
+        # All else is shared with the model, caches included.
+        other = copy.copy(self)
+        other.vae_file, vae = self._autoencoders.named(name)
+        other.components = {**self.components, self.autoencoder.name: vae}
+        return other
 
     @property
     def size(self) -> int:

@@ -93,6 +93,7 @@ def _decode_in_tiles(vae: Any, latents: torch.Tensor, side: int) -> torch.Tensor
     """(1, 3, height, width) of overlapping tiles of ``side`` pixels, each decoded by itself."""
     factor = scale_factor(vae)
     height, width = latents.shape[2:]
-    boxes = tiles_of((width, height), max(1, side // factor), 1)
+    cells = max(1, side // factor)
+    boxes = tiles_of((width, height), (cells, cells), 1)
     tiles = [(decode_latents(vae, cut(latents, box)), in_pixels(box, factor)) for box in boxes]
     return merged(tiles, (width * factor, height * factor))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sd_api.models.bounded_files import FileFaultError, read_object
@@ -23,14 +24,12 @@ _UNKNOWN_FACTOR = 8
 _UNKNOWN_SIDE = 1024
 # All transformers put at least 2 x 2 latents, or 16 pixels, into a token.
 _LEAST_PIXELS_OF_A_TOKEN = 16
-# These make two forwards for a picture with guidance.
-_TWO_FORWARDS = ("Flux", "Chroma", "QwenImage", "Krea2")
 
 # The parts of a single file by the beginnings of their tensors' names; what has none of them is the denoiser.
-_SINGLE_FILE_PARTS = {
-    "vae": ("first_stage_model.", "vae."),
-    "text_encoder": ("cond_stage_model.", "conditioner.embedders.", "text_encoders."),
-}
+_SINGLE_FILE_PARTS = (
+    ("vae", ("first_stage_model.", "vae.")),
+    ("text_encoder", ("cond_stage_model.", "conditioner.embedders.", "text_encoders.")),
+)
 
 
 def folder_sizes(model: ModelDirectory, *, half: bool) -> ModelSizes:
@@ -56,24 +55,32 @@ def folder_sizes(model: ModelDirectory, *, half: bool) -> ModelSizes:
     return ModelSizes(
         components=tuple(components),
         native=_native(configs.get(denoiser or "", {}), factor),
-        guided=denoiser is None or not named[denoiser][1].startswith(_TWO_FORWARDS),
     )
 
 
-def single_file_sizes(header: Header, denoiser: str, base: ModelDirectory | None = None, *, half: bool) -> ModelSizes:
+def single_file_sizes(
+    header: Header,
+    denoiser: str,
+    base: ModelDirectory | None = None,
+    *,
+    text: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    half: bool,
+) -> ModelSizes:
     """The sizes of a model of which a file has all parts, or the largest.
 
     Args:
         header: of the file.
         denoiser: what its denoiser is called in its pipeline.
         base: the model that has what the file lacks; its own denoiser need not be there.
+        text: where the weights of each of its text encoders are.
         half: see ``folder_sizes``.
     """
     known = folder_sizes(base, half=half) if base else ModelSizes(components=())
     config = _config(base.path / denoiser) if base else {}
     tensors: dict[str, list[Tensor]] = {}
+    known_marks = (*text.items(), *_SINGLE_FILE_PARTS)
     for name, info in header.tensors.items():
-        begins = (part for part, marks in _SINGLE_FILE_PARTS.items() if name.startswith(marks))
+        begins = (part for part, marks in known_marks if name.startswith(marks))
         # Scaled weights in fp8 are brought back while they are loaded.
         is_restored = header.is_scaled and info.dtype in ("F8_E4M3", "F8_E5M2")
         stored = ("BF16", 2 * info.size) if is_restored else (info.dtype, info.size)
@@ -82,8 +89,8 @@ def single_file_sizes(header: Header, denoiser: str, base: ModelDirectory | None
     for name, own in tensors.items():
         class_name, own_config = ("UNet" * (name == "unet"), config) if name == denoiser else ("", {})
         components.append(_weights(name, class_name, own_config, *_stored(own), _UNKNOWN_FACTOR))
-    roles = {part.role for part in components}
-    return replace(known, components=(*components, *(part for part in known.components if part.role not in roles)))
+    rest = (part for part in known.components if part.name not in tensors)
+    return replace(known, components=(*components, *rest))
 
 
 def with_autoencoder(sizes: ModelSizes, files: Iterable[Path], config: Mapping[str, Any]) -> ModelSizes:
@@ -97,6 +104,22 @@ def with_autoencoder(sizes: ModelSizes, files: Iterable[Path], config: Mapping[s
     vae = _weights("vae", "", config, *_stored(_tensors(files)), _UNKNOWN_FACTOR)
     others = (part for part in sizes.components if part.role != AUTOENCODER)
     return replace(sizes, components=(*others, vae))
+
+
+def with_text_encoders(sizes: ModelSizes, files: Iterable[Path], names: Iterable[str]) -> ModelSizes:
+    """The sizes of a model to which text encoders are given; those that replace its own are of the same size.
+
+    Args:
+        sizes: of the model.
+        files: one for each text encoder.
+        names: what the text encoders of such a model are called, the smallest first.
+    """
+    there = {part.name for part in sizes.components}
+    given = (_weights("text_encoder", "", {}, *_stored(_tensors([file])), _UNKNOWN_FACTOR) for file in files)
+    by_size = sorted(given, key=lambda part: sum(part.stored.values()))
+    lacking = [name for name in names if name not in there]
+    added = (replace(part, name=name) for name, part in zip(lacking, by_size, strict=False))
+    return replace(sizes, components=(*sizes.components, *added))
 
 
 def _weights(

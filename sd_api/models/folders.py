@@ -12,6 +12,9 @@ from sd_api.settings import Settings
 # Entries of a folder that are looked at; one has some hundreds.
 MAX_SEEN = 20_000
 
+# Names that are listed where one is not there.
+_LISTED = 20
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -111,6 +114,13 @@ class ModelFolders:
             for parent in (tree, tree / "models"):
                 inside = {entry.name.lower(): Path(entry.path) for entry in _entries(parent)}
                 yield from (inside[name] for name in kind.folders if name in inside)
+
+
+def missing(folders: ModelFolders, kind: Kind) -> str:
+    """What a refusal says after the name of a model that is not there."""
+    names = [file.name for file in folders.files(kind)]
+    more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
+    return f"; there are: {', '.join(names[:_LISTED])}{more}" if names else f"; this server has no {kind.name}"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.engine import ModelMemory
+from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
@@ -26,9 +26,10 @@ from sd_api.models.folders import ModelFolders
 from sd_api.models.loader import base_folder, load_pipeline, local_directory, refuse
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
-from sd_api.models.planned import in_own_precision, plan_for
+from sd_api.models.planned import ToCome, in_own_precision, on_this_machine, plan_for
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
 from sd_api.models.sources import ModelDirectory, ModelFile
+from sd_api.models.weight_formats import format_of
 from sd_api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class ModelLibrary:
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: OrderedDict[str | None, LoadedModel] = OrderedDict()
+        self._plans: dict[str | None, MemoryPlan] = {}
         self._fetched_filter: SafetyFilter | None = None
         self._placement = Placement(device.device, free_bytes_of(device.device))
 
@@ -126,6 +128,10 @@ class ModelLibrary:
         """Stream the layers of what was placed last, where alone it leaves too little room; whether that is new."""
         return self._placement.slow_down()
 
+    def run_as_planned(self) -> None:
+        """Take back what ``slow_down`` did, for jobs to come."""
+        self._placement.run_as_planned()
+
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""
         return tuple(
@@ -139,6 +145,42 @@ class ModelLibrary:
                 model.plan.peak,
             )
             for model in list(self._loaded.values())
+        )
+
+    def plan_ahead(self) -> None:
+        """Find out how the models of the configuration will run whose files are on this machine."""
+        for name in [None, *(custom.url_path for custom in self._settings.custom_models)]:
+            try:
+                plan = self._planned_ahead(self._catalog.named(name))
+            except ModelUnavailable:
+                # The first request for it says why.
+                continue
+            except Exception:
+                log.exception("How %s will run is not known yet", name or "the main model")
+                continue
+            if plan is not None:
+                self._plans[name] = plan
+
+    def _planned_ahead(self, model: CatalogModel) -> MemoryPlan | None:
+        files = on_this_machine(model.source, model.settings, self._device)
+        if isinstance(files, ToCome):
+            return None
+        if isinstance(files.model, ModelFile) and format_of(files.model.path) == "pickle":
+            # It has no header, and is converted once it is needed.
+            return None
+        return plan_for(files.model, model.settings, self._settings, self._device, files.base)
+
+    def planned(self) -> tuple[PlannedModel, ...]:
+        """How the models will run that are not loaded; may be called from any thread."""
+        return tuple(
+            PlannedModel(
+                model=self._catalog.named(name).label,
+                bytes=sum(plan.weights.values()),
+                peak=plan.peak,
+                reasons=plan.reasons,
+            )
+            for name, plan in list(self._plans.items())
+            if name not in self._loaded
         )
 
     def abilities(self) -> dict[str | None, ModelAbilities]:

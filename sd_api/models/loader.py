@@ -22,10 +22,10 @@ from sd_api.models.device import DeviceChoice
 from sd_api.models.families.registry import family_named
 from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
+from sd_api.models.image_words import processor_of
 from sd_api.models.memory_values import MemoryPlan
-from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.opened_checkpoint import open_checkpoint
-from sd_api.models.part_loading import added_parts, has_weights, load_part
+from sd_api.models.part_loading import added_parts, has_weights, load_part, prepare_half
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
@@ -66,14 +66,9 @@ def load_pipeline(
     precision = Precision(device.torch_dtype)
     pipeline = _build(source, precision, token, limits, settings, plan, components)
     if precision.half:
-        # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
-        for name in ("unet", "vae"):
-            if (part := pipeline.components.get(name)) is not None and _can_be_channels_last(part):
-                part.to(memory_format=torch.channels_last)
-        if device.device.type == "cpu":
-            for part in pipeline.components.values():
-                if isinstance(part, torch.nn.Module):
-                    guard_narrow_inputs(part)
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module):
+                prepare_half(part, device.device, convolutional=name in ("unet", "vae"))
     if plan is not None:
         store_in_fp8(pipeline, plan, precision.dtype)
     pipeline.set_progress_bar_config(disable=True)
@@ -154,11 +149,16 @@ def base_folder(settings: ModelSettings, token: str | None, limits: Limits, *, h
         raise ModelUnavailable(
             f"base: {source} is a file; name a directory with model_index.json or a Hugging Face id."
         )
-    without = (*DENOISERS, "vae") if settings.vae else DENOISERS
+    without = not_needed_of_base(settings)
     folder = local_directory(source, token, limits, half=half, without=without)
     if faults := find_faults(ModelDirectory(folder), without):
         raise ModelUnavailable(f"base: {'; '.join(faults)}.")
     return without_pickles(ModelDirectory(folder)).path
+
+
+def not_needed_of_base(settings: ModelSettings) -> tuple[str, ...]:
+    """The parts of a base whose weights come from elsewhere: from the file itself, or from what is given to it."""
+    return (*DENOISERS, "vae") if settings.vae else DENOISERS
 
 
 def local_directory(
@@ -177,11 +177,6 @@ def local_directory(
         return source.path
     found = hub.cached(source.repo_id, half=half, without=without)
     return found or hub.download(source.repo_id, token, limits, half=half, without=without)
-
-
-def _can_be_channels_last(part: torch.nn.Module) -> bool:
-    # Autoencoders of videos have weights of five dimensions, which have no such order.
-    return not getattr(part, "is_quantized", False) and all(weight.dim() < 5 for weight in part.parameters())
 
 
 @contextmanager
@@ -241,7 +236,7 @@ def _load_directory(
                     place=published / name,
                     compared=True,
                 )
-        given |= added_parts(given, entries)
+        given |= added_parts(given, entries) | processor_of(folder, entries)
         pipeline = _loading_class(folder).from_pretrained(folder, dtype=precision.dtype, local_files_only=True, **given)
     if copies and copy is None and is_worth_copying(path, precision.dtype):
         copy_in_background(path, precision.dtype)

@@ -13,6 +13,7 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of, shown
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.headers import read_header
+from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.part_claims import compare_part
 from sd_api.models.pipeline_files import variant_of, weight_files
 from sd_api.models.precision import Precision
@@ -94,6 +95,23 @@ def refused_claims(role: str = "") -> Iterator[None]:
         yield
     except FileFaultError as fault:
         raise ModelUnavailable(f"{role}{fault}.") from None
+
+
+def prepare_half(part: Any, device: torch.device, *, convolutional: bool) -> None:
+    """Prepare a network in half precision for where it will run.
+
+    Args:
+        part: the network.
+        device: where it will run.
+        convolutional: whether most of its time goes into convolutions.
+    """
+    # Autoencoders of videos have weights of five dimensions, which have no such order.
+    plain = not getattr(part, "is_quantized", False) and all(weight.dim() < 5 for weight in part.parameters())
+    if convolutional and plain:
+        # Faster there, on processors and graphics cards; in fp32 the last bit would differ from diffusers' own.
+        part.to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        guard_narrow_inputs(part)
 
 
 def added_parts(loaded: Mapping[str, Any], entries: Collection[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pickle
 import re
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -91,7 +92,7 @@ def _tensors(content: object, file_bytes: int) -> dict[str, torch.Tensor]:
             content = content[level]
     if not isinstance(content, dict):
         raise _UnfitError("it is not a table of named weights")
-    found = {str(name): value.detach() for name, value in content.items() if isinstance(value, torch.Tensor)}
+    found = {str(name): value.detach() for name, value in _flat(content) if isinstance(value, torch.Tensor)}
     if any(tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized for tensor in found.values()):
         raise _UnfitError("it holds tensors that are no plain weights")
     if not found:
@@ -105,6 +106,15 @@ def _tensors(content: object, file_bytes: int) -> dict[str, torch.Tensor]:
         found[name] = tensor.clone(memory_format=torch.contiguous_format) if storage in seen else tensor.contiguous()
         seen.add(storage)
     return found
+
+
+def _flat(content: dict[object, object]) -> Iterator[tuple[object, object]]:
+    """The entries of a table, with those of the two tables of an IP-Adapter by the names that safetensors have."""
+    for name, value in content.items():
+        if name in ("image_proj", "ip_adapter") and isinstance(value, dict):
+            yield from ((f"{name}.{inner}", part) for inner, part in value.items())
+        else:
+            yield name, value
 
 
 def _numbers(content: object) -> dict[str, str]:

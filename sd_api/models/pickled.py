@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
@@ -21,9 +21,9 @@ from sd_api.models.allowed_classes import shown
 from sd_api.models.bounded_files import read_object
 from sd_api.models.confinement import seconds_for
 from sd_api.models.copies import NoRoomError, lock_of, make_copy, mark_used, place_of
-from sd_api.models.files import find_faults
-from sd_api.models.pipeline_files import CONFIG_SUFFIXES, needed_files
-from sd_api.models.sources import MODEL_INDEX, ModelDirectory, ModelFile
+from sd_api.models.files import find_faults, find_part_faults
+from sd_api.models.pipeline_files import CONFIG_SUFFIXES, needed_files, weight_files
+from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, ModelDirectory, ModelFile, PartDirectory
 from sd_api.models.weight_formats import format_of
 
 _READER = "sd_api.models.pickle_reader"
@@ -47,11 +47,14 @@ _VARIABLES = (
 )
 
 
-def without_pickles(source: ModelDirectory | ModelFile) -> ModelDirectory | ModelFile:
-    """The same model with all its weights as safetensors.
+Source = TypeVar("Source", ModelDirectory, ModelFile, PartDirectory)
+
+
+def without_pickles(source: Source) -> Source:
+    """The same model, or part of one, with all its weights as safetensors.
 
     Args:
-        source: a model whose files have no faults.
+        source: a model or a part whose files have no faults.
 
     Returns:
         The model itself, if none of its weights are pickled.
@@ -64,9 +67,9 @@ def without_pickles(source: ModelDirectory | ModelFile) -> ModelDirectory | Mode
         return source
     try:
         place = place_of(source.path, "safetensors", _LAYOUT)
-        copy = ModelDirectory(place) if isinstance(source, ModelDirectory) else ModelFile(place / _SINGLE_FILE)
+        copy = type(source)(place / _SINGLE_FILE if isinstance(source, ModelFile) else place)
         with FileLock(lock_of(place)):
-            if not place.is_dir() or find_faults(copy):
+            if not place.is_dir() or _faults(copy):
                 size = sum(file.stat().st_size for file in files.values())
                 make_copy(place, size, lambda folder: _fill(folder, files))
             mark_used(place)
@@ -75,11 +78,18 @@ def without_pickles(source: ModelDirectory | ModelFile) -> ModelDirectory | Mode
     return copy
 
 
-def _files(source: ModelDirectory | ModelFile) -> dict[str, Path]:
+def _faults(copy: ModelDirectory | ModelFile | PartDirectory) -> list[str]:
+    return find_part_faults(str(copy.path)) if isinstance(copy, PartDirectory) else find_faults(copy)
+
+
+def _files(source: ModelDirectory | ModelFile | PartDirectory) -> dict[str, Path]:
     """The files that a copy consists of: their names there, and where they come from."""
     if isinstance(source, ModelFile):
         return {_SINGLE_FILE: source.path}
     directory = source.path
+    if isinstance(source, PartDirectory):
+        weights = weight_files([file.name for file in directory.iterdir()], half=False)
+        return {_renamed(name): directory / name for name in (PART_CONFIG, *weights)}
     names = [file.relative_to(directory).as_posix() for file in directory.glob("*/*")]
     needed = needed_files(read_object(directory / MODEL_INDEX), names, half=False)
     return {_renamed(name): directory / name for name in (MODEL_INDEX, *needed)}

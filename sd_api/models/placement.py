@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from diffusers.hooks import apply_group_offloading
+from diffusers.hooks import HookRegistry, apply_group_offloading
 from psutil import virtual_memory
 
 from sd_api.models.component import Component
@@ -17,6 +17,9 @@ from sd_api.models.memory import free_memory, is_out_of_memory
 from sd_api.models.memory_values import MemoryPlan
 
 log = logging.getLogger(__name__)
+
+# What diffusers calls the hooks of a module whose layers come to the device one by one.
+_HOOKS = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
 
 
 class Placement:
@@ -37,6 +40,8 @@ class Placement:
         self._streamed: set[Component] = set()
         # Those of which a plan says that they are to run so, before they are used first.
         self._to_stream: set[Component] = set()
+        # Those that run so because a picture was larger than the plan is for.
+        self._slowed: set[Component] = set()
         # Those of the latest call.
         self._in_use: Sequence[Component] = ()
 
@@ -79,6 +84,7 @@ class Placement:
         """Drop components that are not used any more, so that their memory can be freed."""
         gone = set(components)
         self._streamed -= gone
+        self._slowed -= gone
         self._to_stream -= gone
         self._resident = [component for component in self._resident if component not in gone]
         free_memory()
@@ -105,12 +111,26 @@ class Placement:
             with torch.inference_mode(mode=False):
                 self._move_out(largest)
                 self._stream(largest)
+                self._slowed.add(largest)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             log.warning("The host's memory is full as well")
             return False
         return True
+
+    def run_as_planned(self) -> None:
+        """Have what was slowed down run whole again, because its next picture may be smaller."""
+        for component in self._slowed:
+            registry = HookRegistry.check_if_exists_or_initialize(component.module)
+            for name in _HOOKS:
+                registry.remove_hook(name, recurse=True)
+            with torch.inference_mode(mode=False):
+                # What its last layers left on the device.
+                component.module.to("cpu")
+            log.info("%s runs whole again", component.name)
+        self._streamed -= self._slowed
+        self._slowed.clear()
 
     def _keep_only(self, kept: Sequence[Component]) -> bool:
         others = [resident for resident in self._resident if resident not in kept]

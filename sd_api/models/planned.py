@@ -1,25 +1,38 @@
 """The plan for a model of the catalog on this machine: what is measured and what is configured, put together."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from psutil import virtual_memory
 
+from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
-from sd_api.models.architectures import unet_channels
+from sd_api.models.architectures import text_encoders_of, unet_channels
 from sd_api.models.backends.quantized import installed_quantizers, require_quantizer
 from sd_api.models.bounded_files import read_object
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.families.registry import family_named
-from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder
+from sd_api.models.families.transformer import TransformerFamily
+from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder, with_text_encoders
+from sd_api.models.files import find_faults
+from sd_api.models.loader import not_needed_of_base, refuse
 from sd_api.models.memory_plan import plan_memory
 from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes
 from sd_api.models.pipeline_files import weight_files
-from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, HubModel, ModelDirectory, ModelFile, parse_part
+from sd_api.models.sources import (
+    MODEL_INDEX,
+    PART_CONFIG,
+    HubModel,
+    ModelDirectory,
+    ModelFile,
+    ModelSource,
+    parse_part,
+    parse_source,
+)
 from sd_api.models.state_dict import WeightFile
 from sd_api.settings import ModelSettings, Settings
 
@@ -31,8 +44,6 @@ def sizes_of(
 ) -> ModelSizes:
     """The sizes of a model on this machine.
 
-    Text encoders that replace its own are of the same size.
-
     Args:
         model: its files, which have no faults.
         own: what the configuration says of it.
@@ -43,7 +54,10 @@ def sizes_of(
     if isinstance(model, ModelFile):
         header = WeightFile(model.path).header
         denoiser = "transformer" if unet_channels(header) is None else "unet"
-        sizes = single_file_sizes(header, denoiser, folder, half=half)
+        text = text_encoders_of(header)
+        sizes = single_file_sizes(header, denoiser, folder, text=text, half=half)
+        given = [source.path for name in own.text_encoders if isinstance(source := parse_part(name), ModelFile)]
+        sizes = with_text_encoders(sizes, given, text or ("text_encoder",))
     else:
         sizes = folder_sizes(model, half=half)
     if own.vae is not None:
@@ -51,7 +65,59 @@ def sizes_of(
     if folder is None:
         return sizes
     family = family_named(str(read_object(folder.path / MODEL_INDEX).get("_class_name")))
-    return replace(sizes, together=isinstance(family, AnyPipeline))
+    guided = not isinstance(family, TransformerFamily) or family.one_forward
+    return replace(sizes, together=isinstance(family, AnyPipeline), guided=guided)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a model is on this machine.
+
+    Attributes:
+        model: its own files.
+        base: the folder of the model that has what a file lacks; None without one.
+    """
+
+    model: ModelDirectory | ModelFile
+    base: Path | None
+
+
+@dataclass(frozen=True)
+class ToCome:
+    """What of a model is to be downloaded from the hub.
+
+    Attributes:
+        repo_id: the repository.
+        without: the parts of it that are not needed.
+    """
+
+    repo_id: str
+    without: tuple[str, ...] = ()
+
+
+def on_this_machine(source: ModelSource, own: ModelSettings, device: DeviceChoice) -> Files | ToCome:
+    """Where a model is, or what of it is not here yet; without network.
+
+    Args:
+        source: the model.
+        own: what the configuration says of it.
+        device: where it will run.
+
+    Raises:
+        ModelUnavailable: its files, or what its settings name, have faults.
+    """
+    half = in_own_precision(device, own).torch_dtype in HALF_PRECISIONS
+    if isinstance(source, HubModel):
+        if (cached := hub.cached(source.repo_id, half=half)) is None:
+            return ToCome(source.repo_id)
+        source = ModelDirectory(cached)
+    refuse(find_faults(source))
+    base = parse_source(own.base) if own.base else None
+    if isinstance(base, HubModel):
+        without = not_needed_of_base(own)
+        folder = hub.cached(base.repo_id, half=half, without=without)
+        return ToCome(base.repo_id, without) if folder is None else Files(source, folder)
+    return Files(source, base.path if isinstance(base, ModelDirectory) else None)
 
 
 def _autoencoder(name: str, *, half: bool) -> tuple[list[Path], dict[str, Any]]:
@@ -129,8 +195,21 @@ def plan_for(
     """
     device = in_own_precision(device, own)
     wishes, machine = wishes_of(settings, own), machine_of(settings, own, device)
-    require_quantizer(wishes.quantize, machine.kind, single_file=isinstance(model, ModelFile))
+    sizes = sizes_of(model, own, base, half=device.torch_dtype in HALF_PRECISIONS)
+    in_vain = sizes.denoiser.is_quantized and wishes.quantize not in ("auto", "none")
+    if in_vain and own.quantize is not None:
+        raise ModelUnavailable(f'"quantize": "{own.quantize}" is not possible: {_loaded_as_it_is(sizes)}.')
+    if not in_vain:
+        require_quantizer(wishes.quantize, machine.kind, single_file=isinstance(model, ModelFile))
     if isinstance(model, ModelFile):
         # Only folders are quantized while they are loaded.
         machine = replace(machine, quantizers=frozenset())
-    return plan_memory(sizes_of(model, own, base, half=device.torch_dtype in HALF_PRECISIONS), machine, wishes)
+    plan = plan_memory(sizes, machine, wishes)
+    if in_vain:
+        reason = f'"quantize": "{wishes.quantize}" is not applied: {_loaded_as_it_is(sizes)}'
+        plan = replace(plan, reasons=(*plan.reasons, reason))
+    return plan
+
+
+def _loaded_as_it_is(sizes: ModelSizes) -> str:
+    return f"this model is quantised already ({sizes.denoiser.main_dtype}), and is loaded as it is"

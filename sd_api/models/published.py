@@ -46,6 +46,7 @@ def _vae(stored: str = "BF16", *, upcast: bool = False) -> Weights:
 
 _CHECKER = _part("safety_checker", 303_981_588, 4_194_304, 1024, "F16")
 _QWEN_VAE = _part("vae", 126_892_531, 3_981_312, 96, is_video=True)
+_GEMMA_2 = _part("text_encoder", 2_614_341_888, 589_824_000, 2304)
 _QWEN_25_VL = _qwen3(8_292_166_656, 544_997_376, 3584)
 
 _SMALL = (512, 512)
@@ -93,10 +94,13 @@ PUBLISHED: Mapping[str, ModelSizes] = MappingProxyType(
         ),
         "Sana 1.6B": ModelSizes(
             components=(
-                _part("text_encoder", 2_614_341_888, 589_824_000, 2304),
+                _GEMMA_2,
                 _transformer(1_604_462_752, 30_105_600, 2240, cell=32),
                 _part("vae", 312_250_275, 37_748_736, 128),
             )
+        ),
+        "Lumina 2": ModelSizes(
+            components=(_GEMMA_2, _transformer(2_609_769_152, 21_233_664, 2304), _vae()), guided=False
         ),
         "FLUX.1 dev, Fill, Kontext": ModelSizes(
             components=(
@@ -124,14 +128,16 @@ PUBLISHED: Mapping[str, ModelSizes] = MappingProxyType(
                 _qwen3(4_022_468_096, 388_956_160, 2560),
                 _transformer(3_875_544_576, 84_934_656, 3072),
                 _vae(),
-            )
+            ),
+            guided=False,
         ),
         "FLUX.2 klein 9B": ModelSizes(
             components=(
                 _qwen3(8_190_735_360, 622_329_856, 4096),
                 _transformer(9_078_581_248, 150_994_944, 4096),
                 _vae(),
-            )
+            ),
+            guided=False,
         ),
         "Z-Image-Turbo": ModelSizes(
             components=(

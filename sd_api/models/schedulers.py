@@ -104,6 +104,12 @@ def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps
     return scheduler.add_noise(latents, noise, timesteps)  # type: ignore[no-any-return]
 
 
+def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
+    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
+    options = {"eta": eta, "generator": generator}
+    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
+
+
 def scheduler_name(scheduler: Any) -> str:
     """The name of a model's own scheduler, as a request would spell it, else its class."""
     if is_flow(scheduler):

@@ -16,7 +16,15 @@ from sd_api.models.part_loading import load_part, refuse_missing_weights, refuse
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
-from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, HubModel, ModelDirectory, ModelFile, parse_part
+from sd_api.models.sources import (
+    MODEL_INDEX,
+    PART_CONFIG,
+    HubModel,
+    ModelDirectory,
+    ModelFile,
+    PartDirectory,
+    parse_part,
+)
 from sd_api.models.state_dict import WeightFile
 from sd_api.settings import Limits, ModelSettings
 
@@ -62,7 +70,7 @@ def _autoencoder(
 ) -> Any:
     source = parse_part(name)
     if isinstance(source, ModelFile):
-        return _autoencoder_of_file(source.path, config, entry, precision)
+        return autoencoder_of_file(source.path, config, entry, precision)
     if isinstance(source, HubModel):
         folder = hub.fetch_part(source.repo_id, token, limits, half=precision.half)
     elif isinstance(source, ModelDirectory):
@@ -74,15 +82,36 @@ def _autoencoder(
         return load_part(whole / _VAE, *found, precision)
     else:
         folder = source.path
+    return autoencoder_of_folder(folder, precision)
+
+
+def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
+    """Load an autoencoder from a folder with its configuration.
+
+    Raises:
+        ModelUnavailable: It is damaged, or no class of diffusers that is allowed.
+    """
     if faults := find_part_faults(str(folder)):
         raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
-    class_name = str(read_object(folder / PART_CONFIG).get("_class_name"))
+    readable = without_pickles(PartDirectory(folder)).path
+    class_name = str(read_object(readable / PART_CONFIG).get("_class_name"))
     if reason := why_refused("diffusers", class_name):
         raise ModelUnavailable(f"vae: {folder} {reason}.")
-    return load_part(folder, "diffusers", class_name, precision)
+    return load_part(readable, "diffusers", class_name, precision, place=folder)
 
 
-def _autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+    """Load the autoencoder of a file of weights in place of a model's own.
+
+    Args:
+        path: The file.
+        config: The model's folder, which has the configuration of its own.
+        entry: Library and class of its own.
+        precision: Of the weights.
+
+    Raises:
+        ModelUnavailable: It is damaged, or of another shape.
+    """
     part_class = class_of(*entry)
     weights = WeightFile(path)
     with refused_claims("vae: "):
@@ -126,7 +155,7 @@ def _text_encoder(
             encoder, info = part_class.from_pretrained(
                 None,
                 config=module.config,
-                state_dict=weights.tensors(),
+                state_dict=_tensors(weights, path, module, precision),
                 dtype=precision.dtype,
                 output_loading_info=True,
             )
@@ -135,3 +164,24 @@ def _text_encoder(
     known = ", ".join(name for name in entries if name.startswith("text_encoder")) or "it has none"
     reasons = "".join(f"; {reason}" for reason in misfits)
     raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known}){reasons}.")
+
+
+def _tensors(weights: WeightFile, path: Path, module: Any, precision: Precision) -> dict[str, Any]:
+    """The weights of a text encoder, by transformers' names.
+
+    Those of GGUF have llama.cpp's names, and are brought back to full numbers: transformers' layers compute with none
+    of its types.
+    """
+    if weights.header.format != "gguf":
+        return weights.tensors()
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    try:
+        read = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=module, torch_dtype=precision.dtype)
+    except Exception as error:
+        # It fails in as many ways as there are architectures.
+        raise ModelUnavailable(
+            f"text_encoders: {path} is no GGUF of a {type(module).__name__}: {type(error).__name__}: {str(error)[:200]}"
+        ) from None
+    tensors: dict[str, Any] = read["tensors"]
+    return tensors

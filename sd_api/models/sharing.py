@@ -1,9 +1,17 @@
 """Pipelines of several classes over the same modules."""
 
+import copy
 from inspect import signature
 from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
+
+
+def shared_copy(module: torch.nn.Module) -> Any:
+    """A module of the same structure and with the same weights, of which anything but the weights may be changed."""
+    shared = (*module.parameters(), *module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
 def pipeline_of(pipeline_class: type[DiffusionPipeline], loaded: Any, **changes: Any) -> Any:

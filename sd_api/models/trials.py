@@ -7,8 +7,7 @@ import torch
 from sd_api.models.allowed_classes import shown
 from sd_api.models.autoencoder import has_scale, latent_channels, scaled, unscaled
 from sd_api.models.families.flow import linear_shift, set_timesteps
-from sd_api.models.families.latents import step_options
-from sd_api.models.schedulers import make_scheduler, noised
+from sd_api.models.schedulers import make_scheduler, noised, step_options
 
 # The steps of a trial, and the side of its latents.
 _STEPS, _SIDE = 3, 8

@@ -61,9 +61,12 @@ class EstimatedMemory(BaseModel):
         description="the images that came, as files and decoded, and one finished picture", examples=[786432]
     )
     latents: int = Field(description="the latents of the largest pass, about", examples=[65536])
-    model: int | None = Field(description="the model's weights; null until it is loaded", examples=[4265000000])
+    model: int | None = Field(
+        description="the model's weights; null where neither it is loaded nor its files are known beforehand",
+        examples=[4265000000],
+    )
     device: int | None = Field(
-        description="the most of the device's memory, for one picture of the model's own size; null until it is loaded",
+        description="the most of the device's memory, for one picture of the model's own size; null likewise",
         examples=[3600000000],
     )
     disk: int | None = Field(
@@ -95,7 +98,8 @@ class EstimateAnswer(BaseModel):
     )
     memory: EstimatedMemory = Field(description="how much memory it needs")
     how: list[str] = Field(
-        description="how the model runs on this machine, and why; empty until it is loaded",
+        description="how the model runs on this machine, or would once it is loaded, and why; empty where that is "
+        "not known",
         examples=[["fp16, weights as published, all parts on the device: 3.6 GB of 24.0 GB free"]],
     )
     warnings: list[str] = Field(

@@ -72,8 +72,9 @@ class FormGuard:
         held = bytes(piece)
         self._size += len(held)
         self._fields += held.count(b"&")
-        # One that is cut in two by the end of a piece counts as any other.
-        self._escapes += held.count(b"%") - sum(map(held.count, BASE64_ESCAPES))
+        if escapes := held.count(b"%"):
+            # One that is cut in two by the end of a piece counts as any other.
+            self._escapes += escapes - sum(map(held.count, BASE64_ESCAPES))
         if self._max_fields is not None and self._fields > self._max_fields:
             raise _too_many(self._max_fields)
         if self._escapes > FREE_ESCAPES + self._size // BYTES_OF_ESCAPE:
@@ -257,10 +258,11 @@ def _decoded(name: str, raw: memoryview, charset: str) -> str:
         if read + STRETCH < len(raw) and b"%" in stretch[-2:]:
             # An escape is not cut in two.
             stretch = stretch[: stretch.rindex(b"%")]
-        plain = stretch.replace(b"+", b" ")
-        for escape, sign in BASE64_ESCAPES.items():
-            plain = plain.replace(escape, sign)
-        decoded = unquote_to_bytes(plain)
+        decoded = stretch.replace(b"+", b" ")
+        if b"%" in decoded:
+            for escape, sign in BASE64_ESCAPES.items():
+                decoded = decoded.replace(escape, sign)
+            decoded = unquote_to_bytes(decoded)
         raw[written : written + len(decoded)] = decoded
         read += len(stretch)
         written += len(decoded)

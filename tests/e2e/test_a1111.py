@@ -240,7 +240,8 @@ def test_numbers_come_in_any_form_and_unknown_fields_are_named(url: str) -> None
         ({"styles": ["", "a style"]}, 422, "styles"),
         ({"prompt": "a dog <lora:fluffy:0.8>"}, 422, "fluffy"),
         ({"prompt": "a dog <hypernet:fuzzy:0.8>"}, 422, "fuzzy"),
-        ({"alwayson_scripts": {"controlnet": {"args": [{"model": "canny"}]}}}, 422, "ControlNet"),
+        ({"alwayson_scripts": {"controlnet": {"args": [{"module": "reference_only"}]}}}, 422, "ControlNet"),
+        ({"alwayson_scripts": {"controlnet": {"args": [{"model": "canny"}]}}}, 422, "controls.0.image is missing"),
         ({"override_settings": {"sd_model_checkpoint": "no such"}}, 404, "no such"),
         ({"width": 99999}, 422, "width"),
     ],
@@ -382,12 +383,17 @@ def test_all_that_webuiapi_asks_for_is_there(api: webuiapi.WebUIApi) -> None:
     with pytest.raises(RuntimeError) as refused:
         api.interrogate(photograph(64, 64))
     assert refused.value.args[0] == 404
-    assert set(api.custom_get("controlnet/version")) >= {"detail"}
+    assert api.controlnet_version() == 3
+    assert api.controlnet_model_list() == []
+    assert "canny" in api.controlnet_module_list()
+    edges = api.controlnet_detect([photograph(64, 48)], module="canny").image
+    assert edges.size == (64, 48)
+    assert {level for _, level in edges.convert("L").getcolors()} == {0, 255}
     assert set(api.get_artists()) >= {"detail"}
 
 
 def test_unknown_paths_are_short_and_other_authorizations_disturb_nobody(url: str) -> None:
-    for path in ("sdapi/v1/no-such", "controlnet/version", "queue/no-such"):
+    for path in ("sdapi/v1/no-such", "controlnet/no-such", "queue/no-such"):
         missing = requests.get(f"{url}/{path}", timeout=10)
         assert (missing.status_code, len(missing.text) < 400) == (404, True)
         assert "detail" in missing.json()

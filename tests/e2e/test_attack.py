@@ -7,7 +7,9 @@ import resource
 from collections.abc import Iterator
 
 import attack
+import attack_bodies
 import attack_connections
+import attack_malformed
 import attack_stores
 import pytest
 from attacked_server import Row, Target, attacked
@@ -30,17 +32,22 @@ def accept(row: Row) -> None:
     assert row.notice.p99 < 2000, row
 
 
-@pytest.mark.parametrize("body", attack.BODIES, ids=lambda body: body.name)
-def test_a_costly_body_is_refused_at_the_cost_of_its_size(target: Target, body: attack.Body) -> None:
-    accept(attack.send_body(target, body, SIZE))
+@pytest.mark.parametrize("body", attack_bodies.BODIES, ids=lambda body: body.name)
+def test_a_costly_body_is_refused_at_the_cost_of_its_size(target: Target, body: attack_bodies.Body) -> None:
+    accept(attack_bodies.send_body(target, body, SIZE))
+
+
+def test_a_costly_prompt_is_read_at_the_cost_of_its_size(target: Target) -> None:
+    for row in attack_bodies.read_prompts(target):
+        accept(row)
 
 
 def test_many_large_bodies_take_bounded_memory_and_are_answered(target: Target) -> None:
-    accept(attack.send_many(target, 8, 60, held=False))
+    accept(attack_bodies.send_many(target, 8, 60, held=False))
 
 
 def test_malformed_requests_are_no_fault_of_the_server(target: Target) -> None:
-    accept(attack.send_malformed(target, 300))
+    accept(attack_malformed.send_malformed(target, 300))
 
 
 def test_half_open_connections_disturb_nobody(target: Target) -> None:

@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.attention_processor import AttnProcessor
-from pictures import from_png, half_mask, photograph, png
+from pictures import composite, from_png, half_mask, photograph, png
 from PIL import Image
 from running import Noted, after_call, full, generate, serve, state_of
 from tiny_model import tiny_model
@@ -25,7 +25,6 @@ from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import JobSpec
-from sd_api.imaging.blending import composite
 from sd_api.imaging.sizing import crop, pad
 from sd_api.jobs.job import Job
 from sd_api.models import library

@@ -15,10 +15,12 @@ from tiny_model import TEXT_WIDTH
 from sd_api.engine.diffusion import denoise
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters import embeddings
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import EMBEDDING, ModelFolders
 from sd_api.models.schedulers import make_scheduler
+from sd_api.models.state_dict import WeightFile
 from sd_api.settings import Limits
 
 LIMITS = Limits()
@@ -130,3 +132,18 @@ def test_an_embedding_is_not_cut_in_two(folder: Path) -> None:
     before = " ".join("x" * 74)
     parts = model("sd", folder)
     assert torch.equal(ours(parts, f"{before} old y"), ours(parts, f"{before} BREAK old y"))
+
+
+def test_a_file_that_is_refused_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+
+    def read(path: Path) -> WeightFile:
+        reads.append(path)
+        return WeightFile(path)
+
+    monkeypatch.setattr(embeddings, "WeightFile", read)
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    for _ in range(3):
+        folders = ModelFolders({EMBEDDING: [tmp_path]})
+        ours(Parts(pipeline_of("sd"), torch.device("cpu"), lambda _: None, folders=folders), "a bad dog")
+    assert len(reads) == 1

@@ -144,7 +144,7 @@ def test_a_model_says_what_it_can_do(engine_of: Any) -> None:
     able = engine_of("flux").status().abilities[None]
     assert (able.modes, able.size_multiple, able.native_size) == (("txt2img", "img2img", "masking"), 16, 1024)
     assert (able.guidance, able.defaults) == ("distilled", {"steps": 28, "guidance": 3.5})
-    assert "negative_prompt" not in able.capabilities
+    assert {"negative_prompt", "true_guidance"} <= set(able.capabilities)
     assert able.schedulers == ("euler", "dpm++", "unipc")
     result = generate(engine_of("flux"), asked(negative_prompt="blue", scheduler="ddim", clip_skip=2))
     assert [warning.partition(":")[0] for warning in result.warnings] == ["scheduler", "negative_prompt", "clip_skip"]

@@ -2,15 +2,18 @@
 
 import json
 import logging
+import time
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from running import FullAt
+from safetensors.torch import save_file
 from tiny_families import sd, sdxl
 from tiny_loras import save_kohya_lora, save_lora
 from tiny_model import TEXT_WIDTH
@@ -19,6 +22,7 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.lora_files import described_loras
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import LORA, ModelFolders
@@ -199,3 +203,35 @@ def test_what_cannot_act_is_refused(folder: Path, prompt: str, loras: Any, field
     assert torch.equal(
         ours(parts, "a dog <lora:style0>"), by_hand("sd", (folder / "sd" / "style0.safetensors", 1.0, 1.0))
     )
+
+
+LAYER = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+READER = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
+    "expression": ({"unet.(a+)+$.lora_A.weight": torch.zeros(1, 1)}, "which is no name of a layer"),
+    "many": ({f"unet.x{number}.lora_B.weight": torch.zeros(1, 1) for number in range(20_000)}, "changes 20,000 layers"),
+    "rank": (
+        {f"{READER}.lora_A.weight": torch.zeros(4, 64), f"{READER}.lora_B.weight": torch.zeros(1, 10**7).half()},
+        "its layers claim many times what the file has",
+    ),
+    "half": ({f"{LAYER}.lora_B.weight": torch.zeros(32, 4)}, "a layer of it lacks one of its two weights"),
+    "flat": ({f"{LAYER.replace('attn1.to_q', 'attn2.to_k')}.lora_A.weight": torch.zeros(4)}, "cannot use"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_costs_next_to_nothing_and_the_next_one_acts(case: str, folder: Path, tmp_path: Path) -> None:
+    tensors, reason = HOSTILE[case]
+    save_file(tensors, tmp_path / "hostile.safetensors")
+    (tmp_path / "right.safetensors").symlink_to(folder / "sd" / "style0.safetensors")
+    folders = ModelFolders({LORA: [tmp_path]})
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=folders)
+    started, process = time.thread_time(), psutil.Process()
+    before = process.memory_info().rss
+    assert {"hostile", "right"} == {entry["name"] for entry in described_loras(folders)}
+    for _ in range(2):
+        with pytest.raises(OutOfLimits, match=reason):
+            begun(parts, "a <lora:hostile>")
+    assert time.thread_time() - started < 2
+    assert process.memory_info().rss - before < 100 * 2**20
+    assert torch.equal(ours(parts, "a dog <lora:right>"), ours(model("sd", folder), "a dog <lora:style0>"))

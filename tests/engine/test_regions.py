@@ -8,20 +8,27 @@ import imagecodecs
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
+from diffusers import (
+    ControlNetModel,
+    DDIMScheduler,
+    StableDiffusionControlNetInpaintPipeline,
+    StableDiffusionInpaintPipeline,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from icc import adobe_rgb
-from pictures import photograph
-from PIL import Image, ImageChops
+from pictures import composite, photograph, png
+from PIL import Image, ImageChops, ImageOps
 from requested import request
 from running import generate, serve
+from tiny_controls import control_net
 from tiny_families import filled, remade, sd
 from tiny_model import make_unet
 
 from sd_api.engine.composing import layer
 from sd_api.engine.passes import Drawn
 from sd_api.errors import JobCancelled
+from sd_api.generation.controls import Control
 from sd_api.generation.engine import Progress
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
@@ -31,9 +38,9 @@ from sd_api.generation.plan import Box
 from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
-from sd_api.imaging.blending import composite
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb, to_srgb
+from sd_api.imaging.sizing import resized
 from sd_api.jobs.job import Job
 from sd_api.models.tiling import cut, merged, pasted
 from sd_api.wiring import build_engine
@@ -50,12 +57,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipeline = sd()
     pipeline.register_modules(unet=filled(remade(make_unet(), sample_size=SIDE // 8)))
     pipeline.save_pretrained(folder)
+    control_net(pipeline.unet).save_pretrained(folder / "others" / "controlnet" / "lines")
     return folder
 
 
 @pytest.fixture(scope="module")
 def engine(model: Path, make_settings: Any) -> Any:
-    engine = build_engine(make_settings(model=str(model), requires_safety_checker=False))
+    settings = make_settings(model=str(model), requires_safety_checker=False, models_folder=str(model / "others"))
+    engine = build_engine(settings)
     engine.load()
     return engine
 
@@ -117,6 +126,56 @@ def test_a_region_is_what_diffusers_makes_of_the_same_crop(engine: Any, model: P
     expected = CANVAS.copy()
     expected.paste(composite(crop, made, mask), one.box[:2])
     assert (array(drawn(engine, spec)) == array(expected)).all()
+
+
+def test_a_region_follows_the_same_part_of_its_map(engine: Any, model: Path) -> None:
+    masked_part = (200, 150, 232, 182)
+    plain = edit(masked_part, context=48, seam=0).for_model(engine.status().abilities[None])
+    ((one,),) = [region.passes for region in plain.plan.regions]
+    pipeline = StableDiffusionControlNetInpaintPipeline.from_pretrained(
+        model,
+        controlnet=ControlNetModel.from_pretrained(model / "others" / "controlnet" / "lines"),
+        safety_checker=None,
+    )
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    crop, mask = CANVAS.crop(one.box), masked(masked_part).crop(one.box)
+    before = array(drawn(engine, plain))
+    # One has the canvas's size; the other is brought to it first.
+    for followed in (ImageOps.mirror(CANVAS), photograph(200, 150, seed=3)):
+        made = pipeline(
+            prompt=plain.operation.prompt,
+            image=crop,
+            mask_image=mask,
+            control_image=resized(followed, CANVAS.size).crop(one.box),
+            controlnet_conditioning_scale=1.5,
+            num_inference_steps=plain.operation.steps,
+            guidance_scale=plain.operation.guidance,
+            strength=1.0,
+            generator=torch.Generator("cpu").manual_seed(7),
+        ).images[0]
+        expected = CANVAS.copy()
+        expected.paste(composite(crop, made, mask), one.box[:2])
+        image = ImageRef(png(followed), "image", "controls", max_pixels=10**6)
+        control = Control(model="lines", image=image, weight=1.5)
+        spec = edit(masked_part, context=48, seam=0, controls=(control,))
+        assert (array(drawn(engine, spec)) == array(expected)).all()
+        assert (array(expected) != before).any()
+    assert (array(drawn(engine, plain)) == before).all()
+
+
+@pytest.mark.parametrize("preprocessor", ["none", "canny", "inpaint"])
+def test_tiles_and_further_pictures_follow_an_image_as_well(engine: Any, preprocessor: str) -> None:
+    """The image of the request itself is followed where none is sent, also in the second pass of a large part."""
+    large = edit((20, 20, 380, 280))
+    control = Control(model="lines", preprocessor=preprocessor)
+    followed = edit((20, 20, 380, 280), controls=(control,))
+    assert len(followed.for_model(engine.status().abilities[None]).plan.regions[0].passes) == 2
+    before = array(drawn(engine, large))
+    changed = array(drawn(engine, followed))
+    kept = np.asarray(masked((20, 20, 380, 280))) == 0
+    assert (changed[kept] == array(CANVAS)[kept]).all()
+    assert (changed != before).any(axis=2).mean() > 0.3
 
 
 def test_regions_are_drawn_as_each_alone_and_everything_else_is_kept(engine: Any) -> None:
@@ -201,7 +260,8 @@ def test_pictures_beyond_the_models_reach_are_refined_in_tiles(engine: Any, mode
     hook.remove()
     assert result.size == (192, 128)
     assert array(result).std() > 5
-    assert shapes[-1] == (2, 4, 8, 8)
+    # In tiles as high as the picture, of which fewer cover it.
+    assert shapes[-1] == (2, 4, 16, 8)
     del shapes[:]
     whole = drawn(engine, request(**fields, plan="whole"))
     assert whole.size == (192, 128)

@@ -14,12 +14,11 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 from flask.testing import FlaskClient
-from pictures import from_base64, half_mask, photograph, to_base64
+from pictures import composite, from_base64, half_mask, photograph, to_base64
 from PIL import Image
 from tiny_model import tiny_model
 
 from sd_api.app import create_app
-from sd_api.imaging.blending import composite
 from sd_api.models.device import DTYPES
 from sd_api.settings import Settings
 from sd_api.wiring import build_services

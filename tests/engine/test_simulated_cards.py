@@ -140,9 +140,13 @@ class Library:
     def __init__(self, model: LoadedModel, placed: Placement) -> None:
         self._model, self.place = model, placed.use
         self.make_room, self.slow_down = placed.make_room, placed.slow_down
+        self.run_as_planned = placed.run_as_planned
 
     def get(self, name: str | None) -> LoadedModel:
         return self._model
+
+    def planned(self) -> tuple[()]:
+        return ()
 
     def memory(self) -> tuple[()]:
         return ()
@@ -188,6 +192,7 @@ def test_of_random_requests_none_runs_out_of_memory_that_a_slower_way_would_have
             count = chance.choice((1, 1, 2, 4))
             job = Job(request(size=(size[0], size[1]), seeds=tuple(range(count))))
             serve(engine, [job])
+            assert not placed._slowed, "what one picture has slowed down is whole for the next one"
             try:
                 job.result()
                 made += 1

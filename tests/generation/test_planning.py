@@ -1,5 +1,6 @@
 """Properties of every plan: what is masked is drawn, at sizes that a model draws well, and the same each time."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.plan import Box, Plan, area, intersection, size_of
 from sd_api.generation.planning import plan
-from sd_api.generation.working_sizes import OVERLAP, tiles_of, working_sizes
+from sd_api.generation.working_sizes import OVERLAP, tile_size, tiles_of, working_sizes
 
 MODEL = ModelAbilities(("masking",), size_multiple=8, native_size=128, capabilities=("tiles",))
 UNTILED = ModelAbilities(("masking",), size_multiple=8, native_size=128)
@@ -135,11 +136,16 @@ def test_a_small_part_is_drawn_larger_and_a_large_one_refined_in_tiles() -> None
     first, second = large.passes
     assert first.size == (128, 128)
     assert (first.strength, second.strength) == (None, 0.35)
-    assert second.inner == size_of(second.box) == (728, 728)
-    assert second.forward == (128, 128)
+    assert second.inner == size_of(second.box) == (664, 664)
+    assert (second.forward, len(second.tiles)) == ((128, 128), 36)
     # What changes little is not drawn anew at another scale.
     (faint,) = planned((1000, 1000), (200, 200, 800, 800), strength=0.3).regions
     assert [each.strength for each in faint.passes] == [0.3]
+    # How much the tiles refine is for the client to say.
+    (less,) = planned((1000, 1000), (200, 200, 800, 800), refine=0.2).regions
+    assert less.passes == (first, replace(second, strength=0.2))
+    (enlarged,) = planned((1000, 1000), (200, 200, 800, 800), refine=0.0).regions
+    assert enlarged.passes == (first,)
 
 
 def test_parts_are_joined_where_that_is_cheaper() -> None:
@@ -181,7 +187,7 @@ def test_pictures_beyond_the_models_reach_are_refined_in_tiles_unless_asked_othe
     for operation, kind in kinds:
         first, second = plan(operation, MODEL).regions[0].passes
         assert area(first.size) <= 1.1 * 128**2
-        assert second.forward == (128, 128)
+        assert second.forward == (192, 128)
         assert plan(derived(operation, kind, plan="whole"), MODEL).whole
         assert plan(operation, ModelAbilities((), 8, 512, ("tiles",))).whole
 
@@ -189,7 +195,7 @@ def test_pictures_beyond_the_models_reach_are_refined_in_tiles_unless_asked_othe
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_tiles_cover_everything_and_overlap(columns: int, rows: int) -> None:
     size = columns * 8, rows * 8
-    tiles = list(tiles_of(size, 64, 8))
+    tiles = list(tiles_of(size, (64, 64), 8))
     covered = np.zeros(size[::-1], bool)
     for left, upper, right, lower in tiles:
         covered[upper:lower, left:right] = True
@@ -199,7 +205,14 @@ def test_tiles_cover_everything_and_overlap(columns: int, rows: int) -> None:
     assert all(right - left <= 64 * (1 - OVERLAP) + 8 for left, right in pairwise(lefts))
     masked = Image.new("L", size)
     masked.paste(255, (0, 0, 1, 1))
-    assert list(tiles_of(size, 64, 8, masked)) == tiles[:1]
+    assert list(tiles_of(size, (64, 64), 8, masked)) == tiles[:1]
+
+
+def test_tiles_are_as_long_as_covers_a_size_with_the_fewest_pixels() -> None:
+    # Two of 640 pixels where three of 512 would be needed; two of 512; one alone; and one of each side is enough.
+    assert tile_size((1160, 960), 512, 8) == (640, 512)
+    assert tile_size((512, 760), 512, 8) == (512, 768)
+    assert tile_size((300, 100), 512, 8) == (512, 512)
 
 
 def test_the_summary_counts_regions_and_tiles_by_their_sizes() -> None:
@@ -211,5 +224,5 @@ def test_the_summary_counts_regions_and_tiles_by_their_sizes() -> None:
     assert large.summary() == f"2 regions of 128×128, then {tiles} tiles of 128×128"
     untiled = plan(edit((1000, 1000), (300, 300, 900, 900)), UNTILED)
     (warning,) = untiled.warnings()
-    assert "does not draw in tiles" in warning
+    assert "enlarged, without refinement" in warning
     assert list(large.warnings()) == []

@@ -11,9 +11,11 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from imaging.psd_files import psd
+from pictures import png
 from PIL import Image, ImageCms
 
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory
+from sd_api.generation.images import ImageRef
 from sd_api.imaging.decoded import ALWAYS, KEPT_BYTES, DecodedPixels
 from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask
 
@@ -294,3 +296,17 @@ def test_the_latest_images_stay_decoded() -> None:
     # They make room for others.
     del first
     decoded.decode("large", ALWAYS, 10, picture)
+
+
+def test_a_large_image_is_decoded_again_after_its_memory_was_wanted() -> None:
+    sizes = (3000, 3000), (9, 9)
+    large, small = (ImageRef(png(Image.new("RGB", size, "teal")), "image", "image", 10**7) for size in sizes)
+    kept = large.pixels, small.pixels
+    for image in (large, small):
+        image.let_go()
+    assert large.memory == len(large.content)
+    assert large.size == (3000, 3000)
+    assert large.memory == len(large.content)
+    assert large.pixels is not kept[0]
+    assert large.pixels.getpixel((2999, 0)) == kept[0].getpixel((2999, 0))
+    assert small.pixels is kept[1]

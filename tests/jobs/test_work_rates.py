@@ -70,6 +70,30 @@ def test_a_first_job_that_took_long_makes_others_no_longer() -> None:
     assert rates.seconds(KIND, USUAL) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_a_change_of_pace_counts_as_soon_as_three_jobs_show_it(factor: float) -> None:
+    before = [(work, true_seconds(work)) for work in (SMALL, USUAL, LARGE) * 3]
+    changed = [(work, factor * true_seconds(work)) for work in (USUAL, LARGE, SMALL)]
+    assert learned(*before, *changed[:2]).seconds(KIND, USUAL) == pytest.approx(true_seconds(USUAL))
+    assert learned(*before, *changed).seconds(KIND, USUAL) == pytest.approx(factor * true_seconds(USUAL))
+
+
+@pytest.mark.parametrize(("noise", "least"), [(0.05, 0.98), (0.08, 0.9)])
+def test_nine_of_ten_jobs_of_mixed_sizes_take_about_as_long_as_estimated(noise: float, least: float) -> None:
+    chance, close = random.Random(1), []
+    for _ in range(10):
+        rates = WorkRates()
+        for number in range(15):
+            work = chance.choice([SMALL, USUAL, LARGE]) * chance.uniform(0.5, 1.5)
+            seconds = true_seconds(work) * chance.lognormvariate(0, noise)
+            if number >= 5:
+                expected = rates.seconds(KIND, work)
+                assert expected is not None
+                close.append(abs(expected / seconds - 1) <= 0.2)
+            rates.learn(KIND, Timing(work, seconds))
+    assert sum(close) / len(close) >= least
+
+
 def test_old_jobs_are_forgotten() -> None:
     rates = learned(*[(USUAL, 100.0)] * 50, *[(USUAL, 3.0)] * (HISTORY // 2 + 1))
     assert rates.seconds(KIND, USUAL) == pytest.approx(3.0)
@@ -109,8 +133,11 @@ def test_the_range_holds_what_the_jobs_were_and_is_wide_while_there_are_few() ->
     assert learned((USUAL, 6.0)).duration(KIND, USUAL) == pytest.approx((6.0, 3.0, 12.0))
     assert learned(*[(USUAL, 6.0)] * 5).duration(KIND, USUAL) == pytest.approx((6.0, 5.0, 7.2))
     # Odd ones do not count; of the others, some take half as long again.
-    busy = learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 4, (USUAL, 600.0)).duration(KIND, USUAL)
+    busy = learned(*[(USUAL, 9.0)] * 4, (USUAL, 600.0), *[(USUAL, 6.0)] * 10).duration(KIND, USUAL)
     assert busy == pytest.approx((6.0, 6.0 / (1 + 1 / 15), 9.0))
+    # After a change of pace, both the usual and the present one.
+    slower = learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 3).duration(KIND, USUAL)
+    assert slower == pytest.approx((9.0, 6.0, 9.0 * (1 + 1 / 13)))
 
 
 # Seconds of a processor for jobs with the built-in model, without others beside them.

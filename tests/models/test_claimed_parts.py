@@ -19,7 +19,7 @@ from tiny_model import tiny_model
 from tiny_pipelines import write_pipeline
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models import hub, opened_checkpoint
+from sd_api.models import architectures, hub, opened_checkpoint
 from sd_api.models.device import choose_device
 from sd_api.models.loader import check_pipeline, load_pipeline
 from sd_api.models.safety import fetch_safety_filter
@@ -79,7 +79,7 @@ def of_a_file_with_a_base(model: Path, whole: Path, _monkeypatch: Any) -> Load:
 
 
 def of_a_file_with_a_configuration_of_the_hub(model: Path, whole: Path, monkeypatch: Any) -> Load:
-    real = opened_checkpoint.identify
+    real = architectures.identify
     monkeypatch.setattr(opened_checkpoint, "identify", lambda header: replace(real(header), config=None))
     monkeypatch.setattr("sd_api.models.loader.fetch_config", lambda *_: model)
     return loaded(whole)

@@ -1,5 +1,6 @@
 """The sizes of a model's components are read from headers, and are those that loading makes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from diffusers import DiffusionPipeline
 from tiny_model import tiny_model
 from tiny_pipelines import write_pipeline
 
-from sd_api.models.file_sizes import folder_sizes, single_file_sizes
+from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_text_encoders
 from sd_api.models.headers import read_header
 from sd_api.models.model_sizes import ModelSizes
+from sd_api.models.planned import sizes_of
 from sd_api.models.sources import ModelDirectory
 
 
@@ -39,7 +41,7 @@ def test_of_a_folder(name: str, tmp_path: Path) -> None:
     assert sizes.denoiser.name == "transformer"
     assert sizes.denoiser.width == config.num_attention_heads * config.attention_head_dim
     assert sizes.denoiser.cell == (32 if pipeline.vae_scale_factor == 32 else 16)
-    assert sizes.guided == (name != "flux")
+    assert sizes_of(ModelDirectory(path), half=False).guided == (name != "flux")
     assert sizes.denoiser.largest == max(tensor.numel() for tensor in pipeline.transformer.state_dict().values())
 
 
@@ -64,6 +66,21 @@ def test_of_a_single_file(single_file: str) -> None:
         part = next(part for part in sizes.components if part.name == name)
         assert part.loaded_bytes("fp32") == pytest.approx(expected[name], rel=0.01)
     assert {part.role for part in sizes.components} == {"denoiser", "autoencoder", "text"}
+
+
+def test_text_encoders_that_are_given_are_counted(tmp_path: Path) -> None:
+    path = write_pipeline("flux", tmp_path / "flux")
+    whole = folder_sizes(ModelDirectory(path), half=False)
+    clip, t5 = (path / name / "model.safetensors" for name in ("text_encoder", "text_encoder_2"))
+    lacking = replace(whole, components=tuple(part for part in whole.components if part.role != "text"))
+    found = with_text_encoders(lacking, sorted([t5, clip], key=lambda file: -file.stat().st_size), whole_names(whole))
+    assert read(found, "fp32") == read(whole, "fp32")
+    assert with_text_encoders(whole, [t5], whole_names(whole)) == whole, "it takes the place of its own"
+
+
+def whole_names(sizes: ModelSizes) -> list[str]:
+    """Of the text encoders, the smallest first."""
+    return [part.name for part in reversed(sizes.by_size) if part.role == "text"]
 
 
 def test_damaged_files_count_as_nothing(tmp_path: Path) -> None:

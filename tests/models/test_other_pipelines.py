@@ -28,8 +28,6 @@ def load(path: Path, dtype: str = "fp32") -> Any:
 
 @pytest.fixture(params=PIPELINES)
 def name(request: pytest.FixtureRequest) -> str:
-    if request.param.startswith("qwen-image-edit"):
-        pytest.importorskip("torchvision", reason="its processor needs torchvision")
     return str(request.param)
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.hooks import apply_group_offloading
 from simulated_card import Card, Module
 from tiny_families import sd
 
@@ -231,20 +230,30 @@ def test_weights_that_were_moved_in_inference_mode_can_be_moved_outside_of_it() 
     used.module.to(torch.bfloat16)
 
 
-def test_a_streamed_denoiser_predicts_the_same() -> None:
+def test_a_denoiser_that_is_streamed_for_a_while_predicts_the_same() -> None:
     parts = Parts(sd(), torch.device("cpu"), lambda _: None)
     unet = parts.denoiser
     generator = torch.Generator("cpu").manual_seed(0)
     sample = torch.randn(2, 4, 8, 8, generator=generator)
     words = torch.randn(2, 77, unet.config.cross_attention_dim, generator=generator)
-    with torch.inference_mode():
-        expected = unet(sample, 500, encoder_hidden_states=words).sample
-    # As ``Placement`` does, with the processor in the place of a card.
-    apply_group_offloading(
-        unet.module,
-        onload_device=torch.device("cpu"),
-        offload_device=torch.device("cpu"),
-        offload_type="leaf_level",
-    )
-    with torch.inference_mode():
-        assert torch.equal(unet(sample, 500, encoder_hidden_states=words).sample, expected)
+
+    def predicted() -> torch.Tensor:
+        with torch.inference_mode():
+            prediction: torch.Tensor = unet(sample, 500, encoder_hidden_states=words).sample
+        return prediction
+
+    expected = predicted()
+    # The processor is in the place of a card.
+    device = Placement(torch.device("cpu"), lambda: GB)
+    device.use([unet])
+    assert device.slow_down()
+    assert not device.has(unet)
+    registries: list[Any] = [getattr(layer, "_diffusers_hook", None) for layer in unet.module.modules()]
+    hooked = [registry for registry in registries if registry is not None and registry.hooks]
+    assert len(hooked) > 10
+    assert torch.equal(predicted(), expected)
+    device.run_as_planned()
+    assert not any(registry.hooks for registry in hooked)
+    device.use([unet])
+    assert device.has(unet)
+    assert torch.equal(predicted(), expected)

@@ -49,6 +49,7 @@ MADE: dict[tuple[str, str], Callable[[], Any]] = {
         sample_size=128, out_channels=8, caption_channels=4096
     ),
     ("Sana 1.6B", "transformer"): diffusers.SanaTransformer2DModel,
+    ("Lumina 2", "transformer"): lambda: diffusers.Lumina2Transformer2DModel(cap_feat_dim=2304),
     ("FLUX.1 schnell", "transformer"): diffusers.FluxTransformer2DModel,
     ("Chroma", "transformer"): diffusers.ChromaTransformer2DModel,
     ("FLUX.2 klein 4B", "text_encoder"): lambda: transformers.Qwen3Model(

@@ -197,3 +197,22 @@ def test_long_nonsense_costs_little(sign: str) -> None:
     with suppress(PromptFault):
         parse(chosen(sign * (8000 // len(sign)), "1"))
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 40 + ":" + "1" * 20_000 + "x" + ")" * 40,
+        "<lora:a:" + "1" * 20_000 + "x>",
+        "(a) AND " * 5_000,
+        "(" + "AND ()" * 5_000 + ")",
+        "[[a|b]:c:3]" * 2_000,
+        "(a:" + " " * 20_000 + "1x)",
+    ],
+    ids=["weights", "weight of a LoRA", "AND", "AND in brackets", "changes", "spaces"],
+)
+def test_a_long_prompt_takes_as_long_as_its_length(text: str) -> None:
+    started = time.thread_time()
+    with suppress(PromptFault):
+        parse(text)
+    assert time.thread_time() - started < 2

@@ -117,6 +117,11 @@ A1111 = {
     ("GET", "/sdapi/auto-photoshop-sd/vae/list"): all_callers(200),
     ("POST", "/sdapi/auto-photoshop-sd/mask/expansion/"): all_callers(422),
     ("POST", "/sdapi/auto-photoshop-sd/controlnet/filter"): all_callers(200),
+    **{
+        ("GET", f"/controlnet/{name}"): all_callers(200)
+        for name in ("version", "settings", "model_list", "module_list", "control_types")
+    },
+    ("POST", "/controlnet/detect"): all_callers(422),
     ("GET", "/queue/status"): all_callers(200),
     ("GET", "/user"): all_callers(200),
 }

@@ -265,6 +265,9 @@ def test_without_variations_no_variation_seed_is_reported(client: FlaskClient, e
     assert "variation_seed" not in image
 
 
+SOMETIMES = {"start": 0.25, "end": 0.75, "resize": "crop", "kind": "canny"}
+
+
 def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
     ann = TaskClient(client)
     image, mask = ann.upload(png(photograph(64, 72))), ann.upload(png(photograph(8, 8)))
@@ -290,6 +293,7 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "mask_grow": -2,
         "mask_invert": True,
         "seam": 3,
+        "refine": 0.2,
         "output": "patch",
         "depth": "source",
         "strength": 0.5,
@@ -301,6 +305,7 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "loras": "{}",
         "true_cfg_scale": 2.0,
         "references": [{"image": mask, "adapter": "plus", "weight": 0.5, "start": 0.25, "end": 0.75}],
+        "controls": [{"model": "lines", "image": mask, "preprocessor": "canny", "weight": 0.5, **SOMETIMES}],
     }
     images = finished(ann, ann.create(**parameters))
     spec = engine.specs[-1]
@@ -312,7 +317,8 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
     assert (made.strength, made.image.size, made.mask.size) == (0.5, (64, 72), (8, 8))
     assert (made.inpaint_area, made.context, made.rectangle) == ("masked", 16, (0, 0, 64, 64))
     assert (made.size, made.fill, made.mask_blur, made.mask_grow) == ((72, 72), "border", 1, -2)
-    assert (made.mask_invert, made.seam, made.output, made.depth) == (True, 3, "patch", "source")
+    assert (made.mask_invert, made.seam, made.refine) == (True, 3, 0.2)
+    assert (made.output, made.depth) == ("patch", "source")
     assert (spec.model, spec.seeds, spec.variation_seeds) == ("custom", (5, 5), (7, 8))
     assert [(image["offset"], image["canvas"]) for image in images] == [PLACED] * 2
     used = [each["parameters_used"] for each in images]

@@ -53,6 +53,12 @@ def test_text_to_image_is_one_region_of_its_size(client: FlaskClient) -> None:
     assert found["memory"]["device"] > found["memory"]["model"]
     assert found["memory"]["disk"] == sum(file.stat().st_size for file in tiny_model().rglob("*") if file.is_file())
     assert found["how"][0].startswith("fp32, weights as published, all parts on the device: ")
+    # The same files, which need not be loaded for that.
+    other = estimated(client, **FORM, url_path="folder/other")
+    assert other["memory"]["device"] == found["memory"]["device"]
+    # What is loaded leaves its safety filter out, which is counted by itself.
+    assert other["memory"]["model"] == pytest.approx(found["memory"]["model"], rel=0.05)
+    assert other["how"][0].partition(":")[0] == found["how"][0].partition(":")[0]
 
 
 def test_the_region_of_an_edit_is_that_of_its_picture(

@@ -41,3 +41,11 @@ def test_a_refusal_points_at_the_character(client: FlaskClient) -> None:
     )
     assert client.post("/v1/images/generations", json={"prompt": "a (dog:999)"}).status_code == 400
     assert client.post("/txt2img", data=FORM | {"prompt": "a ((dog"}).status_code == 200
+
+
+def test_a_short_request_has_no_endless_answer(client: FlaskClient) -> None:
+    form = FORM | {"prompt": "[cat|dog]" * 400, "num_inference_steps": 100}
+    refusal = client.post("/prompt", data=form)
+    assert refusal.status_code == 422
+    assert "stages have more than 50000 characters; ask with fewer steps" in refusal.get_json()["message"]
+    assert client.post("/prompt", data=form | {"num_inference_steps": 4}).status_code == 200

@@ -3,12 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
+import torch
+from diffusers import StableDiffusionPipeline
 
 from sd_api.models.memory import keep_freed_memory
 
-from . import autoencoder, classifier, evaluate, icons, latents, safety, text_training, unet
+from . import autoencoder, classifier, control, evaluate, icons, latents, safety, text_training, unet
 from .export import export, restore
 from .sheet import make_sheet
 
@@ -16,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "builtin_model"
 ICONS = WORK / "icons.json"
 MODEL = ROOT / "sd_api" / "models" / "builtin"
+ADAPTER = ROOT / "tests" / "models" / "edge_adapter"
 CLASSIFIER = ROOT / "tests" / "models" / "thing_classifier"
 LOG = Path(__file__).parent / "log"
 SHEET = ROOT / "docs" / "pictures" / "builtin.png"
@@ -57,6 +61,18 @@ def recognition_command() -> None:
     """Train the safety checker, and the classifier that judges pictures."""
     safety.train_safety_checker(ICONS, WORK)
     classifier.train_classifier(ICONS, WORK, CLASSIFIER)
+
+
+@main.command("control")
+@click.option("--minutes", default=60.0, help="How long it is trained altogether.")
+@click.option("--examples", default=3000, help="How many pictures it learns from.")
+@click.option("--out", default=ADAPTER, type=click.Path(path_type=Path, file_okay=False))
+def control_command(minutes: float, examples: int, out: Path) -> None:
+    """Train the adapter for edges, for the model's directory as it is."""
+    model: Any = StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32, safety_checker=None)
+    control.draw_examples(ICONS, WORK, model.vae, examples)
+    control.Trainer(WORK, MODEL, minutes).run()
+    control.export(WORK, out)
 
 
 @main.command("export")

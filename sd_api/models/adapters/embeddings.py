@@ -70,6 +70,8 @@ class Embeddings:
             UnfitEmbeddingError: The file cannot be read, or was made for another architecture.
         """
         vectors = _read(file)
+        if isinstance(vectors, UnfitEmbeddingError):
+            raise UnfitEmbeddingError(str(vectors))
         if {name: tensor.shape[1] for name, tensor in vectors.items()} != dict(self._widths):
             raise UnfitEmbeddingError("it was made for another architecture")
         return vectors
@@ -78,11 +80,21 @@ class Embeddings:
 def named_in(text: str, files: Named) -> Named:
     """The embeddings whose names stand as words in a text."""
     lower = text.lower()
-    return {name: file for name, file in files.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", lower)}
+    # Few of many names are in it at all, and an expression for each would take a while.
+    there = {name: file for name, file in files.items() if name in lower}
+    return {name: file for name, file in there.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", lower)}
 
 
 @lru_cache(maxsize=256)
-def _read(file: FoundFile) -> Vectors:
+def _read(file: FoundFile) -> Vectors | UnfitEmbeddingError:
+    """The vectors of a file, or why there are none; a file that takes long to be refused is refused once."""
+    try:
+        return _vectors_of(file)
+    except UnfitEmbeddingError as error:
+        return error
+
+
+def _vectors_of(file: FoundFile) -> Vectors:
     if file.size > MAX_BYTES:
         raise UnfitEmbeddingError(f"its file has {file.size:,} bytes; an embedding has at most {MAX_BYTES:,}")
     try:

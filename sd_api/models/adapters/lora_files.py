@@ -8,11 +8,17 @@ from typing import Any
 
 from safetensors import safe_open
 
+from sd_api.models.allowed_classes import shown
 from sd_api.models.bounded_files import FileFaultError, check_safetensors
 from sd_api.models.folders import LORA, FoundFile, ModelFolders
 
 # The keys of the layers that read the prompt, in the formats of kohya's scripts, of diffusers and of PEFT.
 _READS_PROMPT = re.compile(r"attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_)?(?:down|A)[._]")
+
+# The libraries use the names of layers as regular expressions, so there must be no other signs in them.
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
+# What follows the name of a layer in the names of its tensors, in all of these formats.
+_OF_LAYER = re.compile(r"[._](?:lora|alpha|dora|processor)")
 
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
@@ -36,11 +42,13 @@ class LoraHeader:
         width: Of the embeddings that it was trained with; None where it does not tell.
         words: That it was trained to answer to, the most frequent first.
         hint: The fields that a LoRA for few steps needs, by their canonical names; empty for others.
+        layers: How many layers of a model it changes.
     """
 
     width: int | None
     words: tuple[str, ...]
     hint: Mapping[str, Any]
+    layers: int
 
     @property
     def architecture(self) -> str | None:
@@ -58,14 +66,19 @@ def read_header(file: FoundFile) -> LoraHeader:
     """What a file's header tells.
 
     Raises:
-        FileFaultError: It is damaged, or its header is larger than allowed.
+        FileFaultError: It is damaged, its header is larger than allowed, or it has what is no name of a layer.
     """
     check_safetensors(file.path)
     with safe_open(file.path, framework="numpy") as tensors:
         metadata = tensors.metadata() or {}
-        key = next((key for key in tensors.keys() if _READS_PROMPT.search(key)), None)  # noqa: SIM118 - it is no dict
-        width = None if key is None else int(tensors.get_slice(key).get_shape()[1])
-    return LoraHeader(width, _trigger_words(metadata), _hint(file.name))
+        names = list(tensors.keys())
+        key = next((name for name in names if _READS_PROMPT.search(name)), None)
+        shape = [] if key is None else tensors.get_slice(key).get_shape()
+    if (odd := next((name for name in names if not _NAME.fullmatch(name)), None)) is not None:
+        raise FileFaultError(file.path, f"it has the tensor {shown(odd)!r}, which is no name of a layer")
+    layers = {_OF_LAYER.split(name, maxsplit=1)[0] for name in names}
+    width = int(shape[1]) if len(shape) > 1 else None
+    return LoraHeader(width, _trigger_words(metadata), _hint(file.name), len(layers))
 
 
 def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ The model itself is never changed. Its LoRAs are in copies of its modules that s
 there as it does into a pipeline, and each call chooses which of them act.
 """
 
-import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,19 +14,17 @@ import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
 from sd_api.errors import OutOfLimits, OutOfMemory
+from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
-from sd_api.models.folders import LORA, FoundFile, ModelFolders
+from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import pipeline_of
+from sd_api.models.sharing import pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
 from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
-
-# Names that are listed where one is not there.
-_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -128,13 +125,18 @@ class LoraLayers:
             lora for lora in loras if lora.text_weight and any(name != "unet" for name in self._layers(lora.file).parts)
         )
 
-    def applied(self, component: Component, loras: Sequence[ActiveLora]) -> Any:
+    def applied(self, component: Component, loras: Sequence[ActiveLora], beside: Iterable[Component] = ()) -> Any:
         """What runs in place of a component, on the device, with the layers of some LoRAs.
 
         It is to be called before the next one is asked for: the copy is the same, and only what acts in it differs.
+
+        Args:
+            component: A module of the model.
+            loras: What acts in it.
+            beside: What else is to be on the device meanwhile.
         """
         active: dict[str, float] = {}
-        parts = [component]
+        parts = [*beside, component]
         for lora in loras:
             layers = self._layers(lora.file)
             weight = lora.weight if component.name == "unet" else lora.text_weight
@@ -160,9 +162,7 @@ class LoraLayers:
     def _file(self, name: str) -> FoundFile:
         if (file := self._folders.find(LORA, name)) is not None:
             return file
-        names = [other.name for other in self._folders.files(LORA)]
-        more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
-        raise _UnusableError(f"; there are: {', '.join(names[:_LISTED])}{more}" if names else "; this server has none")
+        raise _UnusableError(missing(self._folders, LORA))
 
     def _layers(self, file: FoundFile) -> _Layers:
         if file in self._refused:
@@ -183,7 +183,7 @@ class LoraLayers:
         return self._loaded[file]
 
     def _load(self, file: FoundFile) -> _Layers:
-        self._refuse_other_architecture(file)
+        self._refuse_other_model(file)
         if self._host is None:
             self._host = self._copy()
         self._count += 1
@@ -197,8 +197,11 @@ class LoraLayers:
         self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
-            self._host.load_lora_weights(weights, adapter_name=adapter)
+            with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
+                self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
+            if any(weight.is_meta for part in parts.values() for weight in part.module.parameters()):
+                raise ValueError("a layer of it lacks one of its two weights")
         except Exception as error:
             # What is loaded by half must not act later; the others are loaded again when they are asked for.
             self._forget_all()
@@ -211,24 +214,32 @@ class LoraLayers:
             raise _UnusableError(", which has no layers for this model")
         return _Layers(adapter, parts)
 
-    def _refuse_other_architecture(self, file: FoundFile) -> None:
+    def _refuse_other_model(self, file: FoundFile) -> None:
         try:
-            width = read_header(file).width
+            header = read_header(file)
         except FileFaultError as fault:
             problem = str(fault).removeprefix(f"{file.path}: ")
             raise _UnusableError(f", whose file cannot be used: {problem}") from None
         own = self._components["unet"].config.cross_attention_dim
-        if width not in (None, own):
-            raise _UnusableError(f", which was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+        if header.width is not None and header.width != own:
+            made_for = architecture_of(header.width)
+            raise _UnusableError(f", which was made for {made_for}; this model is {architecture_of(own)}")
+        # The time that the libraries take grows with the square of the layers.
+        modules = (module for name in self._changed() for module in self._components[name].module.modules())
+        most = sum(any(True for _ in module.parameters(recurse=False)) for module in modules)
+        if header.layers > most:
+            raise _UnusableError(f", which changes {header.layers:,} layers; this model has {most:,}")
+
+    def _changed(self) -> list[str]:
+        """The components that LoRAs change."""
+        return [name for name in self._components if name == "unet" or name.startswith("text_encoder")]
 
     def _copy(self) -> Any:
         """A pipeline over copies of the modules, with the same weights."""
         copies = {}
-        for name, component in self._components.items():
-            if name == "unet" or name.startswith("text_encoder"):
-                self._copied_from[name] = component.module
-                shared = (*component.module.parameters(), *component.module.buffers())
-                copies[name] = copy.deepcopy(component.module, {id(tensor): tensor for tensor in shared})
+        for name in self._changed():
+            self._copied_from[name] = self._components[name].module
+            copies[name] = shared_copy(self._copied_from[name])
         return pipeline_of(type(self._pipeline), self._pipeline, **copies)
 
     def _part(self, name: str, adapter: str, file: FoundFile) -> Component | None:

@@ -63,8 +63,9 @@ class CompiledUNet:
         timestep_cond: torch.Tensor | None = None,
         added_cond_kwargs: dict[str, torch.Tensor] | None = None,
         return_dict: bool = False,
+        **controlled: Any,
     ) -> Any:
-        """Run the UNet; the arguments are those of its ``forward``."""
+        """Run the UNet; the arguments are those of its ``forward``; with what ControlNets add, it runs as it is."""
         if self._finished is not None:
             self._take_copy(self._finished)
         module = self._parts.denoiser.module
@@ -72,7 +73,7 @@ class CompiledUNet:
         compiled = self._compiled.get(shapes) if self._finished is not None else None
         # A processor gets one guided picture at a time. For a batch, a GPU's code takes any number of rows but one.
         rows = len(sample)
-        unknown = timestep_cond is not None or (rows != ROWS if self._on_cpu else rows < ROWS)
+        unknown = timestep_cond is not None or bool(controlled) or (rows != ROWS if self._on_cpu else rows < ROWS)
         if compiled is not None and not unknown:
             try:
                 # Schedulers differ in how latents lie in memory; what was compiled for one kind would be compiled
@@ -91,6 +92,7 @@ class CompiledUNet:
             timestep_cond=timestep_cond,
             added_cond_kwargs=added_cond_kwargs,
             return_dict=return_dict,
+            **controlled,
         )
 
     def _take_copy(self, module: torch.nn.Module) -> None:

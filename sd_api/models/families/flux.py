@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RESOLUTIONS
 
 from sd_api.generation.abilities import Guidance
 from sd_api.generation.operation import Operation
-from sd_api.generation.operations import FromImage
+from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
-from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words
+from sd_api.models.families.reference_images import of_nearest_shape
+from sd_api.models.families.transformer import REFERENCES, TRUE_GUIDANCE, Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
 
 _DEV = Published(steps=28, guidance=3.5)
 _SCHNELL = Published(steps=4, guidance=0.0)
@@ -26,7 +28,7 @@ class Flux(TransformerFamily):
     name = "FLUX.1"
     pipelines = dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), _DEV)
     guidance: Guidance = "distilled"
-    capabilities: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ("negative_prompt", TRUE_GUIDANCE)
     tokenizer = "tokenizer_2"
 
     def published(self, parts: Parts) -> Published:
@@ -36,10 +38,6 @@ class Flux(TransformerFamily):
     def meaning(self, parts: Parts) -> Guidance:
         """See TransformerFamily: schnell has no guidance."""
         return self.guidance if parts.denoiser.config.guidance_embeds else "none"
-
-    def guided(self, parts: Parts, operation: Operation) -> bool:
-        """See TransformerFamily: guidance is an input."""
-        return False
 
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
         """See TransformerFamily."""
@@ -63,13 +61,13 @@ class Flux(TransformerFamily):
         words: Words,
     ) -> torch.Tensor:
         """See TransformerFamily."""
-        images = [samples, *(torch.cat(several) for several in zip(*(row.references for row in rows), strict=True))]
+        images = seen_by(samples, rows)
         tokens = [pack(image) for image in images]
         length = tokens[0].shape[1]
         channels = [row.channels for row in rows if row.channels is not None]
         if channels:
             tokens[0] = torch.cat([tokens[0], pack(torch.cat(channels))], 2)
-        places = [grid(image, 1 if number else 0) for number, image in enumerate(images)]
+        places = [grid(image, number) for number, image in enumerate(images)]
         output = parts.denoiser(
             hidden_states=torch.cat(tokens, 1),
             timestep=timesteps.to(samples.dtype) / 1000,
@@ -101,16 +99,34 @@ class FluxFill(Flux):
 
     name = "FLUX.1 Fill"
     pipelines = dict.fromkeys(("FluxFillPipeline",), _FILL)
+    capabilities = ()
     takes_mask = True
+
+    def guided(self, parts: Parts, operation: Operation) -> bool:
+        """See TransformerFamily: guidance is an input, and nothing else."""
+        return False
 
 
 class FluxKontext(Flux):
-    """See Family: it sees the image that it changes, so there is nothing for a strength to add."""
+    """See Family: it sees the image that it changes, so there is nothing for a strength to add.
+
+    Of further images each has the next number, as section 3 of the paper has it; its authors trained with one.
+    """
 
     name = "FLUX.1 Kontext"
     pipelines = dict.fromkeys(("FluxKontextPipeline", "FluxKontextInpaintPipeline"), _KONTEXT)
+    capabilities = (*Flux.capabilities, REFERENCES)
     most_probable = True
 
+    def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerFamily; with a mask, references take the place of the image."""
+        operation = start.operation
+        replaced = isinstance(operation, Inpaint) and operation.references
+        return [start.image] if isinstance(operation, FromImage) and not replaced else []
+
     def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
-        """See TransformerFamily."""
-        return [start.image] if isinstance(start.operation, FromImage) else []
+        """See TransformerFamily; at the sizes that it was trained with."""
+        return [
+            start.encode_whole(of_nearest_shape(reference.image.pixels, PREFERRED_KONTEXT_RESOLUTIONS))
+            for reference in start.operation.references
+        ]

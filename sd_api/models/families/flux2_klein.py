@@ -11,15 +11,16 @@ from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Inpaint
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas
-from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words
+from sd_api.models.families.reference_images import in_whole_cells
+from sd_api.models.families.transformer import REFERENCES, Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
 
 _MODES: tuple[OperationName, ...] = ("txt2img", "masking", "edit")
 _PUBLISHED = Published(modes=_MODES, steps=50, guidance=4.0)
-_DISTILLED = Published(modes=_MODES, steps=4, guidance=1.0)
+DISTILLED = Published(modes=_MODES, steps=4, guidance=1.0)
 
 # What the numbers of reference images begin with, and how far they are apart.
-_FIRST = 10
+FIRST = 10
 
 
 class Flux2Klein(TransformerFamily):
@@ -27,21 +28,21 @@ class Flux2Klein(TransformerFamily):
 
     name = "FLUX.2 klein"
     pipelines = dict.fromkeys(("Flux2KleinPipeline", "Flux2KleinInpaintPipeline"), _PUBLISHED)
-    capabilities = ()
+    capabilities = (REFERENCES,)
     schedulers = ("euler", "dpm++", "unipc")
     most_probable = True
 
     def published(self, parts: Parts) -> Published:
         """See TransformerFamily."""
-        return _DISTILLED if parts.pipeline.config.is_distilled else _PUBLISHED
+        return DISTILLED if is_distilled(parts) else _PUBLISHED
 
     def meaning(self, parts: Parts) -> Guidance:
         """See TransformerFamily: the distilled ones have none."""
-        return "none" if parts.pipeline.config.is_distilled else "classifier-free"
+        return "none" if is_distilled(parts) else "classifier-free"
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """See TransformerFamily."""
-        return operation.guidance > 1 and not parts.pipeline.config.is_distilled
+        return operation.guidance > 1 and not is_distilled(parts)
 
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
         """See TransformerFamily."""
@@ -57,9 +58,17 @@ class Flux2Klein(TransformerFamily):
         shift: float = compute_empirical_mu(image_seq_len=tokens, num_steps=steps)
         return shift
 
-    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+    def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:
         """See TransformerFamily: the image that is changed, also where a mask keeps some of it."""
         return [start.image] if isinstance(start.operation, (Edit, Inpaint)) else []
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerFamily."""
+        multiple = self.multiple(start.parts)
+        return [
+            start.encode_whole(in_whole_cells(reference.image.pixels, multiple))
+            for reference in start.operation.references
+        ]
 
     def forward(
         self,
@@ -70,31 +79,47 @@ class Flux2Klein(TransformerFamily):
         words: Words,
     ) -> torch.Tensor:
         """See TransformerFamily; a token is one cell of the latents."""
-        images = [samples, *(torch.cat(several) for several in zip(*(row.references for row in rows), strict=True))]
-        places = [_places(image, number * _FIRST) for number, image in enumerate(images)]
+        images = seen_by(samples, rows)
+        places = [places_of(image, number * FIRST) for number, image in enumerate(images)]
         count, length, _ = words["words"].shape
-        text = torch.zeros(length, 4, dtype=torch.int64)
-        text[:, 3] = torch.arange(length)
         output: torch.Tensor = parts.denoiser(
-            hidden_states=torch.cat([_tokens(image) for image in images], 1).to(parts.denoiser.dtype),
+            hidden_states=torch.cat([tokens_of(image) for image in images], 1).to(parts.denoiser.dtype),
             timestep=timesteps.to(samples.dtype) / 1000,
             guidance=None,
             encoder_hidden_states=words["words"],
-            txt_ids=text.to(parts.device).expand(count, -1, -1),
+            txt_ids=places_of_words(length).to(parts.device).expand(count, -1, -1),
             img_ids=torch.cat(places).to(parts.device).expand(count, -1, -1),
             return_dict=False,
+            **self.inputs(rows),
         )[0]
         height, width = samples.shape[-2:]
         return output[:, : height * width].transpose(1, 2).reshape(samples.shape)
 
+    def inputs(self, rows: Sequence[TransformerRow]) -> dict[str, Any]:
+        """Further arguments of the transformer."""
+        return {}
 
-def _tokens(latents: torch.Tensor) -> torch.Tensor:
+
+def is_distilled(parts: Parts) -> bool:
+    """Whether a model was made for few steps without guidance; one of a pipeline that does not say so was."""
+    return bool(parts.pipeline.config.get("is_distilled", True))
+
+
+def tokens_of(latents: torch.Tensor) -> torch.Tensor:
+    """(n, height * width, channels) tokens of (n, channels, height, width) latents."""
     return latents.flatten(2).transpose(1, 2).contiguous()
 
 
-def _places(latents: torch.Tensor, number: int) -> torch.Tensor:
+def places_of(latents: torch.Tensor, number: int) -> torch.Tensor:
     """(tokens, 4): of which image each token is, its row, its column, and 0."""
     height, width = latents.shape[-2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = [torch.full_like(rows, number), rows, columns, torch.zeros_like(rows)]
     return torch.stack(places, -1).flatten(0, 1)
+
+
+def places_of_words(length: int) -> torch.Tensor:
+    """(tokens, 4): the same of so many words, which are counted."""
+    places = torch.zeros(length, 4, dtype=torch.int64)
+    places[:, 3] = torch.arange(length)
+    return places

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from sd_api.models.device import HALF_PRECISIONS
 from sd_api.models.families.base import Row
 from sd_api.models.families.latent_previews import is_fitted, latent_preview, predicted_original
 from sd_api.models.families.start import Kept, Start
-from sd_api.models.schedulers import make_scheduler, noised, scheduler_name
+from sd_api.models.schedulers import make_scheduler, noised, scheduler_name, step_options
 from sd_api.models.tiling import cut, in_cells, in_pixels, pasted
 
 
@@ -235,12 +234,6 @@ class LatentFamily:
         pixels = decode(parts.autoencoder.module, latents / self.scale(parts), warnings, parts.tile)
         images: list[Image.Image] = VaeImageProcessor().postprocess(pixels, output_type="pil")
         return images
-
-
-def step_options(scheduler: Any, eta: float, generator: torch.Generator) -> dict[str, Any]:
-    """The arguments that a scheduler's step takes, as diffusers' pipelines choose them."""
-    options = {"eta": eta, "generator": generator}
-    return {name: value for name, value in options.items() if name in signature(scheduler.step).parameters}
 
 
 def _draws_other_noise(row: LatentRow) -> bool:

@@ -13,15 +13,15 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 )
 from PIL import Image
 
+from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MIN_SIDE, Operation
 from sd_api.generation.operations import FromImage
 from sd_api.imaging.sizing import pad, padded_size
-from sd_api.models.autoencoder import encode_pixels
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import pack, unpack
-from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words
+from sd_api.models.families.transformer import REFERENCES, Published, TransformerFamily
+from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
 
 _PUBLISHED = Published(steps=50, guidance=4.0)
 _EDIT = Published(modes=("edit",), steps=50, guidance=4.0)
@@ -63,7 +63,7 @@ class QwenImage(TransformerFamily):
         words: Words,
     ) -> torch.Tensor:
         """See TransformerFamily."""
-        images = [samples, *(torch.cat(several) for several in zip(*(row.references for row in rows), strict=True))]
+        images = seen_by(samples, rows)
         tokens = [pack(image) for image in images]
         guidance = None
         if parts.denoiser.config.guidance_embeds:
@@ -89,39 +89,52 @@ class QwenImageEdit(QwenImage):
 
     def context(self, operation: Operation) -> Hashable:
         """See TransformerFamily."""
-        assert isinstance(operation, FromImage)  # noqa: S101 - its models do nothing else
-        pixels = operation.image.pixels
-        return pixels.size, hashlib.sha256(pixels.tobytes()).digest()
+        images = [image.pixels for image in self.shown_images(operation)]
+        return tuple((image.size, hashlib.sha256(image.tobytes()).digest()) for image in images)
 
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
         """See TransformerFamily."""
         words, _ = parts.pipeline.encode_prompt(prompt, image=self.shown(parts, operation), device=parts.device)
         return {"words": words}
 
+    def shown_images(self, operation: Operation) -> Sequence[ImageRef]:
+        """The images that the model sees: the one that is changed."""
+        assert isinstance(operation, FromImage)  # noqa: S101 - its models do nothing else
+        return [operation.image]
+
     def shown(self, parts: Parts, operation: Operation) -> Any:
         """What the text encoder sees."""
-        return self.scaled(parts, operation, VAE_IMAGE_SIZE)
+        (image,) = self.scaled(parts, operation, VAE_IMAGE_SIZE)
+        return image
 
-    def scaled(self, parts: Parts, operation: Operation, pixels: int) -> Image.Image:
-        """What is drawn anew, scaled to about so many pixels in all."""
-        assert isinstance(operation, FromImage)  # noqa: S101 - its models do nothing else
-        size = padded_size(operation.image.size, multiple=self.multiple(parts), minimum=MIN_SIDE)
-        width, height = calculate_dimensions(pixels, size[0] / size[1])[:2]
-        scaled: Image.Image = VaeImageProcessor().resize(pad(operation.image.pixels, size), height, width)
-        return scaled
+    def scaled(self, parts: Parts, operation: Operation, pixels: int) -> list[Image.Image]:
+        """The images that the model sees, each scaled to about so many pixels in all; first the one that is changed."""
+        first, *others = (image.pixels for image in self.shown_images(operation))
+        padded = pad(first, padded_size(first.size, multiple=self.multiple(parts), minimum=MIN_SIDE))
+        return [_scaled(image, pixels) for image in (padded, *others)]
 
     def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
-        """See TransformerFamily: the image that is changed, at the size that the model was trained with."""
-        image = self.scaled(start.parts, start.operation, VAE_IMAGE_SIZE)
-        return [encode_pixels(start.parts.autoencoder.module, start.pixels(image), encode=start.encoded)]
+        """See TransformerFamily: also the image that is changed is seen at the size that the model was trained with."""
+        return [start.encode_whole(image) for image in self.scaled(start.parts, start.operation, VAE_IMAGE_SIZE)]
 
 
 class QwenImageEditPlus(QwenImageEdit):
-    """See Family; the text encoder sees the image smaller."""
+    """See Family; it sees several images, and the text encoder sees them smaller."""
 
     name = "Qwen-Image-Edit-Plus"
     pipelines = dict.fromkeys(("QwenImageEditPlusPipeline",), _EDIT_PLUS)
+    capabilities = (*QwenImageEdit.capabilities, REFERENCES)
+
+    def shown_images(self, operation: Operation) -> Sequence[ImageRef]:
+        """See QwenImageEdit."""
+        return [*super().shown_images(operation), *(reference.image for reference in operation.references)]
 
     def shown(self, parts: Parts, operation: Operation) -> Any:
         """See QwenImageEdit."""
-        return [self.scaled(parts, operation, CONDITION_IMAGE_SIZE)]
+        return self.scaled(parts, operation, CONDITION_IMAGE_SIZE)
+
+
+def _scaled(image: Image.Image, pixels: int) -> Image.Image:
+    width, height = calculate_dimensions(pixels, image.width / image.height)[:2]
+    scaled: Image.Image = VaeImageProcessor().resize(image, height, width)
+    return scaled

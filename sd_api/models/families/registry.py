@@ -7,8 +7,10 @@ from sd_api.models.families.base import Family
 from sd_api.models.families.chroma import Chroma
 from sd_api.models.families.flux import Flux, FluxFill, FluxKontext
 from sd_api.models.families.flux2_klein import Flux2Klein
+from sd_api.models.families.flux2_klein_kv import Flux2KleinKV
 from sd_api.models.families.krea2 import Krea2
 from sd_api.models.families.lcm import LatentConsistency
+from sd_api.models.families.lumina2 import Lumina2
 from sd_api.models.families.pixart import PixArtSigma
 from sd_api.models.families.qwen_image import QwenImage, QwenImageEdit, QwenImageEditPlus
 from sd_api.models.families.sana import Sana
@@ -28,6 +30,7 @@ FAMILIES: tuple[Any, ...] = (
     FluxFill(),
     FluxKontext(),
     Flux2Klein(),
+    Flux2KleinKV(),
     Chroma(),
     QwenImage(),
     QwenImageEdit(),
@@ -37,6 +40,7 @@ FAMILIES: tuple[Any, ...] = (
     Sana(),
     SanaSprint(),
     PixArtSigma(),
+    Lumina2(),
     AnyPipeline(),
 )
 

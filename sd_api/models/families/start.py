@@ -130,7 +130,7 @@ class Start:
 
     def encoded(self, vae: Any, pixels: torch.Tensor) -> Encoding:
         """What the autoencoder makes of pixels, cached by their content: the edits of a document begin alike."""
-        content = sha256(pixels.float().cpu().numpy().tobytes()).digest(), pixels.shape
+        content = sha256(pixels.float().cpu().numpy().tobytes()).digest(), pixels.shape, self.parts.vae_file
         return self.parts.cached("pixels", content, lambda: self._encode_finite(pixels))
 
     def _encode_finite(self, pixels: torch.Tensor) -> Encoding:

@@ -33,6 +33,9 @@ from sd_api.models.families.transformer_rows import (
 )
 from sd_api.models.tiling import cut
 
+# Capabilities that the families below have or do not.
+REFERENCES, TRUE_GUIDANCE = "references", "true_guidance"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -105,7 +108,7 @@ class TransformerFamily(LatentFamily):
             modes=published.modes,
             size_multiple=self.multiple(parts),
             native_size=self.native_size(parts),
-            capabilities=("tiles", "variations", *self.capabilities),
+            capabilities=("tiles", "vae", "variations", *self.capabilities),
             schedulers=self.schedulers,
             guidance=self.meaning(parts),
             defaults={"steps": published.steps, "guidance": published.guidance},
@@ -115,13 +118,24 @@ class TransformerFamily(LatentFamily):
         """See Family: what has no effect, and what does not fit into the text encoder."""
         yield from without_effect(self.abilities(parts), operation)
         yield from plain_only(operation)
+        if REFERENCES in self.capabilities and any(reference.of_adapters for reference in operation.references):
+            yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."
+        if TRUE_GUIDANCE in self.capabilities and operation.negative_prompt and not self.guided(parts, operation):
+            yield "negative_prompt: it acts with a true guidance above 1 only, so it was not used."
         tokenizer = getattr(parts.pipeline, self.tokenizer)
         for name in PROMPTS:
             if name == "prompt" or name in self.capabilities:
-                yield from beyond_limit(name, operation.read(name).plain, tokenizer, self.longest)
+                before = self.instruction(parts, negative=name != "prompt")
+                yield from beyond_limit(name, before + operation.read(name).plain, tokenizer, self.longest)
+
+    def instruction(self, parts: Parts, *, negative: bool) -> str:
+        """What stands before a prompt and takes of the tokens that are read."""
+        return ""
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """Whether there is classifier-free guidance."""
+        if TRUE_GUIDANCE in self.capabilities:
+            return operation.true_guidance > 1
         return operation.guidance > (0 if self.from_zero else 1)
 
     def context(self, operation: Operation) -> Hashable:
@@ -168,9 +182,17 @@ class TransformerFamily(LatentFamily):
         """The exponent of the shift of the noise levels for so many tokens, where the scheduler takes one."""
         return None
 
-    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
-        """The latents of the images that a model sees beside its own, (1, channels, height, width) each."""
+    def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerRow."""
         return ()
+
+    def references(self, start: TransformerStart) -> Sequence[torch.Tensor]:
+        """See TransformerRow: the latents of the operation's references, for models that take some."""
+        return ()
+
+    def memory(self, start: TransformerStart) -> Any:
+        """What is kept of images between steps in place of their latents; None for most families."""
+        return None
 
     def forward(
         self,
@@ -197,7 +219,8 @@ class TransformerFamily(LatentFamily):
     def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
         """One prediction of two: classifier-free guidance (arXiv:2207.12598)."""
         begin = with_prompt if self.from_zero else without
-        return begin + row.guidance * (with_prompt - without)
+        factor = row.true_guidance if TRUE_GUIDANCE in self.capabilities else row.guidance
+        return begin + factor * (with_prompt - without)
 
     def beginning(self, **values: Any) -> TransformerStart:
         """See LatentFamily."""
@@ -209,16 +232,23 @@ class TransformerFamily(LatentFamily):
 
     def row(self, start: Any, conditioning: Conditioning, size: tuple[int, int], **values: Any) -> TransformerRow:
         """See LatentFamily."""
-        return TransformerRow(conditioning=conditioning, references=tuple(self.references(start)), **values)
+        return TransformerRow(
+            conditioning=conditioning,
+            own=tuple(self.own(start)),
+            references=tuple(self.references(start)),
+            memory=self.memory(start),
+            true_guidance=start.operation.true_guidance,
+            **values,
+        )
 
     def key_of(self, seen: TransformerRow) -> Hashable:
         """See LatentFamily."""
         return key_of(seen)
 
     def view(self, row: TransformerRow, tile: Box) -> TransformerRow:
-        """See Family; only what is not made in tiles has references that are not parts of its own canvas."""
+        """See Family."""
         seen: TransformerRow = super().view(row, tile)
-        return replace(seen, references=tuple(cut(reference, tile) for reference in row.references))
+        return replace(seen, own=tuple(cut(image, tile) for image in row.own))
 
     def schedule(self, parts: Parts, scheduler: Any, steps: int, tokens: int) -> torch.Tensor:
         """Prepare a scheduler for a full schedule, and say which timesteps it makes.

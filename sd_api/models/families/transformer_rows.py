@@ -6,8 +6,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from PIL import Image
 
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
+from sd_api.models.autoencoder import encode_pixels
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.start import Kept, Start
 from sd_api.models.schedulers import noised
@@ -54,11 +56,23 @@ class TransformerRow(LatentRow):
 
     Attributes:
         conditioning: Of its prompts.
-        references: (1, channels, height, width) each: the latents of images that the model sees beside its own.
+        own: (1, channels, height, width) each: the latents of images of its canvas that the model sees beside its own;
+            a tile sees its part of them.
+        references: The same of other images, which every tile sees whole.
+        memory: What a family keeps of such images between steps in place of their latents, see ``memory`` there.
+        true_guidance: The factor of classifier-free guidance where ``guidance`` is an input.
     """
 
     conditioning: Conditioning
+    own: tuple[torch.Tensor, ...] = ()
     references: tuple[torch.Tensor, ...] = ()
+    memory: Any = None
+    true_guidance: float = 1.0
+
+    @property
+    def seen(self) -> tuple[torch.Tensor, ...]:
+        """The latents of all images that the model sees beside its own."""
+        return *self.own, *self.references
 
 
 def key_of(seen: TransformerRow) -> Hashable:
@@ -69,7 +83,7 @@ def key_of(seen: TransformerRow) -> Hashable:
         seen.latents.shape,
         tuple(_shape(part) for words in several for part in words.values()),
         _shape(seen.channels),
-        tuple(reference.shape for reference in seen.references),
+        tuple(image.shape for image in seen.seen),
     )
 
 
@@ -105,6 +119,10 @@ class TransformerStart(Start):
         assert isinstance(self.operation, FromImage)  # noqa: S101 - only those have one
         return self.encode(self.operation.image.pixels, most_probable=self.most_probable)
 
+    def encode_whole(self, image: Image.Image) -> torch.Tensor:
+        """The most probable latents of an image of a size of its own, a multiple of the model's."""
+        return encode_pixels(self.parts.autoencoder.module, self.pixels(image), encode=self.encoded) * self.scale
+
     def _shown(self, operation: Inpaint) -> torch.Tensor:
         """(1, channels + cell * cell, height, width): the masked image's latents and the mask's pixels."""
         # Black and white, as such a model was trained; grey acts when the picture is finished.
@@ -112,6 +130,11 @@ class TransformerStart(Start):
         mask = (self.pixels(black_and_white.convert("RGB"))[:, :1] > 0).to(self.dtype)
         masked = self.encode(operation.image.pixels, without=mask)
         return torch.cat([masked, torch.nn.functional.pixel_unshuffle(mask, self.cell)], 1)
+
+
+def seen_by(samples: torch.Tensor, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
+    """(n, channels, height, width) each: the samples, and every image that the model sees beside them."""
+    return [samples, *(torch.cat(several) for several in zip(*(row.seen for row in rows), strict=True))]
 
 
 def joined(several: Sequence[Words]) -> Words:

@@ -4,6 +4,7 @@ The arithmetic and the order of random draws are those of diffusers' pipelines, 
 """
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities, without_effect
 from sd_api.generation.operation import PROMPTS, Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
+from sd_api.generation.plan import Box
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.models.adapters.embeddings import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
+from sd_api.models.families.unet_control import residuals, row_controls
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
+from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.families.unet_words import PromptReader
@@ -53,7 +57,10 @@ class UNetFamily(LatentFamily):
             modes=MODES[unet.in_channels],
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
-            capabilities=("clip_skip", "loras", "tiles", "variations", *_capabilities(unet)),
+            capabilities=(
+                *("clip_skip", "controls", "loras", "references", "tiles", "vae", "variations"),
+                *_capabilities(unet),
+            ),
             schedulers=self.usable_schedulers(parts),
         )
 
@@ -77,7 +84,11 @@ class UNetFamily(LatentFamily):
         layers = parts.pipeline.text_encoder.config.num_hidden_layers
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
-        return PromptReader(parts, self.words_layer, operation).conditioning()
+        # What does not fit is refused before work is done.
+        parts.controls.find(operation.controls)
+        conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
+        guided = conditioning.moments[0].negative is not None
+        return replace(conditioning, references=parts.ip_adapters.see(operation.references, guided=guided))
 
     def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
         """The embeddings that the UNet takes: (1, tokens, width).
@@ -115,6 +126,7 @@ class UNetFamily(LatentFamily):
             conditioning=conditioning,
             image_guidance=operation.image_guidance if isinstance(operation, Edit) else None,
             size_ids=self.size_ids(start.parts, size),
+            controls=row_controls(start),
             **values,
         )
 
@@ -122,28 +134,43 @@ class UNetFamily(LatentFamily):
         """See LatentFamily."""
         return key_of(seen)
 
+    def view(self, row: UNetRow, tile: Box) -> UNetRow:
+        """See Family."""
+        seen: UNetRow = replace(super().view(row, tile), controls={None: row.controls[tile]})
+        return seen
+
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
-        denoiser = parts.loras.applied(parts.denoiser, rows[0].conditioning.loras)
         passes = [variants(row) for row in rows]
         counts = [len(several) for several in passes]
+        scaled = [
+            sample
+            for row, count in zip(rows, counts, strict=True)
+            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])] * count
+        ]
+        further = [channels for several in passes for _, _, channels in several]
         samples = [
             sample if channels is None else torch.cat([sample, channels], 1)
-            for row, several in zip(rows, passes, strict=True)
-            for sample in [row.scheduler.scale_model_input(row.latents, row.timesteps[row.step])]
-            for _, _, channels in several
+            for sample, channels in zip(scaled, further, strict=True)
         ]
         # Not by repeat_interleave, which makes a GPU's host wait for the device at each step.
         timesteps = [
             row.timesteps[row.step].float() for row, count in zip(rows, counts, strict=True) for _ in range(count)
         ]
+        moments, words = torch.stack(timesteps), torch.cat([words for several in passes for words, _, _ in several])
+        beside = added(rows, passes)
+        controlled = {}
+        if rows[0].controls[None]:
+            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
+        denoiser = adapted(parts, rows[0].conditioning)
         output = denoiser(
             torch.cat(samples),
-            torch.stack(timesteps),
-            encoder_hidden_states=torch.cat([words for several in passes for words, _, _ in several]),
+            moments,
+            encoder_hidden_states=with_references(words, rows),
             timestep_cond=guidance_embedding(parts, rows),
-            added_cond_kwargs=added(rows, passes),
+            added_cond_kwargs=beside,
             return_dict=False,
+            **controlled,
         )[0]
         return [guide(row, part) for row, part in zip(rows, output.split(counts), strict=True)]
 

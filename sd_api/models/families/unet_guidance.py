@@ -28,6 +28,15 @@ def variants(row: UNetRow) -> list[Variant]:
     ]
 
 
+def negatives(row: UNetRow) -> list[bool]:
+    """Whether each of ``variants`` has the negative prompt."""
+    moment = row.conditioning.at(row.step, row.steps)
+    with_prompts = [False] * len(moment.prompts)
+    if moment.negative is None:
+        return with_prompts
+    return [True, *with_prompts] if row.image_guidance is None or row.channels is None else [*with_prompts, True, True]
+
+
 def guide(row: UNetRow, output: torch.Tensor) -> torch.Tensor:
     """One prediction of the outputs for a row's variants: classifier-free guidance (arXiv:2207.12598).
 

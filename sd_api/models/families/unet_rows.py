@@ -1,12 +1,15 @@
 """The rows of the families with a UNet."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import torch
 
+from sd_api.generation.plan import Box
+from sd_api.models.adapters.ip_adapters import ActiveReference
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
+from sd_api.models.families.unet_control import Controls
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,17 @@ class Conditioning:
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
         loras: What acts in the UNet beside its own layers.
+        references: What it attends to beside the words.
     """
 
     moments: tuple[Moment, ...]
     loras: tuple[ActiveLora, ...]
+    references: tuple[ActiveReference, ...] = ()
+
+    @property
+    def acting(self) -> Hashable:
+        """What is the same of rows that share a forward."""
+        return self.loras, tuple(reference.key for reference in self.references)
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -77,17 +87,20 @@ class UNetRow(LatentRow):
         conditioning: Of its prompts.
         image_guidance: The second factor of instruct-pix2pix; None for other operations.
         size_ids: (1, 6) for SDXL, else None.
+        controls: Those of each tile by its box, or of all of it by None.
     """
 
     conditioning: Conditioning
     image_guidance: float | None
     size_ids: torch.Tensor | None
+    controls: Mapping[Box | None, Controls]
 
 
 def key_of(seen: UNetRow) -> Hashable:
-    """Rows share a forward if what goes through the UNet at once has the same shape, and the same LoRAs act.
+    """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
 
     See LatentFamily.
     """
     words, channels = seen.conditioning, seen.channels
-    return seen.latents.shape, words.shape, words.loras, None if channels is None else channels.shape
+    followed = tuple(each.key for each in seen.controls[None])
+    return seen.latents.shape, words.shape, words.acting, followed, None if channels is None else channels.shape

@@ -21,7 +21,7 @@ from sd_api.web.a1111.forms import A1111_ALONE, KNOWN, Asked
 from sd_api.web.a1111.samplers import SamplerNotFound
 
 # Fields whose values are not sent back.
-_PICTURES = ("init_images", "mask", "latent_mask")
+_PICTURES = ("init_images", "mask", "latent_mask", "controls", "references", "alwayson_scripts")
 
 # A size in a parameters text, of which the web UI makes two values.
 _SIZE = re.compile(r"([0-9]+)x([0-9]+)")
@@ -164,7 +164,7 @@ def _info(result: GenerationResult, spec: JobSpec, model: str) -> dict[str, Any]
         "face_restoration_model": None,
         "sd_model_name": model,
         "sd_model_hash": None,
-        "sd_vae_name": None,
+        "sd_vae_name": operation.vae,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,

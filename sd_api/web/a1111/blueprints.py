@@ -5,14 +5,15 @@ from flask import Blueprint, Response
 from sd_api.accounts.accounts import Accounts
 from sd_api.errors import NotAuthenticated
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.folders import ModelFolders
 from sd_api.settings import Settings
-from sd_api.web.a1111 import extras, lists, outside, routes
+from sd_api.web.a1111 import controlnet, extras, lists, outside, routes
 from sd_api.web.a1111.options import Checkpoints
 from sd_api.web.admission import take_pictures
 from sd_api.web.bearer import JobOwners, token_check
 
 PATHS = ("sdapi", "queue", "controlnet")
-"""The first part of each of this dialect's paths; programs ask for ``/controlnet`` to learn that there is none."""
+"""The first part of each of this dialect's paths."""
 
 
 def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> tuple[Blueprint, ...]:
@@ -21,14 +22,17 @@ def make_blueprints(settings: Settings, queue: JobQueue, accounts: Accounts) -> 
     checkpoints = Checkpoints(settings)
     pictures, control = routes.make_blueprints(settings, queue, owners, checkpoints)
     resizing = extras.make_blueprint(settings.limits)
-    for blueprint in (pictures, resizing):
+    folders = ModelFolders.of(settings)
+    following = controlnet.make_blueprint(folders, settings.limits)
+    for blueprint in (pictures, resizing, following):
         take_pictures(blueprint, settings.limits)
     every = (
         pictures,
         control,
         resizing,
+        following,
         lists.make_blueprint(queue, checkpoints, settings),
-        outside.make_blueprint(queue),
+        outside.make_blueprint(queue, folders),
     )
     if settings.require_token:
         for blueprint in every:

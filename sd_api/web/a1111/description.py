@@ -7,6 +7,7 @@ from openapi_pydantic import PathItem, Response, Schema
 from pydantic import BaseModel, Field
 
 from sd_api.generation.operation import OperationName
+from sd_api.web.a1111.controlnet import Detect
 from sd_api.web.a1111.extras import Expansion, OnePicture, ResizeOne, ResizeSeveral
 from sd_api.web.a1111.forms import FORMS
 from sd_api.web.a1111.lists import LISTS, NOTHING_TO_DO
@@ -165,6 +166,7 @@ def _lists() -> Iterator[tuple[str, PathItem]]:
         yield name, _get(name.replace("-", "_"), f"The {name.replace('-', ' ')} of this server", shape)
     yield "loras", _get("loras", "The LoRAs that prompts may name", _LIST)
     yield "embeddings", _get("embeddings", "The embeddings that prompts may name", _OBJECT)
+    yield "sd-vae", _get("sd_vae", "The autoencoders that requests may name", _LIST)
     for name in NOTHING_TO_DO:
         yield name, _post(name.replace("-", "_"), "Nothing, because models come and go by themselves", _NULL)
 
@@ -207,7 +209,15 @@ def describe() -> dict[str, PathItem]:
         f"{photoshop}/heartbeat": _get("heartbeat", "Check that Auto-Photoshop finds what it needs", _OBJECT),
         f"{photoshop}/mask/expansion/": _post("expand_mask", "Let a mask grow", GrownMask, Expansion),
         f"{photoshop}/vae/list": _get("vae_list", "The autoencoders that may be chosen", _LIST),
-        f"{photoshop}/controlnet/filter": _post("controlnet_filter", "The models of ControlNet: none", _OBJECT),
+        f"{photoshop}/controlnet/filter": _post(
+            "controlnet_filter", "The models and preprocessors of ControlNet", _OBJECT
+        ),
+        "/controlnet/version": _get("controlnet_version", "The version of ControlNet's requests", _OBJECT),
+        "/controlnet/settings": _get("controlnet_settings", "How many units of ControlNet act at once", _OBJECT),
+        "/controlnet/model_list": _get("controlnet_models", "The ControlNets and T2I adapters", _OBJECT),
+        "/controlnet/module_list": _get("controlnet_modules", "The preprocessors", _OBJECT),
+        "/controlnet/control_types": _get("controlnet_types", "The preprocessors with the models for them", _OBJECT),
+        "/controlnet/detect": _post("controlnet_detect", "What a preprocessor makes of pictures", _OBJECT, Detect),
         "/queue/status": _get("queue_status", "How many jobs there are", _OBJECT),
         "/user": _get("user", "The user of a session, which there is none of here", _OBJECT),
     }

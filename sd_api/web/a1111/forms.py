@@ -15,6 +15,7 @@ from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of
+from sd_api.web.a1111.units import SCRIPT, arguments, entry_of, units_of
 
 A1111 = Dialect(
     names={
@@ -187,7 +188,7 @@ _NETWORK = re.compile(r"<hypernet:([^:>]{1,100})[^>]{0,100}>")
 
 
 def decode_fields(
-    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, clip_skip: int
+    came: Mapping[str, Any], operation: OperationName, reading: Reading, model: str | None, said: Mapping[str, Any]
 ) -> tuple[JobSpec, Asked]:
     """Turn the fields of a request into a job.
 
@@ -196,7 +197,7 @@ def decode_fields(
         operation: What to do.
         reading: The limits, and how images are read; afterwards it has the images, and warnings of ignored fields.
         model: See JobSpec.
-        clip_skip: What the options say, where the request has none.
+        said: Fields of which the options say something, which counts where the request does not.
 
     Raises:
         InvalidFields: Naming every field that is malformed, out of limits, or asks for what is not here.
@@ -206,10 +207,10 @@ def decode_fields(
     reading.warnings += [f"{sentence}." for sentence in ignored]
     faults = _refusals(came)
     try:
-        read = FORMS[operation].model_validate({"clip_skip": clip_skip, **_in_our_terms(came)}, context=reading)
+        fields = _in_our_terms(_followed(came, reading))
+        read = FORMS[operation].model_validate({**said, **fields}, context=reading)
     except ValidationError as error:
         raise InvalidFields([*faults, *faults_in(error, in_words)]) from None
-    faults += _controlled(read.alwayson_scripts, reading)
     if faults:
         raise InvalidFields(faults)
     return A1111.spec(OPERATIONS[operation], read, reading, model=model), read
@@ -259,27 +260,18 @@ def _refusals(came: Mapping[str, Any]) -> list[InvalidField]:
     ]
 
 
-def _controlled(scripts: Mapping[str, Any], reading: Reading) -> list[InvalidField]:
-    """Refuse ControlNet where it would change the picture, and say of other extensions that they are not there."""
-    missing = [name[:100] for name, script in scripts.items() if name.lower() != "controlnet" and _arguments(script)]
+def _followed(came: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    """The fields with ControlNet's units as entries of ``controls``; other extensions are not there."""
+    scripts = came.get("alwayson_scripts")
+    if not isinstance(scripts, dict):
+        return dict(came)
+    missing = [name[:100] for name, script in scripts.items() if name.lower() != SCRIPT and arguments(script)]
     if missing:
         names = ", ".join(missing[:MOST_NAMED])
         reading.warnings.append(f"This server does not have the extensions {names}; they were ignored.")
-    units = [unit for name, script in scripts.items() if name.lower() == "controlnet" for unit in _arguments(script)]
-    if any(map(_acts, units)):
-        return [InvalidField("alwayson_scripts", "asks for ControlNet, which this server does not have; leave it out")]
-    return []
-
-
-def _arguments(script: Any) -> list[Any]:
-    arguments = script.get("args") if isinstance(script, dict) else script
-    return arguments if isinstance(arguments, list) else [arguments] if arguments else []
-
-
-def _acts(unit: Any) -> bool:
-    if not isinstance(unit, dict) or _means_nothing("enabled", unit.get("enabled", True)):
-        return False
-    return not all(_means_nothing(name, unit.get(name, "none")) for name in ("model", "module"))
+    entries = [entry_of(unit, number, reading.warnings) for number, unit in enumerate(units_of(scripts))]
+    own = came.get("controls", [])
+    return {**came, "controls": [*(own if isinstance(own, list) else [own]), *entries]} if entries else dict(came)
 
 
 def _means_nothing(name: str, value: Any) -> bool:

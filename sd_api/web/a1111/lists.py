@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.adapters.lora_files import described_loras
-from sd_api.models.folders import ModelFolders
+from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
 from sd_api.web.a1111.options import Checkpoints
 from sd_api.web.a1111.pictures import UPSCALERS
@@ -26,7 +26,6 @@ LISTS: Mapping[str, Any] = {
         {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": _SCALE} for name in UPSCALERS
     ],
     "latent-upscale-modes": [],
-    "sd-vae": [],
     "sd-modules": [],
     "hypernetworks": [],
     "face-restorers": [],
@@ -51,6 +50,7 @@ def make_blueprint(queue: JobQueue, checkpoints: Checkpoints, settings: Settings
     folders = ModelFolders.of(settings)
     blueprint.add_url_rule("/sd-models", "sd-models", checkpoints.entries)
     blueprint.add_url_rule("/loras", "loras", partial(_loras, folders))
+    blueprint.add_url_rule("/sd-vae", "sd-vae", partial(_vaes, folders))
     blueprint.add_url_rule("/embeddings", "embeddings", partial(_embeddings, folders))
     blueprint.add_url_rule("/memory", "memory", partial(_memory, queue))
     for path in NOTHING_TO_DO:
@@ -74,6 +74,11 @@ def _loras(folders: ModelFolders) -> list[dict[str, Any]]:
         for lora in described_loras(folders)
         if lora["problem"] is None
     ]
+
+
+def _vaes(folders: ModelFolders) -> list[dict[str, Any]]:
+    """The autoencoders by the names that ``sd_vae`` takes."""
+    return [{"model_name": file.name, "filename": file.name} for file in folders.files(VAE)]
 
 
 def _embeddings(folders: ModelFolders) -> dict[str, Any]:

@@ -9,12 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, RequestError, UnknownModel
 from sd_api.generation.projection import faults_in
+from sd_api.models.folders import VAE, ModelFolders
 from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
 from sd_api.web.a1111.forms import in_words
 
 # Characters of all options as JSON; programs keep a few hundred short ones.
 MOST_CHARACTERS = 262_144
+
+# How programs say that a model's own autoencoder is meant.
+_OWN_VAE = ("automatic", "none")
 
 
 class Checkpoints:
@@ -63,11 +67,23 @@ class A1111Options(BaseModel):
     sd_model_checkpoint: str = Field(description="the model, a title of sd-models", examples=["builtin"])
     sd_checkpoint_hash: str = Field(default="", description="has no effect")
     CLIP_stop_at_last_layers: int = Field(default=1, ge=1, le=12, description="see clip_skip")
-    sd_vae: str = Field(default="Automatic", description="Automatic or None: each model has its own")
+    sd_vae: str = Field(
+        default="Automatic", description="see vae; Automatic and None are each model's own", examples=["Automatic"]
+    )
     inpainting_mask_weight: float = Field(default=1.0, description="has no effect")
     img2img_color_correction: bool = Field(default=False, description="has no effect")
     face_restoration_model: str | None = Field(default=None, description="has no effect", examples=[None])
     samples_format: str = Field(default="png", description="has no effect")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What requests get that do not say it, by the fields' names."""
+        return {"clip_skip": self.CLIP_stop_at_last_layers, "vae": self.vae}
+
+    @property
+    def vae(self) -> str | None:
+        """The autoencoder that requests get which name none; None is each model's own."""
+        return None if self.sd_vae.casefold() in _OWN_VAE else self.sd_vae
 
 
 class Options:
@@ -75,10 +91,12 @@ class Options:
 
     Args:
         checkpoints: The models.
+        folders: Where the autoencoders are.
     """
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
+    def __init__(self, checkpoints: Checkpoints, folders: ModelFolders) -> None:
         self._checkpoints = checkpoints
+        self._folders = folders
         self._lock = threading.Lock()
         self._current = A1111Options(sd_model_checkpoint=checkpoints.main)
 
@@ -110,8 +128,9 @@ class Options:
             raise InvalidFields(faults_in(error, in_words)) from None
         except ValueError:
             raise RequestError("An option has a number that JSON does not have; send no NaN and no Infinity.") from None
-        if changed.sd_vae.casefold() not in ("automatic", "none"):
-            raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are Automatic and None")
+        if changed.vae is not None and self._folders.find(VAE, changed.vae) is None:
+            known = ", ".join(["Automatic", "None", *(file.name for file in self._folders.files(VAE))])
+            raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are {known}")
         if size > MOST_CHARACTERS:
             raise QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")
         return changed.model_copy(update={"sd_model_checkpoint": self._checkpoints.title(changed.sd_model_checkpoint)})

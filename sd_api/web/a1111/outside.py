@@ -5,15 +5,22 @@ from typing import Any
 from flask import Blueprint
 
 from sd_api.errors import UnknownModel
+from sd_api.imaging.controls import PREPROCESSORS
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.folders import ModelFolders
+from sd_api.web.a1111.controlnet import model_names
 
 
-def make_blueprint(queue: JobQueue) -> Blueprint:
+def make_blueprint(queue: JobQueue, folders: ModelFolders) -> Blueprint:
     """The endpoints over ``queue``."""
     blueprint = Blueprint("a1111_outside", __name__)
 
     def queue_status() -> dict[str, Any]:
         return {"msg": "estimation", "queue_size": len(queue.jobs())}
+
+    def controlnet_filter() -> dict[str, list[str]]:
+        """The models and preprocessors of ControlNet; a keyword hides none, because a model's name tells little."""
+        return {"module_list": list(PREPROCESSORS), "model_list": ["None", *model_names(folders)]}
 
     blueprint.add_url_rule("/queue/status", view_func=queue_status)
     blueprint.add_url_rule("/user", view_func=user)
@@ -37,11 +44,6 @@ def heartbeat() -> dict[str, bool]:
 def vae_list() -> list[str]:
     """The autoencoders that may be chosen."""
     return []
-
-
-def controlnet_filter() -> dict[str, list[str]]:
-    """The models of ControlNet that fit a keyword."""
-    return {"module_list": [], "model_list": []}
 
 
 def interrogate() -> Any:

@@ -32,6 +32,9 @@ def content_of(came: Mapping[str, Any], operation: OperationName, limits: Limits
 
     def content(field: str, value: Any) -> bytes:
         file = picture_bytes(field, value)
+        if field.startswith(("controls.", "references.")):
+            # What is followed has a size of its own.
+            return file
         if field == "mask":
             return mask_file(file, size, own.resize_mode, max_pixels=most)
         return file if size is None else resized_file(field, file, size, own.resize_mode, max_pixels=most)

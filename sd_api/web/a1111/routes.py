@@ -13,6 +13,7 @@ from sd_api.generation.projection import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.queue import JobQueue
+from sd_api.models.folders import ModelFolders
 from sd_api.owners import job_name
 from sd_api.settings import Settings
 from sd_api.web.a1111 import answers
@@ -61,7 +62,7 @@ class A1111Endpoints:
         self._owners = owners
         self._callers_jobs = CallersJobs(queue, owners)
         self._checkpoints = checkpoints
-        self._options = Options(checkpoints)
+        self._options = Options(checkpoints, ModelFolders.of(settings))
 
     def txt2img(self) -> dict[str, Any]:
         """Pictures from text."""
@@ -120,9 +121,7 @@ class A1111Endpoints:
         options = self._options_of(fields)
         checkpoint = options.sd_model_checkpoint
         reading = Reading(limits=self._settings.limits, content=content_of(fields, operation, self._settings.limits))
-        spec, asked = decode_fields(
-            fields, operation, reading, self._checkpoints.model(checkpoint), options.CLIP_stop_at_last_layers
-        )
+        spec, asked = decode_fields(fields, operation, reading, self._checkpoints.model(checkpoint), options.fields)
         if not asked.override_settings_restore_afterwards:
             self._options.change(asked.override_settings)
         job = self._owners.submit(self._queue, spec, asked.force_task_id, dialect=DIALECT)

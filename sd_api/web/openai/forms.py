@@ -32,8 +32,8 @@ OPENAI = Dialect(
         "height": 512,
     },
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
-    # Its programs show what comes as the whole picture.
-    left_out=frozenset({"output"}),
+    # Its programs show what comes as the whole picture, and send no maps.
+    left_out=frozenset({"output", "controls"}),
     image=Annotated[bytes, Field(min_length=1)],
     image_form="a file in a form, or as base64 text or a data: URL in JSON",
     image_example=lambda png: b64encode(png).decode(),

@@ -120,6 +120,20 @@ class OfferedLora(BaseModel):
     problem: str | None = Field(description="why its file cannot be used; null if it can", examples=[None])
 
 
+class OfferedControl(BaseModel):
+    """A ControlNet or a T2I adapter that controls may name."""
+
+    name: str = Field(description="its name in controls", examples=["canny"])
+    kind: str | None = Field(
+        description="ControlNet, union ControlNet or T2I adapter; null where its file does not say before it is used",
+        examples=["ControlNet"],
+    )
+    architecture: str | None = Field(
+        description="what it was made for; null where its file does not say", examples=["Stable Diffusion 1"]
+    )
+    problem: str | None = Field(description="why it cannot be used; null if it can", examples=[None])
+
+
 class OpenAIEntry(BaseModel):
     """A model as OpenAI's API lists it."""
 
@@ -137,7 +151,11 @@ class Offer(Success):
     embeddings: list[str] = Field(
         description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]
     )
+    controlnets: list[OfferedControl] = Field(description="the ControlNets and T2I adapters of the folders of models")
     loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
+    vaes: list[str] = Field(
+        description="the autoencoders that may take the place of a model's own", examples=[["vae-ft-mse"]]
+    )
     fields: dict[str, OfferedField] = Field(description="each field by its name in the forms")
     limits: Limits = Field(description="the limits of the configuration")
     object: Literal["list"] = Field(description="always list, for programs that expect OpenAI's API here")

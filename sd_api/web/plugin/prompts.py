@@ -7,11 +7,12 @@ from typing import Any
 from flask import Blueprint
 from pydantic import Field
 
+from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import PROMPTS, Operation, PromptName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.chunks import Chunk, chunks, tokenizer_on_disk
-from sd_api.prompting.prompt import Break, Pieces
+from sd_api.prompting.prompt import Break, Piece, Pieces
 from sd_api.settings import Settings
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
@@ -25,6 +26,10 @@ class PromptFields(JobForm):
         default="", description="a custom model; empty is the main model", examples=["", "my_first_model"]
     )
 
+
+# Characters of all stages of a prompt that are shown; with one that changes in each step, a short request would have a
+# long answer.
+MOST_SHOWN = 50_000
 
 PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
 
@@ -51,10 +56,14 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
 def _read(operation: Operation, name: PromptName, tokenizer: Any) -> dict[str, Any]:
     """What a prompt says; see ``ReadPrompt`` in the schemas."""
     prompt = operation.read(name)
-    stages = [
-        {"first_step": first, "prompts": [_words(pieces, tokenizer) for pieces in terms]}
-        for first, terms in _stages(operation, name)
-    ]
+    stages, shown = [], 0
+    for first, terms in _stages(operation, name):
+        shown += sum(len(piece.text) for pieces in terms for piece in pieces if isinstance(piece, Piece))
+        if shown > MOST_SHOWN:
+            raise OutOfLimits(
+                name, f"changes so often that its stages have more than {MOST_SHOWN} characters; ask with fewer steps"
+            )
+        stages.append({"first_step": first, "prompts": [_words(pieces, tokenizer) for pieces in terms]})
     return {
         "text": getattr(operation, name),
         "weights": [term.weight for term in prompt.terms],

@@ -90,7 +90,7 @@ local function end_job(id, state, ...)
   if before == 'queued' then dequeue(id, client) end
   redis.call('ZREM', 'sd:leases', id)
   redis.call('HSET', key, 'state', state, 'ended', now, ...)
-  redis.call('HDEL', key, 'image', 'mask', 'references', 'preview')
+  redis.call('HDEL', key, 'image', 'mask', 'references', 'controls', 'preview')
   redis.call('PEXPIRE', key, ttl)
   publish(id)
 end

@@ -1,0 +1,108 @@
+"""The memory of an edit of 256 x 256 pixels on a large canvas, beside the model and HTTP.
+
+It counts the file, its pixels, its mask and the encoded answer, by what Linux says of the process's peak.
+
+    python benchmarks/edit_memory.py
+    python benchmarks/edit_memory.py --megapixels 12
+"""
+
+import argparse
+import multiprocessing
+import resource
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from canvases import canvas, square_mask
+from PIL import Image
+
+from sd_api.engine.composing import composed
+from sd_api.engine.passes import Drawn
+from sd_api.generation.images import ImageRef
+from sd_api.generation.operations import Inpaint
+from sd_api.generation.plan import area, size_of
+from sd_api.generation.planning import plan
+from sd_api.imaging.encoding import encode_png
+from sd_api.settings import Limits
+
+EDIT = 256
+CONTENTS = ("photo", "noise")
+# Bytes of a pixel as it is decoded: Pillow has four for each of 8 bits, alpha included.
+KINDS: dict[str, tuple[int, type[np.integer[Any]], int]] = {
+    "RGB, 8 bits": (3, np.uint8, 4),
+    "RGBA, 8 bits": (4, np.uint8, 4),
+    "RGB, 16 bits": (3, np.uint16, 6),
+    "RGBA, 16 bits": (4, np.uint16, 8),
+}
+EXTENDS = (None, "16,16,16,16")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megapixels", type=float, default=48)
+    height = round((parser.parse_args().megapixels * 1e6 / 12) ** 0.5) * 3
+    size = (height // 3 * 4, height)
+    # A new process for each, because a peak never falls.
+    context = multiprocessing.get_context("spawn")
+    print(f"{'content and kind':37}  decoded       file       peak")
+    for kind, (_, _, pixel) in KINDS.items():
+        for content in CONTENTS:
+            for extend in EXTENDS:
+                with TemporaryDirectory() as folder, context.Pool(1, maxtasksperchild=1) as pool:
+                    length = write(Path(folder), size, kind, content)
+                    peak = pool.apply(edit, (Path(folder), size, extend))
+                decoded = pixel * area(size)
+                how = f"{kind}, {'extended' if extend else 'of the same size'}"
+                megabytes = "  ".join(f"{count / 1e6:>5.0f} MB" for count in (decoded, length, peak))
+                print(f"{content:5}  {how:30}  {megabytes}  {peak / decoded:.1f} times", flush=True)
+
+
+def write(folder: Path, size: tuple[int, int], kind: str, content: str) -> int:
+    """Write a picture and a mask as PNG files; the bytes of both."""
+    channels, dtype, _ = KINDS[kind]
+    most, rng = int(np.iinfo(dtype).max), np.random.default_rng(3)
+    if content == "noise":
+        pixels = rng.integers(0, most, (size[1], size[0], channels), dtype, endpoint=True)
+    else:
+        pixels = np.asarray(canvas(size, "photo")).astype(dtype)
+        pixels *= most // 255
+        if dtype == np.uint16:
+            # The lower bits of a photograph are noise.
+            pixels += rng.integers(0, 64, pixels.shape, dtype)
+        if channels == 4:
+            pixels = np.dstack([pixels, np.full(size[::-1], most // 2, dtype)])
+    mask = square_mask(size, EDIT**2 / area(size))[0]
+    return (folder / "image").write_bytes(encode_png(pixels)) + (folder / "mask").write_bytes(encode_png(mask))
+
+
+def edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
+    """The bytes that an edit needs, the two files and the answer included."""
+    limits = Limits(max_image_pixels=2 * area(size))
+    # What is loaded once is no part of it.
+    _finished(encode_png(Image.new("RGB", (512, 512))), encode_png(Image.new("L", (512, 512), 255)), None, limits)
+    before = _peak()
+    _finished((folder / "image").read_bytes(), (folder / "mask").read_bytes(), extend, limits)
+    return _peak() - before
+
+
+def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> bytes:
+    """What an engine does of an edit, all but drawing."""
+    images: dict[str, Any] = {
+        "image": ImageRef(file, "image", "image", limits.max_image_pixels),
+        "mask": ImageRef(mask, "mask", "mask", limits.max_image_pixels),
+    }
+    values: dict[str, Any] = {"prompt": "", "steps": 20, "guidance": 7.5, "strength": 1.0, "depth": "source"}
+    operation = Inpaint(**images, **values, extend=extend, limits=limits)
+    planned = plan(operation)
+    drawn = tuple(Image.new("RGB", size_of(region.passes[-1].box)) for region in planned.regions)
+    return encode_png(composed(operation, planned, Drawn(0, drawn, nsfw=False)))
+
+
+def _peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What the files of ControlNets and T2I adapters tell; knows no torch."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from sd_api.models.adapters.lora_files import architecture_of
+from sd_api.models.bounded_files import FileFaultError, check_safetensors, read_object
+from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders
+from sd_api.models.headers import read_header as read_tensors
+from sd_api.models.sources import PART_CONFIG
+
+ControlKind = Literal["ControlNet", "union ControlNet", "T2I adapter"]
+
+_CLASSES: Mapping[str, ControlKind] = {
+    "ControlNetModel": "ControlNet",
+    "ControlNetUnionModel": "union ControlNet",
+    "T2IAdapter": "T2I adapter",
+}
+
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+"""The weights in a folder of diffusers, the best first."""
+
+# The layers that read the prompt.
+_READS_PROMPT = re.compile(r"attn2\.to_k\.weight$")
+
+# The channels of the first layer behind the pixels of T2I adapters, in grey and in colours.
+_T2I_WIDTHS = {64: 768, 192: 768, 256: 2048, 768: 2048}
+
+
+@dataclass(frozen=True)
+class ControlHeader:
+    """What a file tells before it is loaded.
+
+    Attributes:
+        kind: What it is; None where its file does not tell before it is converted.
+        width: Of the prompts of the model that it was made for; None where it does not tell.
+        problem: Why it cannot be used, as the end of a sentence; None if it can.
+    """
+
+    kind: ControlKind | None = None
+    width: int | None = None
+    problem: str | None = None
+
+    @property
+    def architecture(self) -> str | None:
+        """The architecture that it was made for, as far as its width tells."""
+        return None if self.width is None else architecture_of(self.width)
+
+
+def find_control(folders: ModelFolders, name: str) -> FoundFile | None:
+    """The one of a name; other programs write a hash in square brackets behind it, which is left out."""
+    return folders.find(CONTROLNET, re.sub(r"\s*\[[0-9a-fA-F]+\]$", "", name.strip()))
+
+
+@lru_cache(maxsize=1024)
+def read_control(file: FoundFile) -> ControlHeader:
+    """What a file tells, its problem included."""
+    try:
+        if file.path.is_dir():
+            return _of_folder(file.path)
+        if file.path.suffix.lower() != ".safetensors":
+            return ControlHeader()
+        check_safetensors(file.path)
+        return header_of({name: info.shape for name, info in read_tensors(file.path).tensors.items()})
+    except FileFaultError as fault:
+        return ControlHeader(problem=str(fault).removeprefix(f"{file.path}: "))
+
+
+def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
+    """What the names and shapes of a single file's tensors tell."""
+    width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name) and len(shape) > 1), None)
+    if any(name.endswith("task_embedding") for name in shapes):
+        return ControlHeader("union ControlNet", width)
+    if any("controlnet_cond_embedding." in name or "input_hint_block." in name for name in shapes):
+        return ControlHeader("ControlNet", width)
+    bare = {name.removeprefix("adapter."): shape for name, shape in shapes.items()}
+    if "conv_in.weight" in bare and any(name.startswith("body.0.") for name in bare):
+        return ControlHeader("T2I adapter", _T2I_WIDTHS.get(sum(bare["conv_in.weight"][1:2])))
+    return ControlHeader(problem="its file holds no ControlNet and no T2I adapter")
+
+
+def described_controls(folders: ModelFolders) -> list[dict[str, Any]]:
+    """All of them for people and their programs; those that cannot be used say why."""
+    return [
+        {"name": file.name, "kind": header.kind, "architecture": header.architecture, "problem": header.problem}
+        for file in folders.files(CONTROLNET)
+        for header in (read_control(file),)
+    ]
+
+
+def _of_folder(folder: Path) -> ControlHeader:
+    config = read_object(folder / PART_CONFIG)
+    kind = _CLASSES.get(str(config.get("_class_name")))
+    if kind is None:
+        return ControlHeader(problem=f"its folder holds a {str(config.get('_class_name'))[:60]}")
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        return ControlHeader(problem=f"its folder lacks {WEIGHTS[0]}")
+    check_safetensors(weights)
+    width = config.get("cross_attention_dim")
+    if kind == "T2I adapter":
+        width = 2048 if config.get("adapter_type") == "full_adapter_xl" else 768
+    return ControlHeader(kind, width if isinstance(width, int) else None)

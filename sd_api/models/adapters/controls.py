@@ -1,0 +1,176 @@
+"""The ControlNets and T2I adapters that are loaded for one model; they run beside it and change nothing of it."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from diffusers import T2IAdapter
+
+from sd_api.errors import OutOfLimits, ServerError
+from sd_api.generation.controls import Control
+from sd_api.imaging.controls import KINDS
+from sd_api.models.adapters.control_files import find_control, read_control
+from sd_api.models.adapters.control_loading import UnfitControlError, load_control
+from sd_api.models.adapters.lora_files import architecture_of
+from sd_api.models.component import Component
+from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders
+from sd_api.models.memory import is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+# Names that are listed where one is not there.
+_LISTED = 20
+
+
+class ControlNets:
+    """Those of one model; the least recently used leave when they are larger than its denoiser.
+
+    Not for several threads at once: it belongs to the engine's thread.
+
+    Args:
+        components: The model's modules.
+        place: Has components on the device.
+        forget: Drops components that are not used any more.
+        folders: Where the files are.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, Component],
+        place: Callable[[Iterable[Component]], None],
+        forget: Callable[[Iterable[Component]], None],
+        folders: ModelFolders,
+    ) -> None:
+        self._components = components
+        self._place = place
+        self._forget = forget
+        self._folders = folders
+        self._loaded: OrderedDict[FoundFile, Component] = OrderedDict()
+        self._refused: dict[FoundFile, str] = {}
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Those that are loaded; may be called from any thread."""
+        return tuple(self._loaded.values())
+
+    def find(self, asked: Sequence[Control]) -> tuple[FoundFile, ...]:
+        """What a request asks for, loaded, in its order.
+
+        Raises:
+            OutOfLimits: There is no such file, it is damaged, or it was made for another architecture.
+        """
+        found = []
+        for number, control in enumerate(asked, start=1):
+            try:
+                file = self._file(control.model)
+                self._refuse_kind(control, self.component(file))
+            except UnfitControlError as error:
+                problem = f"names in entry {number} {control.model[:100]!r}; {error}"
+                raise OutOfLimits("controls", problem) from None
+            found.append(file)
+        self._make_room(found)
+        return tuple(found)
+
+    def component(self, file: FoundFile) -> Component:
+        """One of them, loaded.
+
+        Raises:
+            UnfitControlError: It cannot be used with this model.
+        """
+        if file in self._refused:
+            raise UnfitControlError(self._refused[file])
+        if file not in self._loaded:
+            # Weights that are made in inference mode could never be moved outside of it.
+            with torch.inference_mode(mode=False):
+                self._loaded[file] = self._load(file)
+        self._loaded.move_to_end(file)
+        return self._loaded[file]
+
+    def placed(self, files: Sequence[FoundFile], others: Sequence[Component] = ()) -> tuple[Component, ...]:
+        """Some of them on the device together, with other components."""
+        components = tuple(self.component(file) for file in files)
+        self._place([*others, *dict.fromkeys(components)])
+        return components
+
+    def _file(self, name: str) -> FoundFile:
+        if (file := find_control(self._folders, name)) is not None:
+            return file
+        names = [other.name for other in self._folders.files(CONTROLNET)]
+        more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
+        raise UnfitControlError(f"there are: {', '.join(names[:_LISTED])}{more}" if names else "this server has none")
+
+    def _load(self, file: FoundFile) -> Component:
+        header, denoiser = read_control(file), self._components["unet"]
+        try:
+            if header.problem is not None:
+                raise UnfitControlError(header.problem)
+            self._refuse_width(header.width)
+            log.info("Loading the %s %s", header.kind or "control", file.name)
+            module = load_control(file, header, denoiser.module, denoiser.dtype)
+            self._refuse_other_blocks(module)
+        except UnfitControlError as error:
+            self._refused[file] = str(error)
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            log.warning("%s cannot be loaded", file.path, exc_info=True)
+            reason = error.message if isinstance(error, ServerError) else type(error).__name__
+            # Reading it again would take as long again.
+            self._refused[file] = f"it cannot be loaded: {reason.removeprefix(str(file.path))[:200]}"
+            raise UnfitControlError(self._refused[file]) from None
+        component = Component(f"control {file.name}", module)
+        component.working = denoiser.working
+        return component
+
+    def _refuse_width(self, width: int | None) -> None:
+        own = self._components["unet"].config.cross_attention_dim
+        if width not in (None, own) and own in (768, 1024, 2048):
+            raise UnfitControlError(f"it was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+
+    def _refuse_other_blocks(self, module: Any) -> None:
+        unet, own = self._components["unet"].config, module.config
+        if isinstance(module, T2IAdapter):
+            return
+        alike = ("cross_attention_dim", "layers_per_block")
+        if any(unet[name] != own[name] for name in alike) or tuple(unet.block_out_channels) != tuple(
+            own.block_out_channels
+        ):
+            raise UnfitControlError("it was made for a model with other layers")
+
+    @staticmethod
+    def _refuse_kind(control: Control, component: Component) -> None:
+        """A union model has to know what the map shows."""
+        known = component.config.get("num_control_type")
+        if known is None:
+            return
+        kinds = KINDS[:known]
+        if control.shown not in kinds:
+            raise UnfitControlError(f"it has to know what the map shows; kind must be one of {', '.join(kinds)}")
+
+    def _make_room(self, kept: Sequence[FoundFile]) -> None:
+        for file in [file for file in self._loaded if file not in kept]:
+            if sum(part.size for part in self.components) <= self._components["unet"].size:
+                return
+            self._forget([self._loaded.pop(file)])
+
+
+def expected_shapes(unet: Any, cells: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """The channels, heights and widths at which a UNet takes what T2I adapters add, one for each block and its middle.
+
+    Args:
+        unet: Its configuration.
+        cells: Width and height of the latents.
+    """
+    width, height = cells
+    shapes = []
+    for number, (kind, channels) in enumerate(zip(unet.down_block_types, unet.block_out_channels, strict=True)):
+        inside = channels, height, width
+        if number + 1 < len(unet.block_out_channels):
+            width, height = ceil(width / 2), ceil(height / 2)
+        # A block with attention adds before its last layer, which makes its output smaller; others behind it.
+        shapes.append(inside if "CrossAttn" in kind else (channels, height, width))
+    return [*shapes, (unet.block_out_channels[-1], height, width)]

@@ -1,0 +1,118 @@
+"""What the headers of IP-Adapters (arXiv:2308.06721) tell, and the image encoders beside them; knows no torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sd_api.models.adapters.lora_files import architecture_of
+from sd_api.models.bounded_files import FileFaultError, check_safetensors, read_object
+from sd_api.models.folders import IMAGE_ENCODER, IP_ADAPTER, FoundFile, ModelFolders
+from sd_api.models.headers import read_header
+from sd_api.models.sources import PART_CONFIG
+
+# The tables of such a file; the names of its weights begin with them.
+IMAGE, ATTENTION = "image_proj.", "ip_adapter."
+
+# Where repositories have the image encoder, seen from an adapter's folder.
+_BESIDE = ("image_encoder", "../image_encoder", "../models/image_encoder")
+
+
+@dataclass(frozen=True)
+class AdapterHeader:
+    """What the weights of an adapter tell by their shapes.
+
+    Attributes:
+        width: Of the embeddings of the model that it was made for.
+        sees: Of what the image encoder gives it: the width of one embedding, or of each of its hidden states.
+        whole: Whether it sees one embedding of an image rather than hidden states.
+    """
+
+    width: int
+    sees: int
+    whole: bool
+
+
+def header_of(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
+    """What an adapter is.
+
+    Args:
+        shapes: Of its weights, by their names.
+
+    Raises:
+        ValueError: It is none that can act here; the message is the end of a sentence that begins with its file.
+    """
+    if f"{ATTENTION}1.to_k_ip.weight" not in shapes:
+        raise ValueError("holds no IP-Adapter for Stable Diffusion")
+    width = shapes[f"{ATTENTION}1.to_k_ip.weight"][1]
+    # In diffusers' order. One with a norm of its own, or a resampler within, sees what recognises faces.
+    for name, side, whole in (("proj.weight", 1, True), ("proj.0.weight", 0, False), ("proj_in.weight", 1, False)):
+        if (shape := shapes.get(IMAGE + name)) is None:
+            continue
+        if name == "proj.0.weight" and f"{IMAGE}proj.3.weight" not in shapes:
+            break
+        return AdapterHeader(width, shape[side], whole)
+    raise ValueError("sees faces by another program's recognition, which this server does not have")
+
+
+def list_adapters(folders: ModelFolders) -> list[FoundFile]:
+    """The adapters that are there; an image encoder that lies among them is none."""
+    return [file for file in folders.files(IP_ADAPTER) if not (file.path.parent / PART_CONFIG).is_file()]
+
+
+def described_adapters(folders: ModelFolders) -> list[dict[str, Any]]:
+    """The adapters for people and their programs; those that cannot be used say why."""
+    return [_described(file) for file in list_adapters(folders)]
+
+
+def _described(file: FoundFile) -> dict[str, Any]:
+    if file.path.suffix != ".safetensors":
+        # What is pickled is read once it is used.
+        return {"name": file.name, "architecture": None, "problem": None}
+    try:
+        return {"name": file.name, "architecture": architecture_of(read_adapter(file).width), "problem": None}
+    except (FileFaultError, ValueError) as error:
+        return {"name": file.name, "architecture": None, "problem": str(error).removeprefix(f"{file.path}: ")}
+
+
+@lru_cache(maxsize=256)
+def read_adapter(file: FoundFile) -> AdapterHeader:
+    """What the header of a safetensors file tells.
+
+    Raises:
+        FileFaultError: It is damaged.
+        ValueError: See ``header_of``.
+    """
+    check_safetensors(file.path)
+    return header_of(read_header(file.path).shapes)
+
+
+def encoder_for(header: AdapterHeader, file: FoundFile, folders: ModelFolders) -> Path | None:
+    """The folder of the image encoder that an adapter was trained with, the nearest first; None where it is not here.
+
+    Args:
+        header: Of the adapter.
+        file: The adapter.
+        folders: Where other encoders are.
+    """
+    return next((folder for folder in _encoders(file, folders) if _gives(folder, header)), None)
+
+
+def _encoders(file: FoundFile, folders: ModelFolders) -> Iterator[Path]:
+    for name in _BESIDE:
+        yield (file.path.parent / name).resolve()
+    found = (encoder.path for encoder in folders.files(IMAGE_ENCODER))
+    yield from (path for path in found if path.is_dir())
+
+
+def _gives(folder: Path, header: AdapterHeader) -> bool:
+    if not (folder / PART_CONFIG).is_file():
+        return False
+    try:
+        config = read_object(folder / PART_CONFIG)
+    except FileFaultError:
+        return False
+    # As the class of such encoders has them where the file does not say it.
+    width = config.get("projection_dim", 512) if header.whole else config.get("hidden_size", 768)
+    return bool(width == header.sees)

@@ -1,0 +1,360 @@
+"""The IP-Adapters of one model (arXiv:2308.06721): attention to images beside that to words, for the rows that ask.
+
+The model itself is never changed. What attends to images is in copies of its UNet that share its weights, and what an
+adapter makes of an image is cached by the image's content.
+"""
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
+from PIL import Image
+
+from sd_api.errors import ModelUnavailable, OutOfLimits, OutOfMemory
+from sd_api.generation.references import Reference
+from sd_api.models.adapters.image_encoders import ImageEncoder, load_encoder
+from sd_api.models.adapters.ip_adapter_files import (
+    ATTENTION,
+    IMAGE,
+    AdapterHeader,
+    encoder_for,
+    header_of,
+    list_adapters,
+    read_adapter,
+)
+from sd_api.models.adapters.lora_files import architecture_of
+from sd_api.models.bounded_files import FileFaultError
+from sd_api.models.component import Component
+from sd_api.models.folders import IP_ADAPTER, FoundFile, ModelFolders
+from sd_api.models.memory import is_out_of_memory
+from sd_api.models.sharing import shared_copy
+from sd_api.models.state_dict import WeightFile
+
+log = logging.getLogger(__name__)
+
+# Names that are listed where one is not there.
+_LISTED = 20
+
+# Copies of the UNet without weights of their own: one for each set of adapters and LoRAs that act together.
+_MOST_HOSTS = 4
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What an adapter makes of images.
+
+    Attributes:
+        seen: (1, images, tokens, width).
+        unseen: The same of no image, for the negative prompt; None where there is no guidance.
+    """
+
+    seen: torch.Tensor
+    unseen: torch.Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they take."""
+        return self.seen.nbytes + (0 if self.unseen is None else self.unseen.nbytes)
+
+
+@dataclass(frozen=True)
+class ActiveReference:
+    """Images that act for a row by one adapter.
+
+    Attributes:
+        file: The adapter.
+        weight: The factor of what its attention adds.
+        start, end: The shares of the steps between which it acts.
+        tokens: What it makes of the images.
+    """
+
+    file: FoundFile
+    weight: float
+    start: float
+    end: float
+    tokens: Tokens
+
+    @property
+    def key(self) -> tuple[FoundFile, float, torch.Size]:
+        """What is the same of rows that share a forward."""
+        return self.file, self.weight, self.tokens.seen.shape
+
+    def at(self, step: int, steps: int) -> Tokens:
+        """What acts in a step, counted from 0; tokens that are 0 add nothing, because no bias is added to them."""
+        if self.start <= step / steps and (step + 1) / steps <= self.end:
+            return self.tokens
+        unseen = self.tokens.unseen
+        return Tokens(torch.zeros_like(self.tokens.seen), None if unseen is None else torch.zeros_like(unseen))
+
+
+class _UnusableError(Exception):
+    """Why an adapter cannot act; the text goes on after its name."""
+
+
+class _LacksEncoderError(_UnusableError):
+    """The same where another file, which may come, is missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Adapter:
+    """A loaded adapter.
+
+    Attributes:
+        header: What it is.
+        attention: The processor of each layer that attends to words, by its name in the UNet.
+        projection: What makes tokens of what the encoder sees.
+        part: All of it, as what is placed.
+        encoder: The folder of its image encoder.
+    """
+
+    header: AdapterHeader
+    attention: Mapping[str, Any]
+    projection: Any
+    part: Component
+    encoder: Path
+
+
+class IPAdapters:
+    """The adapters that are loaded for one model; the least recently used leave when they are larger than its UNet.
+
+    Not for several threads at once: it belongs to the engine's thread.
+
+    Args:
+        components: The model's modules.
+        place: Has components on the device.
+        forget: Drops components that are not used any more.
+        folders: Where the files are.
+        cached: See ``Parts.cached``.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, Component],
+        place: Callable[[Iterable[Component]], None],
+        forget: Callable[[Iterable[Component]], None],
+        folders: ModelFolders,
+        cached: Callable[[str, Any, Callable[[], Tokens]], Tokens],
+    ) -> None:
+        self._components = components
+        self._place = place
+        self._forget = forget
+        self._folders = folders
+        self._cached = cached
+        self._loaded: OrderedDict[FoundFile, _Adapter] = OrderedDict()
+        self._encoders: dict[Path, ImageEncoder] = {}
+        self._refused: dict[FoundFile, str] = {}
+        # What a copy was made of, and the copy.
+        self._hosts: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """All that is loaded; may be called from any thread."""
+        adapters = (adapter.part for adapter in list(self._loaded.values()))
+        return *adapters, *(encoder.component for encoder in list(self._encoders.values()))
+
+    def see(self, references: Sequence[Reference], *, guided: bool) -> tuple[ActiveReference, ...]:
+        """What a request's references are to the model; neighbours that differ in their image alone act as one.
+
+        Args:
+            references: Of the request.
+            guided: Whether there is classifier-free guidance.
+
+        Raises:
+            OutOfLimits: An adapter or its image encoder is not there, damaged, or made for another architecture.
+        """
+        files = [self._find(number, reference.adapter) for number, reference in enumerate(references)]
+        several = groupby(
+            zip(files, references, strict=True), lambda pair: (pair[0], pair[1].weight, pair[1].start, pair[1].end)
+        )
+        return tuple(
+            ActiveReference(*key, self._tokens(key[0], [each.image.pixels for _, each in pairs], guided=guided))
+            for key, pairs in several
+        )
+
+    def applied(
+        self, running: Callable[[Iterable[Component]], Any], references: Sequence[ActiveReference], acting: Any
+    ) -> Any:
+        """What runs in place of the UNet, with the attention of some adapters; it takes their tokens with the words.
+
+        Args:
+            running: Gives what runs without them, on the device, together with further components.
+            references: What acts.
+            acting: What acts in that beside them, such as LoRAs: something to be compared.
+        """
+        adapters = [self._adapter(reference.file) for reference in references]
+        found = running([adapter.part for adapter in adapters])
+        if not references:
+            return found
+        module = found.module if isinstance(found, Component) else found
+        if adapters[0].part.device != next(module.parameters()).device:
+            raise OutOfMemory("An IP-Adapter needs the whole model on the device.")
+        key = id(module), acting, tuple(map(id, adapters))
+        if key not in self._hosts:
+            self._hosts[key] = module, _host(module, adapters)
+            while len(self._hosts) > _MOST_HOSTS:
+                self._hosts.popitem(last=False)
+        self._hosts.move_to_end(key)
+        host = self._hosts[key][1]
+        device = adapters[0].part.device
+        # The weights are the model's own, which are there; buffers are not.
+        if any(buffer.device != device for buffer in host.buffers()):
+            host.to(device)
+        for name in adapters[0].attention:
+            host.get_submodule(name).scale[:] = [reference.weight for reference in references]
+        return host
+
+    def _find(self, number: int, name: str | None) -> FoundFile:
+        field = f"references.{number}.adapter"
+        files = list_adapters(self._folders)
+        if name is None:
+            fitting = (file for file in files if self._why_unfit(file) is None)
+            if (file := next(fitting, None)) is None:
+                raise OutOfLimits(field, "is missing, and this server has no IP-Adapter for this model")
+            return file
+        found = self._folders.find(IP_ADAPTER, name)
+        if found not in files:
+            names = ", ".join(other.name for other in files[:_LISTED])
+            more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+            there = f"there are: {names}{more}" if files else "this server has none"
+            raise OutOfLimits(field, f"is {name[:100]!r}; {there}")
+        if (reason := self._why_unfit(found)) is not None:
+            raise OutOfLimits(field, f"is {name[:100]!r}, {reason}")
+        return found
+
+    def _why_unfit(self, file: FoundFile) -> str | None:
+        try:
+            self._adapter(file)
+        except _UnusableError as error:
+            return str(error)
+        return None
+
+    def _tokens(self, file: FoundFile, images: list[Image.Image], *, guided: bool) -> Tokens:
+        contents = tuple((image.size, hashlib.sha256(image.tobytes()).digest()) for image in images)
+        return self._cached("references", (file, contents, guided), lambda: self._see(file, images, guided=guided))
+
+    def _see(self, file: FoundFile, images: list[Image.Image], *, guided: bool) -> Tokens:
+        adapter = self._adapter(file)
+        encoder = self._encoders[adapter.encoder]
+        self._place([encoder.component, adapter.part])
+        seen, unseen = encoder.see(images, whole=adapter.header.whole)
+        # Together, as in diffusers' pipelines: the place in a batch decides the last bit.
+        several = torch.stack([unseen, seen] if guided else [seen])
+        tokens = adapter.projection(several.flatten(0, 1).to(self._components["unet"].dtype))
+        *negative, positive = tokens.reshape(len(several), 1, len(images), *tokens.shape[1:])
+        return Tokens(positive, negative[0] if negative else None)
+
+    def _adapter(self, file: FoundFile) -> _Adapter:
+        if file in self._refused:
+            raise _UnusableError(self._refused[file])
+        if file not in self._loaded:
+            try:
+                # Weights that are made in inference mode could never be moved outside of it.
+                with torch.inference_mode(mode=False):
+                    self._loaded[file] = self._load(file)
+            except _UnusableError as error:
+                if not isinstance(error, _LacksEncoderError):
+                    self._refused[file] = str(error)
+                raise
+            self._make_room(file)
+        self._loaded.move_to_end(file)
+        return self._loaded[file]
+
+    def _load(self, file: FoundFile) -> _Adapter:
+        unet = self._components["unet"]
+        try:
+            if file.path.suffix == ".safetensors":
+                # Before anything of another architecture is read.
+                self._refuse_other_architecture(read_adapter(file))
+            tensors = WeightFile(file.path).tensors()
+            header = header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        except ValueError as error:
+            raise _UnusableError(f"whose file {error}") from None
+        except (FileFaultError, ModelUnavailable) as error:
+            problem = str(error).removeprefix(f"{file.path}: ")
+            raise _UnusableError(f"whose file cannot be used: {problem}") from None
+        self._refuse_other_architecture(header)
+        encoder = self._encoder(header, file)
+        tables: dict[str, dict[str, Any]] = {"image_proj": {}, "ip_adapter": {}}
+        for name, tensor in tensors.items():
+            for prefix, table in ((IMAGE, tables["image_proj"]), (ATTENTION, tables["ip_adapter"])):
+                if name.startswith(prefix):
+                    table[name.removeprefix(prefix)] = tensor.to(unet.dtype, copy=True)
+        module: Any = unet.module
+        log.info("Loading the IP-Adapter %s", file.name)
+        try:
+            # diffusers' own conversion of the file; neither of the two changes the UNet.
+            processors = module._convert_ip_adapter_attn_to_diffusers([tables])
+            projection = module._convert_ip_adapter_image_proj_to_diffusers(tables["image_proj"]).eval().to("cpu")
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            log.warning("The IP-Adapter %s cannot be loaded", file.path, exc_info=True)
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise _UnusableError(f"which this model cannot use: {reason[0][:200]}") from None
+        attention = {name: each for name, each in processors.items() if hasattr(each, "to_k_ip")}
+        part = Component(f"IP-Adapter {file.name}", torch.nn.ModuleList([*attention.values(), projection]))
+        # What it computes is small beside what the model does.
+        part.working = 0
+        return _Adapter(header, attention, projection, part, encoder)
+
+    def _refuse_other_architecture(self, header: AdapterHeader) -> None:
+        own = self._components["unet"].config.cross_attention_dim
+        if header.width != own:
+            raise _UnusableError(
+                f"which was made for {architecture_of(header.width)}; this model is {architecture_of(own)}"
+            )
+
+    def _encoder(self, header: AdapterHeader, file: FoundFile) -> Path:
+        folder = encoder_for(header, file, self._folders)
+        if folder is None:
+            size = f"{'an embedding' if header.whole else 'hidden states'} of {header.sees}"
+            raise _LacksEncoderError(
+                f"whose image encoder is missing: put the folder image_encoder that gives {size} beside its file"
+            )
+        if folder not in self._encoders:
+            try:
+                self._encoders[folder] = load_encoder(folder, self._components["unet"].dtype)
+            except ModelUnavailable as error:
+                raise _LacksEncoderError(f"whose image encoder cannot be used: {error.message}") from None
+        return folder
+
+    def _make_room(self, latest: FoundFile) -> None:
+        while sum(adapter.part.size for adapter in self._loaded.values()) > self._components["unet"].size:
+            oldest = next(iter(self._loaded))
+            if oldest == latest:
+                return
+            adapter = self._loaded.pop(oldest)
+            self._hosts.clear()
+            self._forget([adapter.part])
+
+
+def _host(module: Any, adapters: Sequence[_Adapter]) -> Any:
+    """A copy of a UNet that shares its weights, with the attention of adapters."""
+    host = shared_copy(module)
+    processors = dict(host.attn_processors)
+    for name in adapters[0].attention:
+        processors[name] = _joined([adapter.attention[name] for adapter in adapters])
+    host.set_attn_processor(processors)
+    return host
+
+
+def _joined(several: Sequence[Any]) -> IPAdapterAttnProcessor | IPAdapterAttnProcessor2_0:
+    """The processor of several adapters, whose weights are theirs."""
+    first = several[0]
+    with torch.device("meta"):
+        made = type(first)(
+            first.hidden_size,
+            first.cross_attention_dim,
+            num_tokens=[number for each in several for number in each.num_tokens],
+            scale=[1.0] * len(several),
+        )
+    for name in ("to_k_ip", "to_v_ip"):
+        setattr(made, name, torch.nn.ModuleList([layer for each in several for layer in getattr(each, name)]))
+    return made
