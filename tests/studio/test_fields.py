@@ -167,8 +167,13 @@ def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer
 
 def test_loras_are_chosen_by_name_with_weights(show_offer: ShowOffer) -> None:
     def offer_loras(offer: dict[str, Any]) -> None:
-        sketch = {"name": "sketch", "architecture": "Stable Diffusion 1", "words": ["pencil sketch"], "problem": None}
-        fast = {"name": "fast", "architecture": None, "words": [], "problem": None}
+        sketch: dict[str, Any] = {
+            "name": "sketch",
+            "architecture": "Stable Diffusion 1",
+            "words": ["pencil sketch"],
+            "problem": None,
+        }
+        fast: dict[str, Any] = {"name": "fast", "architecture": None, "words": [], "problem": None}
         offer["loras"] = [sketch | {"hint": {}}, fast | {"hint": {"num_inference_steps": 4, "scheduler": "euler"}}]
         offer["models"][0].update(capabilities=["loras"], schedulers=["euler"])
 
