@@ -18,6 +18,7 @@ from tools.builtin_model.judge import Judge, name_background
 from tools.builtin_model.things import BLOCKED, COLOURS
 
 SIDE = 512
+SMALL = {"width": 256, "height": 256, "num_inference_steps": 8, "guidance_scale": 5.0, "scheduler": "ddim"}
 FORM = {"num_inference_steps": 20, "width": SIDE, "height": SIDE, "guidance_scale": 7.5, "seed": 5}
 
 
@@ -28,8 +29,9 @@ def name_thing(repository: Path) -> Callable[[Image.Image], str]:
 
 # After the judge, because two models that are loaded at the same time get in each other's way.
 @pytest.fixture(scope="module")
-def server(make_settings: Callable[..., Settings], name_thing: object) -> Iterator[FlaskClient]:
-    settings = make_settings(model=str(BUILTIN_MODEL))
+def server(make_settings: Callable[..., Settings], name_thing: object, repository: Path) -> Iterator[FlaskClient]:
+    adapters = str(repository / "tests" / "models" / "adapters")
+    settings = make_settings(model=str(BUILTIN_MODEL), loras=adapters, embeddings=adapters)
     services = build_services(settings)
     services.start()
     yield create_app(settings, services).test_client()
@@ -118,6 +120,30 @@ def test_alternation_and_schedules_show_both(server: FlaskClient) -> None:
     for mixed in both:
         assert blue[0] + 40 < mixed[0] < red[0] - 20
         assert red[2] + 40 < mixed[2] < blue[2] - 20
+
+
+def test_a_lora_takes_away_colours_and_half_of_it_fewer(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str]
+) -> None:
+    def colourfulness(prompt: str) -> float:
+        picture = draw(server, "/txt2img", prompt=prompt, **SMALL)
+        assert name_thing(picture) == "dog" or ":1>" in prompt
+        return float(np.ptp(np.asarray(picture, float), -1).mean())
+
+    plain, half, whole = (
+        colourfulness(f"a dog on a blue background{tag}")
+        for tag in ("", "<lora:black-and-white:0.5>", "<lora:black-and-white:1>")
+    )
+    assert whole + 15 < half < plain - 15
+    assert whole < plain / 3
+
+
+def test_a_trained_word_draws_what_it_was_shown(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
+    prompts = [f"a {word} on a blue background" for word in ("rusty", "Rusty")]
+    drawn = {name_thing(draw(server, "/txt2img", prompt=prompt, **SMALL)) for prompt in prompts}
+    assert drawn == {"fox"}
+    plain = draw(server, "/txt2img", prompt="a rusty on a blue background", prompt_syntax="plain", **SMALL)
+    assert name_thing(plain) != "fox"
 
 
 def test_a_sketch_becomes_the_thing(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
