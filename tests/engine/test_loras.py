@@ -194,7 +194,7 @@ def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
 def test_a_file_is_loaded_once_and_the_oldest_leaves(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="sd_api.models.adapters")
     parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [folder / "sd"]}))
-    for number in range(10):
+    for number in range(20):
         begun(parts, f"a dog <lora:style{number % 2}>")
     assert [record.args for record in caplog.records if record.name.startswith("sd_api")] == [("style0",), ("style1",)]
     assert parts.size == sum(part.size for part in (*parts.components.values(), *parts.loras.components))

@@ -20,6 +20,7 @@ from tools.builtin_model.judge import Judge, name_background
 from tools.builtin_model.things import BLOCKED, COLOURS
 
 SIDE = 512
+SMALL = {"width": 256, "height": 256, "num_inference_steps": 8, "guidance_scale": 5.0, "scheduler": "ddim"}
 FORM = {"num_inference_steps": 20, "width": SIDE, "height": SIDE, "guidance_scale": 7.5, "seed": 5}
 
 
@@ -36,9 +37,12 @@ def server(
     repository: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[FlaskClient]:
+    models = repository / "tests" / "models"
     folder = tmp_path_factory.mktemp("models")
     (folder / "controlnet").mkdir()
-    (folder / "controlnet" / "edges").symlink_to(repository / "tests" / "models" / "edge_adapter")
+    (folder / "controlnet" / "edges").symlink_to(models / "edge_adapter")
+    (folder / "loras").symlink_to(models / "adapters")
+    (folder / "embeddings").symlink_to(models / "adapters")
     settings = make_settings(model=str(BUILTIN_MODEL), models_folder=str(folder))
     services = build_services(settings)
     services.start()
@@ -128,6 +132,30 @@ def test_alternation_and_schedules_show_both(server: FlaskClient) -> None:
     for mixed in both:
         assert blue[0] + 40 < mixed[0] < red[0] - 20
         assert red[2] + 40 < mixed[2] < blue[2] - 20
+
+
+def test_a_lora_takes_away_colours_and_half_of_it_fewer(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str]
+) -> None:
+    def colourfulness(prompt: str) -> float:
+        picture = draw(server, "/txt2img", prompt=prompt, **SMALL)
+        assert name_thing(picture) == "dog" or ":1>" in prompt
+        return float(np.ptp(np.asarray(picture, float), -1).mean())
+
+    plain, half, whole = (
+        colourfulness(f"a dog on a blue background{tag}")
+        for tag in ("", "<lora:black-and-white:0.5>", "<lora:black-and-white:1>")
+    )
+    assert whole + 15 < half < plain - 15
+    assert whole < plain / 3
+
+
+def test_a_trained_word_draws_what_it_was_shown(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
+    prompts = [f"a {word} on a blue background" for word in ("rusty", "Rusty")]
+    drawn = {name_thing(draw(server, "/txt2img", prompt=prompt, **SMALL)) for prompt in prompts}
+    assert drawn == {"fox"}
+    plain = draw(server, "/txt2img", prompt="a rusty on a blue background", prompt_syntax="plain", **SMALL)
+    assert name_thing(plain) != "fox"
 
 
 def test_a_sketch_becomes_the_thing(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
