@@ -1,5 +1,6 @@
 """The built-in model draws what the prompt says, in all three modes, at the server's own door."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from pictures import from_base64, to_base64
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
+from scipy import ndimage
 
 from sd_api.app import create_app
 from sd_api.models.sources import BUILTIN_MODEL
@@ -29,9 +31,19 @@ def name_thing(repository: Path) -> Callable[[Image.Image], str]:
 
 # After the judge, because two models that are loaded at the same time get in each other's way.
 @pytest.fixture(scope="module")
-def server(make_settings: Callable[..., Settings], name_thing: object, repository: Path) -> Iterator[FlaskClient]:
-    adapters = str(repository / "tests" / "models" / "adapters")
-    settings = make_settings(model=str(BUILTIN_MODEL), loras=adapters, embeddings=adapters)
+def server(
+    make_settings: Callable[..., Settings],
+    name_thing: object,
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[FlaskClient]:
+    models = repository / "tests" / "models"
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "controlnet").mkdir()
+    (folder / "controlnet" / "edges").symlink_to(models / "edge_adapter")
+    (folder / "loras").symlink_to(models / "adapters")
+    (folder / "embeddings").symlink_to(models / "adapters")
+    settings = make_settings(model=str(BUILTIN_MODEL), models_folder=str(folder))
     services = build_services(settings)
     services.start()
     yield create_app(settings, services).test_client()
@@ -147,6 +159,46 @@ def test_a_sketch_becomes_the_thing(server: FlaskClient, name_thing: Callable[[I
         server, "/img2img", prompt="an apple on a blue background", init_image=to_base64(apple_sketch()), strength=0.8
     )
     assert (name_thing(picture), name_background(picture)) == ("apple", "blue")
+
+
+def outlined(picture: Image.Image) -> np.ndarray:
+    """Where a picture shows something else than its background, and what that surrounds."""
+    pixels = np.asarray(picture, float)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    filled: np.ndarray = ndimage.binary_fill_holes(np.abs(pixels - np.median(border, 0)).max(2) > 50)
+    return filled
+
+
+def common(one: np.ndarray, other: np.ndarray) -> float:
+    """What two areas have in common, as a share of both (intersection over union)."""
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(("thing", "corner"), [("pumpkin", (70, -50)), ("snail", (-50, 60))])
+def test_an_outline_is_kept(server: FlaskClient, thing: str, corner: tuple[int, int]) -> None:
+    """An adapter that learned edges puts a thing where its outline is, whatever the seed and the background."""
+    form: dict[str, Any] = {"num_inference_steps": 12, "scheduler": "ddim"}
+    drawn = draw(server, "/txt2img", prompt=f"a {thing} on a white background", **form, seed=3)
+    given = Image.new("RGB", (SIDE, SIDE), drawn.getpixel((0, 0)))
+    given.paste(ImageOps.mirror(drawn).resize((400, 400)), (56 + corner[0], 56 + corner[1]))
+    controls = [{"model": "edges", "image": to_base64(given), "preprocessor": "canny"}]
+    form["prompt"] = f"a {thing} on a pink background"
+    followed = draw(server, "/txt2img", **form, controls=json.dumps(controls))
+    assert name_background(followed) == "pink"
+    assert common(outlined(given), outlined(followed)) >= 0.8
+    assert common(outlined(given), outlined(draw(server, "/txt2img", **form))) < 0.7
+
+
+def test_units_of_the_web_ui_draw_the_same(server: FlaskClient) -> None:
+    sketch = to_base64(apple_sketch())
+    controls = [{"model": "edges", "image": sketch, "preprocessor": "canny", "weight": 0.5, "resize": "crop"}]
+    form = {"prompt": "an apple", "width": 256, "height": 256, "seed": 5}
+    plugin = draw(server, "/txt2img", **form, num_inference_steps=2, scheduler="euler", controls=json.dumps(controls))
+    unit = {"model": "edges", "image": sketch, "module": "canny", "weight": 0.5}
+    asked = form | {"steps": 2, "cfg_scale": 7.5, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
+    answer = server.post("/sdapi/v1/txt2img", json=asked).get_json()
+    assert from_base64(answer["images"][0]).tobytes() == plugin.tobytes()
+    assert 'ControlNet 0: "Module: canny, Model: edges' in json.loads(answer["info"])["infotexts"][0]
 
 
 def test_the_stronger_the_farther_from_the_sketch(server: FlaskClient) -> None:

@@ -165,12 +165,19 @@ def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer
     expect(studio.problem("seed")).to_have_text("The seed of the last picture is too large.")
 
 
-def test_loras_are_chosen_by_name_with_weights(show_offer: ShowOffer) -> None:
+def test_loras_autoencoders_and_controls_are_chosen_by_name(show_offer: ShowOffer, photo: Path) -> None:
     def offer_loras(offer: dict[str, Any]) -> None:
-        sketch = {"name": "sketch", "architecture": "Stable Diffusion 1", "words": ["pencil sketch"], "problem": None}
-        fast = {"name": "fast", "architecture": None, "words": [], "problem": None}
+        sketch: dict[str, Any] = {
+            "name": "sketch",
+            "architecture": "Stable Diffusion 1",
+            "words": ["pencil sketch"],
+            "problem": None,
+        }
+        fast: dict[str, Any] = {"name": "fast", "architecture": None, "words": [], "problem": None}
         offer["loras"] = [sketch | {"hint": {}}, fast | {"hint": {"num_inference_steps": 4, "scheduler": "euler"}}]
-        offer["models"][0].update(capabilities=["loras"], schedulers=["euler"])
+        offer["vaes"] = ["soft"]
+        offer["controlnets"] = [{"name": "broken", "problem": "It is damaged."}, {"name": "edges", "problem": None}]
+        offer["models"][0].update(capabilities=["loras", "vae", "controls"], schedulers=["euler"])
 
     studio = show_offer(offer_loras)
     page = studio.page
@@ -181,9 +188,14 @@ def test_loras_are_chosen_by_name_with_weights(show_offer: ShowOffer) -> None:
     page.get_by_role("spinbutton", name="Weight of sketch").fill("0.6")
     page.get_by_role("button", name="+ pencil sketch").click()
     page.get_by_role("button", name="Use Steps 4, Scheduler Euler").click()
+    expect(page.locator("#vae option")).to_have_text(["Model default", "soft"])
+    page.locator("[data-field=controls] input[type=file]").set_input_files(photo)
+    page.get_by_role("group", name="Controls 1").get_by_label("Weight").fill("0.5")
     with page.expect_request("**/txt2img") as request:
         studio.generate()
     asked = parse_qs(request.value.post_data)
+    (control,) = json.loads(asked["controls"][0])
+    assert (control["model"], control["weight"]) == ("edges", 0.5)
     assert json.loads(asked["loras"][0]) == {"sketch": 0.6, "fast": 1}
     assert asked["prompt"] == ["a dog, pencil sketch"]
     assert (asked["num_inference_steps"], asked["scheduler"]) == (["4"], ["euler"])

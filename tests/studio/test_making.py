@@ -111,7 +111,8 @@ def test_jobs_that_wait_change_places_and_are_cancelled_together(studio: Studio)
     page = studio.page
 
     def order() -> list[str]:
-        return page.evaluate("async () => (await (await fetch('/jobs')).json()).jobs.map(({ id }) => id)")
+        ids: list[str] = page.evaluate("async () => (await (await fetch('/jobs')).json()).jobs.map(({ id }) => id)")
+        return ids
 
     # Too long to overtake each other, and of different sizes, so that none joins another.
     for prompt, height in (("running", 128), ("one", 120), ("two", 112)):

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 from safetensors import safe_open
 
-from sd_api.generation.operation import PROMPTS, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.prompted import PROMPTS
 from sd_api.models.adapters.embedding_files import list_embeddings, named_in
 from sd_api.models.adapters.lora_files import find_lora
 from sd_api.models.folders import VAE, FoundFile, ModelFolders

@@ -12,9 +12,10 @@ from diffusers import DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities, without_effect
-from sd_api.generation.operation import PROMPTS, Operation, OperationName
+from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box
+from sd_api.generation.prompted import PROMPTS
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts

@@ -8,8 +8,9 @@ from flask import Blueprint
 from pydantic import Field
 
 from sd_api.errors import OutOfLimits
-from sd_api.generation.operation import PROMPTS, Operation, PromptName
+from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
+from sd_api.generation.prompted import PROMPTS, PromptName
 from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.chunks import Chunk, chunks, encoder_widths, tokenizer_on_disk

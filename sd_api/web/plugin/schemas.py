@@ -141,9 +141,7 @@ class MoveQuery(BaseModel):
     before: str = Field(
         default="", description="the waiting job that it shall come right before", examples=["my-first-picture"]
     )
-    after: str = Field(
-        default="", description="the one that it shall come right after, in place of that", examples=[""]
-    )
+    after: str = Field(default="", description="or the one that it shall come right after", examples=[""])
 
 
 class JobProgress(BaseModel):

@@ -50,6 +50,8 @@ function item(field, entry, index, { image, make, changed, remove }) {
     : element("p", { className: "hint", textContent: "The image on the table" });
   const fields = Object.entries(field.entries).filter(([key]) => key !== image).map(([key, described]) => {
     const input = make(described);
+    // The server chooses nothing in its place.
+    if (described.needed) entry[key] ??= described.default;
     const set = entry[key] ?? described.default ?? "";
     if (input.type === "checkbox") input.checked = Boolean(set);
     else input.value = String(set);

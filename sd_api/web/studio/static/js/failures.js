@@ -4,6 +4,8 @@ import { banner, button } from "./dom.js";
 import { inOurWords, showProblems } from "./errors.js";
 import { askWho } from "./sign_in.js";
 
+const UNREADABLE = ["NotFoundError", "NotReadableError"];
+
 export const GONE = "The server does not answer. Start it again if it was stopped; this page notices by itself.";
 
 /** Beside the fields that it names, else in the banner; again() sends the same once more. */
@@ -18,6 +20,10 @@ export function showFailure(error, again) {
   }
   if (error instanceof SignedOut) {
     askWho(error);
+    return;
+  }
+  if (error instanceof DOMException && UNREADABLE.includes(error.name)) {
+    banner("The file of an image was moved or changed after it was opened. Open it again.");
     return;
   }
   if (!(error instanceof Refused)) throw error;

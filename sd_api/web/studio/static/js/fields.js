@@ -11,9 +11,13 @@ const entries = later(() => import("./entries.js"));
 /** The control of a field. */
 export const control = (name) => form.elements.namedItem(name);
 
-/** Draw what is not there yet, and bring every range up to date. */
-export function draw(fields) {
-  for (const [name, field] of Object.entries(fields)) {
+// Texts that are names of what GET /models lists, and which list that is.
+const NAMED = { vae: "vaes", "controls.model": "controlnets", "references.adapter": "ip_adapters" };
+
+/** Draw what is not there yet, and bring every range up to date; "offer" is what GET /models says. */
+export function draw(offer) {
+  for (const [name, plain] of Object.entries(offer.fields)) {
+    const field = withNames(name, plain, offer);
     const place = document.querySelector(`[data-field="${name}"]`);
     // The table has the first image and its mask.
     if (!(field.control in CONTROLS || field.entries) || place?.matches("[data-own]")) continue;
@@ -22,6 +26,19 @@ export function draw(fields) {
     if (field.entries) drawList(name);
     limit(name, field);
   }
+}
+
+/** A field, and those of its entries, with the names that are to be chosen from; "none" where there are none. */
+function withNames(name, field, offer) {
+  if (field.entries) {
+    const entries = Object.entries(field.entries).map(([key, one]) => [key, withNames(`${name}.${key}`, one, offer)]);
+    return { ...field, entries: Object.fromEntries(entries), none: entries.some(([, one]) => one.none && one.needed) };
+  }
+  const list = offer[NAMED[name]];
+  if (!list) return field;
+  const choices = list.filter(({ problem }) => !problem).map((one) => one.name ?? one);
+  const needed = field.default === undefined;
+  return { ...field, control: "choice", choices, needed, default: needed ? choices[0] : null, none: choices.length === 0 };
 }
 
 /** The fields that have a control, as [name, description] pairs. */
@@ -63,8 +80,8 @@ export function show(mode, model) {
   }
 }
 
-function acts({ modes, requires, acts_with, entries: holds }, mode, model) {
-  if (!modes.includes(mode)) return false;
+function acts({ modes, requires, acts_with, entries: holds, none }, mode, model) {
+  if (!modes.includes(mode) || none) return false;
   // Before a model is loaded, nothing is known of it. Most can do most; lists are of the few that see further images.
   const able = model.capabilities ?? (holds ? [] : [requires]);
   if (requires && !able.includes(requires)) return false;

@@ -23,7 +23,7 @@ export function describe(offered) {
   control("model").replaceChildren(
     ...offer.models.map((model) => element("option", { value: model.url_path ?? "", textContent: model.label })),
   );
-  draw(offer.fields);
+  draw(offer);
   fill(chosen ?? { mode: "txt2img", model: null, fields: {} });
 }
 
