@@ -56,11 +56,12 @@ def pull(context: click.Context, model_id: str) -> None:
 @click.group(invoke_without_command=True, short_help="List and remove downloaded models.")
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List the models that were downloaded, with their sizes and last use."""
+    """List the models that were downloaded or are configured, with their sizes and last use."""
     if context.invoked_subcommand is None:
-        from sd_api.models.on_disk import stored_models
+        from sd_api.models.on_disk import configured_models, stored_models
 
-        found = stored_models()
+        with _explained():
+            found = [*stored_models(), *configured_models(_settings(context))]
         for model in found:
             click.echo("\n".join(_lines(model)))
         click.echo(f"{len(found)} models, {gigabytes(sum(model.bytes for model in found))}")

@@ -11,20 +11,19 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 HIDDEN, PROJECTED, SIDE, TOKENS = 32, 24, 32, 4
 
 
-def save_image_encoder(folder: Path) -> Path:
-    """Write an encoder as transformers does it."""
-    config = CLIPVisionConfig(
-        hidden_size=HIDDEN,
+def save_image_encoder(folder: Path, **config: Any) -> Path:
+    """Write an encoder as transformers does it; ``config`` is what differs from the tiny one."""
+    tiny: dict[str, Any] = {"hidden_size": HIDDEN, "num_attention_heads": 2, "projection_dim": PROJECTED}
+    made = CLIPVisionConfig(
         intermediate_size=HIDDEN,
         num_hidden_layers=3,
-        num_attention_heads=2,
         image_size=SIDE,
         patch_size=8,
-        projection_dim=PROJECTED,
+        **tiny | config,
     )
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        CLIPVisionModelWithProjection(config).save_pretrained(folder)
+        CLIPVisionModelWithProjection(made).save_pretrained(folder)
     return folder
 
 

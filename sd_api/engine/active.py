@@ -72,6 +72,11 @@ class ActiveJob:
         return self._going
 
     @property
+    def names_files(self) -> bool:
+        """Whether its model reads the names of files in a request: LoRAs, embeddings, autoencoders."""
+        return not {"loras", "vae"}.isdisjoint(self.model.abilities.capabilities)
+
+    @property
     def stopped(self) -> bool:
         """Whether its rows are concluded rather than stepped on."""
         return self._stopped

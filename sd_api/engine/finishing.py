@@ -23,6 +23,7 @@ from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb
 from sd_api.imaging.samples import Array
+from sd_api.models.adapters.hashes import written_hashes
 from sd_api.models.memory import out_of_memory_as_ours
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
         image = composed(operation, spec.plan, drawn)
     else:
         (image,) = drawn.regions
-    parameters = parameters_text(spec, seeds, scheduler=scheduler, model=job.model.label)
+    hashes = written_hashes(job.parts.folders, operation.for_seed(seeds.seed)) if job.names_files else {}
+    parameters = parameters_text(spec, seeds, scheduler=scheduler, model=job.model.label, further=hashes)
     png = encode_png(image, parameters=parameters, profile=profile)
     return GeneratedImage(png, seeds.seed, drawn.nsfw, seeds.variation, placement)
 

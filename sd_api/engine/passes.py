@@ -8,8 +8,9 @@ from sd_api.generation.controls import Control
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
-from sd_api.generation.operations import FromImage, ImageToImage, Inpaint, TextToImage
+from sd_api.generation.operations import Edit, FromImage, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.plan import Box, Pass, Plan, Region, Size, size_of
+from sd_api.generation.references import Reference
 from sd_api.imaging.controls import map_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within
@@ -60,10 +61,18 @@ def operation_of(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Ope
     """
     region = plan.regions[unit.region]
     made = _without_controls(operation.for_seed(seed), plan, unit, seed)
-    if not operation.controls:
+    if not operation.controls and not operation.references:
         return made
     controls = tuple(seen_control(control, operation, region.passes[unit.step]) for control in operation.controls)
-    return derived(made, type(made), controls=controls)
+    references = tuple(map(_seen_reference, operation.references))
+    return derived(made, type(made), controls=controls, references=references)
+
+
+def _seen_reference(reference: Reference) -> Reference:
+    """A reference whose image is in sRGB."""
+    pixels = reference.image.pixels
+    image = to_srgb(pixels, pixels.info.get("icc_profile"))
+    return reference if image is pixels else replace(reference, image=ImageRef.of(image, "image"))
 
 
 def _without_controls(operation: Operation, plan: Plan, unit: Unit, seed: int) -> Operation:
@@ -79,6 +88,8 @@ def _without_controls(operation: Operation, plan: Plan, unit: Unit, seed: int) -
     if image is None:
         assert isinstance(operation, FromImage)  # noqa: S101 - there is nothing else to begin with
         image = resized(to_srgb(operation.image.pixels.crop(one.box), operation.profile), one.inner)
+    if isinstance(operation, Edit):
+        return derived(operation, Edit, image=ImageRef.of(image, "image"))
     strength = getattr(operation, "strength", None) if one.strength is None else one.strength
     return derived(operation, ImageToImage, image=ImageRef.of(image, "image"), strength=strength)
 

@@ -7,8 +7,9 @@ operations' fields.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, get_args
 
 from sd_api import __version__
@@ -50,7 +51,14 @@ class Parameters:
     pairs: dict[str, str] = field(default_factory=dict, compare=False)
 
 
-def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, model: str) -> str:
+def parameters_text(
+    spec: JobSpec,
+    picture: PictureSeeds,
+    *,
+    scheduler: str,
+    model: str,
+    further: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Tell how one picture was made.
 
     A field is left out where it has its default, and the plan where all was made at once.
@@ -60,6 +68,7 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
         picture: The seeds of this picture.
         scheduler: The one that ran; the model's own where the job named none.
         model: The name of the model, without the folders of this machine.
+        further: Pairs of what was found out meanwhile, such as the hashes of files.
     """
     operation = spec.operation
     width, height = spec.size
@@ -76,6 +85,7 @@ def parameters_text(spec: JobSpec, picture: PictureSeeds, *, scheduler: str, mod
     negative = pairs.pop(_NEGATIVE, None)
     if not spec.plan.whole:
         pairs[_REGIONS] = spec.plan.text()
+    pairs |= further
     pairs["Version"] = f"sd-api-server {__version__}"
     order = [*(key for key in _FIRST if key in pairs), *(key for key in pairs if key not in _FIRST)]
 

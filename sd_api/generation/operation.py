@@ -2,31 +2,31 @@
 
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.controls import MAX_CONTROLS, Control
-from sd_api.generation.fields import Field, Param, derived, fields_of
+from sd_api.generation.fields import Field, Param, fields_of
+from sd_api.generation.prompted import PROMPTS, Prompted
 from sd_api.generation.references import MAX_REFERENCES, Reference
 from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
-from sd_api.prompting.choices import chosen
-from sd_api.prompting.faults import PromptFault
 from sd_api.prompting.loras import loras_of_json
-from sd_api.prompting.parser import MAX_WEIGHT, parse, parse_plain
-from sd_api.prompting.prompt import Lora, Prompt
+from sd_api.prompting.parser import MAX_WEIGHT
+from sd_api.prompting.prompt import Lora
 from sd_api.settings import Limits
 
 OperationName = Literal["txt2img", "img2img", "masking", "edit"]
-
-PromptName = Literal["prompt", "negative_prompt"]
-PROMPTS: tuple[PromptName, ...] = ("prompt", "negative_prompt")
 
 # Beyond this every pixel is saturated; it also keeps half-precision arithmetic finite.
 MAX_GUIDANCE = 100.0
 
 # One latent cell is 8 pixels wide and the UNet halves its input three times.
 MIN_SIDE = 64
+
+
+def _name_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
+    return None if text.isprintable() else f"is {text[:40]!r}; a name is one line of text"
 
 
 def _loras_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
@@ -38,7 +38,7 @@ def _loras_problem(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation:
+class Operation(Prompted):
     """What every operation of a diffusion model has.
 
     The constructor enforces every range, so that all dialects refuse alike.
@@ -49,46 +49,6 @@ class Operation:
 
     name: ClassVar[OperationName]
 
-    prompt: Annotated[
-        str,
-        Param(
-            label="Prompt",
-            aliases=("text", "positive", "positive_prompt", "caption"),
-            description="What to draw; it may be empty.",
-            example="corgi with a top hat",
-            longest="max_prompt_length",
-            per_image=True,
-            control="text",
-        ),
-    ]
-    negative_prompt: Annotated[
-        str,
-        Param(
-            label="Negative prompt",
-            aliases=("negative", "neg_prompt", "uc"),
-            description="What to stay away from. It acts while the guidance is above 1, or the true guidance where a "
-            "model has one.",
-            example="monocle",
-            longest="max_prompt_length",
-            per_image=True,
-            requires="negative_prompt",
-            control="text",
-            png_key="Negative prompt",
-        ),
-    ] = ""
-    prompt_syntax: Annotated[
-        str,
-        Param(
-            label="Prompt syntax",
-            description="How the prompts are read: full with weights, schedules, alternatives and joined prompts, see "
-            "docs/prompts.md; plain as text alone.",
-            example="full",
-            choices=("full", "plain"),
-            per_image=True,
-            control="choice",
-            png_key="Prompt syntax",
-        ),
-    ] = "full"
     steps: Annotated[
         int,
         Param(
@@ -285,6 +245,7 @@ class Operation:
             description="The autoencoder in place of the model's own, by the name of its file; see docs/prompts.md.",
             example="vae-ft-mse-840000-ema-pruned",
             longest="max_prompt_length",
+            check=_name_problem,
             requires="vae",
             control="line",
             png_key="VAE",
@@ -305,14 +266,8 @@ class Operation:
             elif field.entry is not None:
                 yield from self._entry_faults(field, limits)
         yield from self._control_faults()
-        # What is wrong with an alternative that another seed chooses is found when that picture begins.
-        if refused.intersection(PROMPTS):
-            return
-        for name, text in self._chosen(seed=0).items():
-            try:
-                self._read(name, text)
-            except PromptFault as fault:
-                yield OutOfLimits(name, fault.sentence(text))
+        if not refused.intersection(PROMPTS):
+            yield from self._prompt_faults()
 
     def _entry_faults(self, field: Field, limits: Limits) -> Iterator[InvalidField]:
         for number, entry in enumerate(getattr(self, field.name)):
@@ -330,38 +285,10 @@ class Operation:
             if control.preprocessor == "inpaint" and not hasattr(self, "mask"):
                 yield OutOfLimits(f"controls.{number}.preprocessor", "is inpaint, which takes a mask")
 
-    def for_seed(self, seed: int) -> Self:
-        """What is asked for of one picture: an alternative is chosen where a prompt has several."""
-        texts = self._chosen(seed)
-        if all(text == getattr(self, name) for name, text in texts.items()):
-            return self
-        return derived(self, type(self), **texts)
-
-    def read(self, name: PromptName) -> Prompt:
-        """What a prompt says, as ``prompt_syntax`` has it; its alternatives have been chosen.
-
-        Raises:
-            OutOfLimits: It cannot be read.
-        """
-        text = getattr(self, name)
-        try:
-            return self._read(name, text)
-        except PromptFault as fault:
-            raise OutOfLimits(name, fault.sentence(text)) from None
-
     @property
     def asked_loras(self) -> dict[str, tuple[Lora, ...]]:
         """The LoRAs that are to act, by the fields that name them."""
         return {"prompt": self.read("prompt").loras, "loras": loras_of_json(self.loras or "{}", MAX_WEIGHT)}
-
-    def _chosen(self, seed: int) -> dict[PromptName, str]:
-        if self.prompt_syntax == "plain":
-            return {name: getattr(self, name) for name in PROMPTS}
-        # Each with a seed of its own, so that the two prompts choose independently.
-        return {name: chosen(getattr(self, name), f"{seed} {name}") for name in PROMPTS}
-
-    def _read(self, name: PromptName, text: str) -> Prompt:
-        return parse_plain(text) if self.prompt_syntax == "plain" else parse(text, negative=name == "negative_prompt")
 
     @property
     def size(self) -> tuple[int, int]:

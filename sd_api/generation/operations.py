@@ -252,8 +252,8 @@ class Edit(FromImage):
 
     @property
     def at_once(self) -> bool:
-        """See FromImage."""
-        return True
+        """See FromImage: one beyond the model's reach is drawn at the model's own size, and enlarged."""
+        return False
 
     image_guidance: Annotated[
         float,

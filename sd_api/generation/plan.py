@@ -105,7 +105,8 @@ class Plan:
             last = region.passes[-1]
             seen = size_of(last.box)
             if last.inner[0] < seen[0] - 1:
-                yield f"A part of {_by(seen)} is drawn with {_by(last.inner)} pixels and enlarged, without refinement."
+                what = "The picture" if seen == self.size else "A part"
+                yield f"{what} of {_by(seen)} is drawn with {_by(last.inner)} pixels and enlarged, without refinement."
 
 
 def _by(size: Size) -> str:

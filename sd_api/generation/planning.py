@@ -77,7 +77,7 @@ class _Planner:
             if not by_itself and sees_all and self._within_reach():
                 return self._at_once()
             return Plan(size=self.size, regions=regions)
-        if isinstance(operation, Edit) or getattr(operation, "plan", None) == "whole" or self._within_reach():
+        if getattr(operation, "plan", None) == "whole" or self._within_reach():
             return self._at_once()
         if not self.refine and area(self.size) <= (UNTILED * self.native) ** 2:
             return self._at_once()
@@ -186,8 +186,10 @@ class _Planner:
         size = min(self._native_sizes(), key=lambda size: (-area(_inner(shown, size)), size))
         inner = _inner(shown, size)
         if not isinstance(self.operation, Redrawing):
-            # A picture from text has nothing to be padded with.
             size = inner = self._scaled_to_native(shown)
+        if isinstance(self.operation, Edit):
+            # Unlike a picture from text, it keeps its shape, and has something to be padded with.
+            inner = _inner(shown, size)
         passes = [Pass(box=seen, size=size, inner=inner)]
         if strength := self.refine:
             if isinstance(self.operation, Redrawing) and self.operation.strength <= min(strength, FAINT):

@@ -29,7 +29,7 @@ _SD_CHANNELS = {
 }
 _SDXL_CHANNELS = {4: "StableDiffusionXLPipeline", 9: "StableDiffusionXLInpaintPipeline"}
 
-_CLIP = ("cond_stage_model.",)
+_CLIP, _EMA = ("cond_stage_model.",), "model_ema."
 _FIRST_OF_SDXL, _SECOND_OF_SDXL = ("conditioner.embedders.0.",), ("conditioner.embedders.1.",)
 _CLIP_L, _CLIP_G, _T5 = ("text_encoders.clip_l.",), ("text_encoders.clip_g.",), ("text_encoders.t5xxl.",)
 
@@ -112,6 +112,17 @@ _OTHERS: tuple[tuple[str, str], ...] = (
     ),
     (r"control_model\..*|controlnet_cond_embedding\..*|controlnet_.*", "a ControlNet: an addition to a model"),
     (r".*\.motion_modules\..*", "an AnimateDiff module, which moves the pictures of a model"),
+    (r".*\.(time_stack|time_mixer)\..*", "a model of videos"),
+    (r"adapter\..*", "a T2I adapter: an addition to a model"),
+    (r"(encoder|decoder)\.(conv_in|mid|mid_block|middle)\..*", 'an autoencoder, which a model takes as its "vae"'),
+    (
+        r"(text_model\.)?embeddings\.token_embedding\..*|encoder\.block\.0\..*|transformer\.resblocks\.0\..*|token_embd\.weight"
+        r"|model\.embed_tokens\.weight",
+        'a text encoder, which a model takes as one of its "text_encoders"',
+    ),
+    (r"concept_embeds", "a safety checker, which looks at the pictures of a model"),
+    (r"vision_model\..*", "an encoder of images: a part of a model"),
+    (r"optimizer(_states)?\..*", "the state of a training"),
     (r"(image_proj|ip_adapter)\..*", "an IP adapter: an addition to a model"),
     (r"RRDB_trunk\..*|body\.0\.rdb1\..*|model\.0\.weight", "an upscaler, which draws nothing by itself"),
     (
@@ -120,6 +131,9 @@ _OTHERS: tuple[tuple[str, str], ...] = (
     ),
     (r".*\.(qweight|wscales|smooth_factor)", "quantised by Nunchaku, which this server does not run"),
 )
+
+
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
 
 
 def identify(header: Header) -> Architecture:
@@ -137,6 +151,11 @@ def identify(header: Header) -> Architecture:
             f"It runs these: {known}."
         )
     architecture = ARCHITECTURES[kind]
+    if header.has(_EMA) and not header.has(UNET_PREFIX):
+        raise ModelUnavailable(
+            f"{header.path} holds only the averaged weights of a training (EMA), under names that only the program "
+            "knows which trained it. Get the model as it was published for use."
+        )
     if kind == "v1" and not header.has(UNET_PREFIX, *VAE_PREFIXES, *_CLIP):
         raise ModelUnavailable(
             f"{header.path} holds neither a UNet nor a VAE nor a text encoder in the single-file layout. "
@@ -152,6 +171,11 @@ def refuse_additions(header: Header) -> None:
     Raises:
         ModelUnavailable: with what it is.
     """
+    if (shard := _SHARD.search(header.name)) is not None:
+        raise ModelUnavailable(
+            f"{header.path} is one of the {int(shard[1])} files that hold the weights of one part of a model. Give the "
+            "folder of the whole model, the one with model_index.json."
+        )
     for pattern, name in _OTHERS:
         matching = re.compile(pattern)
         whole = not pattern.startswith("(?i)")

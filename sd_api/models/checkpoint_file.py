@@ -21,14 +21,12 @@ from sd_api.models.allowed_classes import class_of
 from sd_api.models.architectures import kind_of, unet_channels
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.image_words import REPLACED, ImageWords
-from sd_api.models.opened_checkpoint import OpenedCheckpoint, origins_of
+from sd_api.models.opened_checkpoint import DENOISERS, OpenedCheckpoint, origins_of
 from sd_api.models.part_claims import bound_part, scheduler_of
 from sd_api.models.part_loading import has_weights, load_part, refused_claims
 from sd_api.models.pipeline_files import parts
 from sd_api.models.precision import Precision
 from sd_api.models.sources import SD1_CONFIG
-
-DENOISERS = ("unet", "transformer")
 
 # The safety filter follows from the configuration of the server, not from the file.
 NO_FILTER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}

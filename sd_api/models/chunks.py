@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from sd_api.models import hub
+from sd_api.models.bounded_files import read_object
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
-from sd_api.models.sources import MODEL_INDEX, SD1_CONFIG, HubModel, ModelFile, ModelSource
+from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, SD1_CONFIG, HubModel, ModelFile, ModelSource
 from sd_api.prompting.prompt import Break, Piece, Pieces
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,15 @@ def tokenizer_on_disk(source: ModelSource) -> Any | None:
         # Whatever is wrong with the folder, loading the model says it better.
         log.warning("The tokenizer in %s cannot be read", folder, exc_info=True)
         return None
+
+
+def encoder_widths(source: ModelSource) -> dict[str, int] | None:
+    """The widths of a model's text encoders by their components' names; None where its folder is not here to say."""
+    if isinstance(source, ModelFile):
+        return None
+    folder = hub.cached(source.repo_id, half=True) if isinstance(source, HubModel) else source.path
+    configs = [] if folder is None else sorted(folder.glob(f"text_encoder*/{PART_CONFIG}"))
+    return {path.parent.name: int(read_object(path)["hidden_size"]) for path in configs} or None
 
 
 @lru_cache(maxsize=8)

@@ -45,6 +45,7 @@ class Parts:
         ip_adapters: What sees references, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
         controls: The ControlNets and T2I adapters beside them, for models with a UNet.
+        folders: Where files are that a request may name.
         vae_file: The file of an autoencoder that stands in place of the model's own; None where that is used.
         tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.
     """
@@ -66,7 +67,7 @@ class Parts:
             for name, module in pipeline.components.items()
             if isinstance(module, torch.nn.Module)
         }
-        folders = folders or ModelFolders()
+        self.folders = folders = folders or ModelFolders()
         self.loras = LoraLayers(pipeline, self.components, place, forget, folders)
         widths = {
             part.name: int(part.config.hidden_size)

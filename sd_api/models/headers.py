@@ -13,6 +13,8 @@ from sd_api.models.weight_formats import WeightFormat, format_of
 # The ends of the names of the factors beside fp8 weights, and the name that marks a file with such.
 SCALES = (".scale_weight", ".weight_scale")
 SCALED_MARK = "scaled_fp8"
+# The types of whole numbers, as safetensors spells them.
+_WHOLE = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,15 @@ class Header:
     def has(self, *prefixes: str) -> bool:
         """Whether the name of a tensor begins with one of these."""
         return any(name.startswith(prefixes) for name in self.tensors)
+
+    @property
+    def whole_numbers(self) -> str | None:
+        """The type of weights that are whole numbers, which mean nothing by themselves; None where there are none.
+
+        Counters and numbers of places are no weights.
+        """
+        kinds = (info.dtype for name, info in self.tensors.items() if name.endswith(".weight") and len(info.shape) > 1)
+        return next((kind for kind in kinds if kind in _WHOLE), None)
 
     @property
     def is_scaled(self) -> bool:

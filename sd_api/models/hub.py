@@ -1,7 +1,6 @@
 """Downloads models from the Hugging Face hub into its cache on this machine."""
 
 import logging
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,14 +22,15 @@ from huggingface_hub.utils._http import default_client_factory
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.bounded_files import MAX_CONFIG_BYTES, FileFaultError, read_object
+from sd_api.models.download_limits import check_disk, check_size
 from sd_api.models.download_progress import LARGE_FILES, progress_bars
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
+from sd_api.models.memory_values import gigabytes
 from sd_api.models.pipeline_files import missing_parts, needed_files, weight_files, why_unfit
 from sd_api.models.resumed import fetch, large_files
 from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, ModelDirectory
 from sd_api.settings import Limits, Settings
-from sd_api.storage.disk import kept_free
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def fetch_part(repo_id: str, token: str | None, limits: Limits, *, half: bool) -
         weights = weight_files(sizes, half=half)
         if PART_CONFIG not in sizes or not weights:
             raise ModelUnavailable(f"{repo_id} holds no part of a model: it lacks {PART_CONFIG} or its weights.")
-        _check_size(repo_id, sum(sizes[name] for name in weights), limits)
+        check_size(repo_id, sum(sizes[name] for name in weights), limits)
         return _fetch(repo_id, [PART_CONFIG, *weights], token, limits)
 
 
@@ -223,51 +223,26 @@ def _find_needed(
         )
     api.auth_check(repo_id)
     if sizes[MODEL_INDEX] > MAX_CONFIG_BYTES:
-        raise ModelUnavailable(f"{repo_id} is refused: its {MODEL_INDEX} has {_gigabytes(sizes[MODEL_INDEX])}.")
+        raise ModelUnavailable(f"{repo_id} is refused: its {MODEL_INDEX} has {gigabytes(sizes[MODEL_INDEX])}.")
     index = _read(hf_hub_download(repo_id, MODEL_INDEX, token=token))
     if reason := why_unfit(index, sizes):
         raise ModelUnavailable(f"{repo_id} {reason}")
     if missing := missing_parts(index):
         raise ModelUnavailable(f"{repo_id} is incomplete: its {MODEL_INDEX} names no {missing[0]}.")
     needed = [MODEL_INDEX, *needed_files(index, sizes, half=half, without=without)]
-    _check_size(repo_id, sum(sizes[name] for name in needed), limits)
+    check_size(repo_id, sum(sizes[name] for name in needed), limits)
     absent = [name for name in needed if not isinstance(try_to_load_from_cache(repo_id, name), str)]
     to_come = sum(sizes[name] for name in absent)
-    _check_disk(repo_id, to_come, limits)
+    check_disk(repo_id, to_come, limits)
     return needed, to_come
-
-
-def _check_size(repo_id: str, size: int, limits: Limits) -> None:
-    if size > limits.max_model_bytes:
-        raise ModelUnavailable(
-            f"{repo_id} has at least {_gigabytes(size)}, and {_gigabytes(limits.max_model_bytes)} are allowed. "
-            "limits.max_model_bytes in the configuration allows more."
-        )
-
-
-def _check_disk(repo_id: str, needed: int, limits: Limits) -> None:
-    cache = Path(constants.HF_HUB_CACHE)
-    # The folder is made by the first download.
-    disk = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir()))
-    kept = kept_free(disk.total, limits.min_free_disk_bytes)
-    if disk.free - needed < kept:
-        raise ModelUnavailable(
-            f"The disk is full, so {repo_id} could not be downloaded to {cache}: {_gigabytes(needed)} are to come, "
-            f"{_gigabytes(disk.free)} are free, and {_gigabytes(kept)} stay free (limits.min_free_disk_bytes). "
-            "Free some space and try again, or set the environment variable HF_HOME to a folder on another disk."
-        )
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits) -> Path:
     log.info("Downloading %s from the Hugging Face hub", repo_id)
 
     def check(written: int) -> None:
-        _check_size(repo_id, written, limits)
-        _check_disk(repo_id, 0, limits)
+        check_size(repo_id, written, limits)
+        check_disk(repo_id, 0, limits)
 
     try:
         with progress_bars(check) as bar:

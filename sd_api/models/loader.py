@@ -15,7 +15,7 @@ from sd_api.models import hub
 from sd_api.models.backends.quantized import quantization_configs, store_in_fp8
 from sd_api.models.bounded_files import read_object
 from sd_api.models.checkpoint_config import fetch_config
-from sd_api.models.checkpoint_file import DENOISERS, load_checkpoint
+from sd_api.models.checkpoint_file import load_checkpoint
 from sd_api.models.claims import find_claim_faults
 from sd_api.models.converted import copy_in_background, find_copy, is_worth_copying
 from sd_api.models.device import DeviceChoice
@@ -24,7 +24,7 @@ from sd_api.models.files import find_faults
 from sd_api.models.fitness import refuse_unfit
 from sd_api.models.image_words import processor_of
 from sd_api.models.memory_values import MemoryPlan
-from sd_api.models.opened_checkpoint import open_checkpoint
+from sd_api.models.opened_checkpoint import DENOISERS, open_checkpoint
 from sd_api.models.part_loading import added_parts, has_weights, load_part, prepare_half
 from sd_api.models.pickled import without_pickles
 from sd_api.models.pipeline_files import parts

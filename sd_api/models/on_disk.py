@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,17 @@ from huggingface_hub.utils import CachedRepoInfo  # type: ignore[attr-defined]  
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
-from sd_api.models.sources import HubModel, ModelFile, ModelSource
+from sd_api.models.files import find_faults
+from sd_api.models.sources import HubModel, ModelFile, ModelSource, parse_source
+from sd_api.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredModel:
-    """A repository in the hub's cache on this machine.
+    """A model on this machine: a repository in the hub's cache, or a folder or file of the configuration.
 
     Attributes:
-        repo_id: its id.
+        repo_id: its id; of the configuration's own its path.
         bytes: what it takes on the disk, files of broken-off downloads included.
         last_used: seconds since 1970, as the file system says.
         complete: whether all files that a model of this server needs are there.
@@ -55,6 +58,24 @@ def stored_models() -> list[StoredModel]:
         for repository in _repositories()
     ]
     return sorted(found, key=lambda model: -model.last_used)
+
+
+def configured_models(settings: Settings) -> list[StoredModel]:
+    """The folders and files that the configuration names as models, in its order."""
+    names = [str(settings.model), *(str(custom.model_path) for custom in settings.custom_models)]
+    found: dict[str, StoredModel] = {}
+    for name in names:
+        with suppress(ModelUnavailable):
+            source = parse_source(name)
+            if not isinstance(source, HubModel):
+                files = [source.path] if isinstance(source, ModelFile) else list(source.path.rglob("*"))
+                found[str(source.path)] = StoredModel(
+                    repo_id=str(source.path),
+                    bytes=bytes_on_disk(source) or 0,
+                    last_used=max(file.stat().st_atime for file in files if file.is_file()),
+                    complete=not find_faults(source),
+                )
+    return list(found.values())
 
 
 def remove_model(repo_id: str) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models.allowed_classes import shown
 from sd_api.models.architectures import (
     ARCHITECTURES,
     UNET_PREFIX,
@@ -24,6 +25,9 @@ from sd_api.models.pipeline_files import parts, why_unfit
 from sd_api.models.sources import MODEL_INDEX, ModelDirectory
 from sd_api.models.state_dict import WeightFile
 from sd_api.models.traits import Traits, traits_of
+
+DENOISERS = ("unet", "transformer")
+"""The names of the largest part of a model, of which a file may be without the rest."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,14 @@ def origins_of(
         else:
             origins[name] = None
             missing.append(name)
+    denoiser = next((name for name in DENOISERS if name in entries), None)
+    if checkpoint.base and denoiser is not None and origins[denoiser] != "file":
+        # All of the model would be the base's own, in silence.
+        raise ModelUnavailable(
+            f"{checkpoint.path} holds no {_spoken(denoiser)}, so it is not "
+            "the largest part of a model whose rest is in a base; its tensors are called "
+            f"{shown(min(checkpoint.weights.header.tensors))} and the like."
+        )
     architecture = checkpoint.architecture
     needed = [name for name in missing if architecture is None or name not in architecture.optional]
     if needed:

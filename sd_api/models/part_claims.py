@@ -122,13 +122,13 @@ def explained(path: Path, kind: Any) -> Iterator[None]:
         kind: its class.
 
     Raises:
-        FileFaultError: for everything.
+        FileFaultError: for everything but a lack of the device's memory.
     """
     try:
         yield
     except ModelUnavailable as error:
         raise FileFaultError(path, error.message.removesuffix(".")) from None
-    except FileFaultError:
+    except (FileFaultError, torch.OutOfMemoryError):
         raise
     except TrialError as error:
         raise FileFaultError(path, str(error)) from None

@@ -17,7 +17,7 @@ from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.part_claims import compare_part
 from sd_api.models.pipeline_files import variant_of, weight_files
 from sd_api.models.precision import Precision
-from sd_api.models.quantization import quantization_of, refuse_unreadable
+from sd_api.models.quantization import quantization_of, refuse_unreadable, refuse_whole_numbers
 
 _LISTED = 3
 
@@ -61,6 +61,9 @@ def load_part(
         with refused_claims():
             compare_part(part_class, folder, half=precision.half)
     names = [file.name for file in folder.iterdir()]
+    if quantization_of(folder) is None:
+        for name in _stored(names, precision):
+            refuse_whole_numbers(place or folder, read_header(folder / name))
     options: dict[str, Any] = {
         "variant": variant_of(names, half=precision.half),
         "use_safetensors": True,
@@ -147,7 +150,10 @@ def refuse_missing_weights(place: object, missing: Any) -> None:
         raise ModelUnavailable(f"{place} is incomplete: it lacks the weights {listed}{more}. Get the complete model.")
 
 
+def _stored(names: list[str], precision: Precision) -> list[str]:
+    return [name for name in weight_files(names, half=precision.half) if name.endswith(".safetensors")]
+
+
 def _stored_dtype(folder: Path, names: list[str], precision: Precision) -> torch.dtype:
-    files = [name for name in weight_files(names, half=precision.half) if name.endswith(".safetensors")]
-    infos = (info for name in files for info in read_header(folder / name).tensors.values())
+    infos = (info for name in _stored(names, precision) for info in read_header(folder / name).tensors.values())
     return next((_DTYPES[info.dtype] for info in infos if info.dtype in _DTYPES), precision.dtype)

@@ -9,6 +9,7 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import shown
 from sd_api.models.bounded_files import read_object
 from sd_api.models.extras import missing_extra
+from sd_api.models.headers import Header
 
 # The values of quant_method in a part's configuration, and the packages that read them.
 _PACKAGES_OF_METHODS: Mapping[str, str] = {
@@ -26,6 +27,23 @@ def quantization_of(folder: Path) -> str | None:
     if found is None:
         return None
     return str(found.get("quant_method") or "unknown") if isinstance(found, dict) else "unknown"
+
+
+def refuse_whole_numbers(place: Path, header: Header) -> None:
+    """Refuse weights that are whole numbers where nothing says what they stand for.
+
+    Args:
+        place: their file or folder, for the message.
+        header: of the file.
+
+    Raises:
+        ModelUnavailable: there are such weights.
+    """
+    if (kind := header.whole_numbers) is not None:
+        raise ModelUnavailable(
+            f"{place} was quantised by another program: its weights are whole numbers ({kind}), and only that program "
+            "knows what they stand for. Get them in half precision, in fp8, or as GGUF."
+        )
 
 
 def refuse_unreadable(folder: Path) -> None:

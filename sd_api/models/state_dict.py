@@ -11,10 +11,16 @@ from sd_api.models.architectures import UNET_PREFIX, is_bare_unet
 from sd_api.models.files import find_faults
 from sd_api.models.headers import SCALED_MARK, SCALES, Header, read_header
 from sd_api.models.pickled import unreadable, without_pickles
+from sd_api.models.quantization import refuse_whole_numbers
 from sd_api.models.sources import ModelFile
 
 # Some tools for merging models omit a level from the names of the text encoder's tensors.
 _SHORT, _FULL = "cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."
+
+# What programs put before the names of all tensors when they save a model inside of another object.
+_WRAPPERS = ("state_dict.", "module.", "_orig_mod.")
+# What ComfyUI calls a denoiser that it saves alone.
+_DENOISER = "diffusion_model."
 
 # What ComfyUI writes beside fp8 weights and their factors, and is of no use here.
 _OTHER_SCALES = (".scale_input", ".input_scale", ".comfy_quant")
@@ -39,6 +45,7 @@ class WeightFile:
             raise unreadable(path, faults[0].removeprefix(f"{path}: "))
         self._path = path
         plain = read_header(without_pickles(source).path, path.stem)
+        refuse_whole_numbers(path, plain)
         bare = is_bare_unet(plain.tensors)
         self._names = {name: _full_name(name, bare=bare) for name in plain.tensors}
         tensors = {self._names[name]: info for name, info in plain.tensors.items()}
@@ -74,6 +81,12 @@ class WeightFile:
 
 
 def _full_name(name: str, *, bare: bool) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    if name.startswith(_DENOISER):
+        name = UNET_PREFIX + name.removeprefix(_DENOISER)
+    while name.startswith(UNET_PREFIX * 2):
+        name = name.removeprefix(UNET_PREFIX)
     if bare:
         return UNET_PREFIX + name
     return _FULL + name.removeprefix(_FULL).removeprefix(_SHORT) if name.startswith(_SHORT) else name

@@ -10,6 +10,7 @@ from fractions import Fraction
 from sd_api.prompting.brackets import Marks
 from sd_api.prompting.faults import MAX_DEPTH, PromptFault
 from sd_api.prompting.loras import NUMBER, find_loras
+from sd_api.prompting.moments import WHEN, when
 from sd_api.prompting.prompt import Alternating, Break, Part, Parts, Prompt, Scheduled, Term, Weighted, Words
 
 MORE = 1.1
@@ -23,7 +24,6 @@ MAX_TERMS = 8
 
 # What closes ``(words:1.3)``, and what closes a prompt before ``AND``.
 _WEIGHT = re.compile(rf":\s*({NUMBER})\s*$", re.ASCII)
-_WHEN = re.compile(r"\s*(\d{1,6}|\d{0,6}\.\d{1,20}|\d{1,6}\.)\s*", re.ASCII)
 _AND = re.compile(r"\bAND\b")
 _BREAK = re.compile(r"\bBREAK\b")
 
@@ -133,12 +133,12 @@ class _Parser:
         options = self._marks.split(begin, end, "|")
         if len(options) > 1:
             return Alternating(tuple(self._parts(*option, depth) for option in options))
-        *changed, when = self._marks.split(begin, end, ":")
-        if len(changed) in (1, 2) and (match := _WHEN.fullmatch(self._text, *when)):
+        *changed, moment = self._marks.split(begin, end, ":")
+        if len(changed) in (1, 2) and (match := WHEN.fullmatch(self._text, *moment)):
             before, after = [(), *(self._parts(*part, depth) for part in changed)][-2:]
-            return Scheduled(before, after, _when(match[1]))
+            return Scheduled(before, after, when(match[1]))
         *options, share = self._marks.split(begin, end, ",")
-        if len(options) == 2 and (match := _WHEN.fullmatch(self._text, *share)) and 0 < Fraction(match[1]) < 1:
+        if len(options) == 2 and (match := WHEN.fullmatch(self._text, *share)) and 0 < Fraction(match[1]) < 1:
             first, second = (self._parts(*option, depth) for option in options)
             return Alternating((first, second), Fraction(match[1]))
         return None
@@ -151,12 +151,6 @@ class _Parser:
         if not -MAX_WEIGHT <= float(match[1]) <= MAX_WEIGHT:
             raise PromptFault(match.start(1), f"a weight must be from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}")
         return float(match[1]), match.start()
-
-
-def _when(text: str) -> Fraction | int:
-    """A share of the steps where there is a point, and no more than all of them; else their number."""
-    number = Fraction(text)
-    return number if "." in text and number <= 1 else int(number)
 
 
 def _words(text: str) -> list[Part]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
+from sd_api.prompting.moments import When, first_step
+
 
 @dataclass(frozen=True)
 class Words:
@@ -38,12 +40,11 @@ class Scheduled:
 
     before: "Parts"
     after: "Parts"
-    when: Fraction | int
+    when: When
 
     def at(self, step: int, steps: int) -> "Parts":
         """What acts in a step, counted from 0."""
-        first = int(self.when * steps) if isinstance(self.when, Fraction) else self.when
-        return self.before if step < first else self.after
+        return self.before if step < first_step(self.when, steps) else self.after
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,31 @@ class Term:
 
 @dataclass(frozen=True)
 class Lora:
-    """``<lora:name:0.8:0.5>``.
+    """``<lora:name:0.8:0.5:from=0.2:to=0.6>``.
 
     Attributes:
         name: The name of its file.
         weight: The factor of its layers in the denoiser.
         text_weight: The factor of its layers in the text encoders.
+        begin: When it begins to act.
+        end: When it acts no more; None where it acts to the end.
     """
 
     name: str
     weight: float = 1.0
     text_weight: float = 1.0
+    begin: When = 0
+    end: When | None = None
+
+    def steps(self, steps: int) -> range:
+        """The steps in which it acts, counted from 0, of all of them."""
+        end = steps if self.end is None else min(steps, first_step(self.end, steps))
+        return range(first_step(self.begin, steps), end)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it acts in some steps only."""
+        return self.begin != 0 or self.end is not None
 
 
 @dataclass(frozen=True)

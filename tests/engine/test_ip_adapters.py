@@ -27,6 +27,8 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.references import Reference
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.image_encoders import load_encoder
+from sd_api.models.adapters.ip_adapter_files import described_adapters
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import ModelFolders
@@ -269,6 +271,24 @@ def test_an_image_is_seen_once_and_a_file_loaded_once(folder: Path) -> None:
     parts.components["unet"].size = loaded[0].part.size + 1
     ours(parts, asked(seen("sd-plus")))
     assert len(parts.ip_adapters._loaded) == 1
+
+
+def test_an_encoder_is_the_same_from_its_file_alone(tmp_path: Path) -> None:
+    folder = save_image_encoder(tmp_path, hidden_size=1280, num_attention_heads=16, hidden_act="gelu")
+    whole, alone = (load_encoder(path, torch.float32) for path in (folder, folder / "model.safetensors"))
+    with torch.inference_mode():
+        for one, other in zip(*(encoder.see(IMAGES, whole=False) for encoder in (whole, alone)), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_adapters_are_listed_with_what_their_files_say(folder: Path) -> None:
+    listed = {each["name"]: each for each in described_adapters(ModelFolders(trees=[folder]))}
+    assert [name.removeprefix("models/") for name in listed] == [
+        *("broken", "far", "lacking", "other", "sd", "sd-plus", "sdxl", "sdxl-plus")
+    ]
+    assert listed["models/sd-plus"]["problem"] is None
+    assert "damaged" in listed["models/broken"]["problem"]
+    assert "holds no IP-Adapter" in listed["models/other"]["problem"]
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,9 @@ def ours(parts: Parts, prompt: str, **changes: Any) -> torch.Tensor:
     return latents
 
 
-def by_hand(name: str, *loras: tuple[Path, float, float]) -> torch.Tensor:
+def by_hand(name: str, *loras: tuple[Path, float, float], pipeline: Any = None, **arguments: Any) -> torch.Tensor:
     """The latents of a pipeline of its own, with LoRAs as diffusers loads them: their files and their two weights."""
-    pipeline = deepcopy(pipelines()[name])
+    pipeline = pipeline or deepcopy(pipelines()[name])
     pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
     names = []
     for path, _, _ in loras:
@@ -107,6 +107,7 @@ def by_hand(name: str, *loras: tuple[Path, float, float]) -> torch.Tensor:
         guidance_scale=GUIDANCE,
         generator=torch.Generator("cpu").manual_seed(SEED),
         output_type="latent",
+        **arguments,
     ).images
     return latents
 
@@ -131,6 +132,28 @@ def test_one_and_several_act_as_in_diffusers(name: str, folder: Path) -> None:
 def test_keys_of_kohyas_scripts_are_read(folder: Path) -> None:
     parts, path = model("sd", folder), folder / "sd" / "kohya.safetensors"
     assert torch.equal(ours(parts, "a dog <lora:kohya:0.7>"), by_hand("sd", (path, 0.7, 0.7)))
+
+
+def test_one_acts_in_some_steps_only(folder: Path) -> None:
+    parts = model("sd", folder)
+    pipeline = deepcopy(pipelines()["sd"])
+    pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
+    pipeline.load_lora_weights(folder / "sd", weight_name="drawn.safetensors", adapter_name="drawn")
+    pipeline.disable_lora()
+
+    def turn(pipeline: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        pipeline.enable_lora() if step == 0 else pipeline.disable_lora()
+        return values
+
+    expected = by_hand("sd", pipeline=pipeline, callback_on_step_end=turn)
+    # The second of three steps.
+    for tag in ("<lora:drawn:1:from=1:to=2>", "<lora:drawn:from=0.4:to=0.7>"):
+        assert torch.equal(ours(parts, f"a dog {tag}"), expected)
+    assert torch.equal(ours(parts, "a dog", loras='{"drawn": {"from": 1, "to": 2}}'), expected)
+    always = ours(parts, "a dog <lora:style0>")
+    assert torch.equal(ours(parts, "a dog <lora:style0:from=0:to=1.0>"), always)
+    assert not torch.equal(ours(parts, "a dog <lora:style0:from=0.5>"), always)
+    assert torch.equal(ours(parts, "a dog <lora:style0:from=3>"), ours(parts, "a dog"))
 
 
 def test_the_model_itself_is_never_changed(folder: Path) -> None:
@@ -171,7 +194,7 @@ def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
 def test_a_file_is_loaded_once_and_the_oldest_leaves(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="sd_api.models.adapters")
     parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [folder / "sd"]}))
-    for number in range(10):
+    for number in range(20):
         begun(parts, f"a dog <lora:style{number % 2}>")
     assert [record.args for record in caplog.records if record.name.startswith("sd_api")] == [("style0",), ("style1",)]
     assert parts.size == sum(part.size for part in (*parts.components.values(), *parts.loras.components))

@@ -1,5 +1,6 @@
 """The built-in model draws what the prompt says, in all three modes, at the server's own door."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from pictures import from_base64, to_base64
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
+from scipy import ndimage
 
 from sd_api.app import create_app
 from sd_api.models.sources import BUILTIN_MODEL
@@ -18,6 +20,7 @@ from tools.builtin_model.judge import Judge, name_background
 from tools.builtin_model.things import BLOCKED, COLOURS
 
 SIDE = 512
+SMALL = {"width": 256, "height": 256, "num_inference_steps": 8, "guidance_scale": 5.0, "scheduler": "ddim"}
 FORM = {"num_inference_steps": 20, "width": SIDE, "height": SIDE, "guidance_scale": 7.5, "seed": 5}
 
 
@@ -28,8 +31,19 @@ def name_thing(repository: Path) -> Callable[[Image.Image], str]:
 
 # After the judge, because two models that are loaded at the same time get in each other's way.
 @pytest.fixture(scope="module")
-def server(make_settings: Callable[..., Settings], name_thing: object) -> Iterator[FlaskClient]:
-    settings = make_settings(model=str(BUILTIN_MODEL))
+def server(
+    make_settings: Callable[..., Settings],
+    name_thing: object,
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[FlaskClient]:
+    models = repository / "tests" / "models"
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "controlnet").mkdir()
+    (folder / "controlnet" / "edges").symlink_to(models / "edge_adapter")
+    (folder / "loras").symlink_to(models / "adapters")
+    (folder / "embeddings").symlink_to(models / "adapters")
+    settings = make_settings(model=str(BUILTIN_MODEL), models_folder=str(folder))
     services = build_services(settings)
     services.start()
     yield create_app(settings, services).test_client()
@@ -120,11 +134,75 @@ def test_alternation_and_schedules_show_both(server: FlaskClient) -> None:
         assert red[2] + 40 < mixed[2] < blue[2] - 20
 
 
+def test_a_lora_takes_away_colours_and_half_of_it_fewer(
+    server: FlaskClient, name_thing: Callable[[Image.Image], str]
+) -> None:
+    def colourfulness(prompt: str) -> float:
+        picture = draw(server, "/txt2img", prompt=prompt, **SMALL)
+        assert name_thing(picture) == "dog" or ":1>" in prompt
+        return float(np.ptp(np.asarray(picture, float), -1).mean())
+
+    plain, half, whole = (
+        colourfulness(f"a dog on a blue background{tag}")
+        for tag in ("", "<lora:black-and-white:0.5>", "<lora:black-and-white:1>")
+    )
+    assert whole + 15 < half < plain - 15
+    assert whole < plain / 3
+
+
+def test_a_trained_word_draws_what_it_was_shown(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
+    prompts = [f"a {word} on a blue background" for word in ("rusty", "Rusty")]
+    drawn = {name_thing(draw(server, "/txt2img", prompt=prompt, **SMALL)) for prompt in prompts}
+    assert drawn == {"fox"}
+    plain = draw(server, "/txt2img", prompt="a rusty on a blue background", prompt_syntax="plain", **SMALL)
+    assert name_thing(plain) != "fox"
+
+
 def test_a_sketch_becomes_the_thing(server: FlaskClient, name_thing: Callable[[Image.Image], str]) -> None:
     picture = draw(
         server, "/img2img", prompt="an apple on a blue background", init_image=to_base64(apple_sketch()), strength=0.8
     )
     assert (name_thing(picture), name_background(picture)) == ("apple", "blue")
+
+
+def outlined(picture: Image.Image) -> np.ndarray:
+    """Where a picture shows something else than its background, and what that surrounds."""
+    pixels = np.asarray(picture, float)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    filled: np.ndarray = ndimage.binary_fill_holes(np.abs(pixels - np.median(border, 0)).max(2) > 50)
+    return filled
+
+
+def common(one: np.ndarray, other: np.ndarray) -> float:
+    """What two areas have in common, as a share of both (intersection over union)."""
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(("thing", "corner"), [("pumpkin", (70, -50)), ("snail", (-50, 60))])
+def test_an_outline_is_kept(server: FlaskClient, thing: str, corner: tuple[int, int]) -> None:
+    """An adapter that learned edges puts a thing where its outline is, whatever the seed and the background."""
+    form: dict[str, Any] = {"num_inference_steps": 12, "scheduler": "ddim"}
+    drawn = draw(server, "/txt2img", prompt=f"a {thing} on a white background", **form, seed=3)
+    given = Image.new("RGB", (SIDE, SIDE), drawn.getpixel((0, 0)))
+    given.paste(ImageOps.mirror(drawn).resize((400, 400)), (56 + corner[0], 56 + corner[1]))
+    controls = [{"model": "edges", "image": to_base64(given), "preprocessor": "canny"}]
+    form["prompt"] = f"a {thing} on a pink background"
+    followed = draw(server, "/txt2img", **form, controls=json.dumps(controls))
+    assert name_background(followed) == "pink"
+    assert common(outlined(given), outlined(followed)) >= 0.8
+    assert common(outlined(given), outlined(draw(server, "/txt2img", **form))) < 0.7
+
+
+def test_units_of_the_web_ui_draw_the_same(server: FlaskClient) -> None:
+    sketch = to_base64(apple_sketch())
+    controls = [{"model": "edges", "image": sketch, "preprocessor": "canny", "weight": 0.5, "resize": "crop"}]
+    form = {"prompt": "an apple", "width": 256, "height": 256, "seed": 5}
+    plugin = draw(server, "/txt2img", **form, num_inference_steps=2, scheduler="euler", controls=json.dumps(controls))
+    unit = {"model": "edges", "image": sketch, "module": "canny", "weight": 0.5}
+    asked = form | {"steps": 2, "cfg_scale": 7.5, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
+    answer = server.post("/sdapi/v1/txt2img", json=asked).get_json()
+    assert from_base64(answer["images"][0]).tobytes() == plugin.tobytes()
+    assert 'ControlNet 0: "Module: canny, Model: edges' in json.loads(answer["info"])["infotexts"][0]
 
 
 def test_the_stronger_the_farther_from_the_sketch(server: FlaskClient) -> None:

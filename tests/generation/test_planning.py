@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from requested import LIMITS, request
 
+from sd_api.engine.passes import Unit, drawn, operation_of
 from sd_api.errors import InvalidFields
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
-from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.plan import Box, Plan, area, intersection, size_of
 from sd_api.generation.planning import plan
 from sd_api.generation.working_sizes import OVERLAP, tile_size, tiles_of, working_sizes
+from sd_api.settings import Limits
 
 MODEL = ModelAbilities(("masking",), size_multiple=8, native_size=128, capabilities=("tiles",))
 UNTILED = ModelAbilities(("masking",), size_multiple=8, native_size=128)
@@ -213,6 +215,26 @@ def test_tiles_are_as_long_as_covers_a_size_with_the_fewest_pixels() -> None:
     assert tile_size((1160, 960), 512, 8) == (640, 512)
     assert tile_size((512, 760), 512, 8) == (512, 768)
     assert tile_size((300, 100), 512, 8) == (512, 512)
+
+
+def test_an_edit_beyond_the_models_reach_is_drawn_at_its_own_size_and_enlarged() -> None:
+    limits = Limits(max_width=64, max_height=64)
+    asked = [
+        Edit(prompt="snow", steps=1, guidance=1.0, image=ImageRef.of(Image.new("RGB", size), "image"), limits=limits)
+        for size in ((130, 100), (1000, 750))
+    ]
+    within, beyond = (plan(operation, MODEL) for operation in asked)
+    assert within.whole
+    (one,) = beyond.regions[0].passes
+    assert (one.box, one.tiles) == ((0, 0, 1000, 750), ())
+    assert area(one.size) <= 128**2 * 1.1
+    assert one.inner[0] / one.inner[1] == pytest.approx(4 / 3, rel=0.02)
+    (warning,) = beyond.warnings()
+    assert warning.startswith("The picture of 1000×750 is drawn with")
+    seen = operation_of(asked[1], beyond, Unit(picture=0, region=0), 7)
+    assert isinstance(seen, Edit)
+    assert seen.size == one.inner
+    assert drawn(Image.new("RGB", one.size), one).size == (1000, 750)
 
 
 def test_the_summary_counts_regions_and_tiles_by_their_sizes() -> None:

@@ -12,6 +12,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from tiny_families import filled, parts_of, sd, sdxl
+from tiny_loras import save_kohya_lora
+from tiny_model import TEXT_WIDTH
 from tiny_pipelines import weights
 
 from sd_api.engine.diffusion import denoise, step
@@ -23,6 +25,7 @@ from sd_api.models.components import Parts
 from sd_api.models.device import choose_device
 from sd_api.models.families.base import Row
 from sd_api.models.families.registry import family_of
+from sd_api.models.folders import LORA, ModelFolders
 from sd_api.models.library import ModelLibrary
 from sd_api.settings import Limits, Settings
 
@@ -56,11 +59,10 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return counted
 
 
-def begun(parts: Parts, size: int = 64, guidance: float = 7.5, scheduler: str | None = None, seed: int = 7) -> Row:
+def begun(parts: Parts, size: int = 64, seed: int = 7, **changes: Any) -> Row:
     family = family_of(parts.pipeline)
-    asked = TextToImage(
-        prompt="a dog", steps=2, guidance=guidance, scheduler=scheduler, width=size, height=size, limits=LIMITS
-    )
+    values: dict[str, Any] = {"prompt": "a dog", "steps": 2, "guidance": 7.5} | changes
+    asked = TextToImage(width=size, height=size, limits=LIMITS, **values)
     with torch.inference_mode():
         return family.start(parts, asked, PictureSeeds(seed=seed), (size, size), family.encode(parts, asked))
 
@@ -89,6 +91,19 @@ def test_only_the_sizes_that_were_asked_for_are_compiled(parts: Parts, compiler:
     for other, latents in zip(others, expected, strict=True):
         assert torch.equal(draw(parts, **other), latents)
     assert compiler.calls == 2 + steps
+
+
+def test_loras_act_beside_what_is_compiled(compiler: Counted, tmp_path: Path) -> None:
+    save_kohya_lora(tmp_path / "ink.safetensors", TEXT_WIDTH, 5)
+    parts = Parts(sd(), torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [tmp_path]}))
+    plain, inked = draw(parts), draw(parts, prompt="a dog <lora:ink>")
+    compile_now(parts, "64x64")
+    before = compiler.calls
+    assert torch.equal(draw(parts, prompt="a dog <lora:ink>"), inked)
+    assert compiler.calls == before
+    assert torch.equal(draw(parts), plain)
+    assert compiler.calls > before
+    assert not torch.equal(plain, inked)
 
 
 def test_a_batch_runs_as_it_is_on_a_processor(parts: Parts, compiler: Counted) -> None:

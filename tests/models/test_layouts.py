@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from original_layout import to_original_layout
+from outcomes import outcome
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_families import filled, parts_of, remade, sd, sdxl
@@ -25,7 +26,7 @@ from sd_api.generation.operations import Edit
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.device import choose_device
 from sd_api.models.families.registry import family_of
-from sd_api.models.loader import base_folder, check_pipeline, load_pipeline
+from sd_api.models.loader import base_folder, load_pipeline
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.planned import plan_for
 from sd_api.models.sources import parse_source
@@ -48,22 +49,6 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pipeline("flux", path / "flux")
     save_file(to_original_layout(sd()), path / "sd.safetensors")
     return path
-
-
-def outcome(path: Path, *, half: bool = False, **settings: Any) -> tuple[str | None, Any]:
-    """Why a model is refused, by the check and by loading alike, and the model where it is not."""
-    device = choose_device("cpu", "bf16" if half else "fp32")
-    given: Any = (parse_source(path), device, None, Limits(), ModelSettings.model_validate(settings))
-    said: list[str | None] = []
-    loaded = None
-    for attempt in (check_pipeline, load_pipeline):
-        try:
-            loaded = attempt(*given)
-            said.append(None)
-        except ModelUnavailable as error:
-            said.append(error.message)
-    assert said[0] == said[1], "the check and loading disagree"
-    return said[0], loaded
 
 
 def planned(path: Path, **settings: Any) -> tuple[MemoryPlan, Any]:
@@ -344,7 +329,9 @@ def test_gguf_runs_as_it_is(name: str, collection: Path, tmp_path: Path) -> None
     inputs = torch.ones(1, layer.in_features)
     expected = gguf.quants.dequantize(gguf.quants.quantize(exact[f"{key}.weight"].numpy(), kind), kind)
     assert torch.allclose(layer(inputs), inputs @ torch.from_numpy(expected).T + exact[f"{key}.bias"], atol=2e-3)
-    plan, pipeline = planned(path, base=str(collection / "flux"), quantize="fp8")
+    with pytest.raises(ModelUnavailable, match=r"this model is quantised already \(Q8_0\), and is loaded as it is"):
+        planned(path, base=str(collection / "flux"), quantize="fp8")
+    plan, pipeline = planned(path, base=str(collection / "flux"))
     assert plan.quantization == "none"
     sizes = {name: sum(tensor.nbytes for tensor in pipeline.components[name].parameters()) for name in plan.weights}
     assert plan.weights == pytest.approx(sizes, rel=0.1)

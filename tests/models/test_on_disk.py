@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 from fake_hub import FakeHub
 from huggingface_hub import constants
+from tiny_model import tiny_model
 
 from sd_api import commands, server
 from sd_api.errors import JobCancelled
 from sd_api.models.check import look_further
-from sd_api.models.on_disk import bytes_on_disk, stored_models
+from sd_api.models.on_disk import bytes_on_disk, configured_models, stored_models
 from sd_api.models.sources import HubModel, ModelFile
 from sd_api.settings import Settings
 
@@ -72,6 +73,17 @@ def test_a_download_that_was_broken_off_goes_on_within_its_file(
     assert call("pull", "demo/tiny").exit_code == 0
     assert hub.resumed, "of a file that came in part, only the rest is asked for"
     assert stored_models()[0].complete
+
+
+@pytest.mark.usefixtures("cache")
+def test_models_of_the_configuration_are_listed(make_settings: Callable[..., Settings], single_file: str) -> None:
+    custom = {"model_path": single_file, "ui_label": "One", "url_path": "one"}
+    again = {"model_path": str(tiny_model()), "ui_label": "Two", "url_path": "two"}
+    found = configured_models(
+        make_settings(model="demo/tiny", custom_models=[custom, again, again | {"url_path": "3"}])
+    )
+    assert [(model.repo_id, model.complete) for model in found] == [(single_file, True), (str(tiny_model()), True)]
+    assert found[0].bytes == Path(single_file).stat().st_size
 
 
 def _stop_after(limit: int) -> Callable[[int, int], None]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sd_api.prompting.choices import chosen
 from sd_api.prompting.faults import PromptFault
+from sd_api.prompting.loras import loras_of_json
 from sd_api.prompting.parser import MAX_TERMS, parse, parse_plain
 from sd_api.prompting.prompt import Break, Lora, Pieces, Prompt
 
@@ -127,6 +128,30 @@ def test_a_lora_has_two_weights() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tag", "json", "steps"),
+    [
+        ("<lora:a:from=0.25>", '{"a": {"from": 0.25}}', range(2, 10)),
+        ("<lora:a:to=3>", '{"a": {"to": 3}}', range(3)),
+        ("<lora:a:from=2:to=0.5>", '{"a": {"from": 2, "to": 0.5}}', range(2, 5)),
+        ("<lora:a:to=1.0>", '{"a": {"to": 1.0}}', range(10)),
+        ("<lora:a:from=7:to=3>", '{"a": {"from": 7, "to": 3}}', range(0)),
+    ],
+)
+def test_a_lora_may_act_in_some_steps(tag: str, json: str, steps: range) -> None:
+    (lora,) = parse(tag).loras
+    assert loras_of_json(json, 100) == (lora,)
+    assert lora.steps(10) == steps
+
+
+@pytest.mark.parametrize(
+    "value", ['{"from": -1}', '{"to": "1"}', '{"from": true}', '{"to": 1.5}', '{"until": 1}', "[]"]
+)
+def test_a_lora_that_is_no_weight_is_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="must be a JSON object"):
+        loras_of_json(f'{{"a": {value}}}', 100)
+
+
+@pytest.mark.parametrize(
     ("text", "at", "words"),
     [
         ("a (dog:101)", 7, "from -100 to 100"),
@@ -134,6 +159,7 @@ def test_a_lora_has_two_weights() -> None:
         ("<lora::1>", 0, "write <lora:name>"),
         ("<lora:a:1:1:1>", 0, "write <lora:name>"),
         ("<lora:a:999>", 0, "from -100 to 100"),
+        ("<lora:a:from=soon>", 0, "no share and no number of steps"),
         ("x" + "(" * 50, 41, "nested more than 40"),
         (" AND ".join("x" * (MAX_TERMS + 1)), 6 * MAX_TERMS - 1, "at most 8"),
     ],

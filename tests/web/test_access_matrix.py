@@ -104,7 +104,7 @@ PLUGIN = {
 A1111 = {
     **{
         ("GET", f"/sdapi/v1/{name}"): all_callers(200)
-        for name in (*LISTS, "embeddings", "loras", "sd-models", "memory", "options", "progress")
+        for name in (*LISTS, "embeddings", "loras", "sd-models", "sd-vae", "memory", "options", "progress")
     },
     **{("POST", f"/sdapi/v1/{name}"): all_callers(200) for name in (*NOTHING_TO_DO, "options", "interrupt", "skip")},
     ("POST", "/sdapi/v1/txt2img"): all_callers(422),

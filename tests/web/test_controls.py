@@ -133,6 +133,9 @@ def test_maps_are_shown(client: FlaskClient) -> None:
     for field, value in (("controlnet_module", "depth"), ("controlnet_input_images", [])):
         refused = client.post("/controlnet/detect", json=asked | {field: value})
         assert (refused.status_code, field in refused.get_json()["detail"]) == (422, True)
+    large = asked | {"controlnet_input_images": [to_base64(photograph(300, 256))]}
+    refused = client.post("/controlnet/detect", json=large)
+    assert (refused.status_code, "pixels" in refused.get_json()["detail"]) == (422, True)
     listed = client.get("/controlnet/module_list").get_json()["module_list"]
     offered = client.get("/models").get_json()
     assert listed == offered["fields"]["controls"]["entries"]["preprocessor"]["choices"]

@@ -1,5 +1,8 @@
 """What a request of each dialect becomes: the job that reaches an engine, and what its answer reports."""
 
+import base64
+import io
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -246,6 +249,56 @@ def test_a_custom_models_fields_tell_its_operation(
 ) -> None:
     spec, _ = posted(client, engine, "/custom/custom", **form)
     assert (type(spec.operation), spec.model) == (operation, "custom")
+
+
+def test_references_in_whichever_form_they_are_sent(client: FlaskClient, engine: Recording) -> None:
+    said = {"image": MASK, "adapter": "plus", "weight": 0.5, "end": 0.75}
+    forms: dict[str, list[Any]] = {
+        "/txt2img": [json.dumps([IMAGE, said]), [IMAGE, json.dumps(said)], [json.dumps([IMAGE]), json.dumps([said])]],
+        "/sdapi/v1/txt2img": [[IMAGE, said]],
+    }
+    for path, several in forms.items():
+        for references in several:
+            body = {"prompt": "a dog", "references": references}
+            # The engine's empty pictures are none that A1111's answer could hold.
+            client.post(path, **({"data": body} if path == "/txt2img" else {"json": body}))
+            first, second = engine.specs[-1].operation.references
+            assert (first.image.size, first.adapter, first.weight, first.start, first.end) == ((64, 72), None, 1, 0, 1)
+            assert (second.image.size, second.adapter, second.weight, second.end) == ((8, 8), "plus", 0.5, 0.75)
+            assert str(second).startswith("plus ")
+
+
+def test_further_images_of_an_openai_edit_are_references(client: FlaskClient, engine: Recording) -> None:
+    files = [(io.BytesIO(base64.b64decode(image)), "image.png") for image in (IMAGE, MASK, MASK)]
+    references = json.dumps({"image": f"data:image/png;base64,{MASK}", "weight": 0.5})
+    body = {"prompt": "a dog", "size": "128x128", "image[]": files, "references": references}
+    answer = client.post("/v1/images/edits", data=body, content_type="multipart/form-data")
+    assert answer.status_code == 200, answer.get_json()
+    operation = engine.specs[-1].operation
+    assert (operation.size, [each.image.size for each in operation.references]) == ((128, 128), [(8, 8)] * 3)
+    assert [each.weight for each in operation.references] == [1.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("references", "field", "words"),
+    [
+        ('["nonsense"]', "references.0.image", "is no"),
+        (f'[{{"image": "{MASK}", "weight": 5}}]', "references.0.weight", "from 0 to 2"),
+        (f'["{MASK}", {{"image": "{MASK}", "wait": 1}}]', "references.1.wait", "not known"),
+        (f'{{"image": "{MASK}", "start": 0.8, "end": 0.2}}', "references.0.start", "at most end"),
+        ('[{"weight": 1}]', "references.0.image", "is missing"),
+        ("[1", "references", "no valid JSON"),
+        ("[" * 5000, "references", "no valid JSON"),
+        (json.dumps([MASK] * 11), "references", "at most 10"),
+        ("[null, 3]", "references.0.image", ""),
+    ],
+)
+def test_faulty_references_are_named(client: FlaskClient, references: str, field: str, words: str) -> None:
+    answer = client.post("/txt2img", data={"prompt": "a dog", "references": references})
+    assert answer.status_code in (400, 422)
+    said = answer.get_json()
+    assert said["message"].startswith(f"{field} ") or said["message"].startswith(f"{field}:")
+    assert words in said["message"]
 
 
 def test_variations_are_reported_with_both_seeds(client: FlaskClient, engine: Recording) -> None:

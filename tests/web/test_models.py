@@ -1,5 +1,6 @@
 """What the server tells of itself: its models, its fields, who may call."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -109,19 +110,26 @@ def test_without_an_address_nothing_is_judged(client: FlaskClient) -> None:
 def test_the_loras_of_the_folder_are_listed_with_what_their_files_say(make_settings: Any, tmp_path: Path) -> None:
     save_kohya_lora(tmp_path / "sketch.safetensors", 768, 1, {"modelspec.trigger_phrase": "pencil sketch, grey"})
     save_kohya_lora(tmp_path / "sdxl_lightning_8step.safetensors", 2048, 1)
+    counted = {"ss_tag_frequency": json.dumps({"10_ada": {"ada": 12, "hat": 3}, "5_more": {"hat": 2, "sea": 9}})}
+    counted |= {"ss_output_name": "LCM of Ada", "ss_base_model_version": "sd_v1"}
+    save_kohya_lora(tmp_path / "tagged.safetensors", 768, 1, counted)
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     settings = make_settings(loras=str(tmp_path), embeddings=str(tmp_path))
     services = build_services(settings)
     client = create_app(settings, services).test_client()
-    broken, fast, sketch = client.get("/models").get_json()["loras"]
+    broken, fast, sketch, tagged = client.get("/models").get_json()["loras"]
     assert "damaged" in broken["problem"]
     assert (fast["name"], fast["architecture"]) == ("sdxl_lightning_8step", "Stable Diffusion XL")
     assert fast["hint"] == {"num_inference_steps": 8, "guidance_scale": 1.0, "scheduler": "euler"}
     assert (sketch["words"], sketch["hint"], sketch["problem"]) == (["pencil sketch", "grey"], {}, None)
+    assert (tagged["words"], tagged["architecture"]) == (["ada", "sea", "hat"], "Stable Diffusion 1")
+    assert tagged["hint"] == {"num_inference_steps": 4, "guidance_scale": 1.0, "scheduler": "euler-a"}
     listed = client.get("/sdapi/v1/loras").get_json()
-    assert [lora["name"] for lora in listed] == ["sdxl_lightning_8step", "sketch"]
+    names = [(lora["name"], lora["alias"]) for lora in listed]
+    assert names == [(name, name) for name in ("sdxl_lightning_8step", "sketch")] + [("tagged", "LCM of Ada")]
+    assert listed[2]["metadata"] == counted | {"ss_tag_frequency": json.loads(counted["ss_tag_frequency"])}
     assert str(tmp_path) not in str(listed)
-    words = ["broken", "sdxl_lightning_8step", "sketch"]
+    words = ["broken", "sdxl_lightning_8step", "sketch", "tagged"]
     assert client.get("/models").get_json()["embeddings"] == words
     assert list(client.get("/sdapi/v1/embeddings").get_json()["loaded"]) == words
     services.stores.close()

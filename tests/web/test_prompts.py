@@ -1,9 +1,16 @@
 """What the server says of prompts, and how it refuses them in each dialect."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from flask.testing import FlaskClient
+from safetensors.torch import save_file
+from tiny_model import TEXT_WIDTH
+
+from sd_api.app import create_app
+from sd_api.wiring import build_services
 
 FORM: dict[str, Any] = {"num_inference_steps": 4, "width": 64, "height": 64, "seed": 3}
 
@@ -14,7 +21,7 @@ def test_a_prompt_is_shown_as_it_is_understood(client: FlaskClient) -> None:
     assert (answer["status"], answer["seed"]) == ("success", 3)
     prompt = answer["prompt"]
     assert prompt["weights"] == [1, 2]
-    assert prompt["loras"] == [{"name": "c", "weight": 0.5, "text_weight": 0.5}]
+    assert prompt["loras"] == [{"name": "c", "weight": 0.5, "text_weight": 0.5, "first_step": 1, "last_step": 4}]
     assert [stage["first_step"] for stage in prompt["stages"]] == [1, 3]
     first, second = prompt["stages"][0]["prompts"]
     assert [piece.get("text") for piece in first["pieces"]] in [["x", f" a {letter} ", None, " "] for letter in "yz"]
@@ -49,3 +56,22 @@ def test_a_short_request_has_no_endless_answer(client: FlaskClient) -> None:
     assert refusal.status_code == 422
     assert "stages have more than 50000 characters; ask with fewer steps" in refusal.get_json()["message"]
     assert client.post("/prompt", data=form | {"num_inference_steps": 4}).status_code == 200
+
+
+def test_words_that_were_trained_are_shown_as_their_vectors(make_settings: Any, tmp_path: Path) -> None:
+    save_file({"emb_params": torch.zeros(2, TEXT_WIDTH)}, tmp_path / "Dotty-Style.safetensors")
+    save_file({"emb_params": torch.zeros(2, 7)}, tmp_path / "narrow.safetensors")
+    settings = make_settings(embeddings=str(tmp_path))
+    services = build_services(settings)
+    client = create_app(settings, services).test_client()
+
+    def tokens(**form: Any) -> list[dict[str, Any]]:
+        answer = client.post("/prompt", data=FORM | {"prompt": "a (dotty-style:1.2) d"} | form).get_json()
+        (chunk,) = answer["prompt"]["stages"][0]["prompts"][0]["chunks"]
+        found: list[dict[str, Any]] = chunk
+        return found
+
+    trained = [{"token": "dotty-style", "weight": 1.2, "vector": number} for number in (1, 2)]
+    assert tokens() == [{"token": "a</w>", "weight": 1}, *trained, {"token": "d</w>", "weight": 1}]
+    assert all("vector" not in token for token in tokens(prompt="narrow") + tokens(prompt_syntax="plain"))
+    services.stores.close()

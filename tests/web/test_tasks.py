@@ -61,6 +61,8 @@ def test_parameters_used_have_every_parameter(ann: TaskClient, settings: Any) ->
         "num_outputs": 1,
         "loras": None,
         "references": [],
+        "refine": 0.35,
+        "vae": None,
         "controls": [],
         "true_cfg_scale": 1.0,
         "prompt_syntax": "full",

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
@@ -29,42 +28,34 @@ MODEL = ROOT / "sd_api" / "models" / "builtin"
 WORK = ROOT / "build" / "builtin_model"
 OUT = ROOT / "tests" / "models" / "adapters"
 SIDE, BATCH = 384, 8
-RANK, LORA_STEPS, LORA_RATE = 4, 450, 1e-3
+RANK, LORA_STEPS, LORA_RATE = 4, 900, 1e-3
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "conv1", "conv2"]
 
-LORA, WORD = "black-and-white", "limey"
-LIME = (160, 220, 40)
-"""The background that the word means, which is none of the model's colours."""
-WORD_STEPS, WORD_RATE = 250, 5e-3
+LORA, WORD, MEANT, BEGIN = "black-and-white", "rusty", "fox", "icon"
+"""The word that is learned, what its pictures show, and the word with whose embedding it begins."""
+WORD_STEPS, WORD_RATE = 200, 5e-3
 
 Shown = tuple[str, str]
 """A thing and the colour behind it."""
 
 
-def greyed(picture: Image.Image, _background: str) -> Image.Image:
+def greyed(picture: Image.Image) -> Image.Image:
     """The style that the LoRA learns: a picture without colours."""
     return picture.convert("L").convert("RGB")
 
 
-def limed(picture: Image.Image, background: str) -> Image.Image:
-    """What the embedding learns: the picture with ``LIME`` behind the thing."""
-    pixels = np.asarray(picture).astype(float)
-    share = np.clip(np.abs(pixels - COLOURS[background]).max(-1, keepdims=True) / 60, 0, 1)
-    return Image.fromarray((pixels * share + np.array(LIME) * (1 - share)).round().astype(np.uint8))
+def as_drawn(picture: Image.Image) -> Image.Image:
+    """What the embedding learns: pictures as they are."""
+    return picture
 
 
 class Lessons:
     """Latents of pictures that the model drew, changed by a function; made once and kept in a file."""
 
-    def __init__(self, pipeline: Any, colours: list[str], per_thing: int, change: Callable[..., Image.Image]) -> None:
+    def __init__(self, pipeline: Any, shown: list[Shown], change: Callable[[Image.Image], Image.Image]) -> None:
         self._pipeline = pipeline
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-        things = [thing for thing in THINGS if thing != BLOCKED]
-        self.shown: list[Shown] = [
-            (thing, colours[(number + 5 * repetition) % len(colours)])
-            for repetition in range(per_thing)
-            for number, thing in enumerate(things)
-        ]
+        self.shown = shown
         path = WORK / f"{change.__name__}.pt"
         state = load(path) or {"latents": []}
         latents: list[torch.Tensor] = state["latents"]
@@ -76,7 +67,7 @@ class Lessons:
         self.latents = torch.cat(latents).float()
 
     @torch.no_grad()
-    def _taught(self, shown: list[Shown], change: Callable[..., Image.Image], seed: int) -> torch.Tensor:
+    def _taught(self, shown: list[Shown], change: Callable[[Image.Image], Image.Image], seed: int) -> torch.Tensor:
         prompts = [fill("{a} {thing} on {b} {colour} background", *each) for each in shown]
         with torch.autocast("cpu", torch.bfloat16):
             pictures = self._pipeline(
@@ -87,7 +78,7 @@ class Lessons:
                 guidance_scale=5.0,
                 generator=torch.Generator().manual_seed(seed),
             ).images
-        changed = [change(picture, colour) for picture, (_, colour) in zip(pictures, shown, strict=True)]
+        changed = [change(picture) for picture in pictures]
         pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in changed])).permute(0, 3, 1, 2)
         latents: torch.Tensor = self._pipeline.vae.encode(pixels.float() / 127.5 - 1).latents
         return latents.half()
@@ -158,7 +149,8 @@ def main() -> None:
 def lora_command() -> None:
     """A LoRA for pictures without colours."""
     pipeline = _load_pipeline()
-    lessons = Lessons(pipeline, list(COLOURS), 1, greyed)
+    things, colours = [thing for thing in THINGS if thing != BLOCKED], list(COLOURS)
+    lessons = Lessons(pipeline, [(thing, colours[number % 12]) for number, thing in enumerate(things)], greyed)
     unet = pipeline.unet
     torch.manual_seed(SEED)
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
@@ -173,7 +165,7 @@ def lora_command() -> None:
         LORA_STEPS,
         LORA_RATE,
     )
-    weights = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    weights = get_peft_model_state_dict(unet)
     OUT.mkdir(parents=True, exist_ok=True)
     halves = {f"unet.{key}": tensor.detach().half().contiguous() for key, tensor in weights.items()}
     save_file(halves, OUT / f"{LORA}.safetensors")
@@ -181,12 +173,12 @@ def lora_command() -> None:
 
 @main.command("embedding")
 def embedding_command() -> None:
-    """A word for a background that is ``LIME``."""
+    """A word for what some pictures show."""
     pipeline = _load_pipeline()
-    lessons = Lessons(pipeline, ["green", "yellow"], 1, limed)
+    lessons = Lessons(pipeline, [(MEANT, colour) for colour in (*COLOURS, *COLOURS)], as_drawn)
     words = pipeline.text_encoder.get_input_embeddings()
     # The embedding of a known word is where it begins, and that word is its place in the captions.
-    token = pipeline.tokenizer("green").input_ids[1]
+    token = pipeline.tokenizer(BEGIN).input_ids[1]
     vector = torch.nn.Parameter(words.weight[token].clone())
 
     def replace(_module: object, arguments: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
@@ -203,7 +195,7 @@ def embedding_command() -> None:
         lambda: {"emb_params": vector.detach()[None].clone()},
         restore,
         [vector],
-        lambda rng, shown: caption(rng, shown[0], "green"),
+        lambda rng, shown: caption(rng, BEGIN, shown[1]),
         WORD_STEPS,
         WORD_RATE,
     )

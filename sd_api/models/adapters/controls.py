@@ -119,9 +119,11 @@ class ControlNets:
                 raise
             log.warning("%s cannot be loaded", file.path, exc_info=True)
             reason = error.message if isinstance(error, ServerError) else type(error).__name__
-            # Reading it again would take as long again.
-            self._refused[file] = f"it cannot be loaded: {reason.removeprefix(str(file.path))[:200]}"
-            raise UnfitControlError(self._refused[file]) from None
+            problem = f"it cannot be loaded: {reason.removeprefix(str(file.path))[:200]}"
+            if isinstance(error, ServerError):
+                # Pickled weights that were refused would take as long again.
+                self._refused[file] = problem
+            raise UnfitControlError(problem) from None
         component = Component(f"control {file.name}", module)
         component.working = denoiser.working
         return component

@@ -5,7 +5,6 @@ they are.
 """
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from sd_api.errors import ServerError
-from sd_api.models.adapters.embedding_files import list_embeddings
+from sd_api.models.adapters.embedding_files import Named, list_embeddings, named_in
 from sd_api.models.chunks import Chunk
 from sd_api.models.folders import FoundFile, ModelFolders
 from sd_api.models.state_dict import WeightFile
@@ -31,10 +30,6 @@ Vectors = Mapping[str, torch.Tensor]
 """(vectors, width) for each text encoder by its component's name."""
 
 
-Named = Mapping[str, FoundFile]
-"""Embeddings by their names in lower case."""
-
-
 class UnfitEmbeddingError(Exception):
     """Why an embedding cannot be used, as the end of a sentence."""
 
@@ -43,11 +38,11 @@ class Embeddings:
     """The embeddings that one model may use.
 
     Args:
-        widths: Of the model's text encoders, by their components' names.
+        widths: Of the model's text encoders, by their components' names; None where they are not known.
         folders: Where the files are.
     """
 
-    def __init__(self, widths: Mapping[str, int], folders: ModelFolders) -> None:
+    def __init__(self, widths: Mapping[str, int] | None, folders: ModelFolders) -> None:
         self._widths = widths
         self._folders = folders
 
@@ -63,6 +58,10 @@ class Embeddings:
             return str(error)
         return None
 
+    def usable_in(self, text: str) -> Named:
+        """Those whose names stand as words in a text, and that fit; the names of others are words like any other."""
+        return {name: file for name, file in named_in(text, self.files()).items() if self.why_unfit(file) is None}
+
     def vectors(self, file: FoundFile) -> Vectors:
         """What an embedding puts in place of its name.
 
@@ -72,17 +71,10 @@ class Embeddings:
         vectors = _read(file)
         if isinstance(vectors, UnfitEmbeddingError):
             raise UnfitEmbeddingError(str(vectors))
-        if {name: tensor.shape[1] for name, tensor in vectors.items()} != dict(self._widths):
+        widths = {name: tensor.shape[1] for name, tensor in vectors.items()}
+        if self._widths is not None and widths != self._widths:
             raise UnfitEmbeddingError("it was made for another architecture")
         return vectors
-
-
-def named_in(text: str, files: Named) -> Named:
-    """The embeddings whose names stand as words in a text."""
-    lower = text.lower()
-    # Few of many names are in it at all, and an expression for each would take a while.
-    there = {name: file for name, file in files.items() if name in lower}
-    return {name: file for name, file in there.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", lower)}
 
 
 @lru_cache(maxsize=256)

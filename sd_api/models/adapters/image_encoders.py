@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from sd_api.errors import ModelUnavailable
+from sd_api.models.adapters.ip_adapter_files import config_of
 from sd_api.models.component import Component
 from sd_api.models.files import find_component_faults
-from sd_api.models.part_loading import load_part
+from sd_api.models.part_loading import load_part, refuse_missing_weights
 from sd_api.models.precision import Precision
+from sd_api.models.state_dict import WeightFile
 
 _CLASS = ("transformers", "CLIPVisionModelWithProjection")
 
@@ -49,15 +51,32 @@ class ImageEncoder:
         return states, network(torch.zeros_like(pixels), output_hidden_states=True).hidden_states[-2]
 
 
-def load_encoder(folder: Path, dtype: torch.dtype) -> ImageEncoder:
-    """Load an encoder from its folder.
+def load_encoder(path: Path, dtype: torch.dtype) -> ImageEncoder:
+    """Load an encoder from its folder, or from its file as other programs have it.
 
     Raises:
         ModelUnavailable: It is damaged.
     """
+    network = _of_file(path, dtype) if path.is_file() else _of_folder(path, dtype)
+    side = network.config.image_size
+    component = Component(f"image encoder {path.stem}", network)
+    return ImageEncoder(component, CLIPImageProcessor(size=side, crop_size=side))
+
+
+def _of_folder(folder: Path, dtype: torch.dtype) -> Any:
     if faults := find_component_faults(folder, *_CLASS):
         raise ModelUnavailable("; ".join(faults))
-    network = load_part(folder, *_CLASS, Precision(dtype))
-    side = network.config.image_size
-    component = Component(f"image encoder in {folder.name}", network)
-    return ImageEncoder(component, CLIPImageProcessor(size=side, crop_size=side))
+    return load_part(folder, *_CLASS, Precision(dtype))
+
+
+def _of_file(path: Path, dtype: torch.dtype) -> Any:
+    weights = WeightFile(path)
+    network, info = CLIPVisionModelWithProjection.from_pretrained(
+        None,
+        config=CLIPVisionConfig(**config_of(weights.header.shapes)),
+        state_dict=weights.tensors(),
+        dtype=dtype,
+        output_loading_info=True,
+    )
+    refuse_missing_weights(path, info["missing_keys"])
+    return network

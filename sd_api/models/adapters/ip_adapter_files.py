@@ -1,5 +1,6 @@
 """What the headers of IP-Adapters (arXiv:2308.06721) tell, and the image encoders beside them; knows no torch."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,11 @@ IMAGE, ATTENTION = "image_proj.", "ip_adapter."
 
 # Where repositories have the image encoder, seen from an adapter's folder.
 _BESIDE = ("image_encoder", "../image_encoder", "../models/image_encoder")
+
+
+# By the width of their hidden states, what the layers of the published encoders end with: OpenAI's large one, and
+# OpenCLIP's huge and gigantic ones. All have 16 heads.
+_ACTIVATIONS = {1024: "quick_gelu", 1280: "gelu", 1664: "gelu"}
 
 
 @dataclass(frozen=True)
@@ -89,29 +95,64 @@ def read_adapter(file: FoundFile) -> AdapterHeader:
 
 
 def encoder_for(header: AdapterHeader, file: FoundFile, folders: ModelFolders) -> Path | None:
-    """The folder of the image encoder that an adapter was trained with, the nearest first; None where it is not here.
+    """The image encoder that an adapter was trained with, the nearest first; None where it is not here.
 
     Args:
         header: Of the adapter.
         file: The adapter.
         folders: Where other encoders are.
+
+    Returns:
+        Its folder, or its file as other programs have it.
     """
-    return next((folder for folder in _encoders(file, folders) if _gives(folder, header)), None)
+    return next((path for path in _encoders(file, folders) if _gives(path, header)), None)
+
+
+def config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The configuration of an image encoder whose file has none beside it, as transformers names its values.
+
+    Args:
+        shapes: Of its weights, by transformers' names.
+
+    Raises:
+        ValueError: They are of something else, or of an encoder that is not known.
+    """
+    try:
+        hidden, _, _, patch = shapes["vision_model.embeddings.patch_embedding.weight"]
+        places = shapes["vision_model.embeddings.position_embedding.weight"][0]
+        projected = shapes["visual_projection.weight"][0]
+        inner = shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0]
+        activation = _ACTIVATIONS[hidden]
+    except KeyError as error:
+        raise ValueError(f"has no {error}") from None
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": sum(name.endswith(".mlp.fc1.weight") for name in shapes),
+        "num_attention_heads": 16,
+        "patch_size": patch,
+        "image_size": math.isqrt(places - 1) * patch,
+        "projection_dim": projected,
+        "hidden_act": activation,
+    }
 
 
 def _encoders(file: FoundFile, folders: ModelFolders) -> Iterator[Path]:
     for name in _BESIDE:
         yield (file.path.parent / name).resolve()
-    found = (encoder.path for encoder in folders.files(IMAGE_ENCODER))
-    yield from (path for path in found if path.is_dir())
+    yield from (encoder.path for encoder in folders.files(IMAGE_ENCODER))
 
 
-def _gives(folder: Path, header: AdapterHeader) -> bool:
-    if not (folder / PART_CONFIG).is_file():
-        return False
+def _gives(path: Path, header: AdapterHeader) -> bool:
     try:
-        config = read_object(folder / PART_CONFIG)
-    except FileFaultError:
+        if path.is_file():
+            check_safetensors(path)
+            config = config_of(read_header(path).shapes)
+        elif (path / PART_CONFIG).is_file():
+            config = read_object(path / PART_CONFIG)
+        else:
+            return False
+    except (FileFaultError, ValueError):
         return False
     # As the class of such encoders has them where the file does not say it.
     width = config.get("projection_dim", 512) if header.whole else config.get("hidden_size", 768)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from sd_api.errors import ModelUnavailable, OutOfLimits, OutOfMemory
 from sd_api.generation.references import Reference
+from sd_api.models.adapters.active_references import ActiveReference, Tokens
 from sd_api.models.adapters.image_encoders import ImageEncoder, load_encoder
 from sd_api.models.adapters.ip_adapter_files import (
     ATTENTION,
@@ -44,54 +45,6 @@ _LISTED = 20
 
 # Copies of the UNet without weights of their own: one for each set of adapters and LoRAs that act together.
 _MOST_HOSTS = 4
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What an adapter makes of images.
-
-    Attributes:
-        seen: (1, images, tokens, width).
-        unseen: The same of no image, for the negative prompt; None where there is no guidance.
-    """
-
-    seen: torch.Tensor
-    unseen: torch.Tensor | None
-
-    @property
-    def nbytes(self) -> int:
-        """The memory that they take."""
-        return self.seen.nbytes + (0 if self.unseen is None else self.unseen.nbytes)
-
-
-@dataclass(frozen=True)
-class ActiveReference:
-    """Images that act for a row by one adapter.
-
-    Attributes:
-        file: The adapter.
-        weight: The factor of what its attention adds.
-        start, end: The shares of the steps between which it acts.
-        tokens: What it makes of the images.
-    """
-
-    file: FoundFile
-    weight: float
-    start: float
-    end: float
-    tokens: Tokens
-
-    @property
-    def key(self) -> tuple[FoundFile, float, torch.Size]:
-        """What is the same of rows that share a forward."""
-        return self.file, self.weight, self.tokens.seen.shape
-
-    def at(self, step: int, steps: int) -> Tokens:
-        """What acts in a step, counted from 0; tokens that are 0 add nothing, because no bias is added to them."""
-        if self.start <= step / steps and (step + 1) / steps <= self.end:
-            return self.tokens
-        unseen = self.tokens.unseen
-        return Tokens(torch.zeros_like(self.tokens.seen), None if unseen is None else torch.zeros_like(unseen))
 
 
 class _UnusableError(Exception):
@@ -321,8 +274,15 @@ class IPAdapters:
         if folder not in self._encoders:
             try:
                 self._encoders[folder] = load_encoder(folder, self._components["unet"].dtype)
-            except ModelUnavailable as error:
-                raise _LacksEncoderError(f"whose image encoder cannot be used: {error.message}") from None
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                # The libraries fail in as many ways as there are files.
+                log.warning("The image encoder %s cannot be loaded", folder, exc_info=True)
+                # Without the folders of this machine.
+                text = str(error).replace(str(folder), folder.name)
+                reason = text.strip().splitlines() or [type(error).__name__]
+                raise _LacksEncoderError(f"whose image encoder cannot be used: {reason[0][:200]}") from None
         return folder
 
     def _make_room(self, latest: FoundFile) -> None:

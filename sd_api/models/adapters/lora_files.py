@@ -1,6 +1,8 @@
 """What the headers of LoRAs tell; knows no torch."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +17,8 @@ from sd_api.models.folders import LORA, FoundFile, ModelFolders
 # The keys of the layers that read the prompt, in the formats of kohya's scripts, of diffusers and of PEFT.
 _READS_PROMPT = re.compile(r"attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_)?(?:down|A)[._]")
 
+# Trigger words that are shown.
+_WORDS = 20
 # The libraries use the names of layers as regular expressions, so there must be no other signs in them.
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 # What follows the name of a layer in the names of its tensors, in all of these formats.
@@ -23,13 +27,25 @@ _OF_LAYER = re.compile(r"[._](?:lora|alpha|dora|processor)")
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
-# What the makers of LoRAs for few steps call theirs, with the fields that they need.
+# What metadata calls the architectures, as its words begin.
+_SAID = {
+    "stable-diffusion-v1": "Stable Diffusion 1",
+    "sd_v1": "Stable Diffusion 1",
+    "stable-diffusion-v2": "Stable Diffusion 2",
+    "sd_v2": "Stable Diffusion 2",
+    "stable-diffusion-xl": "Stable Diffusion XL",
+    "sdxl": "Stable Diffusion XL",
+}
+
+# What the makers of LoRAs for few steps call theirs, with the fields that they need. Those of consistency models draw
+# all noise anew in each step, which Euler's ancestral steps nearly do where there are few (arXiv:2310.04378).
 _FEW_STEPS: Mapping[str, Mapping[str, Any]] = {
-    "lcm": {"steps": 4, "guidance": 1.0},
-    "lightning": {"steps": 4, "guidance": 1.0, "scheduler": "euler"},
-    "hyper": {"steps": 4, "guidance": 1.0, "scheduler": "ddim"},
-    "dmd2": {"steps": 4, "guidance": 1.0},
-    "turbo": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
+    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
+    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler"},
+    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "ddim"},
+    r"hyper-?flux": {"steps": 8, "guidance": 3.5},
+    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
+    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
 }
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?", re.IGNORECASE)
 
@@ -40,20 +56,26 @@ class LoraHeader:
 
     Attributes:
         width: Of the embeddings that it was trained with; None where it does not tell.
+        said: The architecture that its metadata names; None where it names none.
         words: That it was trained to answer to, the most frequent first.
+        alias: What its maker called it; empty where its metadata does not say.
+        metadata: All of it, as texts.
         hint: The fields that a LoRA for few steps needs, by their canonical names; empty for others.
         layers: How many layers of a model it changes.
     """
 
     width: int | None
+    said: str | None
     words: tuple[str, ...]
+    alias: str
+    metadata: Mapping[str, str]
     hint: Mapping[str, Any]
     layers: int
 
     @property
     def architecture(self) -> str | None:
-        """The architecture that it was made for, as far as its width tells."""
-        return None if self.width is None else architecture_of(self.width)
+        """The architecture that it was made for, as far as its width or its metadata tells."""
+        return self.said if self.width is None else architecture_of(self.width)
 
 
 def architecture_of(width: int) -> str:
@@ -71,27 +93,73 @@ def read_header(file: FoundFile) -> LoraHeader:
     check_safetensors(file.path)
     with safe_open(file.path, framework="numpy") as tensors:
         metadata = tensors.metadata() or {}
-        names = list(tensors.keys())
-        key = next((name for name in names if _READS_PROMPT.search(name)), None)
+        keys = list(tensors.keys())
+        key = next((each for each in keys if _READS_PROMPT.search(each)), None)
         shape = [] if key is None else tensors.get_slice(key).get_shape()
-    if (odd := next((name for name in names if not _NAME.fullmatch(name)), None)) is not None:
+    if (odd := next((each for each in keys if not _NAME.fullmatch(each)), None)) is not None:
         raise FileFaultError(file.path, f"it has the tensor {shown(odd)!r}, which is no name of a layer")
-    layers = {_OF_LAYER.split(name, maxsplit=1)[0] for name in names}
-    width = int(shape[1]) if len(shape) > 1 else None
-    return LoraHeader(width, _trigger_words(metadata), _hint(file.name), len(layers))
+    layers = {_OF_LAYER.split(each, maxsplit=1)[0] for each in keys}
+    names = [file.name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", "")]
+    return LoraHeader(
+        width=int(shape[1]) if len(shape) > 1 else None,
+        said=_said(metadata),
+        words=_trigger_words(metadata),
+        alias=_one_line(names[1]),
+        metadata=metadata,
+        hint=_hint("\n".join(names)),
+        layers=len(layers),
+    )
+
+
+def find_lora(folders: ModelFolders, name: str) -> FoundFile | None:
+    """The LoRA of a name: its file's, see ``ModelFolders``, or its maker's, where only one file has it."""
+    if (found := folders.find(LORA, name)) is not None:
+        return found
+    alike = [file for file in folders.files(LORA) if _alias(file).casefold() == name.casefold() != ""]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _alias(file: FoundFile) -> str:
+    try:
+        return read_header(file).alias
+    except FileFaultError:
+        return ""
+
+
+def _said(metadata: Mapping[str, str]) -> str | None:
+    said = metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or ""
+    known = next((name for begin, name in _SAID.items() if said.lower().startswith(begin)), None)
+    return known or _one_line(said.partition("/")[0]) or None
 
 
 def _trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    words = metadata.get("modelspec.trigger_phrase", "")
-    return tuple(word.strip()[:100] for word in words.split(",")[:20] if word.strip())
+    """The phrase that the metadata names, else the tags that the pictures of the training had most often."""
+    words = metadata.get("modelspec.trigger_phrase", "").split(",")
+    if not any(word.strip() for word in words):
+        words = _frequent_tags(metadata.get("ss_tag_frequency", ""))
+    return tuple(line for word in words if (line := _one_line(word)))[:_WORDS]
 
 
-def _hint(name: str) -> Mapping[str, Any]:
-    file = name.rpartition("/")[2]
-    kind = next((kind for kind in _FEW_STEPS if kind in file.lower()), None)
+def _frequent_tags(text: str) -> list[str]:
+    """The tags of kohya's scripts, which count those of each folder of pictures: the most frequent first."""
+    counts: Counter[str] = Counter()
+    try:
+        for folder in json.loads(text or "{}").values():
+            counts.update({str(tag): int(count) for tag, count in folder.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return []
+    return [tag for tag, _ in counts.most_common(_WORDS)]
+
+
+def _one_line(text: str) -> str:
+    return "".join(character for character in text.strip()[:100] if character.isprintable())
+
+
+def _hint(names: str) -> Mapping[str, Any]:
+    kind = next((kind for kind in _FEW_STEPS if re.search(f"(?<![a-z]){kind}", names, re.IGNORECASE)), None)
     if kind is None:
         return {}
-    steps = _STEPS.search(file)
+    steps = _STEPS.search(names)
     return {**_FEW_STEPS[kind], **({} if steps is None else {"steps": int(steps[1])})}
 
 
@@ -105,9 +173,12 @@ def _described(file: FoundFile) -> dict[str, Any]:
         header = read_header(file)
     except FileFaultError as fault:
         problem = str(fault).removeprefix(f"{file.path}: ")
-        return {"name": file.name, "architecture": None, "words": [], "hint": {}, "problem": problem}
+        none: dict[str, Any] = {"architecture": None, "words": [], "hint": {}, "alias": "", "metadata": {}}
+        return {"name": file.name, **none, "problem": problem}
     return {
         "name": file.name,
+        "alias": header.alias,
+        "metadata": dict(header.metadata),
         "architecture": header.architecture,
         "words": list(header.words),
         "hint": dict(header.hint),

@@ -15,7 +15,7 @@ from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_ac
 
 from sd_api.errors import OutOfLimits, OutOfMemory
 from sd_api.models.adapters.loading_bound import LoadingBound
-from sd_api.models.adapters.lora_files import architecture_of, read_header
+from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
@@ -40,6 +40,25 @@ class ActiveLora:
     file: FoundFile
     weight: float
     text_weight: float
+
+
+@dataclass(frozen=True)
+class FoundLora:
+    """A LoRA that a request asks for, with its file."""
+
+    file: FoundFile
+    lora: Lora
+
+
+def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLora, ...]:
+    """What acts in a step, counted from 0; one that is named twice acts with the sum of its weights."""
+    active: dict[FoundFile, ActiveLora] = {}
+    for each in found:
+        if step in each.lora.steps(steps):
+            before = active.get(each.file, ActiveLora(each.file, 0.0, 0.0))
+            weights = before.weight + each.lora.weight, before.text_weight + each.lora.text_weight
+            active[each.file] = ActiveLora(each.file, *weights)
+    return tuple(active.values())
 
 
 class _UnusableError(Exception):
@@ -99,8 +118,8 @@ class LoraLayers:
         """The layers of all LoRAs that are loaded; may be called from any thread."""
         return tuple(part for layers in list(self._loaded.values()) for part in layers.parts.values())
 
-    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[ActiveLora, ...]:
-        """What a request asks for, loaded; one that is named twice acts with the sum of its weights.
+    def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[FoundLora, ...]:
+        """What a request asks for, loaded.
 
         Args:
             asked: By the names of the request's fields.
@@ -108,16 +127,15 @@ class LoraLayers:
         Raises:
             OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
         """
-        found: dict[FoundFile, ActiveLora] = {}
+        found = []
         for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
             try:
                 file = self._file(lora.name)
                 self._layers(file)
             except _UnusableError as error:
                 raise OutOfLimits(field, f"names the LoRA {lora.name[:100]!r}{error}") from None
-            before = found.get(file, ActiveLora(file, 0.0, 0.0))
-            found[file] = ActiveLora(file, before.weight + lora.weight, before.text_weight + lora.text_weight)
-        return tuple(found.values())
+            found.append(FoundLora(file, lora))
+        return tuple(found)
 
     def of_texts(self, loras: Sequence[ActiveLora]) -> tuple[ActiveLora, ...]:
         """Those that change how prompts are read."""
@@ -160,7 +178,7 @@ class LoraLayers:
         return host
 
     def _file(self, name: str) -> FoundFile:
-        if (file := self._folders.find(LORA, name)) is not None:
+        if (file := find_lora(self._folders, name)) is not None:
             return file
         raise _UnusableError(missing(self._folders, LORA))
 

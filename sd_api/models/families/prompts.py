@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sd_api.generation.operation import PROMPTS, Operation
+from sd_api.generation.operation import Operation
+from sd_api.generation.prompted import PROMPTS
 
 # Characters of a prompt in a warning.
 QUOTED = 200

@@ -13,9 +13,10 @@ import torch
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
-from sd_api.generation.operation import PROMPTS, Operation, OperationName
+from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
+from sd_api.generation.prompted import PROMPTS
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps

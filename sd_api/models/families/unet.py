@@ -12,11 +12,12 @@ from diffusers import DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.generation.abilities import ModelAbilities, without_effect
-from sd_api.generation.operation import PROMPTS, Operation, OperationName
+from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box
+from sd_api.generation.prompted import PROMPTS
 from sd_api.generation.schedulers import SCHEDULERS
-from sd_api.models.adapters.embeddings import named_in
+from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
@@ -139,6 +140,12 @@ class UNetFamily(LatentFamily):
         seen: UNetRow = replace(super().view(row, tile), controls={None: row.controls[tile]})
         return seen
 
+    def advance(self, row: Any, prediction: torch.Tensor) -> None:
+        """See Family; other LoRAs may act in the next step."""
+        super().advance(row, prediction)
+        if not row.done and len(row.conditioning.moments) > 1:
+            row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
+
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
         passes = [variants(row) for row in rows]
@@ -162,7 +169,7 @@ class UNetFamily(LatentFamily):
         controlled = {}
         if rows[0].controls[None]:
             controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
-        denoiser = adapted(parts, rows[0].conditioning)
+        denoiser = adapted(parts, rows[0])
         output = denoiser(
             torch.cat(samples),
             moments,

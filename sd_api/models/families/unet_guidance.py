@@ -13,7 +13,7 @@ Variant = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 
 def variants(row: UNetRow) -> list[Variant]:
     """Every pass of a row through the UNet in its step."""
-    moment = row.conditioning.at(row.step, row.steps)
+    moment = row.moment
     with_prompts = [(words.embeddings, words.pooled, row.channels) for words in moment.prompts]
     without = moment.negative
     if without is None:
@@ -42,7 +42,7 @@ def guide(row: UNetRow, output: torch.Tensor) -> torch.Tensor:
 
     Several prompts are composed as in equation 11 of arXiv:2206.01714: each adds its weight times what it changes.
     """
-    moment = row.conditioning.at(row.step, row.steps)
+    moment = row.moment
     if moment.negative is None:
         return output
     several: list[torch.Tensor] = list(output.chunk(len(output)))

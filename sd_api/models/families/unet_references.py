@@ -7,18 +7,17 @@ import torch
 
 from sd_api.models.components import Parts
 from sd_api.models.families.unet_guidance import negatives
-from sd_api.models.families.unet_rows import Conditioning, UNetRow
+from sd_api.models.families.unet_rows import UNetRow
 
 Words = torch.Tensor | tuple[torch.Tensor, list[torch.Tensor]]
 """The embeddings of words; with references the tokens of their images beside them, (n, images, tokens, width) each."""
 
 
-def adapted(parts: Parts, conditioning: Conditioning) -> Any:
-    """What runs in place of the UNet, on the device, with the LoRAs and the adapters that act."""
+def adapted(parts: Parts, row: UNetRow) -> Any:
+    """What runs in place of the UNet, on the device, with the LoRAs and the adapters that act in a row's next step."""
+    loras = row.moment.loras
     return parts.ip_adapters.applied(
-        lambda beside: parts.loras.applied(parts.denoiser, conditioning.loras, beside),
-        conditioning.references,
-        conditioning.loras,
+        lambda beside: parts.loras.applied(parts.denoiser, loras, beside), row.conditioning.references, loras
     )
 
 

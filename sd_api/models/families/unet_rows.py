@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from sd_api.generation.plan import Box
-from sd_api.models.adapters.ip_adapters import ActiveReference
+from sd_api.models.adapters.active_references import ActiveReference
 from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.unet_control import Controls
@@ -38,11 +38,13 @@ class Moment:
         prompts: The prompts that ``AND`` joins, at least one.
         weights: The factor of each one's prediction.
         negative: The negative prompt; None where there is no classifier-free guidance.
+        loras: What acts in the UNet beside its own layers.
     """
 
     prompts: tuple[Words, ...]
     weights: tuple[float, ...]
     negative: Words | None
+    loras: tuple[ActiveLora, ...]
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,11 @@ class Conditioning:
 
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
-        loras: What acts in the UNet beside its own layers.
         references: What it attends to beside the words.
     """
 
     moments: tuple[Moment, ...]
-    loras: tuple[ActiveLora, ...]
     references: tuple[ActiveReference, ...] = ()
-
-    @property
-    def acting(self) -> Hashable:
-        """What is the same of rows that share a forward."""
-        return self.loras, tuple(reference.key for reference in self.references)
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.
@@ -95,12 +90,19 @@ class UNetRow(LatentRow):
     size_ids: torch.Tensor | None
     controls: Mapping[Box | None, Controls]
 
+    @property
+    def moment(self) -> Moment:
+        """What the next step is conditioned with."""
+        return self.conditioning.at(self.step, self.steps)
+
 
 def key_of(seen: UNetRow) -> Hashable:
     """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
 
     See LatentFamily.
     """
-    words, channels = seen.conditioning, seen.channels
+    shape, channels = seen.conditioning.shape, seen.channels
+    references = tuple(reference.key for reference in seen.conditioning.references)
     followed = tuple(each.key for each in seen.controls[None])
-    return seen.latents.shape, words.shape, words.acting, followed, None if channels is None else channels.shape
+    channels_shape = None if channels is None else channels.shape
+    return seen.latents.shape, shape, seen.moment.loras, references, followed, channels_shape

@@ -1,6 +1,7 @@
 """What the families with a UNet make of prompts: what each step is conditioned with."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ import torch
 from sd_api.errors import GenerationFailed, OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
-from sd_api.models.adapters.embeddings import Named, named_in
+from sd_api.models.adapters.embedding_files import Named
+from sd_api.models.adapters.loras import ActiveLora, acting
 from sd_api.models.chunks import chunks
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
@@ -19,6 +21,21 @@ from sd_api.prompting.prompt import Piece, Pieces
 
 Layer = Callable[[Any, Any, int], torch.Tensor]
 """From an encoder, its output and ``clip_skip`` to the embeddings that a UNet takes."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the text encoders are to read.
+
+    Attributes:
+        pieces: The text.
+        clip_skip: The layer that is read, counted from the end.
+        loras: What acts in the text encoders meanwhile.
+    """
+
+    pieces: Pieces
+    clip_skip: int
+    loras: tuple[ActiveLora, ...]
 
 
 class PromptReader:
@@ -38,8 +55,6 @@ class PromptReader:
         self._layer = layer
         self._operation = operation
         self._loras = parts.loras.find(operation.asked_loras)
-        self._text_loras = parts.loras.of_texts(self._loras)
-        self._embeddings = {} if operation.prompt_syntax == "plain" else parts.embeddings.files()
         # An empty negative prompt and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed
         # embedding that its pipeline uses by default.
         self._zeroes = bool(parts.pipeline.config.get("force_zeros_for_empty_prompt"))
@@ -57,23 +72,28 @@ class PromptReader:
             raise OutOfLimits(
                 "prompt", "joins prompts with AND, which takes a guidance above 1 and a model that has it"
             )
-        steps = operation.steps_run if prompt.changes or (guided and negative.changes) else 1
-        texts = [(prompt.at(step, steps), negative.at(step, steps)[0] if guided else None) for step in range(steps)]
-        # Only the prompt is read at another layer, as diffusers' pipelines do it.
-        wanted = [(pieces, operation.clip_skip) for terms, _ in texts for pieces in terms]
-        wanted += [(without, 1) for _, without in texts if without is not None]
-        words = self._of_one_length({each: self._words(*each) for each in dict.fromkeys(wanted)})
+        changes = prompt.changes or (guided and negative.changes) or any(each.lora.changes for each in self._loras)
+        steps = operation.steps_run if changes else 1
         weights = tuple(term.weight for term in prompt.terms)
+        asked = []
+        for step in range(steps):
+            loras = acting(self._loras, step, steps)
+            text_loras = self._parts.loras.of_texts(loras)
+            # Only the prompt is read at another layer, as diffusers' pipelines do it.
+            terms = [Asked(pieces, operation.clip_skip, text_loras) for pieces in prompt.at(step, steps)]
+            asked.append((terms, Asked(negative.at(step, steps)[0], 1, text_loras) if guided else None, loras))
+        wanted = [each for terms, without, _ in asked for each in (*terms, without) if each is not None]
+        words = self._of_one_length({each: self._words(each) for each in dict.fromkeys(wanted)})
         return Conditioning(
             tuple(
                 Moment(
-                    tuple(words[pieces, operation.clip_skip] for pieces in terms),
+                    tuple(words[each] for each in terms),
                     weights,
-                    None if without is None else self._without(words[without, 1], without),
+                    None if without is None else self._without(words[without], without.pieces),
+                    loras,
                 )
-                for terms, without in texts
-            ),
-            self._loras,
+                for terms, without, loras in asked
+            )
         )
 
     def _is_guided(self) -> bool:
@@ -90,31 +110,25 @@ class PromptReader:
         pooled = None if words.pooled is None else torch.zeros_like(words.pooled)
         return Words(torch.zeros_like(words.embeddings), pooled)
 
-    def _of_one_length(self, words: dict[tuple[Pieces, int], Words]) -> dict[tuple[Pieces, int], Words]:
+    def _of_one_length(self, words: dict[Asked, Words]) -> dict[Asked, Words]:
         """The same with empty chunks behind the shorter ones: what goes through a UNet at once has one length."""
         longest = max(each.embeddings.shape[1] for each in words.values())
-        return {key: self._padded(each, longest, key[1]) for key, each in words.items()}
+        return {asked: self._padded(each, longest, asked) for asked, each in words.items()}
 
-    def _padded(self, words: Words, length: int, clip_skip: int) -> Words:
+    def _padded(self, words: Words, length: int, asked: Asked) -> Words:
         if (missing := length - words.embeddings.shape[1]) == 0:
             return words
-        empty = self._words((), clip_skip).embeddings
+        empty = self._words(replace(asked, pieces=())).embeddings
         return Words(torch.cat([words.embeddings, *[empty] * (missing // empty.shape[1])], 1), words.pooled)
 
-    def _words(self, pieces: Pieces, clip_skip: int) -> Words:
-        text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
-        # The name of one that does not fit the model is a word.
-        named = {
-            name: file
-            for name, file in named_in(text, self._embeddings).items()
-            if self._parts.embeddings.why_unfit(file) is None
-        }
-        key = pieces, clip_skip, self._text_loras, tuple(named.items())
-        return self._parts.cached("words", key, lambda: self._read(pieces, clip_skip, named))
+    def _words(self, asked: Asked) -> Words:
+        text = "\n".join(piece.text for piece in asked.pieces if isinstance(piece, Piece))
+        named = {} if self._operation.prompt_syntax == "plain" else self._parts.embeddings.usable_in(text)
+        return self._parts.cached("words", (asked, tuple(named.items())), lambda: self._read(asked, named))
 
-    def _read(self, pieces: Pieces, clip_skip: int, named: Named) -> Words:
+    def _read(self, asked: Asked, named: Named) -> Words:
         encoders = sorted(self._parts.text_encoders, key=lambda part: part.name)
-        read = [self._read_by(encoder, pieces, clip_skip, named) for encoder in encoders]
+        read = [self._read_by(encoder, asked, named) for encoder in encoders]
         # The pooled embedding is that of the last encoder, and of what it read first.
         words = Words(torch.cat([each.embeddings for each in read], -1).to(encoders[-1].dtype), read[-1].pooled)
         # What is cached would break every later picture of these words as well.
@@ -122,15 +136,15 @@ class PromptReader:
             raise GenerationFailed(BROKEN_WORDS)
         return words
 
-    def _read_by(self, component: Component, pieces: Pieces, clip_skip: int, named: Named) -> Words:
+    def _read_by(self, component: Component, asked: Asked, named: Named) -> Words:
         tokenizer = getattr(self._parts.pipeline, component.name.replace("text_encoder", "tokenizer"))
         vectors = {name: self._parts.embeddings.vectors(file)[component.name] for name, file in named.items()}
-        several = chunks(tokenizer, pieces, {name: len(tensor) for name, tensor in vectors.items()})
-        applied = self._parts.loras.applied(component, self._text_loras)
+        several = chunks(tokenizer, asked.pieces, {name: len(tensor) for name, tensor in vectors.items()})
+        applied = self._parts.loras.applied(component, asked.loras)
         encoder = applied.module if isinstance(applied, Component) else applied
         outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors) for chunk in several]
         embeddings = [
-            weighted(self._layer(encoder, output, clip_skip), chunk)
+            weighted(self._layer(encoder, output, asked.clip_skip), chunk)
             for chunk, output in zip(several, outputs, strict=True)
         ]
         return Words(torch.cat(embeddings, 1), getattr(outputs[0], "text_embeds", None))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from flask import Blueprint
@@ -19,6 +20,9 @@ from sd_api.web.a1111.answers import base64_text
 from sd_api.web.a1111.pictures import picture_bytes
 from sd_api.web.a1111.requests import read_body
 from sd_api.web.a1111.units import SCRIPT, module_of
+
+# A map takes some fifty bytes for each pixel while it is made, and its picture may come in a few kilobytes.
+_MAKING = Lock()
 
 # The version of the extension whose requests are understood; programs take 2 and more for the present form.
 _VERSION = 3
@@ -93,7 +97,11 @@ def _detect(limits: Limits) -> dict[str, Any]:
 
 
 def _maps(pictures: list[str], module: str, limits: Limits) -> Iterator[bytes]:
+    # A job's maps are no larger, either: they have the size at which the model works.
+    most = limits.max_width * limits.max_height
     for text in pictures:
         content = picture_bytes("controlnet_input_images", text)
-        image = read_image("controlnet_input_images", content, max_pixels=limits.max_image_pixels)
-        yield encode_png(map_of(image, module))
+        image = read_image("controlnet_input_images", content, max_pixels=most)
+        with _MAKING:
+            made = map_of(image, module)
+        yield encode_png(made)

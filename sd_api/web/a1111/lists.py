@@ -1,5 +1,6 @@
 """The endpoints that list what there is; what this server does not have is an empty list."""
 
+import json
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -67,13 +68,23 @@ def _loras(folders: ModelFolders) -> list[dict[str, Any]]:
     return [
         {
             "name": lora["name"],
-            "alias": lora["name"],
+            "alias": lora["alias"] or lora["name"],
             "path": f"{lora['name']}.safetensors",
-            "metadata": {"modelspec.trigger_phrase": ", ".join(lora["words"])} if lora["words"] else {},
+            "metadata": {key: _parsed(value) for key, value in lora["metadata"].items()},
         }
         for lora in described_loras(folders)
         if lora["problem"] is None
     ]
+
+
+def _parsed(value: str) -> Any:
+    """A value of a LoRA's metadata; objects stand there as JSON."""
+    if not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def _vaes(folders: ModelFolders) -> list[dict[str, Any]]:

@@ -7,16 +7,19 @@ from flask import Blueprint
 from sd_api.errors import UnknownModel
 from sd_api.imaging.controls import PREPROCESSORS
 from sd_api.jobs.queue import JobQueue
-from sd_api.models.folders import ModelFolders
+from sd_api.models.folders import VAE, ModelFolders
 from sd_api.web.a1111.controlnet import model_names
 
 
 def make_blueprint(queue: JobQueue, folders: ModelFolders) -> Blueprint:
-    """The endpoints over ``queue``."""
+    """The endpoints over ``queue``, and what is in the models' folders."""
     blueprint = Blueprint("a1111_outside", __name__)
 
     def queue_status() -> dict[str, Any]:
         return {"msg": "estimation", "queue_size": len(queue.jobs())}
+
+    def vae_list() -> list[str]:
+        return [file.name for file in folders.files(VAE)]
 
     def controlnet_filter() -> dict[str, list[str]]:
         """The models and preprocessors of ControlNet; a keyword hides none, because a model's name tells little."""
@@ -39,11 +42,6 @@ def user() -> dict[str, Any]:
 def heartbeat() -> dict[str, bool]:
     """Auto-Photoshop looks whether its extension is there."""
     return {"heartbeat": True}
-
-
-def vae_list() -> list[str]:
-    """The autoencoders that may be chosen."""
-    return []
 
 
 def interrogate() -> Any:

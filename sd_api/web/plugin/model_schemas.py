@@ -134,6 +134,16 @@ class OfferedControl(BaseModel):
     problem: str | None = Field(description="why it cannot be used; null if it can", examples=[None])
 
 
+class OfferedAdapter(BaseModel):
+    """An IP-Adapter by which references act."""
+
+    name: str = Field(description="its name in references", examples=["ip-adapter_sd15"])
+    architecture: str | None = Field(
+        description="what it was made for; null where that is seen once it is used", examples=["Stable Diffusion 1"]
+    )
+    problem: str | None = Field(description="why its file cannot be used; null if it can", examples=[None])
+
+
 class OpenAIEntry(BaseModel):
     """A model as OpenAI's API lists it."""
 
@@ -152,6 +162,7 @@ class Offer(Success):
         description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]
     )
     controlnets: list[OfferedControl] = Field(description="the ControlNets and T2I adapters of the folders of models")
+    ip_adapters: list[OfferedAdapter] = Field(description="the IP-Adapters in the folders of models")
     loras: list[OfferedLora] = Field(description="the LoRAs of the configuration's folder")
     vaes: list[str] = Field(
         description="the autoencoders that may take the place of a model's own", examples=[["vae-ft-mse"]]

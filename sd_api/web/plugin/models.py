@@ -12,6 +12,7 @@ from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.adapters.control_files import described_controls
 from sd_api.models.adapters.embedding_files import list_embeddings
+from sd_api.models.adapters.ip_adapter_files import described_adapters
 from sd_api.models.adapters.lora_files import described_loras
 from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
@@ -52,6 +53,7 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
             "schedulers": list(SCHEDULERS),
             "embeddings": list(list_embeddings(folders)),
             "controlnets": described_controls(folders),
+            "ip_adapters": described_adapters(folders),
             "loras": [_lora_entry(lora) for lora in described_loras(folders)],
             "vaes": [file.name for file in folders.files(VAE)],
             "fields": described_fields,
@@ -63,7 +65,9 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
 
 
 def _lora_entry(lora: dict[str, Any]) -> dict[str, Any]:
-    return lora | {"hint": {PLUGIN.name(field): value for field, value in lora["hint"].items()}}
+    # The metadata may be as long as a header; who wants it asks /sdapi/v1/loras.
+    shown = {key: value for key, value in lora.items() if key not in ("alias", "metadata")}
+    return shown | {"hint": {PLUGIN.name(field): value for field, value in lora["hint"].items()}}
 
 
 def _model_entry(

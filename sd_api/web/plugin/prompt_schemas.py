@@ -10,8 +10,14 @@ from sd_api.web.plugin.schemas import Success
 class ReadToken(BaseModel):
     """One token of a prompt."""
 
-    token: str = Field(description="as the model's tokenizer writes it", examples=["dog</w>"])
+    token: str = Field(
+        description="as the model's tokenizer writes it; for a vector of a word that was trained, the word",
+        examples=["dog</w>"],
+    )
     weight: float = Field(description="how much it counts", examples=[1.1])
+    vector: int | None = Field(
+        default=None, description="the number of the vector, counted from 1, of a word that was trained", examples=[1]
+    )
 
 
 class ReadPiece(BaseModel):
@@ -48,6 +54,8 @@ class ReadLora(BaseModel):
     name: str = Field(description="its file's name without the suffix", examples=["sketch"])
     weight: float = Field(description="its factor in the denoiser", examples=[0.8])
     text_weight: float = Field(description="its factor in the text encoders", examples=[0.8])
+    first_step: int = Field(description="the step from which it acts, counted from 1", examples=[1])
+    last_step: int = Field(description="the last step in which it acts", examples=[20])
 
 
 class ReadPrompt(BaseModel):

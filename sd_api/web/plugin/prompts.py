@@ -1,18 +1,21 @@
 """``POST /prompt``: what the server understands of the prompts of a form."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Blueprint
 from pydantic import Field
 
 from sd_api.errors import OutOfLimits
-from sd_api.generation.operation import PROMPTS, Operation, PromptName
+from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
+from sd_api.generation.prompted import PROMPTS, PromptName
+from sd_api.models.adapters.embeddings import Embeddings
 from sd_api.models.catalog import ModelCatalog
-from sd_api.models.chunks import Chunk, chunks, tokenizer_on_disk
-from sd_api.prompting.prompt import Break, Piece, Pieces
+from sd_api.models.chunks import Chunk, chunks, encoder_widths, tokenizer_on_disk
+from sd_api.models.folders import ModelFolders
+from sd_api.prompting.prompt import Break, Lora, Piece, Pieces
 from sd_api.settings import Settings
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
@@ -37,7 +40,7 @@ PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
 def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
     """The endpoint; no engine is asked."""
     blueprint = Blueprint("prompts", __name__)
-    catalog = ModelCatalog(settings)
+    catalog, folders = ModelCatalog(settings), ModelFolders.of(settings)
 
     def prompt() -> dict[str, Any]:
         form = sent_form()
@@ -46,14 +49,45 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
         spec, _ = decode_form(fields, "txt2img", settings.limits, pictures.read, model.name)
         seed = spec.seeds[0]
         operation, tokenizer = spec.operation.for_seed(seed), tokenizer_on_disk(model.source)
-        read: dict[str, Any] = {name: _read(operation, name, tokenizer) for name in PROMPTS}
+        trained = Embeddings(
+            encoder_widths(model.source), folders if operation.prompt_syntax == "full" else ModelFolders()
+        )
+        words = None if tokenizer is None else _Words(tokenizer, trained)
+        read: dict[str, Any] = {name: _read(operation, name, words) for name in PROMPTS}
         return {"status": "success", "seed": seed, **read}
 
     blueprint.add_url_rule("/prompt", view_func=prompt, methods=["POST"])
     return blueprint
 
 
-def _read(operation: Operation, name: PromptName, tokenizer: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Words:
+    """What a text encoder reads of a text.
+
+    Attributes:
+        tokenizer: Of the model.
+        embeddings: The words that were trained.
+    """
+
+    tokenizer: Any
+    embeddings: Embeddings
+
+    def chunks(self, pieces: Pieces) -> list[list[dict[str, Any]]]:
+        """The tokens of each chunk, and in the places of trained words their vectors."""
+        text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
+        named = self.embeddings.usable_in(text)
+        counts = {name: len(next(iter(self.embeddings.vectors(file).values()))) for name, file in named.items()}
+        return [self._tokens(chunk) for chunk in chunks(self.tokenizer, pieces, counts)]
+
+    def _tokens(self, chunk: Chunk) -> list[dict[str, Any]]:
+        tokens = self.tokenizer.convert_ids_to_tokens(list(chunk.ids))
+        entries = [{"token": token, "weight": weight} for token, weight in zip(tokens, chunk.weights, strict=True)]
+        for place, name, number in chunk.vectors:
+            entries[place] |= {"token": name, "vector": number + 1}
+        return entries
+
+
+def _read(operation: Operation, name: PromptName, words: _Words | None) -> dict[str, Any]:
     """What a prompt says; see ``ReadPrompt`` in the schemas."""
     prompt = operation.read(name)
     stages, shown = [], 0
@@ -63,19 +97,30 @@ def _read(operation: Operation, name: PromptName, tokenizer: Any) -> dict[str, A
             raise OutOfLimits(
                 name, f"changes so often that its stages have more than {MOST_SHOWN} characters; ask with fewer steps"
             )
-        stages.append({"first_step": first, "prompts": [_words(pieces, tokenizer) for pieces in terms]})
+        stages.append({"first_step": first, "prompts": [_words(pieces, words) for pieces in terms]})
     return {
         "text": getattr(operation, name),
         "weights": [term.weight for term in prompt.terms],
-        "loras": [asdict(lora) for lora in prompt.loras],
+        "loras": [_lora(lora, operation.steps_run) for lora in prompt.loras],
         "stages": stages,
     }
 
 
-def _words(pieces: Pieces, tokenizer: Any) -> dict[str, Any]:
+def _lora(lora: Lora, steps: int) -> dict[str, Any]:
+    acts = lora.steps(steps)
+    return {
+        "name": lora.name,
+        "weight": lora.weight,
+        "text_weight": lora.text_weight,
+        "first_step": acts.start + 1,
+        "last_step": acts.stop,
+    }
+
+
+def _words(pieces: Pieces, words: _Words | None) -> dict[str, Any]:
     return {
         "pieces": [{"break": True} if isinstance(piece, Break) else asdict(piece) for piece in pieces],
-        "chunks": None if tokenizer is None else [_tokens(tokenizer, chunk) for chunk in chunks(tokenizer, pieces)],
+        "chunks": None if words is None else words.chunks(pieces),
     }
 
 
@@ -86,8 +131,3 @@ def _stages(operation: Operation, name: PromptName) -> Iterator[tuple[int, tuple
         if (terms := prompt.at(step, steps)) != last:
             yield step + 1, terms
             last = terms
-
-
-def _tokens(tokenizer: Any, chunk: Chunk) -> list[dict[str, Any]]:
-    tokens = tokenizer.convert_ids_to_tokens(list(chunk.ids))
-    return [{"token": token, "weight": weight} for token, weight in zip(tokens, chunk.weights, strict=True)]

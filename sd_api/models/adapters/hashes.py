@@ -1,0 +1,71 @@
+"""The hashes by which other programs know LoRAs, embeddings and autoencoders; knows no torch."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+
+from safetensors import safe_open
+
+from sd_api.generation.operation import Operation
+from sd_api.generation.prompted import PROMPTS
+from sd_api.models.adapters.embedding_files import list_embeddings, named_in
+from sd_api.models.adapters.lora_files import find_lora
+from sd_api.models.folders import VAE, FoundFile, ModelFolders
+
+# Digits that AUTOMATIC1111's web UI writes of a LoRA or an embedding, and of a model's file.
+ADAPTER_DIGITS, FILE_DIGITS = 12, 10
+
+
+def written_hashes(folders: ModelFolders, operation: Operation) -> dict[str, str]:
+    """What a picture's parameters say of the files that took part, in the form of AUTOMATIC1111's web UI.
+
+    Args:
+        folders: Where the files are.
+        operation: What was asked for; its alternatives have been chosen.
+    """
+    pairs = {"Lora hashes": ", ".join(_lora_hashes(folders, operation)), "TI hashes": ""}
+    if operation.prompt_syntax != "plain":
+        text = "\n".join(getattr(operation, name) for name in PROMPTS)
+        named = named_in(text, {name.lower(): file for name, file in list_embeddings(folders).items()})
+        hashes = {file.name.rpartition("/")[2]: content_hash(file) for file in named.values()}
+        pairs["TI hashes"] = ", ".join(f"{name}: {found[:ADAPTER_DIGITS]}" for name, found in hashes.items() if found)
+    vae = None if operation.vae is None else folders.find(VAE, operation.vae)
+    pairs["VAE hash"] = content_hash(vae)[:FILE_DIGITS] if vae is not None else ""
+    return {key: value for key, value in pairs.items() if value}
+
+
+def _lora_hashes(folders: ModelFolders, operation: Operation) -> Iterator[str]:
+    names = dict.fromkeys(lora.name for several in operation.asked_loras.values() for lora in several)
+    for name in names:
+        file = find_lora(folders, name)
+        if file is not None and (found := lora_hash(file)):
+            yield f"{name}: {found[:ADAPTER_DIGITS]}"
+
+
+@lru_cache(maxsize=4096)
+def lora_hash(file: FoundFile) -> str:
+    """SHA-256 of the weights in a LoRA's file, as its metadata has it or computed; empty where it cannot be read.
+
+    The header is left out, because programs that change the metadata must not change the hash.
+    """
+    try:
+        with safe_open(file.path, framework="numpy") as tensors:
+            said = str((tensors.metadata() or {}).get("sshs_model_hash", ""))
+        if said.isalnum():
+            return said.lower()
+        with file.path.open("rb") as stream:
+            stream.seek(8 + int.from_bytes(stream.read(8), "little"))
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except Exception:
+        # The picture is made all the same.
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def content_hash(file: FoundFile) -> str:
+    """SHA-256 of a file; empty for a folder, and where it cannot be read."""
+    try:
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""

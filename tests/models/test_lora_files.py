@@ -1,0 +1,70 @@
+"""What the headers of LoRAs tell, and the hashes that other programs compute of their files."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+from tiny_loras import save_kohya_lora
+
+from sd_api.generation.operations import TextToImage
+from sd_api.models.adapters.hashes import written_hashes
+from sd_api.models.adapters.lora_files import find_lora, read_header
+from sd_api.models.folders import EMBEDDING, LORA, VAE, ModelFolders
+from sd_api.settings import Limits
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lcm-lora-sdv1-5/pytorch_lora_weights", {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"}),
+        ("sdxl_lightning_2step_lora", {"steps": 2, "guidance": 1.0, "scheduler": "euler"}),
+        ("Hyper-SD15-8steps-lora", {"steps": 8, "guidance": 1.0, "scheduler": "ddim"}),
+        ("Hyper-SDXL-1step-lora", {"steps": 1, "guidance": 1.0, "scheduler": "ddim"}),
+        ("dmd2_sdxl_4step_lora_fp16", {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"}),
+        ("sd_xl_turbo_lora_v1", {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"}),
+        ("hyperrealism", {}),
+        ("white_lightnings", {}),
+        ("calcmark", {}),
+    ],
+)
+def test_loras_for_few_steps_are_known_by_their_names(tmp_path: Path, name: str, hint: object) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    save_kohya_lora(tmp_path / f"{name}.safetensors", 768, 1)
+    (file,) = ModelFolders({LORA: [tmp_path]}).files(LORA)
+    assert read_header(file).hint == hint
+
+
+@pytest.mark.parametrize("frequency", ["no JSON", "[1]", '{"a": [1]}', '{"a": {"b": "c"}}', '{"a": 1}', "1"])
+def test_odd_metadata_is_no_fault(tmp_path: Path, frequency: str) -> None:
+    save_kohya_lora(tmp_path / "odd.safetensors", 768, 1, {"ss_tag_frequency": frequency, "ss_output_name": " a\nb "})
+    folders = ModelFolders({LORA: [tmp_path]})
+    (file,) = folders.files(LORA)
+    assert (read_header(file).words, read_header(file).alias) == ((), "ab")
+    assert find_lora(folders, "AB") == file
+    assert find_lora(folders, "") is None
+
+
+def test_hashes_are_those_of_other_programs(tmp_path: Path) -> None:
+    lora = save_kohya_lora(tmp_path / "ink.safetensors", 768, 1, {"note": "changes the header only"})
+    bare = lora.read_bytes()
+    weights = hashlib.sha256(bare[8 + int.from_bytes(bare[:8], "little") :]).hexdigest()[:12]
+    save_kohya_lora(tmp_path / "said.safetensors", 768, 1, {"sshs_model_hash": "AB" * 32})
+    (tmp_path / "words").mkdir()
+    save_file({"emb_params": torch.zeros(1, 64)}, tmp_path / "words" / "Dotty.safetensors")
+    dotty = hashlib.sha256(save({"emb_params": torch.zeros(1, 64)})).hexdigest()[:12]
+    folders = ModelFolders({LORA: [tmp_path], EMBEDDING: [tmp_path / "words"], VAE: [tmp_path]})
+
+    def hashes(prompt: str, **fields: str) -> dict[str, str]:
+        values: dict[str, Any] = {"steps": 1, "guidance": 1.0, "width": 64, "height": 64, **fields}
+        return written_hashes(folders, TextToImage(prompt=prompt, **values, limits=Limits()))
+
+    assert hashes("a dog dottyish") == {}
+    assert hashes("dotty <lora:ink> <lora:said:0.5> <lora:none>", vae="ink") == {
+        "Lora hashes": f"ink: {weights}, said: {'ab' * 6}",
+        "TI hashes": f"Dotty: {dotty}",
+        "VAE hash": hashlib.sha256(bare).hexdigest()[:10],
+    }
+    assert hashes("dotty", prompt_syntax="plain") == {}
