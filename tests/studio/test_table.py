@@ -30,7 +30,7 @@ def test_masks_are_made_by_shapes_colours_and_refined(studio: Studio, tmp_path: 
     drag(studio, (0.25, 0.25), (0.75, 0.75), tool="Rectangle")
     assert abs(painted(studio) - 0.25) < 0.01
     # Grown by 10 pixels with round corners, shrunk again, and blurred, which keeps the sum.
-    page.get_by_text("Refine").click()
+    page.get_by_text("Refine", exact=True).click()
     page.get_by_label("Pixels", exact=True).fill("10")
     page.get_by_role("button", name="Grow").click()
     exact = (200 * 150 + 2 * 10 * (200 + 150) + np.pi * 10**2) / (400 * 300)
