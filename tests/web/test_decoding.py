@@ -356,6 +356,7 @@ def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:
         "variation_strength": 0.25,
         "prompt_syntax": "plain",
         "loras": "{}",
+        "vae": "ours",
         "true_cfg_scale": 2.0,
         "references": [{"image": mask, "adapter": "plus", "weight": 0.5, "start": 0.25, "end": 0.75}],
         "controls": [{"model": "lines", "image": mask, "preprocessor": "canny", "weight": 0.5, **SOMETIMES}],
