@@ -32,6 +32,7 @@ from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import JobSpec, Outputs
+from sd_api.generation.stored_files import ReadBytes, StoredFile
 from sd_api.settings import Limits
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -40,6 +41,9 @@ Form = TypeVar("Form", bound=BaseModel)
 _MALFORMED: Final = "malformed_field"
 _OUT_OF_LIMITS: Final = "out_of_limits"
 
+# One for the process, as its memory is.
+_READ = ReadBytes()
+
 
 @dataclass(kw_only=True)
 class Reading:
@@ -47,18 +51,40 @@ class Reading:
 
     Attributes:
         limits: What may be asked for.
-        content: Gives the bytes of an image, from its field's name in the dialect and its value there; raises
-            InvalidField where it cannot.
-        images: The images that have been read and decoded, by their canonical names.
+        content: Gives the bytes of an image, or its stored file, from its field's name in the dialect and its value
+            there; raises InvalidField where it cannot.
+        opened: All images that have been read and decoded, by their fields' names in the dialect and what stood for
+            them there; one that comes several times in a field with entries is read once.
+        images: Those of fields that hold one, by their canonical names.
         listed: Those of the entries of fields, by the values that stood for them.
         warnings: What the answer has to say of the request, as sentences.
     """
 
     limits: Limits
-    content: Callable[[str, Any], bytes]
+    content: Callable[[str, Any], bytes | StoredFile]
+    opened: dict[tuple[str, Any], ImageRef] = field(default_factory=dict)
     images: dict[str, ImageRef] = field(default_factory=dict)
     listed: dict[Any, ImageRef] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def file(self, name: str, value: Any) -> bytes:
+        """The bytes of an image; those of all images of a request are no more than a body may have.
+
+        Raises:
+            InvalidField: There is no such image.
+            OutOfLimits: The images take too much together.
+            OutOfMemory: The stored images of other requests fill the memory for them.
+        """
+        found, most = self.content(name, value), self.limits.max_request_bytes
+        size = found.size if isinstance(found, StoredFile) else len(found)
+        together = size + sum(len(image.content) for image in self.opened.values())
+        if together > most:
+            problem = f"brings the images of this request to {together:,} bytes; at most {most:,} are allowed"
+            raise OutOfLimits(name, problem)
+        if not isinstance(found, StoredFile):
+            return found
+        _READ.take(size, self, most)
+        return found.read()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,9 +321,15 @@ def _opens(
 
     def check(value: str, info: ValidationInfo) -> str:
         reading: Reading = info.context  # type: ignore[assignment]
+        if (name, value) not in reading.opened:
+            reading.opened[name, value] = opened(value, reading)
+        keep(value, reading.opened[name, value], reading)
+        return value
+
+    def opened(value: str, reading: Reading) -> ImageRef:
         try:
             image = ImageRef(
-                content=reading.content(name, value),
+                content=reading.file(name, value),
                 kind="mask" if declared.param.control == "mask" else "image",
                 field=name,
                 max_pixels=reading.limits.max_image_pixels,
@@ -308,7 +340,6 @@ def _opens(
             raise refusal(error) from None
         if problem:
             raise refusal(OutOfLimits(name, problem))
-        keep(value, image, reading)
-        return value
+        return image
 
     return check

@@ -219,8 +219,9 @@ class JobSpec:
 
     @property
     def memory(self) -> int:
-        """Bytes that its images take; everything else is small."""
-        return sum(image.memory for image in images_of(self.operation))
+        """Bytes that its images take, each counted once; everything else is small."""
+        images = {id(image): image for image in images_of(self.operation)}
+        return sum(image.memory for image in images.values())
 
     @property
     def batch_key(self) -> Hashable:

@@ -1,6 +1,7 @@
 """Turns a task's parameters into the spec of a job."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from sd_api.generation.fields import derived
 from sd_api.generation.projection import faults_in
 from sd_api.generation.seeds import choose_seed
 from sd_api.generation.spec import JobSpec
+from sd_api.generation.stored_files import StoredFile
 from sd_api.models.catalog import CatalogModel, ModelCatalog
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore
@@ -93,11 +95,14 @@ class RequestMaker:
         return derived(spec, JobSpec, left_open=tuple(parameters.get(LEFT_OPEN, ()))), warnings
 
     def _reading(self, owner: str, *, from_here: bool) -> TaskReading:
-        def content(field: str, blob_id: str) -> bytes:
-            try:
-                return self._blobs.read(self._blobs.blob(owner, blob_id))
-            except UnknownBlob as error:
-                raise InvalidField(field, f"cannot be read: {error.message}") from None
+        def content(field: str, blob_id: str) -> StoredFile:
+            def read() -> bytes:
+                with _refused(field):
+                    return self._blobs.read(blob)
+
+            with _refused(field):
+                blob = self._blobs.blob(owner, blob_id)
+            return StoredFile(blob.size, read)
 
         return TaskReading(limits=self._limits, content=content, find_model=partial(self._find_model, from_here))
 
@@ -106,6 +111,15 @@ class RequestMaker:
             return self._catalog.find(provider, model_id, from_here=from_here)
         except UnknownModel as error:
             raise InvalidField("model_id", f"is no model to be used: {error.message}") from None
+
+
+@contextmanager
+def _refused(field: str) -> Iterator[None]:
+    """Refuse the field that names an image which is not there."""
+    try:
+        yield
+    except UnknownBlob as error:
+        raise InvalidField(field, f"cannot be read: {error.message}") from None
 
 
 def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,14 @@ They are kept where the task server keeps its images, so a document is a blob an
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from sd_api.errors import OutOfLimits, RequestError, UnknownBlob
+from sd_api.generation.stored_files import StoredFile
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob, BlobStore
@@ -48,8 +51,8 @@ class Pictures:
         self._blobs = blobs
         self._owners = owners
 
-    def read(self, field: str, text: str) -> bytes:
-        """The file that a field names or holds.
+    def read(self, field: str, text: str) -> bytes | StoredFile:
+        """The file that a field holds, or names.
 
         Raises:
             InvalidField: it is no base64.
@@ -58,12 +61,25 @@ class Pictures:
         # As base64, an id would be 24 bytes, and no picture is so small.
         if len(text) > _LONGEST_ID or not re.match(BLOB_ID, text):
             return decode_base64(field, text)
-        try:
-            return self._blobs.read(self._blobs.blob(self._owners.sender(), stored_id(text)))
-        except UnknownBlob:
-            raise OutOfLimits(
-                field, f"is {text}, and you have no such document; it may have expired, so send the image again"
-            ) from None
+        with _refused(field, text):
+            blob = self._blobs.blob(self._owners.sender(), stored_id(text))
+
+        def read() -> bytes:
+            with _refused(field, text):
+                return self._blobs.read(blob)
+
+        return StoredFile(blob.size, read)
+
+
+@contextmanager
+def _refused(field: str, text: str) -> Iterator[None]:
+    """Refuse the field that names a document which is not there."""
+    try:
+        yield
+    except UnknownBlob:
+        raise OutOfLimits(
+            field, f"is {text}, and you have no such document; it may have expired, so send the image again"
+        ) from None
 
 
 # Characters of an id in the groups of a UUID.

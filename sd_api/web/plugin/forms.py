@@ -13,6 +13,7 @@ from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
+from sd_api.generation.stored_files import StoredFile
 from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.settings import Limits
 
@@ -104,7 +105,7 @@ def decode_form(
     fields: MultiDict[str, str],
     mode: OperationName,
     limits: Limits,
-    content: Callable[[str, str], bytes],
+    content: Callable[[str, str], bytes | StoredFile],
     model: str | None = None,
 ) -> tuple[JobSpec, JobForm]:
     """Turn a form into a job.
@@ -113,7 +114,7 @@ def decode_form(
         fields: the form as it came.
         mode: the operation of the form.
         limits: the limits of the fields.
-        content: gives the file of an image, from its field's name and text.
+        content: see ``Reading``.
         model: the ``url_path`` of a custom model; None is the main model.
 
     Returns:
