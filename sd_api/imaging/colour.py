@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms
 
+from sd_api.imaging.blocks import blocks, in_blocks
+
 _BLACK = 8  # levels; a lossy file's black is not quite 0
 _COLOURED = 1 / 8  # saturation; grey paint may be slightly warm or cold
 _ROWS = 256  # that are flattened at a time
@@ -136,21 +138,29 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
-    levels = unit_floats(values) if image.mode == "F" else np.clip(values, 0, 65535) / 65535
-    grey = Image.fromarray(np.rint(levels * 255).astype(np.uint8))
+    if image.mode == "F":
+        levels = scaled_floats(values, 255, np.uint8)
+    else:
+        levels = in_blocks(values, np.uint8, lambda part: np.rint(np.clip(part, 0, 65535) / 65535 * 255))
+    grey = Image.fromarray(levels)
     if (transparent := image.info.get("transparency")) is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
-def unit_floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Bring floats of any shape to 0..1.
+def scaled_floats(values: npt.NDArray[Any], white: int, kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Scale floats of any shape to 0..``white``, as whole numbers of a type.
 
     The mean tells which scale they have: highlights above 1 are common in 0..1 pictures, but a
     picture in 0..255 is hardly ever so dark that its mean is below 1.
     """
-    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=1.0, neginf=0.0)
-    return np.clip(finite / 255 if finite.mean() > 1 else finite, 0, 1)
+    mean = sum(_finite(values[part]).sum() for part in blocks(values.shape)) / values.size
+    full = 255 if mean > 1 else 1
+    return in_blocks(values, kind, lambda part: np.rint(np.clip(_finite(part) / full, 0, 1) * white))
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), copy=False, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:

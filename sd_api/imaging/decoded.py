@@ -3,7 +3,8 @@
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 from PIL import Image
 
@@ -19,6 +20,9 @@ ALWAYS = 128 * 1024 * 1024
 # and its mask.
 KEPT_BYTES = 256 * 1024 * 1024
 
+
+# Pillow has so many for a pixel that is not grey.
+BYTES_OF_PIXEL = 4
 
 # Bytes of an image that is decoded so soon that its memory is worth more, where that is needed.
 SMALL_BYTES = 32 * 1024 * 1024
@@ -42,7 +46,9 @@ class DecodedPixels:
             self._kept.move_to_end(key)
             return image
 
-    def decode(self, key: Hashable, pixels: int, max_pixels: int, read: Callable[[], Image.Image]) -> Image.Image:
+    def decode(
+        self, key: Hashable, pixels: int, max_pixels: int, read: Callable[[], Image.Image], unpacked: int = 0
+    ) -> Image.Image:
         """Decode an image while there is memory for it.
 
         Args:
@@ -50,10 +56,37 @@ class DecodedPixels:
             pixels: Width times height.
             max_pixels: Those of the largest image.
             read: Decodes it.
+            unpacked: Bytes of its samples meanwhile, where a pixel has more of them than an image here.
 
         Raises:
             OutOfMemory: The images of other requests are in memory.
         """
+        taken = max(pixels, unpacked // BYTES_OF_PIXEL)
+        self._take(taken, max_pixels)
+        try:
+            image = read()
+        except BaseException:
+            self._give(taken)
+            raise
+        self._give(taken - pixels)
+        weakref.finalize(image, self._give, pixels)
+        self._keep(key, image)
+        return image
+
+    @contextmanager
+    def room(self, pixels: int, max_pixels: int) -> Iterator[None]:
+        """Count the pixels of images that are made and given up meanwhile.
+
+        Raises:
+            OutOfMemory: The images of other requests are in memory.
+        """
+        self._take(pixels, max_pixels)
+        try:
+            yield
+        finally:
+            self._give(pixels)
+
+    def _take(self, pixels: int, max_pixels: int) -> None:
         most = max(LARGEST_IMAGES * max_pixels, ALWAYS)
         with self._lock:
             while self._kept and self._held + pixels > most:
@@ -64,14 +97,6 @@ class DecodedPixels:
                     "The images of other requests fill the memory for images. Try again when one is done."
                 )
             self._held += pixels
-        try:
-            image = read()
-        except BaseException:
-            self._give(pixels)
-            raise
-        weakref.finalize(image, self._give, pixels)
-        self._keep(key, image)
-        return image
 
     def _keep(self, key: Hashable, image: Image.Image) -> None:
         if _bytes(image) > KEPT_BYTES:
@@ -96,5 +121,4 @@ class DecodedPixels:
 
 
 def _bytes(image: Image.Image) -> int:
-    # Pillow has four bytes for a pixel that is not grey.
-    return image.width * image.height * (1 if image.mode == "L" else 4)
+    return image.width * image.height * (1 if image.mode == "L" else BYTES_OF_PIXEL)

@@ -40,6 +40,9 @@ def _starts(pattern: bytes) -> Callable[[bytes], object]:
     return re.compile(pattern, re.DOTALL).match
 
 
+# Bytes of all samples of a file, for each pixel that an image may have: RGB and alpha of 16 bits.
+_SAMPLE_BYTES = 8
+
 # One for the process, as its memory is.
 _DECODED = DecodedPixels()
 
@@ -219,7 +222,12 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
                 field,
                 f"has {width} x {height} pixels, {width * height:,} in all; at most {max_pixels:,} are allowed",
             )
-        return _DECODED.decode(key, width * height, max_pixels, lambda: convert(source.load()))
+        if (unpacked := width * height * source.pixel_bytes) > (most := _SAMPLE_BYTES * max_pixels):
+            raise OutOfLimits(
+                field,
+                f"has {unpacked:,} bytes of samples; at most {most:,} are allowed, so save it without further channels",
+            )
+        return _DECODED.decode(key, width * height, max_pixels, lambda: convert(source.load()), unpacked)
     except ServerError:
         raise
     except MemoryError:

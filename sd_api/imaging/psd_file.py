@@ -3,10 +3,12 @@
 import struct
 import zlib
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from PIL import Image
 
+from sd_api.imaging.blocks import blocks
 from sd_api.imaging.samples import EIGHT_BITS, SIXTEEN_BITS, Array, Bytes, image_of, samples_of, scale_integers
 from sd_api.imaging.sources import LARGEST_PROFILE, Source
 
@@ -85,7 +87,11 @@ def open_psd(data: bytes) -> Source:
     # Of the other modes, some have profiles that say what their colours are; these become sRGB, in 8 bits.
     load_deep = (lambda: _deep(header, reader)) if (header.mode, header.depth) == (_RGB, 16) else None
     may_be_transparent = header.mode == _INDEXED or header.channels > _MODES[header.mode][1]
-    return Source((header.width, header.height), lambda: _load(header, reader), load_deep, may_be_transparent)
+    # The colours, and one channel more that may be their alpha.
+    pixel_bytes = (_MODES[header.mode][1] + 1) * ceil(header.depth / 8)
+    return Source(
+        (header.width, header.height), lambda: _load(header, reader), load_deep, may_be_transparent, pixel_bytes
+    )
 
 
 def _deep(header: _Header, reader: _Reader) -> Array:
@@ -204,8 +210,10 @@ def _run_lengths(header: _Header, reader: _Reader, wanted: int) -> bytes:
 
 def _without_paper(colours: Array, alpha: Array, paper: Array, white: int) -> Array:
     """Take away the white that Photoshop lays under what is transparent."""
-    opacity = np.maximum(alpha, 1)[..., None].astype(np.float32) / white
-    plain: Array = np.rint(np.clip(paper + (colours - paper) / opacity, 0, white)).astype(colours.dtype)
+    plain = np.empty(colours.shape, colours.dtype)
+    for part in blocks(colours.shape):
+        opacity = np.maximum(alpha[part], 1)[..., None].astype(np.float32) / white
+        plain[part] = np.rint(np.clip(paper + (colours[part] - paper) / opacity, 0, white))
     return plain
 
 

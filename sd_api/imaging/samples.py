@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sd_api.imaging.colour import to_rgb, unit_floats
+from sd_api.imaging.blocks import in_blocks
+from sd_api.imaging.colour import scaled_floats, to_rgb
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -26,12 +27,12 @@ def scale_integers(values: Array, full: int, white: int = EIGHT_BITS) -> Array:
     if full > 0xFFFF:  # 32 bits would overflow below
         values, full = values >> 16, full >> 16
     wide = np.uint32 if white == EIGHT_BITS else np.uint64
-    return ((values.astype(wide) * white + full // 2) // full).astype(_kind(white))
+    return in_blocks(values, _kind(white), lambda part: (part.astype(wide) * white + full // 2) // full)
 
 
 def scale_floats(values: Array, white: int = EIGHT_BITS) -> Array:
-    """Scale floats to 0..``white``, from either scale that ``unit_floats`` knows."""
-    return np.rint(unit_floats(values) * white).astype(_kind(white))
+    """Scale floats to 0..``white``, from either scale that ``scaled_floats`` knows."""
+    return scaled_floats(values, white, _kind(white))
 
 
 def _kind(white: int) -> np.dtype[Any]:

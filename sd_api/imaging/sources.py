@@ -34,12 +34,14 @@ class Source:
         load_deep: the same in 16 bits, as ``samples_of`` gives them; None for files of other depths and for colours
             that are not kept as they are.
         may_be_transparent: whether the header leaves that open.
+        pixel_bytes: bytes of one pixel with all samples that are unpacked, as the header says.
     """
 
     size: tuple[int, int]
     load: Callable[[], Image.Image]
     load_deep: Callable[[], Array] | None = None
     may_be_transparent: bool = True
+    pixel_bytes: int = 4
 
 
 def pillow_source(reader: type[ImageFile.ImageFile], data: bytes) -> Source:

@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from sd_api.imaging import tiff_directory as tiff
+from sd_api.imaging.blocks import blocks
 from sd_api.imaging.samples import (
     EIGHT_BITS,
     SIXTEEN_BITS,
@@ -49,7 +50,9 @@ def open_tiff(data: bytes) -> Source:
     turn = directory.number(tiff.ORIENTATION)
     load_deep = (lambda: upright_samples(_deep(directory), turn)) if _is_deep(directory) else None
     may_be_transparent = tiff.SAMPLES not in directory or directory.number(tiff.SAMPLES) not in (1, 3)
-    return Source(size, lambda: upright(_load(directory), turn), load_deep, may_be_transparent)
+    bits = max(directory.numbers(tiff.BITS, (1,)))
+    pixel_bytes = ceil(directory.number(tiff.SAMPLES, 1) * bits / 8)
+    return Source(size, lambda: upright(_load(directory), turn), load_deep, may_be_transparent, pixel_bytes)
 
 
 def _is_deep(directory: Directory) -> bool:
@@ -130,8 +133,11 @@ def _planes(directory: Directory, white: int) -> tuple[str, Array, Array | None]
     if alpha is not None and premultiplied:
         if mode == "LAB":
             raise ValueError("it is Lab with premultiplied alpha; save it as RGB")
-        plain = np.minimum(colours * (white / np.maximum(alpha, 1)[..., None]), white)
-        colours = plain.round().astype(colours.dtype)
+        plain = np.empty(colours.shape, colours.dtype)
+        for part in blocks(colours.shape):
+            factor = white / np.maximum(alpha[part], 1)[..., None]
+            plain[part] = np.minimum(colours[part] * factor, white).round()
+        colours = plain
     if photometric == _WHITE_IS_ZERO:
         colours = white - colours
     return mode, colours, alpha
