@@ -5,6 +5,7 @@ Every exception that a library raises on damaged or hostile data is translated h
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -154,6 +155,19 @@ def read_samples(field: str, data: bytes, *, deep: bool) -> Array | None:
         raise OutOfMemory(f"There is not enough memory to read {field}; send a smaller picture.") from None
     except Exception as error:
         raise _unreadable(field, known, error) from error
+
+
+def room_for(pixels: int, *, max_pixels: int) -> AbstractContextManager[None]:
+    """Count the pixels of images that a request makes with those that are decoded, until it gives them up.
+
+    Args:
+        pixels: Of all of them together.
+        max_pixels: Most pixels of one image.
+
+    Raises:
+        OutOfMemory: On entering, if the images of other requests are in memory.
+    """
+    return _DECODED.room(pixels, max_pixels)
 
 
 def let_go(image: Image.Image) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 from typing import Self
 
 from sd_api.settings import Settings
@@ -123,7 +124,7 @@ def missing(folders: ModelFolders, kind: Kind) -> str:
     return f"; there are: {', '.join(names[:_LISTED])}{more}" if names else f"; this server has no {kind.name}"
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
     """What is in a folder; nothing where it cannot be read."""
     try:
         with os.scandir(folder) as entries:
@@ -133,41 +134,49 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _files(top: Path, kind: Kind) -> Iterator[FoundFile]:
-    waiting, seen, count = [top], set(), 0
+    # With the beginning of the names below each; names are put together as texts, because there may be many.
+    waiting, seen, count = [(str(top), "")], set(), 0
     while waiting and count < MAX_SEEN:
-        folder = waiting.pop()
+        folder, begin = waiting.pop()
         if (real := os.path.realpath(folder)) in seen:
             continue
         seen.add(real)
         entries = [entry for entry in _entries(folder) if _is_shown(entry.name)]
         count += len(entries)
-        if folder != top and any(entry.name == kind.marker for entry in entries):
-            yield _whole_folder(folder, top)
+        if begin and any(entry.name == kind.marker for entry in entries):
+            whole, looked_at = _whole_folder(Path(folder), begin[:-1])
+            count += looked_at
+            yield whole
             continue
         for entry in entries:
             try:
-                path = Path(entry.path)
                 if entry.is_dir():
-                    waiting.append(path)
-                elif path.suffix.lower() in kind.suffixes:
+                    waiting.append((entry.path, f"{begin}{entry.name}/"))
+                    continue
+                stem, suffix = os.path.splitext(entry.name)
+                if suffix.lower() in kind.suffixes:
                     state = entry.stat()
-                    yield FoundFile(_name(path.with_suffix(""), top), path, state.st_mtime_ns, state.st_size)
+                    yield FoundFile(begin + stem, Path(entry.path), state.st_mtime_ns, state.st_size)
             except OSError:
                 # A link to nothing, or a file that has just gone.
                 continue
 
 
-def _whole_folder(folder: Path, top: Path) -> FoundFile:
-    states = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    return FoundFile(
-        _name(folder, top), folder, max(state.st_mtime_ns for state in states), sum(state.st_size for state in states)
-    )
+def _whole_folder(folder: Path, name: str) -> tuple[FoundFile, int]:
+    """A folder that is one model, and how many entries were looked at."""
+    modified = size = count = 0
+    for path in islice(folder.rglob("*"), MAX_SEEN):
+        count += 1
+        try:
+            state = path.stat()
+        except OSError:
+            # A link to nothing, or a file that has just gone.
+            continue
+        if S_ISREG(state.st_mode):
+            modified, size = max(modified, state.st_mtime_ns), size + state.st_size
+    return FoundFile(name, folder, modified, size), count
 
 
 def _is_shown(name: str) -> bool:
     """Whether a name can be shown and sent; hidden ones belong to other programs."""
     return name.isprintable() and not name.startswith(".")
-
-
-def _name(path: Path, top: Path) -> str:
-    return path.relative_to(top).as_posix()

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from sd_api.models.adapters.lora_files import architecture_of
+from sd_api.models.adapters.reading import once
 from sd_api.models.bounded_files import FileFaultError, check_safetensors, read_object
 from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders
 from sd_api.models.headers import read_header as read_tensors
@@ -56,7 +56,7 @@ def find_control(folders: ModelFolders, name: str) -> FoundFile | None:
     return folders.find(CONTROLNET, re.sub(r"\s*\[[0-9a-fA-F]+\]$", "", name.strip()))
 
 
-@lru_cache(maxsize=1024)
+@once
 def read_control(file: FoundFile) -> ControlHeader:
     """What a file tells, its problem included."""
     try:

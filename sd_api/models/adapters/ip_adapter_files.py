@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sd_api.models.adapters.lora_files import architecture_of
+from sd_api.models.adapters.reading import once
 from sd_api.models.bounded_files import FileFaultError, check_safetensors, read_object
 from sd_api.models.folders import IMAGE_ENCODER, IP_ADAPTER, FoundFile, ModelFolders
 from sd_api.models.headers import read_header
@@ -82,7 +82,7 @@ def _described(file: FoundFile) -> dict[str, Any]:
         return {"name": file.name, "architecture": None, "problem": str(error).removeprefix(f"{file.path}: ")}
 
 
-@lru_cache(maxsize=256)
+@once
 def read_adapter(file: FoundFile) -> AdapterHeader:
     """What the header of a safetensors file tells.
 

@@ -2,20 +2,25 @@
 
 import json
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from safetensors import safe_open
 
+from sd_api.models.adapters.reading import once
 from sd_api.models.allowed_classes import shown
 from sd_api.models.bounded_files import FileFaultError, check_safetensors
 from sd_api.models.folders import LORA, FoundFile, ModelFolders
 
 # The keys of the layers that read the prompt, in the formats of kohya's scripts, of diffusers and of PEFT.
 _READS_PROMPT = re.compile(r"attn2[._](?:processor[._])?to_k(?:_lora)?[._](?:lora_)?(?:down|A)[._]")
+
+# Characters of a file's metadata that are kept. Those of trainings have some ten thousand.
+_METADATA = 32_768
 
 # Trigger words that are shown.
 _WORDS = 20
@@ -59,7 +64,7 @@ class LoraHeader:
         said: The architecture that its metadata names; None where it names none.
         words: That it was trained to answer to, the most frequent first.
         alias: What its maker called it; empty where its metadata does not say.
-        metadata: All of it, as texts.
+        metadata: As texts; without the longest, if all of them take too much.
         hint: The fields that a LoRA for few steps needs, by their canonical names; empty for others.
         layers: How many layers of a model it changes.
     """
@@ -83,7 +88,7 @@ def architecture_of(width: int) -> str:
     return _ARCHITECTURES.get(width, f"a model whose prompts are {width} wide")
 
 
-@lru_cache(maxsize=1024)
+@once
 def read_header(file: FoundFile) -> LoraHeader:
     """What a file's header tells.
 
@@ -105,7 +110,7 @@ def read_header(file: FoundFile) -> LoraHeader:
         said=_said(metadata),
         words=_trigger_words(metadata),
         alias=_one_line(names[1]),
-        metadata=metadata,
+        metadata=_kept(metadata),
         hint=_hint("\n".join(names)),
         layers=len(layers),
     )
@@ -117,6 +122,14 @@ def find_lora(folders: ModelFolders, name: str) -> FoundFile | None:
         return found
     alike = [file for file in folders.files(LORA) if _alias(file).casefold() == name.casefold() != ""]
     return alike[0] if len(alike) == 1 else None
+
+
+def _kept(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """The metadata without the longest texts, where those of many files would fill the memory."""
+    shortest = sorted(metadata.items(), key=lambda pair: len(pair[1]))
+    ends = list(accumulate(len(key) + len(value) for key, value in shortest))
+    kept = dict(shortest[: bisect_right(ends, _METADATA)])
+    return {key: value for key, value in metadata.items() if key in kept}
 
 
 def _alias(file: FoundFile) -> str:

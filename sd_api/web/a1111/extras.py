@@ -7,13 +7,16 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from sd_api.errors import InvalidField, OutOfLimits
-from sd_api.imaging.decoding import read_image, read_mask
+from sd_api.imaging.decoding import read_image, read_mask, room_for
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.masks import prepared
 from sd_api.settings import Limits
 from sd_api.web.a1111.answers import base64_text, picture_information
 from sd_api.web.a1111.pictures import UPSCALERS, picture_bytes, upscaled
 from sd_api.web.a1111.requests import read_body
+
+# Rows that are mixed at a time.
+_ROWS = 256
 
 _FROZEN = ConfigDict(frozen=True)
 _PICTURE = Field(description="a picture as base64 text", examples=["iVBORw0KGgo="])
@@ -131,12 +134,25 @@ class ExtrasEndpoints:
         if size[0] * size[1] > self._limits.max_image_pixels:
             most = self._limits.max_image_pixels
             raise OutOfLimits("upscaling_resize", f"makes {size[0]}×{size[1]} pixels; at most {most:,} are allowed")
-        crop = asked.resize_mode == 1 and asked.upscaling_crop
-        first = upscaled(picture, size, _upscaler("upscaler_1", asked.upscaler_1), crop=crop)
-        if share := asked.extras_upscaler_2_visibility:
-            second = upscaled(picture, size, _upscaler("upscaler_2", asked.upscaler_2), crop=crop)
-            first = Image.blend(first, second, share)
-        return base64_text(encode_png(first))
+        # A few bytes are enough for a picture that becomes large.
+        made = size[0] * size[1] * (2 if asked.extras_upscaler_2_visibility else 1)
+        with room_for(made, max_pixels=self._limits.max_image_pixels):
+            return base64_text(encode_png(_upscaled(picture, size, asked)))
+
+
+def _upscaled(picture: Image.Image, size: tuple[int, int], asked: Resize) -> Image.Image:
+    crop = asked.resize_mode == 1 and asked.upscaling_crop
+    first = upscaled(picture, size, _upscaler("upscaler_1", asked.upscaler_1), crop=crop)
+    if share := asked.extras_upscaler_2_visibility:
+        second = upscaled(picture, size, _upscaler("upscaler_2", asked.upscaler_2), crop=crop)
+        # Some rows at a time: Pillow lets no other thread run while it mixes, and a third picture would be made. Where
+        # nothing was resized, the first one is the client's, which others may have as well.
+        mixed = first.copy() if first is picture else first
+        for start in range(0, first.height, _ROWS):
+            box = (0, start, first.width, min(start + _ROWS, first.height))
+            mixed.paste(Image.blend(first.crop(box), second.crop(box), share), box)
+        return mixed
+    return first
 
 
 def _upscaler(field: str, name: str) -> str:
