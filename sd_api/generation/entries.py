@@ -1,7 +1,11 @@
 """Fields that hold several images, each with what is said of it, from whichever form a client sends."""
 
-import json
 from typing import Any
+
+from sd_api.imaging.json_text import parse_json
+
+# Values in the JSON of a field, and entries in all that came of it; a few are used.
+MOST = 1000
 
 
 def entries_in(value: Any) -> list[Any]:
@@ -11,18 +15,33 @@ def entries_in(value: Any) -> list[Any]:
         value: An entry, the JSON of some, or several of these.
 
     Raises:
-        ValueError: A text begins as JSON and is none; the message is the end of a sentence that begins with the field.
+        ValueError: A text begins as JSON and is none, or there are too many; the message is the end of a sentence that
+            begins with the field.
+        RequestError: Its JSON would cost more than its size, see ``parse_json``.
     """
-    if isinstance(value, list | tuple):
-        return [entry for each in value for entry in entries_in(each)]
-    if isinstance(value, str):
-        text = value.strip()
-        if not text:
-            return []
-        # No image begins so, however it is sent.
-        if text[0] in "[{":
-            try:
-                return entries_in(json.loads(text))
-            except (ValueError, RecursionError):
-                raise ValueError("is no valid JSON; send an array of images or objects") from None
-    return [value] if isinstance(value, dict) else [{"image": value}]
+    entries: list[Any] = []
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            found = _meant(found.strip())
+        if isinstance(found, list | tuple):
+            waiting.extend(reversed(found))
+        else:
+            entries.append(found if isinstance(found, dict) else {"image": found})
+        if len(entries) > MOST:
+            raise ValueError(f"has more than {MOST} entries")
+    return entries
+
+
+def _meant(text: str) -> Any:
+    """What a text stands for: nothing, entries as JSON, or an image."""
+    if not text:
+        return []
+    # No image begins so, however it is sent.
+    if text[0] not in "[{":
+        return text
+    try:
+        return parse_json(text.encode(errors="surrogatepass"), most=MOST)
+    except ValueError:
+        raise ValueError("is no valid JSON; send an array of images or objects") from None

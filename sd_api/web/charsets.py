@@ -6,11 +6,9 @@ from encodings import normalize_encoding
 from encodings.aliases import aliases
 
 from sd_api.errors import InvalidField, RequestError
+from sd_api.imaging.json_text import LONGEST_RECODED
 
 UTF_8 = "utf-8"
-
-# Bytes of a JSON text that may be read twice, or have another encoding; longer ones have pictures.
-LONGEST_RECODED = 1 << 20
 
 # Python's codecs of texts with a name outside of Python; the look-up of any other name would be remembered for ever.
 # UTF-7 has two spellings of each text.

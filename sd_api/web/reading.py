@@ -11,6 +11,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from sd_api.errors import InvalidField, RequestError
+from sd_api.imaging.json_text import LONGEST_TEXT, STRETCH, TooManyFields
 from sd_api.web.charsets import decode_field, find_charset, recode_json, wrong_bytes_of_json
 from sd_api.web.content_coding import find_unpacker, read_unpacked
 
@@ -28,25 +29,13 @@ BASE64_ESCAPES = {b"%2F": b"/", b"%2B": b"+", b"%2f": b"/", b"%2b": b"+"}
 # nothing else.
 BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
 
-# Characters of a field that may be any; only base64 is longer. One emoji would make each of them take 4 bytes.
-LONGEST_TEXT = 65_536
-
 # Bytes of the headers of one part of a form, and of what separates the parts.
 LONGEST_HEAD, LONGEST_BOUNDARY = 8192, 200
-
-# Bytes that are decoded at a time.
-STRETCH = 1 << 18
 
 # What gzip begins with, and no text does.
 GZIP = b"\x1f\x8b"
 
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
-
-
-class TooManyFields(RequestError):
-    """A form or a JSON text has more fields than anything here takes."""
-
-    status = 413
 
 
 class FormGuard:

@@ -7,10 +7,11 @@ from asked import LIMITS
 from pictures import photograph, png
 from pydantic import BaseModel, ValidationError
 
-from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits, OutOfMemory
 from sd_api.generation.operations import Inpaint, TextToImage
 from sd_api.generation.projection import Dialect, Reading, faults_in
 from sd_api.generation.spec import JobSpec
+from sd_api.generation.stored_files import StoredFile
 from sd_api.settings import Limits
 
 FILES = {"photo": png(photograph(40, 30)), "mask": png(photograph(8, 8)), "text": b"hello"}
@@ -110,3 +111,45 @@ def test_the_schema_is_the_models() -> None:
     assert {"eta", "photo", "steps"}.isdisjoint(schema["properties"])
     painting = PAINTING.model_json_schema()["properties"]
     assert painting["photo"]["description"] == "The image to start from. Sent as the name of a file."
+
+
+def drawing(reading: Reading, *photos: str) -> JobSpec:
+    fields = {"invite": "un chien", "references": list(photos)}
+    return FRENCH.spec(TextToImage, DRAWING.model_validate(fields, context=reading), reading, model=None)
+
+
+def test_an_image_that_comes_several_times_is_read_and_counted_once() -> None:
+    read = []
+
+    def counted(field: str, value: str) -> bytes:
+        read.append(value)
+        return content(field, value)
+
+    spec = drawing(Reading(limits=LIMITS, content=counted), "photo", "mask", "photo", "photo")
+    assert read == ["photo", "mask"]
+    first, other, again, last = (each.image for each in spec.operation.references)
+    assert first is again is last is not other
+    assert spec.memory == first.memory + other.memory
+
+
+def test_images_that_are_named_take_no_more_than_those_that_are_sent() -> None:
+    size = len(FILES["photo"])
+    limits = LIMITS.model_copy(update={"max_request_bytes": size + len(FILES["mask"]) - 1})
+
+    def stored(field: str, value: str) -> StoredFile:
+        return StoredFile(len(FILES[value]), lambda: content(field, value))
+
+    held = Reading(limits=limits, content=stored)
+    with pytest.raises(ValidationError) as refusal:
+        drawing(held, "photo", "mask")
+    (fault,) = faults_in(refusal.value, lambda details: details["msg"])
+    assert isinstance(fault, OutOfLimits)
+    assert fault.problem.startswith("brings the images of this request to ")
+    # Two such requests are read at a time, and others once these are given up.
+    second = Reading(limits=limits, content=stored)
+    drawing(second, "photo")
+    rest = limits.model_copy(update={"max_request_bytes": size})
+    with pytest.raises(OutOfMemory):
+        drawing(Reading(limits=rest, content=stored), "photo")
+    del held, refusal
+    drawing(Reading(limits=rest, content=stored), "photo")

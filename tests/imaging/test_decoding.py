@@ -280,6 +280,18 @@ def test_all_decoded_images_together_are_limited() -> None:
     hold(ALWAYS // 2)
 
 
+def test_deep_samples_count_while_they_are_unpacked() -> None:
+    decoded = DecodedPixels()
+    held = decoded.decode(object(), ALWAYS // 2, 10, picture)
+    with pytest.raises(OutOfMemory):
+        decoded.decode(object(), ALWAYS // 4, 10, picture, 4 * ALWAYS)
+    deep = decoded.decode(object(), ALWAYS // 4, 10, picture, 2 * ALWAYS)
+    with decoded.room(ALWAYS // 4, 10), pytest.raises(OutOfMemory):
+        decoded.decode(object(), 1, 10, picture)
+    del held, deep
+    decoded.decode(object(), ALWAYS, 10, picture)
+
+
 def test_the_latest_images_stay_decoded() -> None:
     decoded, side = DecodedPixels(), 4096
 

@@ -362,3 +362,11 @@ def test_strips_that_are_missing_are_not_read_as_black(compression: str | None) 
 def test_more_strips_than_the_picture_has_are_refused() -> None:
     data = enlarge(enlarge(tiff(COLOURS), 273, 4, 60_000), 279, 4, 60_000)
     assert refusal(data) == "it has 60000 strips or tiles in place of 1"
+
+
+def test_many_deep_samples_are_refused_before_they_are_unpacked() -> None:
+    values = np.zeros((1000, 1000, 16), np.float32)
+    content = tiff(values, photometric="rgb", compression="zlib", extrasamples=[0] * 13)
+    assert len(content) < 100_000
+    with pytest.raises(OutOfLimits, match="64,000,000 bytes of samples; at most 8,000,000 are allowed"):
+        read_image("image", content, max_pixels=1_000_000)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sd_api.models import folders
 from sd_api.models.folders import CHECKPOINT, CONTROLNET, EMBEDDING, IP_ADAPTER, LORA, VAE, ModelFolders
 from sd_api.settings import Settings
 
@@ -79,6 +80,21 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     (kept / "back").symlink_to(folder)
     (folder / "gone.safetensors").symlink_to(tmp_path / "nothing")
     assert [file.name for file in ModelFolders(trees=[tmp_path / "tree"]).files(LORA)] == ["shared/wool"]
+
+
+def test_a_folder_that_is_one_model_is_not_walked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MAX_SEEN", 20)
+    whole = tmp_path / "controlnet" / "depth"
+    for number in range(40):
+        put(whole / "many" / str(number))
+    put(whole / "config.json")
+    (file,) = ModelFolders(trees=[tmp_path]).files(CONTROLNET)
+    assert (file.name, file.size < 40) == ("depth", True)
+
+
+def test_a_folder_in_the_place_of_the_marker_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "controlnet" / "odd" / "config.json").mkdir(parents=True)
+    assert [file.size for file in ModelFolders(trees=[tmp_path]).files(CONTROLNET)] == [0]
 
 
 def test_folders_of_the_configuration_come_in_its_order(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.test import stream_encode_multipart
 
 from sd_api.errors import InvalidField, ServerError
+from sd_api.imaging.json_text import STRETCH, TooManyFields
 from sd_api.web.charsets import UnknownCharset
-from sd_api.web.reading import STRETCH, FormReader, TooManyFields
+from sd_api.web.reading import FormReader
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 

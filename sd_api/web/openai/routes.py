@@ -12,6 +12,7 @@ from sd_api.generation.projection import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.encoding import convert_png
+from sd_api.imaging.json_text import TooManyFields
 from sd_api.jobs.job import Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
@@ -32,7 +33,7 @@ from sd_api.web.openai.pictures import (
     resized_file,
 )
 from sd_api.web.openai.streams import events
-from sd_api.web.reading import TooManyFields, give_up_body
+from sd_api.web.reading import give_up_body
 
 # Where nothing says how large the model's pictures are.
 USUAL_SIDE = 512

@@ -1,0 +1,150 @@
+"""JSON with pictures in it as texts, parsed at a cost that is bounded by its size, whatever is in it."""
+
+import codecs
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sd_api.errors import RequestError
+
+# Values and brackets in a JSON text.
+MOST_VALUES = 200_000
+
+# Bytes of a JSON text that may be read twice, or have another encoding; longer ones have pictures.
+LONGEST_RECODED = 1 << 20
+
+# Characters of a text that may be any; only base64 is longer. One emoji would make each of them take 4 bytes.
+LONGEST_TEXT = 65_536
+
+# Bytes of the texts that are not ASCII, in a JSON with pictures; prompts have some thousands.
+MOST_WIDE = 4 * LONGEST_TEXT
+
+# Bytes from which a text is decoded by itself.
+LONG = 4096
+
+# Bytes that are decoded at a time.
+STRETCH = 1 << 18
+
+# What an escape may have before and in its last byte.
+_ESCAPE = 6
+
+
+class TooManyFields(RequestError):
+    """A form or a JSON text has more fields than anything here takes."""
+
+    status = 413
+
+
+def parse_json(text: bytes, loads: Callable[[bytes], Any] = json.loads, *, most: int = MOST_VALUES) -> Any:
+    """Parse a JSON text, unless it would cost more than its size.
+
+    Args:
+        text: What came.
+        loads: Parses what is short.
+        most: How many values it may have.
+
+    Raises:
+        TooManyFields: It has more values.
+        RequestError: Its brackets are nested too deeply, a long text in it has other characters than ASCII, or there
+            is much beside its long texts.
+        ValueError: It is no JSON.
+    """
+    _refuse_many_values(text, most)
+    try:
+        if len(text) <= LONGEST_RECODED:
+            return loads(text)
+        rest, texts = _apart(text)
+        return _filled(loads(rest), texts)
+    except RecursionError:
+        raise RequestError("The JSON's brackets are nested too deeply.") from None
+
+
+def _refuse_many_values(text: bytes, most: int) -> None:
+    values = marks = 0
+    for start in range(0, len(text), STRETCH):
+        stretch = text[start : start + STRETCH]
+        # Commas in texts count as well; a prompt has some hundreds.
+        values += sum(map(stretch.count, (b",", b"[", b"{")))
+        marks += stretch.count(b'"')
+        # A value has a name and a text, with two quotation marks each.
+        if max(values, marks // 4) > most:
+            raise TooManyFields(f"The JSON has more than {most} values.")
+
+
+def _apart(text: bytes) -> tuple[bytes, dict[str, str]]:
+    """Take the long texts out of a large JSON: Python's parser lets no other thread run before its end.
+
+    Returns:
+        The JSON with another text in the place of each, and what these stand for.
+    """
+    if json.detect_encoding(text) not in ("utf-8", "utf-8-sig"):
+        raise RequestError(f"A JSON of more than {LONGEST_RECODED} bytes must be UTF-8.")
+    rest: list[bytes] = []
+    texts: dict[str, str] = {}
+    done, wide, length = len(codecs.BOM_UTF8) if text.startswith(codecs.BOM_UTF8) else 0, 0, 0
+    for start, end in [*_long_texts(text), (len(text), len(text))]:
+        if (length := length + start - done) > LONGEST_RECODED:
+            raise TooManyFields(f"The JSON has more than {LONGEST_RECODED} bytes beside its texts of more than {LONG}.")
+        rest.append(text[done:start])
+        done = end
+        if start == end:
+            continue
+        decoded = _decoded(text, start, end)
+        if not decoded.isascii() and (wide := wide + end - start) > MOST_WIDE:
+            raise RequestError(f"The texts of the JSON that are not ASCII have more than {MOST_WIDE} bytes.")
+        name = f"\0{len(texts)}"
+        texts[name] = decoded
+        rest.append(json.dumps(name)[1:-1].encode())
+    return b"".join(rest), texts
+
+
+def _long_texts(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where the texts of more than ``LONG`` bytes begin and end, but for those with quotation marks inside."""
+    inside = began = False
+    start = 0
+    for end in _quotation_marks(text):
+        # After an odd number of backslashes, a quotation mark belongs to the text.
+        before = text[max(start, end - LONG) : end]
+        if not before.strip(b"\\"):
+            before = text[start:end]
+        ends = not inside or (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
+        if inside and began and ends and end - start > LONG:
+            yield start, end
+        inside, began = inside != ends, ends
+        start = end + 1
+
+
+def _quotation_marks(text: bytes) -> Iterator[int]:
+    for start in range(0, len(text), STRETCH):
+        at = start - 1
+        while (at := text.find(b'"', at + 1, start + STRETCH)) >= 0:
+            yield at
+
+
+def _decoded(text: bytes, start: int, end: int) -> str:
+    """What a text means, a stretch at a time; a wide character would make all others of a long one wide as well."""
+    made = []
+    is_long = end - start > LONGEST_TEXT
+    while start < end:
+        stretch = text[start : min(start + STRETCH, end)]
+        if start + STRETCH < end and (at := stretch.find(b"\\", -_ESCAPE)) >= 0:
+            # No escape is cut in two.
+            stretch = stretch[: len(stretch[:at].rstrip(b"\\"))] or stretch
+        made.append(json.loads(b'"%b"' % stretch))
+        start += len(stretch)
+        if is_long and not made[-1].isascii():
+            raise RequestError(
+                f"A text in the JSON is longer than {LONGEST_TEXT} bytes and is not plain; send images as base64 text."
+            )
+    return "".join(made)
+
+
+def _filled(value: Any, texts: Mapping[str, str]) -> Any:
+    """A value of the JSON with its long texts."""
+    if isinstance(value, str):
+        return texts.get(value, value)
+    if isinstance(value, list):
+        return [_filled(inner, texts) for inner in value]
+    if isinstance(value, dict):
+        return {texts.get(name, name): _filled(inner, texts) for name, inner in value.items()}
+    return value
