@@ -33,6 +33,7 @@ for the person who reads it, names the field and says what to do. Anything that 
         ├── Overloaded           503  a limit for all owners together is reached
         ├── ModelUnavailable     503  the model is not there: network, token, files
         ├── OutOfMemory          503  even the smallest way of running it did not fit
+        │   └── ImagesHeld       503  the images of other requests are in memory
         ├── StoreUnavailable     503  data cannot be stored: Redis is away or full
         │   └── DiskFull         507  the disk is full or cannot be written
         └── ServerStopping       503  the server is shutting down
@@ -259,6 +260,10 @@ class ModelUnavailable(Unavailable):
 
 class OutOfMemory(Unavailable):
     """Even the smallest way of running the request did not fit into memory."""
+
+
+class ImagesHeld(OutOfMemory):
+    """The images of other requests fill the memory for them; it is free again once these are done."""
 
 
 class StoreUnavailable(Unavailable):

@@ -204,7 +204,18 @@ class JobSpec:
         begins_with_image = number > 0 or isinstance(self.operation, FromImage)
         autoencoder = DECODING_STEPS + (ENCODING_STEPS if begins_with_image else 0)
         forwards = max(1, len(one.tiles))
-        return (self.steps_of(one) + autoencoder) * one.pixels + self.steps_of(one) * forwards * FORWARD_PIXELS
+        steps = self.steps_of(one) * self._predictions
+        return (steps + autoencoder) * one.pixels + steps * forwards * FORWARD_PIXELS
+
+    @cached_property
+    def _predictions(self) -> float:
+        """How much more each step computes than with one prompt and a negative one: prompts that ``AND`` joins."""
+        try:
+            terms = self.operation.for_seed(self.seeds[0]).read("prompt").terms
+        except OutOfLimits:
+            # An alternative that only this seed chooses; the job fails as it begins.
+            return 1.0
+        return (len(terms) + 1) / 2
 
     @property
     def finishing(self) -> float:

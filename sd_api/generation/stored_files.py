@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sd_api.errors import OutOfMemory
+from sd_api.errors import ImagesHeld
 
 # As many of the largest requests are read at a time as there are bodies of that size, or more of smaller ones.
 LARGEST_REQUESTS = 2
@@ -41,11 +41,11 @@ class ReadBytes:
             largest: The most bytes that one request reads.
 
         Raises:
-            OutOfMemory: The files of other requests are in memory.
+            ImagesHeld: The files of other requests are in memory.
         """
         with self._lock:
             if self._held and self._held + size > LARGEST_REQUESTS * largest:
-                raise OutOfMemory("The stored images of other requests fill the memory for them. Try again.")
+                raise ImagesHeld("The stored images of other requests fill the memory for them. Try again.")
             self._held += size
         weakref.finalize(holder, self._give, size)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from PIL import Image
 
-from sd_api.errors import OutOfMemory
+from sd_api.errors import ImagesHeld
 
 # So many of the largest images are in memory at a time, or more of smaller ones.
 LARGEST_IMAGES = 4
@@ -59,7 +59,7 @@ class DecodedPixels:
             unpacked: Bytes of its samples meanwhile, where a pixel has more of them than an image here.
 
         Raises:
-            OutOfMemory: The images of other requests are in memory.
+            ImagesHeld: The images of other requests are in memory.
         """
         taken = max(pixels, unpacked // BYTES_OF_PIXEL)
         self._take(taken, max_pixels)
@@ -78,7 +78,7 @@ class DecodedPixels:
         """Count the pixels of images that are made and given up meanwhile.
 
         Raises:
-            OutOfMemory: The images of other requests are in memory.
+            ImagesHeld: The images of other requests are in memory.
         """
         self._take(pixels, max_pixels)
         try:
@@ -93,9 +93,7 @@ class DecodedPixels:
                 self._kept.popitem(last=False)
             # An image alone is never refused here.
             if self._held and self._held + pixels > most:
-                raise OutOfMemory(
-                    "The images of other requests fill the memory for images. Try again when one is done."
-                )
+                raise ImagesHeld("The images of other requests fill the memory for images. Try again when one is done.")
             self._held += pixels
 
     def _keep(self, key: Hashable, image: Image.Image) -> None:

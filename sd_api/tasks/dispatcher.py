@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from sd_api.errors import DiskFull, QueueFull, ServerStopping, StoreUnavailable, UnknownJob, generation_failure
+from sd_api.errors import (
+    DiskFull,
+    ImagesHeld,
+    QueueFull,
+    ServerStopping,
+    StoreUnavailable,
+    UnknownJob,
+    generation_failure,
+)
 from sd_api.generation.result import GeneratedImage, GenerationResult
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
@@ -145,7 +153,7 @@ class TaskDispatcher:
         """Do an action; False if it has to be tried again."""
         try:
             action()
-        except QueueFull:
+        except (QueueFull, ImagesHeld):
             return False
         except StoreUnavailable as error:
             log.warning("The state of a task cannot be stored yet: %s", error.message)
@@ -201,7 +209,7 @@ class TaskDispatcher:
     def _submit_or_fail(self, task: Task) -> None:
         try:
             self._submit(task)
-        except (QueueFull, StoreUnavailable, ServerStopping):
+        except (QueueFull, ImagesHeld, StoreUnavailable, ServerStopping):
             raise
         except Exception as error:
             self._fail(task, error)

@@ -11,7 +11,7 @@ from sd_api.errors import InvalidFields
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.seeds import MAX_SEED
-from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
+from sd_api.generation.spec import FORWARD_PIXELS, JobSpec, Outputs, PictureSeeds
 from sd_api.settings import Limits
 
 LIMITS = Limits()
@@ -70,6 +70,17 @@ def test_seeds_on_the_limit_are_allowed(seeds: tuple[int, ...]) -> None:
 def test_any_strength_above_zero_leaves_a_step(strength: float, steps: int, run: int) -> None:
     assert redrawn(strength=strength, steps=steps).steps_run == run
     assert job(operation=redrawn(strength=strength, steps=steps)).work > 0
+
+
+def test_prompts_that_are_joined_are_work() -> None:
+    one, four, plain = (
+        job(operation=drawn(prompt=prompt, prompt_syntax=syntax))
+        for prompt, syntax in (("a", "full"), ("a AND b AND c AND d", "full"), ("a AND b AND c AND d", "plain"))
+    )
+    step = 512 * 512 + FORWARD_PIXELS
+    # Four predictions and the negative one, in place of two.
+    assert four.work - one.work == len(one.seeds) * one.operation.steps * step * 1.5
+    assert plain.work == one.work
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from safetensors.torch import save, save_file
 from tiny_loras import save_kohya_lora
 
 from sd_api.generation.operations import TextToImage
+from sd_api.models.adapters import lora_files
 from sd_api.models.adapters.hashes import written_hashes
-from sd_api.models.adapters.lora_files import find_lora, read_header
+from sd_api.models.adapters.lora_files import described_loras, find_lora, read_header
 from sd_api.models.folders import EMBEDDING, LORA, VAE, ModelFolders
 from sd_api.settings import Limits
 
@@ -45,6 +46,28 @@ def test_odd_metadata_is_no_fault(tmp_path: Path, frequency: str) -> None:
     assert (read_header(file).words, read_header(file).alias) == ((), "ab")
     assert find_lora(folders, "AB") == file
     assert find_lora(folders, "") is None
+
+
+def test_a_file_is_read_once_whether_or_not_it_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1100):
+        save_kohya_lora(tmp_path / f"{number}.safetensors", 768, 1)
+    (tmp_path / "broken.safetensors").write_bytes(b"no header")
+    folders = ModelFolders({LORA: [tmp_path]})
+    described = described_loras(folders)
+    assert sum(lora["problem"] is None for lora in described) == 1100
+
+    def read(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(lora_files, "check_safetensors", read)
+    assert described_loras(folders) == described
+
+
+def test_metadata_that_is_too_long_is_left_out(tmp_path: Path) -> None:
+    metadata = {"ss_tag_frequency": '{"a": {"cat": 3}}' + " " * 40_000, "ss_output_name": "Cat"}
+    save_kohya_lora(tmp_path / "long.safetensors", 768, 1, metadata)
+    (lora,) = described_loras(ModelFolders({LORA: [tmp_path]}))
+    assert (lora["words"], lora["metadata"]) == (["cat"], {"ss_output_name": "Cat"})
 
 
 def test_hashes_are_those_of_other_programs(tmp_path: Path) -> None:

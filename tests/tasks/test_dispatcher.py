@@ -21,6 +21,10 @@ from sd_api.errors import (
     UnknownBlob,
     UnknownTask,
 )
+from sd_api.generation import projection
+from sd_api.generation.projection import Reading
+from sd_api.generation.stored_files import ReadBytes
+from sd_api.settings import Limits
 from sd_api.storage.protocols import Event, Task
 from sd_api.tasks.dispatcher import MAX_STARTS
 
@@ -231,6 +235,31 @@ def test_many_at_once_do_not_pass_the_limit_together(start: StartTasks) -> None:
 
     with ThreadPoolExecutor(12) as threads:
         assert sum(threads.map(create, range(24))) == 3
+
+
+def test_a_task_waits_while_the_images_of_others_fill_the_memory(
+    start: StartTasks, engine: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(ahead=1)
+    blob = server.blobs.make("user:a", png(photograph(64, 64)), "image/png")
+    server.blobs.add(blob)
+    running, late = server.create("running"), server.create("late", initial_image=blob.id)
+    server.wait(running, "started")
+    others, tried = ReadBytes(), threading.Event()
+    others.take(1 << 40, (holder := Reading(limits=Limits(), content=lambda _field, _value: b"")), 1 << 40)
+    take = others.take
+
+    def watched(size: int, reading: object, largest: int) -> None:
+        tried.set()
+        take(size, reading, largest)
+
+    monkeypatch.setattr(others, "take", watched)
+    monkeypatch.setattr(projection, "_READ", others)
+    engine.permissions.release(2)
+    assert tried.wait(timeout=20)
+    assert server.kinds(late) == ["pending"]
+    del holder
+    server.wait(late, "finished")
 
 
 def test_a_full_store_of_images_takes_no_more_tasks(start: StartTasks, engine: Driven) -> None:
