@@ -12,6 +12,7 @@ from attacked_server import FORM, JSON, MB, PARTS, Row, Target, watching
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
 A1111 = "/sdapi/v1/img2img"
 IMAGE = b"prompt=a&init_image="
+REFERENCE = b'prompt=a&references=["'
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ BODIES = [
     Body("JSON of one text, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"QUJD", 422, end=b'"]}'),
     Body("JSON of escapes, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"\\u0041", 422, end=b'"]}'),
     Body("JSON of quotation marks, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b'\\"', 413, end=b'"]}'),
+    Body("a form with JSON [],[],…, /txt2img", "/txt2img", FORM, b"prompt=a&references=[", b"[],", 413),
+    Body("a form with JSON of escapes, /txt2img", "/txt2img", FORM, REFERENCE, b"\\u0041", 400, end=b'"]'),
     Body("an image without a token, /blob", "/blob", "image/png", b"", b"\x89PNG", 401),
 ]
 

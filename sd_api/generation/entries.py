@@ -42,6 +42,6 @@ def _meant(text: str) -> Any:
     if text[0] not in "[{":
         return text
     try:
-        return parse_json(text.encode(errors="surrogatepass"), most=MOST)
+        return parse_json(text, most=MOST)
     except ValueError:
         raise ValueError("is no valid JSON; send an array of images or objects") from None

@@ -35,7 +35,7 @@ class TooManyFields(RequestError):
     status = 413
 
 
-def parse_json(text: bytes, loads: Callable[[bytes], Any] = json.loads, *, most: int = MOST_VALUES) -> Any:
+def parse_json(text: str | bytes, loads: Callable[[bytes], Any] = json.loads, *, most: int = MOST_VALUES) -> Any:
     """Parse a JSON text, unless it would cost more than its size.
 
     Args:
@@ -50,19 +50,24 @@ def parse_json(text: bytes, loads: Callable[[bytes], Any] = json.loads, *, most:
         ValueError: It is no JSON.
     """
     _refuse_many_values(text, most)
+    raw = _raw(text)
     try:
-        if len(text) <= LONGEST_RECODED:
-            return loads(text)
-        rest, texts = _apart(text)
+        if len(raw) <= LONGEST_RECODED:
+            return loads(raw)
+        rest, texts = _apart(raw)
         return _filled(loads(rest), texts)
     except RecursionError:
         raise RequestError("The JSON's brackets are nested too deeply.") from None
 
 
-def _refuse_many_values(text: bytes, most: int) -> None:
+def _raw(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
+def _refuse_many_values(text: str | bytes, most: int) -> None:
     values = marks = 0
     for start in range(0, len(text), STRETCH):
-        stretch = text[start : start + STRETCH]
+        stretch = _raw(text[start : start + STRETCH])
         # Commas in texts count as well; a prompt has some hundreds.
         values += sum(map(stretch.count, (b",", b"[", b"{")))
         marks += stretch.count(b'"')

@@ -18,5 +18,4 @@ class BoundedJson(DefaultJSONProvider):
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """See the base class, and ``parse_json`` for what else is raised."""
-        text = s.encode("utf-8", "surrogatepass") if isinstance(s, str) else s
-        return parse_json(text, partial(super().loads, **kwargs))
+        return parse_json(s, partial(super().loads, **kwargs))
