@@ -7,8 +7,8 @@ It counts the file, its pixels, its mask and the encoded answer, by what Linux s
 """
 
 import argparse
+import ctypes
 import multiprocessing
-import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,12 +18,14 @@ from canvases import canvas, square_mask
 from PIL import Image
 
 from sd_api.engine.composing import composed
-from sd_api.engine.passes import Drawn
+from sd_api.engine.passes import Drawn, drawn
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Inpaint
-from sd_api.generation.plan import area, size_of
+from sd_api.generation.plan import Pass, area, size_of
 from sd_api.generation.planning import plan
 from sd_api.imaging.encoding import encode_png
+from sd_api.models.memory import M_MMAP_THRESHOLD
+from sd_api.models.tiling import pasted
 from sd_api.settings import Limits
 
 EDIT = 256
@@ -80,6 +82,8 @@ def write(folder: Path, size: tuple[int, int], kind: str, content: str) -> int:
 def edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
     """The bytes that an edit needs, the two files and the answer included."""
     limits = Limits(max_image_pixels=2 * area(size))
+    # What is freed leaves the process, so that only what is in use is counted.
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
     # What is loaded once is no part of it.
     _finished(encode_png(Image.new("RGB", (512, 512))), encode_png(Image.new("L", (512, 512), 255)), None, limits)
     before = _peak()
@@ -96,12 +100,21 @@ def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> b
     values: dict[str, Any] = {"prompt": "", "steps": 20, "guidance": 7.5, "strength": 1.0, "depth": "source"}
     operation = Inpaint(**images, **values, extend=extend, limits=limits)
     planned = plan(operation)
-    drawn = tuple(Image.new("RGB", size_of(region.passes[-1].box)) for region in planned.regions)
-    return encode_png(composed(operation, planned, Drawn(0, drawn, nsfw=False)))
+    regions = tuple(_drawn(region.passes[-1]) for region in planned.regions)
+    return encode_png(composed(operation, planned, Drawn(0, regions, nsfw=False)))
+
+
+def _drawn(one: Pass) -> Image.Image:
+    """A grey picture of a pass, made of its tiles as the engine makes it."""
+    tiles = one.tiles or ((0, 0, *one.size),)
+    made = pasted(((Image.new("RGB", size_of(tile), "grey"), tile) for tile in tiles), one.size)
+    return drawn(made, one)
 
 
 def _peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Not ru_maxrss: that of a new process begins with its parent's.
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 if __name__ == "__main__":

@@ -19,13 +19,23 @@ def icc_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> by
 
 def adobe_rgb() -> bytes:
     """Adobe RGB (1998): its primaries, adapted to D50, and its gamma of 563 / 256."""
-    primaries = {
-        b"rXYZ": (0.60974, 0.31111, 0.01947),
-        b"gXYZ": (0.20528, 0.62567, 0.06087),
-        b"bXYZ": (0.14919, 0.06322, 0.74457),
-    }
+    primaries = (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
+    return _of_primaries(primaries, [563])
+
+
+def display_p3() -> bytes:
+    """Display P3: its primaries, adapted to D50, and the curve of sRGB."""
+    primaries = (0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)
+    levels = [level / 1023 for level in range(1024)]
+    curve = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+    return _of_primaries(primaries, [round(value * 65535) for value in curve])
+
+
+def _of_primaries(primaries: tuple[tuple[float, ...], ...], curve: list[int]) -> bytes:
+    """A profile of three primaries in XYZ, and of a curve: a gamma in 1/256, or samples."""
     tags = {
-        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in xyz)) for name, xyz in primaries.items()
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in xyz))
+        for name, xyz in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)
     }
-    gamma = b"curv\0\0\0\0" + struct.pack(">IH", 1, 563)
-    return icc_profile(b"RGB ", b"XYZ ", {**tags, **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)})
+    body = b"curv\0\0\0\0" + struct.pack(f">I{len(curve)}H", len(curve), *curve)
+    return icc_profile(b"RGB ", b"XYZ ", {**tags, **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), body)})

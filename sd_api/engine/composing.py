@@ -1,16 +1,14 @@
 """From what was drawn in each region to one picture: the canvas with it, or a layer that lies over the canvas."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image, ImageChops
 
-from sd_api.engine.passes import Drawn, own_mask, relative
-from sd_api.generation.operations import Inpaint
+from sd_api.engine.passes import Drawn, absolute, own_mask, relative
+from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.generation.plan import Box, Plan, Region, intersection, size_of
 from sd_api.generation.result import Placement
-from sd_api.imaging.blending import ANY_LEVEL, cut_out, lay_over, match_border
-from sd_api.imaging.collage import Collage
+from sd_api.imaging.blending import ANY_LEVEL, MatchedBorder, cut_out, match_border
+from sd_api.imaging.collage import Collage, Piece
 from sd_api.imaging.masks import with_seam
 from sd_api.imaging.samples import Array
 from sd_api.imaging.sizing import part_of
@@ -20,33 +18,34 @@ from sd_api.imaging.sizing import part_of
 WIDEST_SEAM = 24
 
 
-def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Image.Image | Collage | Array:
+def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Collage:
     """The canvas with what was drawn in each region; every other pixel is as it was, with its alpha."""
     pieces = [_piece(operation, plan, *each) for each in zip(plan.regions, drawn.regions, strict=True)]
     if operation.has_samples:
         # The file is read a second time, so what was decoded of it needs no memory meanwhile.
         operation.let_go()
-    samples = operation.samples()
-    if samples is None:
-        return _pasted(operation.canvas, pieces)
-    for (left, upper, right, lower), image, mask in pieces:
-        lay_over(samples[upper:lower, left:right], image, mask)
-    return samples
-
-
-def _piece(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> tuple[Box, Image.Image, Image.Image]:
-    """Where a region is replaced, with what, and its mask."""
-    box, mask = region.passes[-1].box, _mask(operation, plan, region)
-    edit = relative(region.edit, box)
-    matched = match_border(part_of(operation.canvas, box), image, mask)
-    return region.edit, part_of(matched, edit), part_of(mask, edit)
-
-
-def _pasted(canvas: Image.Image, pieces: Sequence[tuple[Box, Image.Image, Image.Image]]) -> Collage:
-    result = Collage(canvas)
-    for edit, image, mask in pieces:
-        result.paste(Image.composite(image, part_of(canvas, edit), mask), edit[:2])
+    result = unchanged(operation)
+    for region, piece in zip(plan.regions, pieces, strict=True):
+        result.lay(region.edit, piece)
     return result
+
+
+def unchanged(operation: FromImage) -> Collage:
+    """The canvas alone, with its alpha and in the depth that is asked for."""
+    samples = operation.samples()
+    return Collage(operation.image.pixels if samples is None else samples, operation.margins)
+
+
+def _piece(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Piece:
+    """What was drawn in a region, with its mask."""
+    box, mask = region.passes[-1].box, _mask(operation, plan, region)
+    matched = MatchedBorder(lambda part: operation.part(absolute(part, box)), image, mask)
+
+    def piece(shown: Box) -> tuple[Image.Image, Image.Image]:
+        part = relative(shown, box)
+        return matched.part(part), part_of(mask, part)
+
+    return piece
 
 
 def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image | Array, Placement]:
@@ -78,7 +77,7 @@ def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, 
     box, mask = region.passes[-1].box, _mask(operation, plan, region)
     if black:
         return cut_out(Image.new("RGB", image.size), mask)
-    original = operation.canvas.crop(box)
+    original = operation.part(box)
     image = match_border(original, image, mask)
     if any(operation.margins):
         # The client's canvas has nothing there for the layer to fade into.

@@ -13,7 +13,7 @@ from functools import partial
 from PIL import Image
 
 from sd_api.engine.active import ActiveJob
-from sd_api.engine.composing import composed, layer
+from sd_api.engine.composing import composed, layer, unchanged
 from sd_api.engine.passes import Drawn
 from sd_api.errors import generation_failure
 from sd_api.generation.metadata import parameters_text
@@ -81,8 +81,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
         image = Image.new("RGB", spec.size)
     elif not operation.steps_run:
         assert isinstance(operation, FromImage)  # noqa: S101 - only what begins with an image may have no steps
-        samples = operation.samples()
-        image = operation.canvas if samples is None else samples
+        image = unchanged(operation)
     elif isinstance(operation, Inpaint):
         image = composed(operation, spec.plan, drawn)
     else:

@@ -15,7 +15,7 @@ from sd_api.imaging.controls import map_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within
 from sd_api.imaging.profiles import to_srgb
-from sd_api.imaging.sizing import cover, crop, extended_image, fill_up, part_of, resize_mask, resized
+from sd_api.imaging.sizing import cover, extended_part, fill_up, part_of, resize_mask, resized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +115,15 @@ def seen_control(control: Control, operation: Operation, one: Pass) -> Control:
     """
     if control.image is None:
         assert isinstance(operation, FromImage)  # noqa: S101 - others must send one
-        image, profile = operation.canvas, operation.profile
+        image, profile = operation.part(one.box), operation.profile
     else:
         image = control.image.pixels
         profile = image.info.get("icc_profile")
         if isinstance(operation, Inpaint) and image.size == operation.image.size:
-            image = extended_image(image, operation.margins)
-        image = _of_size(image, operation.size, control.resize)
-    seen = resized(to_srgb(image.crop(one.box), profile), one.inner)
+            image = extended_part(image, operation.margins, one.box)
+        else:
+            image = _of_size(image, operation.size, control.resize).crop(one.box)
+    seen = resized(to_srgb(image, profile), one.inner)
     return replace(control, image=ImageRef.of(map_of(seen, control.preprocessor), "image"))
 
 
@@ -134,7 +135,7 @@ def _of_size(image: Image.Image, size: Size, resize: str) -> Image.Image:
 
 def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Operation:
     one = region.passes[unit.step]
-    image = to_srgb(part_of(operation.canvas, one.box), operation.profile)
+    image = to_srgb(operation.part(one.box), operation.profile)
     mask = own_mask(operation.replaced, region, one.box)
     if unit.drawn is not None:
         # The second pass sees a part of what the first one has seen.
@@ -159,7 +160,7 @@ def drawn(image: Image.Image, one: Pass) -> Image.Image:
         image: What came out of the model.
         one: The pass.
     """
-    return resized(crop(image, one.inner), size_of(one.box))
+    return resized(part_of(image, (0, 0, *one.inner)), size_of(one.box))
 
 
 def own_mask(mask: Image.Image, region: Region, box: Box) -> Image.Image:
@@ -171,3 +172,9 @@ def relative(box: Box, origin: Box) -> Box:
     """A box in the coordinates of another one."""
     left, upper = origin[:2]
     return box[0] - left, box[1] - upper, box[2] - left, box[3] - upper
+
+
+def absolute(box: Box, origin: Box) -> Box:
+    """The inverse of ``relative``."""
+    left, upper = origin[:2]
+    return box[0] + left, box[1] + upper, box[2] + left, box[3] + upper

@@ -39,8 +39,8 @@ class ImageRef:
         read = read_mask if self.kind == "mask" else read_image
         return read(self.field, self.content, max_pixels=self.max_pixels)
 
-    def samples(self, *, deep: bool) -> Array | None:
-        """A new array of what ``pixels`` leave out of the file, see ``read_samples``; None where that is nothing."""
+    def samples(self, *, deep: bool) -> Image.Image | Array | None:
+        """What ``pixels`` leave out of the file, decoded anew, see ``read_samples``; None where that is nothing."""
         return read_samples(self.field, self.content, deep=deep) if self.content else None
 
     def has_samples(self, *, deep: bool) -> bool:

@@ -16,11 +16,11 @@ from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MAX_GUIDANCE, MIN_SIDE, Operation, OperationName
-from sd_api.generation.plan import area, intersection
+from sd_api.generation.plan import Box, area, intersection
 from sd_api.generation.planned_fields import AnySize, EditedArea
 from sd_api.imaging.masks import extended, prepared, within
 from sd_api.imaging.samples import Array
-from sd_api.imaging.sizing import extended_image, extended_samples
+from sd_api.imaging.sizing import extended_part
 from sd_api.settings import Limits
 
 
@@ -100,12 +100,23 @@ class FromImage(Operation):
         raise NotImplementedError
 
     @property
-    def canvas(self) -> Image.Image:
-        """What the result replaces. Callers must not change it."""
-        return self.image.pixels
+    def margins(self) -> Box:
+        """Pixels on the left, top, right and bottom by which the result is larger than the image."""
+        return 0, 0, 0, 0
 
-    def samples(self) -> Array | None:
-        """A new array of the canvas with its alpha and in the depth of the result, see ``read_samples``."""
+    def part(self, box: Box) -> Image.Image:
+        """What a box shows of the canvas: the image with its margins, which repeat its edge.
+
+        Args:
+            box: Within the canvas.
+
+        Returns:
+            Mode RGB, with the image's ``info``. Callers must not change it.
+        """
+        return extended_part(self.image.pixels, self.margins, box)
+
+    def samples(self) -> Image.Image | Array | None:
+        """The image with its alpha and in the depth of the result, see ``read_samples``."""
         return self.image.samples(deep=False)
 
     def _faults(self, limits: Limits) -> Iterator[InvalidField]:
@@ -188,15 +199,6 @@ class Inpaint(EditedArea, Redrawing):
         return self.inpaint_area == "whole"
 
     @property
-    def canvas(self) -> Image.Image:
-        """The image with what ``extend`` adds, whose pixels are those of its edge. Callers must not change it."""
-        return self._extended if any(self.margins) else self.image.pixels
-
-    @cached_property
-    def _extended(self) -> Image.Image:
-        return extended_image(self.image.pixels, self.margins)
-
-    @property
     def has_samples(self) -> bool:
         """Whether ``samples`` has something, as far as the file's header says."""
         return self.image.has_samples(deep=self.depth == "source")
@@ -207,13 +209,11 @@ class Inpaint(EditedArea, Redrawing):
             if ref is not None:
                 ref.let_go()
         if "pixels" not in self.image.__dict__:
-            for name in ("_extended", "replaced"):
-                self.__dict__.pop(name, None)
+            self.__dict__.pop("replaced", None)
 
-    def samples(self) -> Array | None:
+    def samples(self) -> Image.Image | Array | None:
         """See FromImage."""
-        samples = self.image.samples(deep=self.depth == "source")
-        return None if samples is None else extended_samples(samples, self.margins)
+        return self.image.samples(deep=self.depth == "source")
 
     @cached_property
     def replaced(self) -> Image.Image:

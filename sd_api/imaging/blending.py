@@ -7,12 +7,15 @@ generated pixels with a falloff: all of it at the border, nothing of it further 
 differ by more than such a shift show other content, and must not influence the estimate.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
 from sd_api.imaging.samples import Array
+from sd_api.imaging.sizing import part_of
 
 CORRECTED = 64
 """Generated pixels that lie farther than this from every kept pixel, in pixels, are never changed."""
@@ -27,12 +30,15 @@ _CELL = 4  # px
 _SIGMA = 3.0
 _TRUNCATED = 5.0  # sigmas; farther than the falloff reaches, so that there is always an estimate
 _FALLOFF = (1.0, 14.0)
+_REACH = int(_SIGMA * _TRUNCATED + 0.5)  # as far as a cell acts
 
 # In levels of 255; full effect up to the first, none from the second on.
 _OUTLIER = (24.0, 48.0)  # a kept pixel that differs so much shows other content and is ignored
 _SHIFT = (8.0, 24.0)  # an estimate that is so large is no colour shift
 
-_ROWS = 256  # that are worked on at a time, because they take several times their room meanwhile; whole cells
+_ROWS = (
+    64  # that are worked on at a time, of pixels or of cells: they take several times their room meanwhile; whole cells
+)
 
 _TINY = np.finfo(np.float32).tiny  # keeps 0 / 0 at 0
 
@@ -94,27 +100,63 @@ def match_border(original: Image.Image, generated: Image.Image, mask: Image.Imag
         ``generated`` with its shift removed, exactly the same farther than ``CORRECTED`` pixels from where the mask is
         0; the same image where there is nothing to remove.
     """
-    changed = mask.getbbox()
-    if changed is None or mask.getextrema()[0] != 0:
-        return generated
-    left, upper, right, lower = changed
-    box = (
-        max(left - CORRECTED, 0),
-        max(upper - CORRECTED, 0),
-        min(right + CORRECTED, mask.width),
-        min(lower + CORRECTED, mask.height),
-    )
-    rows = _rows(box)
-    cells = [_differences(original.crop(part), generated.crop(part), mask.crop(part)) for part in rows]
-    shift = _shift(np.concatenate(cells, axis=1))
-    result = generated.copy()
-    for part in rows:
-        after = _bands(generated.crop(part))
-        fine = _fine(shift, (part[1] - box[1], part[3] - box[1]), part[2] - part[0])
-        matched = (after + fine).clip(0, 255)
-        bands = [Image.fromarray(band) for band in np.rint(matched).astype(np.uint8)]
-        result.paste(Image.merge("RGB", bands), part)
-    return result
+    return MatchedBorder(original.crop, generated, mask).part((0, 0, *generated.size))
+
+
+class MatchedBorder:
+    """The same for a large picture, of which parts are made when they are needed.
+
+    Args:
+        original: what a box shows of the picture that was sent; it is asked only here.
+        generated: see ``match_border``.
+        mask: see ``match_border``.
+    """
+
+    def __init__(self, original: Callable[[_Box], Image.Image], generated: Image.Image, mask: Image.Image) -> None:
+        self._generated = generated
+        self._box: _Box | None = None
+        changed = mask.getbbox()
+        if changed is None or mask.getextrema()[0] != 0:
+            return
+        left, upper, right, lower = changed
+        self._box = (
+            max(left - CORRECTED, 0),
+            max(upper - CORRECTED, 0),
+            min(right + CORRECTED, mask.width),
+            min(lower + CORRECTED, mask.height),
+        )
+        left, upper, right, lower = self._box
+        cells = np.empty((5, -((upper - lower) // _CELL), -((left - right) // _CELL)), np.float32)
+        for part in _rows(self._box):
+            start = (part[1] - upper) // _CELL
+            differences = _differences(original(part), generated.crop(part), mask.crop(part))
+            cells[:, start : start + _ROWS // _CELL] = differences
+        self._shift = np.empty((3, *cells.shape[1:]), np.float32)
+        for start in range(0, cells.shape[1], _ROWS):
+            above = min(start, _REACH)
+            shift = _shift(cells[:, start - above : start + _ROWS + _REACH])
+            self._shift[:, start : start + _ROWS] = shift[:, above : above + _ROWS]
+
+    def part(self, box: _Box) -> Image.Image:
+        """What a box shows of the generated picture with its shift removed."""
+        if self._box is None:
+            return part_of(self._generated, box)
+        result = self._generated.crop(box)
+        left, upper = max(box[0], self._box[0]), max(box[1], self._box[1])
+        right, lower = min(box[2], self._box[2]), min(box[3], self._box[3])
+        if left >= right:
+            return result
+        for part in _rows((left, upper, right, lower)):
+            after = _bands(self._generated.crop(part))
+            matched = (after + _fine(self._shift, _relative(part, self._box))).clip(0, 255)
+            bands = [Image.fromarray(band) for band in np.rint(matched).astype(np.uint8)]
+            result.paste(Image.merge("RGB", bands), _relative(part, box))
+        return result
+
+
+def _relative(box: _Box, origin: _Box) -> _Box:
+    left, upper = origin[:2]
+    return box[0] - left, box[1] - upper, box[2] - left, box[3] - upper
 
 
 def _rows(box: _Box) -> list[_Box]:
@@ -169,9 +211,9 @@ def _coarse(pixels: npt.NDArray[np.generic]) -> _Floats:
     return np.asarray(Image.fromarray(pixels.astype(np.float32)).reduce(_CELL))
 
 
-def _fine(cells: _Floats, rows: tuple[int, int], width: int) -> _Floats:
-    """Interpolate between the centres of cells (3, height, width), for the pixels of some rows."""
-    start, end = rows
-    box, size = (0, start / _CELL, width / _CELL, end / _CELL), (width, end - start)
+def _fine(cells: _Floats, pixels: _Box) -> _Floats:
+    """Interpolate between the centres of cells (3, height, width), for a box of pixels."""
+    left, upper, right, lower = pixels
+    box, size = (left / _CELL, upper / _CELL, right / _CELL, lower / _CELL), (right - left, lower - upper)
     planes = [Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box=box) for plane in cells]
     return np.stack([np.asarray(plane) for plane in planes])

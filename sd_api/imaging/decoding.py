@@ -24,7 +24,7 @@ from sd_api.imaging.jpeg_file import open_jpeg
 from sd_api.imaging.png_file import open_png
 from sd_api.imaging.png_file import read_texts as read_png_texts
 from sd_api.imaging.psd_file import open_psd
-from sd_api.imaging.samples import Array, pixels_of
+from sd_api.imaging.samples import Array
 from sd_api.imaging.sources import Source, pillow_source
 from sd_api.imaging.tiff_file import open_tiff
 
@@ -132,7 +132,7 @@ def read_alpha(field: str, data: bytes, *, max_pixels: int) -> Image.Image:
     return _read(field, data, max_pixels, to_alpha)
 
 
-def read_samples(field: str, data: bytes, *, deep: bool) -> Array | None:
+def read_samples(field: str, data: bytes, *, deep: bool) -> Image.Image | Array | None:
     """Read what ``read_image`` leaves out of a picture that it has read: its alpha and its 16-bit samples.
 
     Args:
@@ -141,16 +141,15 @@ def read_samples(field: str, data: bytes, *, deep: bool) -> Array | None:
         deep: whether samples of more than 8 bits are read as 16 bits, rather than as 8.
 
     Returns:
-        A new array (height, width, 3 or 4) of uint8 or uint16, in the colours of ``read_image``; the alpha is
-        straight. None where the picture is opaque and of 8 bits, or is read as such.
+        A new array (height, width, 3 or 4) of uint16, or an image of mode RGBA, in the colours of ``read_image``; the
+        alpha is straight. None where the picture is opaque and of 8 bits, or is read as such.
     """
     known = _known_format(field, data)
     try:
         source = known.open(data)
         if deep and source.load_deep is not None:
             return source.load_deep()
-        image = to_rgba(source.load()) if source.may_be_transparent else None
-        return None if image is None else pixels_of(image)
+        return to_rgba(source.load()) if source.may_be_transparent else None
     except MemoryError:
         raise OutOfMemory(f"There is not enough memory to read {field}; send a smaller picture.") from None
     except Exception as error:

@@ -42,13 +42,11 @@ def encode_png(
         profile = profile or picture.info.get("icc_profile")
         # Without a copy of what is right already.
         picture = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGB")
-    if isinstance(picture, np.ndarray):
-        (height, width, channels), depth = picture.shape, 8 * picture.itemsize
-    else:
-        (width, height), channels, depth = picture.size, len(picture.mode), 8
+    collage = picture if isinstance(picture, Collage) else Collage(picture)
     file = io.BytesIO()
     file.write(_SIGNATURE)
-    _write(file, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0))
+    header = struct.pack(">IIBBBBB", *collage.size, collage.depth, _COLOUR_TYPES[collage.channels], 0, 0, 0)
+    _write(file, b"IHDR", header)
     if profile:
         _write(file, b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile))
     texts = PngInfo()
@@ -58,7 +56,7 @@ def encode_png(
     for name, body, *_ in texts.chunks:
         _write(file, name, body)
     compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    for rows in _filtered(picture, height):
+    for rows in _filtered(collage):
         _write(file, b"IDAT", compressor.compress(rows.data))
     _write(file, b"IDAT", compressor.flush())
     _write(file, b"IEND", b"")
@@ -74,16 +72,15 @@ def _write(file: io.BytesIO, name: bytes, body: bytes) -> None:
     file.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(name))))
 
 
-def _filtered(picture: Image.Image | Collage | Array, height: int) -> Iterator[npt.NDArray[np.uint8]]:
-    """The rows of a picture, some at a time, each filtered and behind the number of its filter."""
+def _filtered(collage: Collage) -> Iterator[npt.NDArray[np.uint8]]:
+    """The rows of a collage, some at a time, each filtered and behind the number of its filter."""
     above: Any = 0
+    height = collage.size[1]
     for start in range(0, height, _ROWS):
         end = min(start + _ROWS, height)
-        if isinstance(picture, np.ndarray):
-            # PNG has the high byte first.
-            part: Array = picture[start:end].astype(picture.dtype.newbyteorder(">"), order="C", copy=False)
-        else:
-            part = np.asarray(picture.crop((0, start, picture.size[0], end)))
+        part = collage.rows(start, end)
+        # PNG has the high byte first.
+        part = part.astype(part.dtype.newbyteorder(">"), order="C", copy=False)
         rows = part.reshape(end - start, -1).view(np.uint8)
         filtered = np.empty((end - start, rows.shape[1] + 1), np.uint8)
         filtered[:, 0] = _UP

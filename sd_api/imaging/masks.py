@@ -1,5 +1,7 @@
 """Masks of mode L, 255 = replace and 0 = keep: what is done to a client's before it acts."""
 
+from itertools import product
+
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 from scipy import ndimage
@@ -10,8 +12,9 @@ from sd_api.imaging.sizing import resize_mask
 _CELL = 8
 MAX_PARTS = 256
 
-# Rows that fade at a time.
-_ROWS = 1024
+# The side of the squares that fade one by one, because distances take many times their room; those in which nothing
+# fades take no time.
+_SQUARE = 512
 
 
 def prepared(
@@ -64,16 +67,17 @@ def with_seam(mask: Image.Image, width: int) -> Image.Image:
     if width == 0 or levels.all():
         return mask
     result = np.empty_like(levels)
-    # Some rows at a time, because distances take many times their room; what lies farther away counts as far.
-    for start in range(0, len(levels), _ROWS):
-        above = min(start, width)
-        part = levels[start - above : start + _ROWS + width]
-        if part.all():
-            rise = np.ones(part.shape)
-        else:
-            rise = (ndimage.distance_transform_edt(part > 0) / (width + 1)).clip(0, 1)
+    for upper, left in product(range(0, mask.height, _SQUARE), range(0, mask.width, _SQUARE)):
+        square = slice(upper, upper + _SQUARE), slice(left, left + _SQUARE)
+        # What lies farther away counts as far.
+        above, before = min(upper, width), min(left, width)
+        part = levels[upper - above : upper + _SQUARE + width, left - before : left + _SQUARE + width]
+        if part.all() or not part.any():
+            result[square] = levels[square]
+            continue
+        rise = (ndimage.distance_transform_edt(part > 0) / (width + 1)).clip(0, 1)
         faded = np.rint(part * rise**2 * (3 - 2 * rise)).astype(np.uint8)
-        result[start : start + _ROWS] = faded[above : above + _ROWS]
+        result[square] = faded[above : above + _SQUARE, before : before + _SQUARE]
     return Image.fromarray(result)
 
 
@@ -87,7 +91,7 @@ def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:
     if box is None:
         return []
     # In cells: an average of pixels that are 0 or 255 is above 0 where one of 64 is.
-    cells = np.asarray(mask.crop(box).point(lambda level: 255 if level else 0).reduce(_CELL)) > 0
+    cells = np.asarray(mask.point(lambda level: 255 if level else 0).reduce(_CELL, box)) > 0
     side = _CELL
     labels, count = ndimage.label(cells, np.ones((3, 3)))
     while count > MAX_PARTS:

@@ -17,9 +17,6 @@ EIGHT_BITS, SIXTEEN_BITS = 0xFF, 0xFFFF
 """The white of each depth."""
 
 
-_ROWS = 256  # that are copied at a time
-
-
 def scale_integers(values: Array, full: int, white: int = EIGHT_BITS) -> Array:
     """Scale unsigned integers of up to 32 bits from 0..``full`` to 0..``white``, rounded."""
     if full == white and values.dtype.itemsize == _kind(white).itemsize:
@@ -46,15 +43,6 @@ def samples_of(colours: Array, alpha: Array | None = None) -> Array:
     if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max:
         return np.ascontiguousarray(colours)
     return np.dstack([colours, alpha])
-
-
-def pixels_of(image: Image.Image) -> Bytes:
-    """A new array (height, width, bands) of an 8-bit image, with no further copy of it meanwhile."""
-    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
-    for start in range(0, image.height, _ROWS):
-        part = image.crop((0, start, image.width, min(start + _ROWS, image.height)))
-        pixels[start : start + _ROWS] = np.asarray(part)
-    return pixels
 
 
 def image_of(mode: str, colours: Bytes, alpha: Bytes | None = None, profile: bytes = b"") -> Image.Image:

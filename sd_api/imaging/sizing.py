@@ -1,6 +1,7 @@
 """Padding and cropping to the sizes that models take, and masks in these sizes."""
 
 from math import ceil
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ def extended_image(image: Image.Image, margins: tuple[int, int, int, int]) -> Im
     """Enlarge the canvas on its sides, repeating the pixels of the edge.
 
     Args:
-        image: an image of mode RGB or L.
+        image: an image of mode RGB, RGBA or L.
         margins: pixels on the left, top, right and bottom.
 
     Returns:
@@ -77,6 +78,53 @@ def extended_samples(samples: npt.NDArray[np.generic], margins: tuple[int, int, 
     left, top, right, bottom = margins
     edges = [(top, bottom), (left, right)] + [(0, 0)] * (samples.ndim - 2)
     return np.pad(samples, edges, mode="edge")
+
+
+def size_of_canvas(
+    canvas: Image.Image | npt.NDArray[np.generic], margins: tuple[int, int, int, int]
+) -> tuple[int, int]:
+    """Width and height of an image, or of samples (height, width, channels), with margins on its sides."""
+    width, height = canvas.size if isinstance(canvas, Image.Image) else (canvas.shape[1], canvas.shape[0])
+    left, top, right, bottom = margins
+    return left + width + right, top + height + bottom
+
+
+@overload
+def extended_part(
+    canvas: Image.Image, margins: tuple[int, int, int, int], box: tuple[int, int, int, int]
+) -> Image.Image: ...
+@overload
+def extended_part(
+    canvas: npt.NDArray[Any], margins: tuple[int, int, int, int], box: tuple[int, int, int, int]
+) -> npt.NDArray[Any]: ...
+def extended_part(
+    canvas: Image.Image | npt.NDArray[Any], margins: tuple[int, int, int, int], box: tuple[int, int, int, int]
+) -> Image.Image | npt.NDArray[Any]:
+    """What a box shows of a canvas that ``extended_image`` would enlarge, without enlarging all of it.
+
+    Args:
+        canvas: An image, or samples (height, width, channels).
+        margins: Pixels on the left, top, right and bottom.
+        box: Within the enlarged canvas.
+
+    Returns:
+        The same image, or a view of the samples, where nothing has to be done.
+    """
+    width, height = size_of_canvas(canvas, (0, 0, 0, 0))
+    left, right, before, after = _span(box[0] - margins[0], box[2] - margins[0], width)
+    upper, lower, above, below = _span(box[1] - margins[1], box[3] - margins[1], height)
+    if isinstance(canvas, Image.Image):
+        return extended_image(part_of(canvas, (left, upper, right, lower)), (before, above, after, below))
+    return extended_samples(canvas[upper:lower, left:right], (before, above, after, below))
+
+
+def _span(start: int, end: int, length: int) -> tuple[int, int, int, int]:
+    """What lies within a length, at least one pixel of it; and the pixels that are missing before and after that."""
+    first = min(max(start, 0), length - 1)
+    last = max(min(end, length), first + 1)
+    missing = end - start - (last - first)
+    before = min(max(first - start, 0), missing)
+    return first, last, before, missing - before
 
 
 def part_of(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

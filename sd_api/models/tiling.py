@@ -67,7 +67,8 @@ def pasted(tiles: Iterable[tuple[Image.Image, Box]], size: tuple[int, int]) -> I
         tiles: Pictures of mode RGB with their boxes, row by row.
         size: Width and height of the result.
     """
-    canvas = Image.new("RGB", size)
+    # Black without painting it, so that what no tile covers takes no memory.
+    canvas = Image.new("RGB", size, None)
     before: list[Box] = []
     for image, box in tiles:
         left, upper, right, lower = box

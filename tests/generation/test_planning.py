@@ -71,7 +71,7 @@ def test_what_is_masked_is_drawn_once_within_the_canvas_at_one_of_few_sizes(
 ) -> None:
     made = plan(asked, model)
     canvas, covered = (0, 0, *made.size), np.zeros(made.size[::-1], int)
-    assert made.size == asked.canvas.size == asked.replaced.size
+    assert made.size == asked.part((0, 0, *made.size)).size == asked.replaced.size
     for region in made.regions:
         left, upper, right, lower = region.edit
         covered[upper:lower, left:right] += 1

@@ -158,5 +158,5 @@ def test_large_pictures_are_worked_on_in_parts_without_a_trace(monkeypatch: pyte
 
     in_parts = made()
     monkeypatch.setattr(blending, "_ROWS", 1000)
-    monkeypatch.setattr(masks, "_ROWS", 64)
+    monkeypatch.setattr(masks, "_SQUARE", 16)
     assert made() == in_parts

@@ -158,10 +158,11 @@ def _warnings(result: GenerationResult) -> list[str]:
 
 def _enlarged(preview: bytes, operation: Operation) -> Image.Image:
     """A preview as large as the picture; one of a part of it lies on the image that is edited."""
-    region = region_of(preview) or (0, 0, *operation.size)
+    whole = (0, 0, *operation.size)
+    region = region_of(preview) or whole
     with Image.open(BytesIO(preview), formats=["PNG"]) as small:
         part = small.convert("RGB").resize(size_of(region), Image.Resampling.BICUBIC)
-    picture = operation.canvas.copy() if isinstance(operation, FromImage) else Image.new("RGB", operation.size, "grey")
+    picture = operation.part(whole).copy() if isinstance(operation, FromImage) else Image.new("RGB", whole[2:], "grey")
     picture.paste(part, region[:2])
     return picture
 
