@@ -55,7 +55,7 @@ def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLor
     """What acts in a step, counted from 0; one that is named twice acts with the sum of its weights."""
     active: dict[FoundFile, ActiveLora] = {}
     for each in found:
-        if step in each.lora.steps(steps):
+        if each.lora.acts(step, steps):
             before = active.get(each.file, ActiveLora(each.file, 0.0, 0.0))
             weights = before.weight + each.lora.weight, before.text_weight + each.lora.text_weight
             active[each.file] = ActiveLora(each.file, *weights)
