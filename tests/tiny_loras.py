@@ -4,13 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
 RANK = 4
 TARGETS = {
     "unet": ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1"],
     "text_encoder": ["q_proj", "v_proj", "fc1"],
+}
+LYCORIS_TARGETS = {
+    "unet": ["to_q", "to_k", "proj_in", "ff.net.2", "conv1", "conv_shortcut", "downsamplers.0.conv"],
+    "text_encoder": TARGETS["text_encoder"],
 }
 
 
@@ -46,4 +50,29 @@ def save_kohya_lora(path: Path, width: int, seed: int, metadata: dict[str, str] 
         weights[f"{key}.lora_up.weight"] = torch.randn((outputs, RANK), generator=generator) * 0.3
         weights[f"{key}.alpha"] = torch.tensor(RANK / 2)
     save_file(weights, path, metadata)
+    return path
+
+
+def save_lycoris(path: Path, pipeline: Any, config: PeftConfig, alpha: float, prefixes: dict[str, str]) -> Path:
+    """Have PEFT change some parts of a pipeline by random layers, and write those with the keys of LyCORIS.
+
+    Args:
+        path: The file.
+        pipeline: It stays changed.
+        config: LoHa's or LoKr's; what it changes is set here.
+        alpha: As the file has it.
+        prefixes: What the names of layers begin with, by the parts.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(3)
+    for part, prefix in prefixes.items():
+        module = getattr(pipeline, part)
+        config.target_modules = LYCORIS_TARGETS["unet" if part == "unet" else "text_encoder"]
+        inject_adapter_in_model(config, module, adapter_name="made")
+        for key, tensor in get_peft_model_state_dict(module, adapter_name="made").items():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
+            layer, _, name = key.rpartition(".")
+            layer = f"{prefix}_{layer.replace('.', '_')}"
+            weights |= {f"{layer}.{name}": tensor.detach().clone(), f"{layer}.alpha": torch.tensor(alpha)}
+    save_file(weights, path)
     return path

@@ -4,13 +4,19 @@ To add a provider, write a class with ``find`` and add it to the providers of ``
 provider as ``model_provider``; nothing else needs a change.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from sd_api.errors import InvalidField, OutOfLimits, UnknownModel
+from sd_api.models.folders import CHECKPOINT, FoundFile, ModelFolders, listed
 from sd_api.models.sources import ModelSource, hub_model, parse_source
-from sd_api.settings import ModelSettings, Settings
+from sd_api.settings import CustomModel, ModelSettings, Settings
+
+LOCAL = "local"
+"""The provider of the models on this machine."""
 
 # The default model of the task server's first version, whose clients always send it. It means the main model, unless
 # the configuration allows it by name.
@@ -41,6 +47,23 @@ class CatalogModel:
     settings: ModelSettings = field(default_factory=ModelSettings)
 
 
+@dataclass(frozen=True)
+class OfferedModel:
+    """A model on this machine as requests may choose it; where its files are matters to who loads it.
+
+    Attributes:
+        name: see ``CatalogModel``.
+        model_id: its ``url_path``, or its name in the folders of models.
+        label: see ``CatalogModel``.
+        requires_safety_checker: see ``CatalogModel``.
+    """
+
+    name: str
+    model_id: str
+    label: str
+    requires_safety_checker: bool
+
+
 class ModelProvider(Protocol):
     """Finds models by their ids at a provider."""
 
@@ -61,8 +84,8 @@ class ModelCatalog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._local = _ConfiguredModels(settings)
-        self._providers: Mapping[str, ModelProvider] = {"huggingface": _HubModels(settings), "local": self._local}
+        self._local = _LocalModels(settings)
+        self._providers: Mapping[str, ModelProvider] = {"huggingface": _HubModels(settings), LOCAL: self._local}
 
     @property
     def main(self) -> CatalogModel:
@@ -84,6 +107,19 @@ class ModelCatalog:
             settings=self._settings.model_settings,
         )
 
+    @property
+    def local(self) -> list[OfferedModel]:
+        """The custom models, then those in the folders of models, as they are now."""
+        return self._local.every()
+
+    def offered(self, name: str) -> OfferedModel:
+        """One of ``local``, by its name or its id.
+
+        Raises:
+            UnknownModel: there is none.
+        """
+        return self._local.offered(name.removeprefix(f"{LOCAL}:"))
+
     def find(self, provider: str, model_id: str | None, *, from_here: bool = True) -> CatalogModel:
         """The model that a task names.
 
@@ -91,7 +127,7 @@ class ModelCatalog:
             provider: ``huggingface`` or ``local``.
             model_id: the model's id there; None, the main model's own id and ``DOCUMENTED_DEFAULT`` are the main model.
             from_here: whether the task's client is on this computer; others need ``any_model`` or ``allowed_models``
-                for a model that is not configured.
+                for a model that is neither configured nor in the folders of models.
 
         Raises:
             InvalidField: there is no such provider.
@@ -102,13 +138,13 @@ class ModelCatalog:
         if model_id is None or self._means_main(provider, model_id):
             return self.main
         found = self._providers[provider].find(model_id)
-        listed = not is_unlisted(found.name or "") or model_id in self._settings.allowed_models
-        if not (listed or from_here or self._settings.any_model):
+        known = provider == LOCAL or model_id in self._settings.allowed_models
+        if not (known or from_here or self._settings.any_model):
             raise _not_allowed(model_id, self._settings)
         return found
 
     def _means_main(self, provider: str, model_id: str) -> bool:
-        if provider == "local" and any(model.url_path == model_id for model in self._settings.custom_models):
+        if provider == LOCAL and any(model.url_path == model_id for model in self._settings.custom_models):
             return False
         if model_id == self.main.model_id:
             return True
@@ -150,24 +186,63 @@ def refuse_unfiltered(label: str, wanted: bool | None, *, required: bool) -> Non
         raise OutOfLimits("safety_filter", problem)
 
 
-class _ConfiguredModels:
-    """The provider ``local``: the custom models of the configuration, by their ``url_path``."""
+class _LocalModels:
+    """The provider ``local``: the custom models by their ``url_path``, and the checkpoints in the folders of models."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._folders = ModelFolders.of(settings)
+        self._custom = {model.url_path: model for model in settings.custom_models}
+        paths = [str(settings.model), *(str(model.model_path) for model in settings.custom_models)]
+        # What the configuration has by another name.
+        self._known = {os.path.realpath(os.path.expanduser(path)) for path in paths}
+
+    def every(self) -> list[OfferedModel]:
+        """See ``ModelCatalog.local``."""
+        files = [file for file in self._folders.files(CHECKPOINT) if self._is_further(file)]
+        return [*map(_offer, self._custom.values()), *map(self._in_folder, files)]
+
+    def offered(self, model_id: str) -> OfferedModel:
+        """See ``ModelCatalog.offered``."""
+        if model_id in self._custom:
+            return _offer(self._custom[model_id])
+        return self._in_folder(self._file(model_id))
 
     def find(self, model_id: str) -> CatalogModel:
         """See ModelProvider."""
-        config = self._settings.custom_model(model_id)
-        return CatalogModel(
-            name=model_id,
-            provider="local",
-            model_id=model_id,
-            source=parse_source(config.model_path),
-            label=config.ui_label,
-            requires_safety_checker=config.requires_safety_checker,
-            settings=config,
-        )
+        if (config := self._custom.get(model_id)) is not None:
+            return _found(_offer(config), config.model_path, config)
+        file = self._file(model_id)
+        return _found(self._in_folder(file), file.path, ModelSettings())
+
+    def _file(self, model_id: str) -> FoundFile:
+        file = self._folders.find(CHECKPOINT, model_id)
+        if file is None or not self._is_further(file):
+            names = listed([model.model_id for model in self.every()])
+            raise UnknownModel(f"There is no custom model {model_id[:100]!r}. This server has: {names}.")
+        return file
+
+    def _is_further(self, file: FoundFile) -> bool:
+        return os.path.realpath(file.path) not in self._known
+
+    def _in_folder(self, file: FoundFile) -> OfferedModel:
+        return OfferedModel(f"{LOCAL}:{file.name}", file.name, file.name, self._settings.requires_safety_checker)
+
+
+def _offer(config: CustomModel) -> OfferedModel:
+    return OfferedModel(config.url_path, config.url_path, config.ui_label, config.requires_safety_checker)
+
+
+def _found(offer: OfferedModel, path: str | Path, settings: ModelSettings) -> CatalogModel:
+    return CatalogModel(
+        name=offer.name,
+        provider=LOCAL,
+        model_id=offer.model_id,
+        source=parse_source(path),
+        label=offer.label,
+        requires_safety_checker=offer.requires_safety_checker,
+        settings=settings,
+    )
 
 
 class _HubModels:

@@ -120,8 +120,13 @@ class ModelFolders:
 def missing(folders: ModelFolders, kind: Kind) -> str:
     """What a refusal says after the name of a model that is not there."""
     names = [file.name for file in folders.files(kind)]
+    return f"; there are: {listed(names)}" if names else f"; this server has no {kind.name}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of some names in a sentence, and how many more there are."""
     more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
-    return f"; there are: {', '.join(names[:_LISTED])}{more}" if names else f"; this server has no {kind.name}"
+    return ", ".join(names[:_LISTED]) + more if names else "none"
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from sd_api.prompting.brackets import Marks
 from sd_api.prompting.faults import MAX_DEPTH, PromptFault
-from sd_api.prompting.loras import NUMBER, find_loras
+from sd_api.prompting.loras import NUMBER, FoundLora, find_loras
 from sd_api.prompting.moments import WHEN, when
 from sd_api.prompting.prompt import Alternating, Break, Part, Parts, Prompt, Scheduled, Term, Weighted, Words
 
@@ -42,8 +42,7 @@ def parse(text: str, *, negative: bool = False) -> Prompt:
     found = find_loras(text, MAX_WEIGHT)
     if negative and found:
         raise PromptFault(found[0].begin, "a LoRA acts on the whole picture; name it in the prompt")
-    spans = [(each.begin, each.end) for each in found]
-    return Prompt(_Parser(text, spans, joins=not negative).terms(), tuple(each.lora for each in found))
+    return Prompt(_Parser(text, found, joins=not negative).terms())
 
 
 def parse_plain(text: str) -> Prompt:
@@ -52,9 +51,10 @@ def parse_plain(text: str) -> Prompt:
 
 
 class _Parser:
-    def __init__(self, text: str, loras: list[tuple[int, int]], *, joins: bool) -> None:
+    def __init__(self, text: str, loras: list[FoundLora], *, joins: bool) -> None:
         self._text = text
-        self._marks = Marks(text, "([", loras)
+        self._loras = {each.begin: each.lora for each in loras}
+        self._marks = Marks(text, "([", [(each.begin, each.end) for each in loras])
         self._joins = joins
 
     def terms(self) -> tuple[Term, ...]:
@@ -65,8 +65,10 @@ class _Parser:
             raise PromptFault(ranges[MAX_TERMS][0], f"AND joins {len(ranges)} prompts; at most {MAX_TERMS} are allowed")
         terms = []
         for begin, last in ranges:
-            weight, end = self._weight(begin, self._without_loras(begin, last))
-            terms.append(Term(self._parts(begin, end, 0), 1.0 if weight is None else weight))
+            words = self._without_loras(begin, last)
+            weight, end = self._weight(begin, words)
+            behind = tuple(lora for at, lora in self._loras.items() if words <= at < last)
+            terms.append(Term(self._parts(begin, end, 0) + behind, 1.0 if weight is None else weight))
         return tuple(terms)
 
     def _joined(self) -> list[tuple[int, int]]:
@@ -105,7 +107,8 @@ class _Parser:
                 start, at = at + 1, at + 2
             elif at in self._marks.ends:
                 # A LoRA, which is no text.
-                words.append(self._text[start:at])
+                close()
+                parts.append(self._loras[at])
                 start = at = self._marks.ends[at]
             elif character in "([":
                 close()

@@ -1,7 +1,7 @@
 """A prompt as plain data, and what of it acts in a step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
@@ -42,9 +42,14 @@ class Scheduled:
     after: "Parts"
     when: When
 
-    def at(self, step: int, steps: int) -> "Parts":
-        """What acts in a step, counted from 0."""
-        return self.before if step < first_step(self.when, steps) else self.after
+    @property
+    def options(self) -> tuple["Parts", ...]:
+        """What may act, in the order of ``turn``."""
+        return self.before, self.after
+
+    def turn(self, step: int, steps: int) -> int:
+        """Which of ``options`` acts in a step, counted from 0."""
+        return 0 if step < first_step(self.when, steps) else 1
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,47 @@ class Alternating:
     options: tuple["Parts", ...]
     share: Fraction | None = None
 
-    def at(self, step: int, steps: int) -> "Parts":  # noqa: ARG002 - as Scheduled has it
-        """What acts in a step, counted from 0."""
+    def turn(self, step: int, steps: int) -> int:  # noqa: ARG002 - as Scheduled has it
+        """Which of ``options`` acts in a step, counted from 0."""
         if self.share is None:
-            return self.options[step % len(self.options)]
-        return self.options[0 if ceil((step + 1) * self.share) > ceil(step * self.share) else 1]
+            return step % len(self.options)
+        return 0 if ceil((step + 1) * self.share) > ceil(step * self.share) else 1
 
 
-Part = Words | Break | Weighted | Scheduled | Alternating
+@dataclass(frozen=True)
+class Lora:
+    """``<lora:name:0.8:0.5:from=0.2:to=0.6>``.
+
+    Attributes:
+        name: The name of its file.
+        weight: The factor of its layers in the denoiser.
+        text_weight: The factor of its layers in the text encoders.
+        begin: When it begins to act.
+        end: When it acts no more; None where it acts to the end.
+        within: The schedules and alternations that it stands in, with the numbers of those of their options.
+    """
+
+    name: str
+    weight: float = 1.0
+    text_weight: float = 1.0
+    begin: When = 0
+    end: When | None = None
+    within: tuple[tuple["Scheduled | Alternating", int], ...] = ()
+
+    def acts(self, step: int, steps: int) -> bool:
+        """Whether it acts in a step, counted from 0."""
+        is_over = self.end is not None and step >= first_step(self.end, steps)
+        if is_over or step < first_step(self.begin, steps):
+            return False
+        return all(part.turn(step, steps) == number for part, number in self.within)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it acts in some steps only."""
+        return self.begin != 0 or self.end is not None or bool(self.within)
+
+
+Part = Words | Break | Weighted | Scheduled | Alternating | Lora
 Parts = tuple[Part, ...]
 
 
@@ -96,45 +134,19 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Lora:
-    """``<lora:name:0.8:0.5:from=0.2:to=0.6>``.
-
-    Attributes:
-        name: The name of its file.
-        weight: The factor of its layers in the denoiser.
-        text_weight: The factor of its layers in the text encoders.
-        begin: When it begins to act.
-        end: When it acts no more; None where it acts to the end.
-    """
-
-    name: str
-    weight: float = 1.0
-    text_weight: float = 1.0
-    begin: When = 0
-    end: When | None = None
-
-    def steps(self, steps: int) -> range:
-        """The steps in which it acts, counted from 0, of all of them."""
-        end = steps if self.end is None else min(steps, first_step(self.end, steps))
-        return range(first_step(self.begin, steps), end)
-
-    @property
-    def changes(self) -> bool:
-        """Whether it acts in some steps only."""
-        return self.begin != 0 or self.end is not None
-
-
-@dataclass(frozen=True)
 class Prompt:
     """What a prompt says.
 
     Attributes:
         terms: The prompts that ``AND`` joins, at least one.
-        loras: The LoRAs that it names, in their order.
     """
 
     terms: tuple[Term, ...]
-    loras: tuple[Lora, ...] = ()
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """The LoRAs that it names, in their order, each with what it stands in."""
+        return tuple(lora for term in self.terms for lora in _loras(term.parts, ()))
 
     def at(self, step: int, steps: int) -> tuple[Pieces, ...]:
         """What of each term acts in a step.
@@ -186,9 +198,18 @@ class Prompt:
 def _inner(part: Part) -> tuple[Parts, ...]:
     if isinstance(part, Weighted):
         return (part.parts,)
-    if isinstance(part, Scheduled):
-        return part.before, part.after
-    return part.options if isinstance(part, Alternating) else ()
+    return part.options if isinstance(part, Scheduled | Alternating) else ()
+
+
+def _loras(parts: Parts, within: tuple[tuple[Scheduled | Alternating, int], ...]) -> Iterator[Lora]:
+    for part in parts:
+        if isinstance(part, Lora):
+            yield replace(part, within=within)
+        elif isinstance(part, Weighted):
+            yield from _loras(part.parts, within)
+        elif isinstance(part, Scheduled | Alternating):
+            for number, option in enumerate(part.options):
+                yield from _loras(option, (*within, (part, number)))
 
 
 def _flat(parts: Parts, weight: float, step: int, steps: int) -> Iterator[Piece | Break]:
@@ -199,8 +220,8 @@ def _flat(parts: Parts, weight: float, step: int, steps: int) -> Iterator[Piece 
             yield part
         elif isinstance(part, Weighted):
             yield from _flat(part.parts, weight * part.factor, step, steps)
-        else:
-            yield from _flat(part.at(step, steps), weight, step, steps)
+        elif not isinstance(part, Lora):
+            yield from _flat(part.options[part.turn(step, steps)], weight, step, steps)
 
 
 def _merged(pieces: Iterator[Piece | Break]) -> list[Piece | Break]:

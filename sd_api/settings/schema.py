@@ -6,7 +6,6 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from sd_api.errors import UnknownModel
 from sd_api.settings.fields import (
     Address,
     BlobsPlace,
@@ -230,18 +229,6 @@ class Settings(Section):
             return self.any_model
         # Behind a proxy on this computer, the server listens on loopback and still serves the network.
         return is_loopback(self.host) and not self.trusted_proxies
-
-    def custom_model(self, url_path: str) -> CustomModel:
-        """The custom model at ``/custom/<url_path>``.
-
-        Raises:
-            UnknownModel: there is no such model; the message lists the configured ones.
-        """
-        by_path = {model.url_path: model for model in self.custom_models}
-        if url_path not in by_path:
-            known = ", ".join(by_path) or "none"
-            raise UnknownModel(f"There is no custom model {url_path[:100]!r}. The configuration has: {known}.")
-        return by_path[url_path]
 
     @field_validator("custom_models")
     @classmethod

@@ -86,7 +86,7 @@ class TaskParams(BaseModel):
         default="huggingface",
         validate_default=True,
         max_length=50,
-        description="huggingface, or local for a custom model of the configuration by its url_path",
+        description="huggingface, or local for a custom model by its url_path or a model in the folders by its name",
         examples=["huggingface"],
     )
     model_id: str | None = Field(

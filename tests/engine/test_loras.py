@@ -11,18 +11,19 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from peft import LoHaConfig, LoKrConfig, PeftConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from running import FullAt
 from safetensors.torch import save_file
 from tiny_families import sd, sdxl
-from tiny_loras import save_kohya_lora, save_lora
+from tiny_loras import save_kohya_lora, save_lora, save_lycoris
 from tiny_model import TEXT_WIDTH
 
 from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
-from sd_api.models.adapters.lora_files import described_loras
+from sd_api.models.adapters.lora_files import described_loras, read_header
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import LORA, ModelFolders
@@ -134,6 +135,35 @@ def test_keys_of_kohyas_scripts_are_read(folder: Path) -> None:
     assert torch.equal(ours(parts, "a dog <lora:kohya:0.7>"), by_hand("sd", (path, 0.7, 0.7)))
 
 
+LYCORIS: dict[str, tuple[PeftConfig, float]] = {
+    "loha": (LoHaConfig(r=3, alpha=2), 2),
+    "loha of a high rank": (LoHaConfig(r=12, alpha=3), 3),
+    "loha with cores": (LoHaConfig(r=3, alpha=2, use_effective_conv2d=True), 2),
+    "lokr": (LoKrConfig(r=2, alpha=3, decompose_both=True, decompose_factor=8), 3),
+    "lokr with cores": (LoKrConfig(r=2, alpha=3, decompose_factor=4, use_effective_conv2d=True), 3),
+    # Whose alpha says nothing.
+    "lokr without factors": (LoKrConfig(r=1000, alpha=1000), 7),
+}
+
+
+@pytest.mark.parametrize("kind", LYCORIS)
+def test_lycoris_acts_as_in_peft(kind: str, tmp_path: Path) -> None:
+    name = "sdxl" if kind == "loha" else "sd"
+    prefixes = {"unet": "lora_unet", "text_encoder": "lora_te1" if name == "sdxl" else "lora_te"}
+    prefixes |= {"text_encoder_2": "lora_te2"} if name == "sdxl" else {}
+    pipeline, (config, alpha) = deepcopy(pipelines()[name]), LYCORIS[kind]
+    path = save_lycoris(tmp_path / "woven.safetensors", pipeline, config, alpha, prefixes)
+    parts = Parts(pipelines()[name], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [tmp_path]}))
+    expected, plain = by_hand(name, pipeline=pipeline), ours(parts, "a dog")
+    acted = ours(parts, "a dog <lora:woven>")
+    assert (acted - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert (acted - plain).abs().max() > 0.01 * plain.abs().max()
+    assert torch.equal(ours(parts, "a dog"), plain)
+    (file,) = ModelFolders({LORA: [tmp_path]}).files(LORA)
+    assert read_header(file).width == parts.components["unet"].config.cross_attention_dim
+    assert path == file.path
+
+
 def test_one_acts_in_some_steps_only(folder: Path) -> None:
     parts = model("sd", folder)
     pipeline = deepcopy(pipelines()["sd"])
@@ -238,6 +268,33 @@ HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
         "its layers claim many times what the file has",
     ),
     "half": ({f"{LAYER}.lora_B.weight": torch.zeros(32, 4)}, "a layer of it lacks one of its two weights"),
+    "Kronecker": (
+        {f"lora_unet_x.lokr_w{number}": torch.zeros(1000, 1000).half() for number in (1, 2)},
+        "its layers are larger than those of this model",
+    ),
+    "core": (
+        {
+            "lora_unet_x.lora_mid.weight": torch.zeros(1000, 1, 10, 10).half(),
+            "lora_unet_x.lora_down.weight": torch.zeros(1, 10**6).half(),
+            "lora_unet_x.lora_up.weight": torch.zeros(1, 1000).half(),
+        },
+        "its layers are larger than those of this model",
+    ),
+    "unlike": (
+        {f"lora_unet_x.hada_w{number}_{side}": torch.zeros(number, number) for number in (1, 2) for side in "ab"},
+        "the tensors of its layer lora_unet_x do not belong together",
+    ),
+    "one of four": ({"lora_unet_x.hada_w1_a": torch.zeros(4, 4)}, "its layer lora_unet_x lacks hada_w1_b"),
+    "more": (
+        {"lora_unet_x.lokr_w1": torch.zeros(4, 4), "lora_unet_x.scalar": torch.zeros(())},
+        "its layer lora_unet_x has the tensor scalar, which is not read",
+    ),
+    "kernel": (
+        {f"lora_unet_down_blocks_0_resnets_0_conv1.lokr_w{number}": torch.ones(4, 4) for number in (1, 2)},
+        "has 16 inputs, and this model's 288",
+    ),
+    "IA3": ({"lora_unet_x.on_input": torch.zeros(())}, "of a kind that is not read: .IA.³"),
+    "DoRA": ({"lora_unet_x.dora_scale": torch.zeros(4, 1)}, "of a kind that is not read: kohya's DoRA"),
     "flat": ({f"{LAYER.replace('attn1.to_q', 'attn2.to_k')}.lora_A.weight": torch.zeros(4)}, "cannot use"),
 }
 

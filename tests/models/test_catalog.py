@@ -75,7 +75,7 @@ def test_local_models_go_by_their_url_path(tmp_path: Path) -> None:
     found = catalog(custom_models=models).find("local", "my/model")
     assert (found.name, found.label) == ("my/model", "Mine")
     assert catalog(custom_models=models).named("my/model") == found
-    with pytest.raises(UnknownModel, match="The configuration has: my/model"):
+    with pytest.raises(UnknownModel, match="This server has: my/model"):
         catalog(custom_models=models).find("local", str(tmp_path))
 
 
@@ -87,3 +87,32 @@ def test_by_default_only_clients_on_this_computer_name_any_model() -> None:
     for model_id in ("a/b", "owner/main", DOCUMENTED_DEFAULT, None):
         assert models.find("huggingface", model_id, from_here=False)
     assert catalog(any_model=True).find("huggingface", "c/d", from_here=False)
+
+
+def test_checkpoints_in_the_folders_are_local_models_as_they_come_and_go(tmp_path: Path) -> None:
+    folder = tmp_path / "Stable-diffusion"
+    folder.mkdir()
+    for name in ("main", "mine", "dream"):
+        (folder / f"{name}.safetensors").touch()
+    mine = {"model_path": str(folder / "mine.safetensors"), "ui_label": "Mine", "url_path": "my/model"}
+    models = catalog(
+        any_model=None,
+        model=str(folder / "main.safetensors"),
+        custom_models=[mine],
+        models_folder=str(tmp_path),
+        requires_safety_checker=False,
+    )
+    assert [model.name for model in models.local] == ["my/model", "local:dream"]
+    found = models.find("local", "Dream.safetensors", from_here=False)
+    assert (found.name, found.model_id, found.requires_safety_checker) == ("local:dream", "dream", False)
+    assert found == models.named("local:dream")
+    assert models.offered("local:dream") == models.offered("dream") == models.local[1]
+    for name in ("mine", "main", "../Stable-diffusion/dream", str(folder / "dream.safetensors")):
+        with pytest.raises(UnknownModel, match="This server has: my/model, dream"):
+            models.find("local", name)
+    (folder / "new").mkdir()
+    (folder / "new" / "model_index.json").touch()
+    (folder / "dream.safetensors").unlink()
+    assert [model.label for model in models.local] == ["Mine", "new"]
+    with pytest.raises(UnknownModel):
+        models.named("local:dream")

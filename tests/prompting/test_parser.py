@@ -1,6 +1,7 @@
 """What prompts say, in tables, and what holds for every text."""
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -140,7 +141,27 @@ def test_a_lora_has_two_weights() -> None:
 def test_a_lora_may_act_in_some_steps(tag: str, json: str, steps: range) -> None:
     (lora,) = parse(tag).loras
     assert loras_of_json(json, 100) == (lora,)
-    assert lora.steps(10) == steps
+    assert [step for step in range(10) if lora.acts(step, 10)] == list(steps)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("[<lora:a>:<lora:b>:0.5]", {"a": range(5), "b": range(5, 10)}),
+        ("([an (ink<lora:a>:0.4) drawing:photo:3])", {"a": range(3)}),
+        ("[<lora:a:from=1>|b]", {"a": range(2, 10, 2)}),
+        ("[[<lora:a>::8]:[<lora:b>|<lora:c>]:6]", {"a": range(6), "b": (6, 8), "c": (7, 9)}),
+        ("[<lora:a>,x,0.4] <lora:a>", {"a": (0, 2, 5, 7, *range(10))}),
+        ("a AND [b<lora:a>::2]:0.5 <lora:b>", {"a": range(2), "b": range(10)}),
+        ("[<lora:a>]", {"a": range(10)}),
+        ("[<lora:a>:", {"a": range(10)}),
+    ],
+)
+def test_a_lora_acts_where_the_text_around_it_does(text: str, steps: dict[str, Iterable[int]]) -> None:
+    acting: dict[str, list[int]] = {}
+    for lora in parse(text).loras:
+        acting.setdefault(lora.name, []).extend(step for step in range(10) if lora.acts(step, 10))
+    assert acting == {name: list(numbers) for name, numbers in steps.items()}
 
 
 @pytest.mark.parametrize(

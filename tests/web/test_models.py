@@ -1,12 +1,14 @@
 """What the server tells of itself: its models, its fields, who may call."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from tiny_loras import save_kohya_lora
+from tiny_model import tiny_model
 
 from sd_api.app import create_app
 from sd_api.generation.schedulers import SCHEDULERS
@@ -39,6 +41,37 @@ def test_what_a_model_can_do_is_null_until_it_is_loaded(make_settings: Any) -> N
     (model,) = create_app(settings, services).test_client().get("/models").get_json()["models"]
     assert (model["modes"], model["size_multiple"], model["native_size"]) == (None, None, None)
     services.stores.close()
+
+
+def test_a_model_in_the_folders_is_offered_and_used_without_a_restart(make_settings: Any, tmp_path: Path) -> None:
+    settings = make_settings(models_folder=tmp_path, any_model=False)
+    services = build_services(settings)
+    services.start()
+    client = create_app(settings, services).test_client()
+    try:
+        assert len(client.get("/models").get_json()["models"]) == 1
+        shutil.copytree(tiny_model(), tmp_path / "checkpoints" / "old" / "drawn")
+        _, drawn = client.get("/models").get_json()["models"]
+        known = {"label": "old/drawn", "url_path": "local:old/drawn", "requires_safety_checker": True, "modes": None}
+        assert known.items() <= drawn.items()
+        answer = client.post(drawn["paths"]["txt2img"], data=FORM)
+        assert answer.status_code == 200, answer.text
+        assert client.get("/models").get_json()["models"][1]["modes"] == ["txt2img", "img2img", "masking"]
+        refused = client.post(drawn["paths"]["txt2img"], data=FORM | {"safety_checker": "false"})
+        assert (refused.status_code, "requires_safety_checker" in refused.text) == (422, True)
+        assert client.post("/custom/huggingface:owner/other", data=FORM).status_code == 404
+        assert client.get("/sdapi/v1/sd-models").get_json()[1]["title"] == "old/drawn"
+        override = {"override_settings": {"sd_model_checkpoint": "drawn.safetensors [abcdef12]"}}
+        answer = client.post(
+            "/sdapi/v1/txt2img", json={"prompt": "a", "steps": 1, "width": 64, "height": 64} | override
+        )
+        assert json.loads(answer.get_json()["info"])["sd_model_name"] == "old/drawn"
+        assert client.get("/v1/models/local:old/drawn").status_code == 200
+        shutil.rmtree(tmp_path / "checkpoints")
+        assert client.post(drawn["paths"]["txt2img"], data=FORM).status_code == 404
+        assert client.post("/txt2img", data=FORM).status_code == 200
+    finally:
+        services.stop(10)
 
 
 def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskClient, settings: Settings) -> None:

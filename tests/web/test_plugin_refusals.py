@@ -129,7 +129,7 @@ def test_a_repeated_field_is_refused(client: FlaskClient) -> None:
         ("/masking", {"init_image": IMAGE}, 400, "mask_image is missing"),
         ("/masking", {"mask_image": IMAGE}, 400, "init_image is missing"),
         ("/masking", {"init_image": IMAGE, "mask_image": "xx"}, 400, "mask_image"),
-        ("/custom/nothing", {}, 404, "no custom model 'nothing'. The configuration has: my_first_model, folder/other"),
+        ("/custom/nothing", {}, 404, "no custom model 'nothing'. This server has: my_first_model, folder/other"),
         ("/custom/my_first_model", {"mask_image": IMAGE}, 400, "init_image is missing"),
         ("/custom/my_first_model", {"init_image": ""}, 400, "init_image is empty"),
     ],

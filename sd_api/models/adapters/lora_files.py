@@ -4,9 +4,10 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 from safetensors import safe_open
@@ -27,7 +28,23 @@ _WORDS = 20
 # The libraries use the names of layers as regular expressions, so there must be no other signs in them.
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 # What follows the name of a layer in the names of its tensors, in all of these formats.
-_OF_LAYER = re.compile(r"[._](?:lora|alpha|dora|processor)")
+_OF_LAYER = re.compile(r"[._](?:lora|alpha|dora|processor|hada|lokr)")
+
+# What LyCORIS and its relatives write besides, by the ends of their tensors' names. DoRA of PEFT's own format is read.
+_NOT_READ = {
+    ".on_input": "(IA)³",
+    ".oft_blocks": "OFT",
+    ".oft_diag": "OFT",
+    ".diff": "full differences of weights",
+    ".diff_b": "full differences of weights",
+    ".w_norm": "norms",
+    ".b_norm": "norms",
+    ".b2.weight": "GLoRA",
+    ".dora_scale": "kohya's DoRA",
+}
+
+# A matrix (LoHa), or one of two whose widths have that of the prompt as their product (LoKr).
+_PROMPT_WIDTHS = re.compile(r"attn2[._](?:processor[._])?to_k\.(hada_w1|lokr_w[12])(?:_b)?$")
 
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
@@ -93,20 +110,23 @@ def read_header(file: FoundFile) -> LoraHeader:
     """What a file's header tells.
 
     Raises:
-        FileFaultError: It is damaged, its header is larger than allowed, or it has what is no name of a layer.
+        FileFaultError: It is damaged, its header is larger than allowed, it has what is no name of a layer, or it is
+            of a kind that is not read.
     """
     check_safetensors(file.path)
     with safe_open(file.path, framework="numpy") as tensors:
         metadata = tensors.metadata() or {}
         keys = list(tensors.keys())
-        key = next((each for each in keys if _READS_PROMPT.search(each)), None)
-        shape = [] if key is None else tensors.get_slice(key).get_shape()
+        shapes = {each: tensors.get_slice(each).get_shape() for each in keys if "attn2" in each}
     if (odd := next((each for each in keys if not _NAME.fullmatch(each)), None)) is not None:
         raise FileFaultError(file.path, f"it has the tensor {shown(odd)!r}, which is no name of a layer")
+    for end, kind in _NOT_READ.items():
+        if any(each.endswith(end) for each in keys):
+            raise FileFaultError(file.path, f"it has layers of a kind that is not read: {kind}")
     layers = {_OF_LAYER.split(each, maxsplit=1)[0] for each in keys}
     names = [file.name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", "")]
     return LoraHeader(
-        width=int(shape[1]) if len(shape) > 1 else None,
+        width=_width(shapes),
         said=_said(metadata),
         words=_trigger_words(metadata),
         alias=_one_line(names[1]),
@@ -137,6 +157,20 @@ def _alias(file: FoundFile) -> str:
         return read_header(file).alias
     except FileFaultError:
         return ""
+
+
+def _width(shapes: Mapping[str, Sequence[int]]) -> int | None:
+    """The width of the prompts that the layers of these names and shapes read."""
+    key = next((each for each in shapes if _READS_PROMPT.search(each) and len(shapes[each]) > 1), None)
+    if key is not None:
+        return shapes[key][1]
+    key = next((each for each in shapes if _PROMPT_WIDTHS.search(each)), None)
+    if key is None:
+        return None
+    # Those of one layer.
+    begin = key.rpartition(".")[0] + "."
+    own = [shapes[each] for each in shapes if each.startswith(begin) and _PROMPT_WIDTHS.search(each)]
+    return prod(shape[1] for shape in own) if all(len(shape) > 1 for shape in own) else None
 
 
 def _said(metadata: Mapping[str, str]) -> str | None:

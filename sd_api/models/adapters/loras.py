@@ -16,6 +16,7 @@ from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_ac
 from sd_api.errors import OutOfLimits, OutOfMemory
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
+from sd_api.models.adapters.lycoris import as_lora, is_lycoris
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
@@ -54,7 +55,7 @@ def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLor
     """What acts in a step, counted from 0; one that is named twice acts with the sum of its weights."""
     active: dict[FoundFile, ActiveLora] = {}
     for each in found:
-        if step in each.lora.steps(steps):
+        if each.lora.acts(step, steps):
             before = active.get(each.file, ActiveLora(each.file, 0.0, 0.0))
             weights = before.weight + each.lora.weight, before.text_weight + each.lora.text_weight
             active[each.file] = ActiveLora(each.file, *weights)
@@ -207,14 +208,17 @@ class LoraLayers:
         self._count += 1
         adapter = f"lora_{self._count}"
         dtype = self._components["unet"].dtype
-        weights = {
-            name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
-            for name, tensor in WeightFile(file.path).tensors().items()
-        }
+        tensors = WeightFile(file.path).tensors()
         # What is loaded begins to act.
         self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
+            if is_lycoris(tensors):
+                tensors = as_lora(tensors, self._host, 2 * self._numbers())
+            weights = {
+                name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+                for name, tensor in tensors.items()
+            }
             with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
                 self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
@@ -247,6 +251,10 @@ class LoraLayers:
         most = sum(any(True for _ in module.parameters(recurse=False)) for module in modules)
         if header.layers > most:
             raise _UnusableError(f", which changes {header.layers:,} layers; this model has {most:,}")
+
+    def _numbers(self) -> int:
+        """How many there are in the weights that LoRAs change."""
+        return sum(weight.numel() for name in self._changed() for weight in self._components[name].module.parameters())
 
     def _changed(self) -> list[str]:
         """The components that LoRAs change."""

@@ -1,6 +1,7 @@
 """The options of this dialect: what later requests do where they say nothing else. Each server process has its own."""
 
 import json
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, RequestError, UnknownModel
 from sd_api.generation.projection import faults_in
-from sd_api.models.folders import VAE, ModelFolders
+from sd_api.models.catalog import ModelCatalog
+from sd_api.models.folders import VAE, ModelFolders, listed
 from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
 from sd_api.web.a1111.forms import in_words
+
+_HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 
 # Characters of all options as JSON; programs keep a few hundred short ones.
 MOST_CHARACTERS = 262_144
@@ -25,38 +29,48 @@ class Checkpoints:
     """The models by the names that this dialect has for them.
 
     Args:
-        settings: The configuration, which names the models.
+        settings: The configuration, which names the models and their folders.
     """
 
     def __init__(self, settings: Settings) -> None:
         main = parse_source(settings.model).label
         self.main = main
-        self._labels = {main: main, **{model.url_path: model.ui_label for model in settings.custom_models}}
-        self._by_name = {
-            name.casefold(): title for title, label in reversed(self._labels.items()) for name in (label, title)
+        self._catalog = ModelCatalog(settings)
+        labels = {main: main, **{model.url_path: model.ui_label for model in settings.custom_models}}
+        self._configured = {
+            name.casefold(): title for title, label in reversed(labels.items()) for name in (label, title)
         }
 
     def entries(self) -> list[dict[str, Any]]:
         """Every model; the files have no hashes here."""
+        labels = {self.main: self.main} | {model.model_id: model.label for model in self._catalog.local}
         return [
             {"title": title, "model_name": label, "hash": None, "sha256": None, "filename": title, "config": None}
-            for title, label in self._labels.items()
+            for title, label in labels.items()
         ]
 
     def title(self, name: str) -> str:
-        """The title of a model by its title or its label; case does not matter.
+        """The title of a model by its title, its label or its file's name; case does not matter.
 
         Raises:
             UnknownModel: There is no such model.
         """
-        title = self._by_name.get(name.strip().casefold())
-        if title is None:
-            raise UnknownModel(f"There is no model {name[:100]!r}; this server has {', '.join(self._labels)}.")
-        return title
+        # Other programs write a hash behind the name.
+        wanted = _HASH.sub("", name.strip())
+        title = self._configured.get(wanted.casefold())
+        try:
+            return self._catalog.offered(wanted).model_id if title is None else title
+        except UnknownModel:
+            titles = listed([entry["title"] for entry in self.entries()])
+            raise UnknownModel(f"There is no model {name[:100]!r}; this server has {titles}.") from None
 
     def model(self, title: str) -> str | None:
-        """See ``JobSpec.model``."""
-        return None if title == self.main else title
+        """See ``JobSpec.model``.
+
+        Raises:
+            UnknownModel: Its file has gone.
+        """
+        return None if title == self.main else self._catalog.offered(title).name
 
 
 class A1111Options(BaseModel):

@@ -16,6 +16,7 @@ from sd_api.imaging.json_text import TooManyFields
 from sd_api.jobs.job import Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.sources import parse_source
 from sd_api.owners import job_name
 from sd_api.settings import Settings
@@ -94,11 +95,12 @@ class OpenAIEndpoints:
         self._queue = queue
         self._results = results
         self._links = links
+        self._catalog = ModelCatalog(settings)
         self._main = parse_source(settings.model).label
         self._since = int(time.time())
 
     def models(self) -> dict[str, Any]:
-        """The main model, then the custom models of the configuration."""
+        """The main model, then the custom models of the configuration and those in the folders of models."""
         return {"object": "list", "data": [self._model_entry(name) for name in self._names()]}
 
     def model(self, model_id: str) -> dict[str, Any]:
@@ -176,15 +178,20 @@ class OpenAIEndpoints:
             self._queue.cancel(job.id, "The client closed its connection.")
 
     def _names(self) -> list[str]:
-        return [self._main, *(model.url_path for model in self._settings.custom_models)]
+        return [self._main, *(model.name for model in self._catalog.local)]
 
     def _model_entry(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": "local"}
 
     def _model_of(self, fields: Mapping[str, Any]) -> str | None:
-        """The custom model that a request names; any other name is the main model."""
+        """The model of ``models`` that a request names; any other name is the main model."""
         name = fields.get("model")
-        return next((model.url_path for model in self._settings.custom_models if model.url_path == name), None)
+        if not isinstance(name, str) or name == self._main:
+            return None
+        try:
+            return self._catalog.offered(name).name
+        except UnknownModel:
+            return None
 
     def _native_size(self, fields: Mapping[str, Any]) -> tuple[int, int]:
         abilities = self._queue.status().abilities.get(self._model_of(fields))

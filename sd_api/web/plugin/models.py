@@ -14,6 +14,7 @@ from sd_api.models.adapters.control_files import described_controls
 from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.adapters.ip_adapter_files import described_adapters
 from sd_api.models.adapters.lora_files import described_loras
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
@@ -29,17 +30,15 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
         name: {"modes": list(FORMS), "default": field.default} for name, field in JobForm.model_fields.items()
     }
     since = int(time.time())
-    folders = ModelFolders.of(settings)
+    catalog, folders = ModelCatalog(settings), ModelFolders.of(settings)
     described_fields = describe_fields(PLUGIN, settings.limits) | job_fields
 
     def models() -> dict[str, Any]:
         status = queue.status()
         main = _model_entry(status.model, None, settings.requires_safety_checker, status.abilities.get(None))
         custom = [
-            _model_entry(
-                model.ui_label, model.url_path, model.requires_safety_checker, status.abilities.get(model.url_path)
-            )
-            for model in settings.custom_models
+            _model_entry(model.label, model.name, model.requires_safety_checker, status.abilities.get(model.name))
+            for model in catalog.local
         ]
         return {
             "status": "success",

@@ -54,8 +54,8 @@ class ReadLora(BaseModel):
     name: str = Field(description="its file's name without the suffix", examples=["sketch"])
     weight: float = Field(description="its factor in the denoiser", examples=[0.8])
     text_weight: float = Field(description="its factor in the text encoders", examples=[0.8])
-    first_step: int = Field(description="the step from which it acts, counted from 1", examples=[1])
-    last_step: int = Field(description="the last step in which it acts", examples=[20])
+    first_step: int = Field(description="the first step in which it acts, counted from 1; 0 if none", examples=[1])
+    last_step: int = Field(description="the last step in which it acts; it may take turns", examples=[20])
 
 
 class ReadPrompt(BaseModel):

@@ -107,13 +107,13 @@ def _read(operation: Operation, name: PromptName, words: _Words | None) -> dict[
 
 
 def _lora(lora: Lora, steps: int) -> dict[str, Any]:
-    acts = lora.steps(steps)
+    acts = [step + 1 for step in range(steps) if lora.acts(step, steps)] or [0]
     return {
         "name": lora.name,
         "weight": lora.weight,
         "text_weight": lora.text_weight,
-        "first_step": acts.start + 1,
-        "last_step": acts.stop,
+        "first_step": acts[0],
+        "last_step": acts[-1],
     }
 
 

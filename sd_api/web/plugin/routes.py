@@ -12,6 +12,7 @@ from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import ResultsCache
+from sd_api.models.catalog import ModelCatalog
 from sd_api.owners import job_name
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.bearer import JobOwners
@@ -75,6 +76,7 @@ class PluginEndpoints:
         self, settings: Settings, queue: JobQueue, results: ResultsCache, owners: JobOwners, pictures: Pictures
     ) -> None:
         self._settings = settings
+        self._catalog = ModelCatalog(settings)
         self._queue = queue
         self._results = results
         self._owners = owners
@@ -89,9 +91,8 @@ class PluginEndpoints:
         return [_custom_model_entry(model) for model in self._settings.custom_models]
 
     def custom(self, url_path: str) -> Answer:
-        """Run the operation that the form's fields select, with a custom model."""
-        self._settings.custom_model(url_path)
-        return self.generate(operation_of(request.form), url_path)
+        """Run the operation that the form's fields select, with a custom model or one of the folders of models."""
+        return self.generate(operation_of(request.form), self._catalog.offered(url_path).name)
 
     def generate(self, operation: OperationName, model: str | None = None) -> Answer:
         """Run one operation with one model; None is the main model."""
