@@ -43,21 +43,29 @@ MEASURES = """() => {
 
 PICTURES = 200
 ALLOWED_MEGABYTES = 400
-# Pictures with as much detail as photos have, each in a file of its own.
+# One file, kept once for each picture: how much of them is decoded depends on their size alone.
 FILL_GALLERY = """async (count) => {
   const store = await import("/studio/js/store.js");
   const sheet = new OffscreenCanvas(2048, 2048);
   const context = sheet.getContext("2d");
+  for (let spot = 0; spot < 400; spot++) {
+    context.fillStyle = `hsl(${(spot * 7) % 360} 60% 50%)`;
+    context.fillRect((spot * 997) % 2048, (spot * 613) % 2048, 160, 120);
+  }
+  const blob = await sheet.convertToBlob();
+  const size = { width: 2048, height: 2048 };
   for (let index = 0; index < count; index++) {
-    for (let spot = 0; spot < 400; spot++) {
-      context.fillStyle = `hsl(${(spot * 7 + index) % 360} 60% 50%)`;
-      context.fillRect((spot * 997 + index * 31) % 2048, (spot * 613) % 2048, 160, 120);
-    }
-    const blob = await sheet.convertToBlob({ type: "image/png" });
     const fields = { prompt: `picture ${index}` };
     const about = { seed: index, mode: "txt2img", model: null, label: "builtin", fields };
-    await store.put("pictures", { id: `made-${index}`, created: index, blob, ...about });
+    await store.put("pictures", { id: `made-${index}`, created: index, blob, ...size, ...about });
   }
+}"""
+
+# Each comes into view before more of them are asked for.
+SHOW_FURTHER = """() => {
+  const waiting = document.querySelector("#gallery-days [data-picture]:not(:has(img[src]))");
+  if (waiting) waiting.scrollIntoView();
+  else document.getElementById("more-pictures")?.click();
 }"""
 
 SIDES = (8000, 6000)
@@ -137,9 +145,7 @@ def gallery(browser: Browser, url: str) -> None:
     most = empty
     tiles = page.locator("#gallery-days [data-picture] img[src]")
     while tiles.count() < PICTURES:
-        page.locator("#gallery-days button").last.scroll_into_view_if_needed()
-        if page.locator("#more-pictures").count():
-            page.locator("#more-pictures").click()
+        page.evaluate(SHOW_FURTHER)
         page.wait_for_timeout(100)
         most = max(most, _memory(browser, known))
     last = _memory(browser, known)

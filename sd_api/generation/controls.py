@@ -39,6 +39,7 @@ class Control:
             description="The ControlNet or T2I adapter that follows it, by its name in /models.",
             example="canny",
             longest="max_prompt_length",
+            names="controlnets",
             per_image=True,
             control="line",
         ),

@@ -19,7 +19,7 @@ def describe_fields(dialect: Dialect, limits: Limits) -> dict[str, dict[str, Any
     Returns:
         For each field: ``modes``, the names of the operations that have it; ``label``, ``description`` and
         ``control``; and, as far as it has them, ``default``, ``minimum``, ``maximum``, ``max_length``, ``step``,
-        ``slider_maximum``, ``unit``, ``choices``, ``choice_labels``,
+        ``slider_maximum``, ``unit``, ``choices``, ``choice_labels``, ``names``,
         ``requires``, ``acts_with``, ``png_key``, and ``entries``: the fields of each entry, described likewise.
     """
     described: dict[str, dict[str, Any]] = {}
@@ -44,6 +44,7 @@ def _described(dialect: Dialect, declared: Field, limits: Limits) -> dict[str, A
         "slider_maximum": param.slider_high,
         "unit": param.unit,
         "choices": param.choices,
+        "names": param.names,
         "choice_labels": dict(zip(param.choices or (), param.labels, strict=False)) or None,
         "requires": param.requires,
         "acts_with": _acts_with(dialect, param),

@@ -27,6 +27,7 @@ class Param:
         longest: The name of the attribute of ``Limits`` with the most characters of a text, or None.
         choices: The valid texts; None where any text is valid.
         labels: What a form calls the choices, in their order; empty where it calls them by themselves.
+        names: The list of ``/models`` that has the valid texts, such as ``vaes``; None where any text is valid.
         find: The one of the choices that another spelling means, or None; for names that other programs use.
         check: Says what is wrong with a value in a way that no other attribute here can express, as ``problem`` does.
         unit: The unit of a number, such as ``pixels``, or None.
@@ -49,6 +50,7 @@ class Param:
     longest: str | None = None
     choices: tuple[str, ...] | None = None
     labels: tuple[str, ...] = ()
+    names: str | None = None
     find: Callable[[str], str | None] | None = None
     check: Callable[[Any, Limits], str | None] | None = None
     unit: str | None = None

@@ -242,10 +242,12 @@ class Operation(Prompted):
         Param(
             label="VAE",
             aliases=("sd_vae", "vae_name", "autoencoder"),
-            description="The autoencoder in place of the model's own, by the name of its file; see docs/prompts.md.",
+            description="The autoencoder in place of the model's own, which an empty name stands for, by the name of "
+            "its file; see docs/prompts.md.",
             example="vae-ft-mse-840000-ema-pruned",
             longest="max_prompt_length",
             check=_name_problem,
+            names="vaes",
             requires="vae",
             control="line",
             png_key="VAE",

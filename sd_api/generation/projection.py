@@ -129,6 +129,9 @@ class Dialect:
     def example(self, declared: Field) -> Any:
         """A valid value of a field, for documentation."""
         example = declared.param.example
+        if declared.param.names is not None and not declared.required:
+            # What a name stands for may not be there, so none can be tried out as it stands.
+            return "" if self.as_text else None
         if declared.entry is not None:
             return json.dumps(example) if self.as_text else list(example)
         return self.image_example(example) if declared.holds_image else example
@@ -206,7 +209,10 @@ class Dialect:
         extra = ModelField(json_schema_extra=_schema(param, nones))
         within = AfterValidator(_lies_within(param, nones))
         if plain is str:
-            return Annotated[str, StringConstraints(strip_whitespace=True), extra, within]
+            text = Annotated[str, StringConstraints(strip_whitespace=True), extra, within]
+            # Programs send a name that was not chosen as an empty one.
+            may_be_empty = param.names is not None and not declared.required
+            return Annotated[text, AfterValidator(lambda name: name or None)] if may_be_empty else text
         return Annotated[FiniteFloat if plain is float else plain, extra, within]
 
     def _entries_type(self, declared: Field) -> Any:

@@ -37,6 +37,7 @@ PAPER = {
     "default": "rough",
     "requires": "paper",
 }
+BY_ADAPTERS = ["references", "ip_adapters"]
 
 
 @pytest.fixture
@@ -102,19 +103,26 @@ def test_a_further_image_is_a_file_that_is_sent_and_comes_back(show_offer: ShowO
     assert studio.page.get_by_label("Pose").evaluate("(input) => input.files[0].size") == photo.stat().st_size
 
 
-def test_what_the_model_lacks_is_neither_shown_nor_sent(show_offer: ShowOffer) -> None:
+def test_what_the_model_lacks_is_neither_shown_nor_sent(show_offer: ShowOffer, photo: Path) -> None:
     def offer_paper(offer: dict[str, Any]) -> None:
         offer["fields"]["paper"] = PAPER
-        able = offer["models"][0] | {"label": "Able", "url_path": "able", "capabilities": ["paper"]}
+        able = offer["models"][0] | {"label": "Able", "url_path": "able", "capabilities": ["paper", *BY_ADAPTERS]}
+        # It sees images by itself.
+        offer["models"][0]["capabilities"] = ["references"]
         offer["models"].append(able | {"paths": dict.fromkeys(able["paths"], "/txt2img")})
 
     studio = show_offer(offer_paper)
     studio.page.evaluate("document.getElementById('more').open = true")
     paper = studio.page.locator("#paper")
     expect(paper).to_be_hidden()
+    studio.page.locator("[data-field=references] input[type=file]").set_input_files(photo)
+    expect(studio.page.get_by_role("group", name="References 1").locator("img")).to_be_visible()
+    expect(studio.page.get_by_role("group", name="References 1").get_by_label("Adapter")).to_have_count(0)
     assert "paper" not in sent(studio)
     studio.fill(model="able")
     expect(paper).to_be_visible()
+    # It sees images by adapters alone, and there is none.
+    expect(studio.page.locator("[data-field=references]")).to_be_hidden()
     paper.select_option("smooth")
     assert sent(studio)["paper"] == ["smooth"]
 
@@ -165,7 +173,7 @@ def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer
     expect(studio.problem("seed")).to_have_text("The seed of the last picture is too large.")
 
 
-def test_loras_autoencoders_and_controls_are_chosen_by_name(show_offer: ShowOffer, photo: Path) -> None:
+def test_loras_autoencoders_controls_and_adapters_are_chosen_by_name(show_offer: ShowOffer, photo: Path) -> None:
     def offer_loras(offer: dict[str, Any]) -> None:
         sketch: dict[str, Any] = {
             "name": "sketch",
@@ -177,7 +185,9 @@ def test_loras_autoencoders_and_controls_are_chosen_by_name(show_offer: ShowOffe
         offer["loras"] = [sketch | {"hint": {}}, fast | {"hint": {"num_inference_steps": 4, "scheduler": "euler"}}]
         offer["vaes"] = ["soft"]
         offer["controlnets"] = [{"name": "broken", "problem": "It is damaged."}, {"name": "edges", "problem": None}]
-        offer["models"][0].update(capabilities=["loras", "vae", "controls"], schedulers=["euler"])
+        plus = {"name": "plus", "architecture": "Stable Diffusion 1", "problem": None}
+        offer["ip_adapters"] = [plus, {"name": "faces", "problem": "It sees faces."}]
+        offer["models"][0].update(capabilities=["loras", "vae", "controls", *BY_ADAPTERS], schedulers=["euler"])
 
     studio = show_offer(offer_loras)
     page = studio.page
@@ -191,9 +201,14 @@ def test_loras_autoencoders_and_controls_are_chosen_by_name(show_offer: ShowOffe
     expect(page.locator("#vae option")).to_have_text(["Model default", "soft"])
     page.locator("[data-field=controls] input[type=file]").set_input_files(photo)
     page.get_by_role("group", name="Controls 1").get_by_label("Weight").fill("0.5")
+    page.locator("[data-field=references] input[type=file]").set_input_files(photo)
+    adapter = page.get_by_role("group", name="References 1").get_by_label("Adapter")
+    expect(adapter.locator("option")).to_have_text(["First that fits", "plus (Stable Diffusion 1)"])
+    adapter.select_option("plus")
     with page.expect_request("**/txt2img") as request:
         studio.generate()
     asked = parse_qs(request.value.post_data)
+    assert json.loads(asked["references"][0])[0]["adapter"] == "plus"
     (control,) = json.loads(asked["controls"][0])
     assert (control["model"], control["weight"]) == ("edges", 0.5)
     assert json.loads(asked["loras"][0]) == {"sketch": 0.6, "fast": 1}

@@ -59,7 +59,7 @@ class UNetFamily(LatentFamily):
             size_multiple=multiple,
             native_size=side * multiple if isinstance(side, int) else None,
             capabilities=(
-                *("clip_skip", "controls", "loras", "references", "tiles", "vae", "variations"),
+                *("clip_skip", "controls", "ip_adapters", "loras", "references", "tiles", "vae", "variations"),
                 *_capabilities(unet),
             ),
             schedulers=self.usable_schedulers(parts),

@@ -87,6 +87,9 @@ class OfferedField(BaseModel):
     choice_labels: dict[str, str] | None = Field(
         default=None, description="what a form calls each of them", examples=[{"ddim": "DDIM"}]
     )
+    names: str | None = Field(
+        default=None, description="the list of this answer that has the valid texts by their names", examples=["vaes"]
+    )
     requires: str | None = Field(
         default=None, description="the capability that a model needs for it", examples=["clip_skip"]
     )

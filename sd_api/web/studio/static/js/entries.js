@@ -1,8 +1,6 @@
 // A field that holds a list, such as reference images: its entries with the fields that GET /models says each one has.
 import { button, element } from "./dom.js";
-
-// URLs of blobs end with what they are shown for.
-const urls = new Map();
+import { thumbnail } from "./thumbnails.js";
 
 /**
  * Draw a list at a place. list is changed as the entries are, each an object of texts, numbers and files; make(field)
@@ -25,7 +23,6 @@ export function show(place, field, list, { make, changed }) {
     ...(list.length ? [element("ol", { className: "picks" }, ...items)] : []),
     ...(list.length < (field.maximum ?? Infinity) ? [element("div", { className: "row" }, ...adders(field, image, list, redraw))] : []),
   );
-  forgetUrls();
 }
 
 function adders(field, image, list, redraw) {
@@ -46,12 +43,12 @@ function adders(field, image, list, redraw) {
 function item(field, entry, index, { image, make, changed, remove }) {
   const name = `${field.label} ${index + 1}`;
   const picture = entry[image]
-    ? element("img", { src: urlOf(entry[image]), alt: entry[image].name ?? "" })
+    ? pictureOf(entry[image])
     : element("p", { className: "hint", textContent: "The image on the table" });
   const fields = Object.entries(field.entries).filter(([key]) => key !== image).map(([key, described]) => {
     const input = make(described);
-    // The server chooses nothing in its place.
-    if (described.needed) entry[key] ??= described.default;
+    // The server chooses nothing in its place, and what was named once may be gone.
+    if (described.needed && !described.choices.includes(entry[key])) entry[key] = described.default;
     const set = entry[key] ?? described.default ?? "";
     if (input.type === "checkbox") input.checked = Boolean(set);
     else input.value = String(set);
@@ -73,15 +70,11 @@ function read(input) {
   return input.type === "number" ? input.valueAsNumber : input.value;
 }
 
-function urlOf(blob) {
-  if (!urls.has(blob)) urls.set(blob, URL.createObjectURL(blob));
-  return urls.get(blob);
-}
-
-function forgetUrls() {
-  for (const [blob, url] of urls) {
-    if (document.querySelector(`.entries img[src="${url}"]`)) continue;
-    URL.revokeObjectURL(url);
-    urls.delete(blob);
-  }
+function pictureOf(blob) {
+  const node = element("img", { alt: blob.name ?? "" });
+  thumbnail(blob).then((small) => {
+    node.addEventListener("load", () => URL.revokeObjectURL(node.src));
+    node.src = URL.createObjectURL(small ?? blob);
+  });
+  return node;
 }

@@ -7,17 +7,16 @@ const drawn = new Map();
 // The entries of the fields that hold lists, each an object of texts, numbers and files.
 const lists = new Map();
 const entries = later(() => import("./entries.js"));
+// What the model on show can do.
+let able = [];
 
 /** The control of a field. */
 export const control = (name) => form.elements.namedItem(name);
 
-// Texts that are names of what GET /models lists, and which list that is.
-const NAMED = { vae: "vaes", "controls.model": "controlnets", "references.adapter": "ip_adapters" };
-
-/** Draw what is not there yet, and bring every range up to date; "offer" is what GET /models says. */
+/** Draw what is not there yet, and bring every range and every list of names up to date; "offer" is what GET /models says. */
 export function draw(offer) {
   for (const [name, plain] of Object.entries(offer.fields)) {
-    const field = withNames(name, plain, offer);
+    const field = withNames(plain, offer);
     const place = document.querySelector(`[data-field="${name}"]`);
     // The table has the first image and its mask.
     if (!(field.control in CONTROLS || field.entries) || place?.matches("[data-own]")) continue;
@@ -28,17 +27,19 @@ export function draw(offer) {
   }
 }
 
-/** A field, and those of its entries, with the names that are to be chosen from; "none" where there are none. */
-function withNames(name, field, offer) {
+/** A field, and those of its entries, with the names of what is there to choose from; "none" is what is said of no choice. */
+function withNames(field, offer, none = "Model default") {
   if (field.entries) {
-    const entries = Object.entries(field.entries).map(([key, one]) => [key, withNames(`${name}.${key}`, one, offer)]);
-    return { ...field, entries: Object.fromEntries(entries), none: entries.some(([, one]) => one.none && one.needed) };
+    const named = Object.entries(field.entries).map(([key, one]) => [key, withNames(one, offer, "First that fits")]);
+    return { ...field, entries: Object.fromEntries(named) };
   }
-  const list = offer[NAMED[name]];
-  if (!list) return field;
-  const choices = list.filter(({ problem }) => !problem).map((one) => one.name ?? one);
+  if (!field.names) return field;
+  const usable = offer[field.names].map((one) => (one.name ? one : { name: one })).filter(({ problem }) => !problem);
+  const choices = usable.map(({ name }) => name);
+  const labels = usable.map(({ name, architecture }) => [name, architecture ? `${name} (${architecture})` : name]);
   const needed = field.default === undefined;
-  return { ...field, control: "choice", choices, needed, default: needed ? choices[0] : null, none: choices.length === 0 };
+  const own = needed ? choices[0] : null;
+  return { ...field, control: "choice", choices, choice_labels: Object.fromEntries(labels), needed, default: own, none };
 }
 
 /** The fields that have a control, as [name, description] pairs. */
@@ -69,22 +70,30 @@ export function setImages(name, value) {
 async function drawList(name) {
   const { show: showEntries } = await entries();
   const field = drawn.get(name);
+  const shown = Object.entries(field.entries).filter(([, { requires }]) => !requires || able.includes(requires));
   const changed = () => control(name).dispatchEvent(new Event("input", { bubbles: true }));
-  showEntries(form.querySelector(`[data-field="${name}"]`), field, lists.get(name), { make: (each) => CONTROLS[each.control](each), changed });
+  const calls = { make: (each) => CONTROLS[each.control](each), changed };
+  showEntries(form.querySelector(`[data-field="${name}"]`), { ...field, entries: Object.fromEntries(shown) }, lists.get(name), calls);
 }
 
 /** Show the fields that act on this form for this model, and hide the others. */
 export function show(mode, model) {
+  const before = String(able);
+  able = model.capabilities ?? [];
   for (const [name, field] of drawn) {
     form.querySelector(`[data-field="${name}"]`).hidden = !acts(field, mode, model);
+    if (field.entries && String(able) !== before) drawList(name);
   }
 }
 
-function acts({ modes, requires, acts_with, entries: holds, none }, mode, model) {
-  if (!modes.includes(mode) || none) return false;
+function acts(field, mode, { capabilities }) {
+  const { modes, requires, acts_with, entries: holds } = field;
+  if (!modes.includes(mode)) return false;
   // Before a model is loaded, nothing is known of it. Most can do most; lists are of the few that see further images.
-  const able = model.capabilities ?? (holds ? [] : [requires]);
-  if (requires && !able.includes(requires)) return false;
+  if (requires && !(capabilities ?? (holds ? [] : [requires])).includes(requires)) return false;
+  // Where there is nothing that it has to name.
+  const naming = holds ? Object.values(holds).filter((one) => one.needed || able.includes(one.requires)) : [field];
+  if (naming.some(({ names, choices }) => names && !choices.length)) return false;
   return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
 }
 
@@ -110,8 +119,8 @@ function numeric({ step }) {
   return element("input", { type: "number", inputMode, step: step ?? "any" });
 }
 
-function options({ choices, choice_labels, default: chosen }) {
-  const own = chosen ? [] : [element("option", { value: "", textContent: "Model default" })];
+function options({ choices, choice_labels, default: chosen, none = "Model default" }) {
+  const own = chosen ? [] : [element("option", { value: "", textContent: none })];
   return [...own, ...choices.map((name) => element("option", { value: name, textContent: choice_labels?.[name] ?? name }))];
 }
 
@@ -160,6 +169,7 @@ function put(name, field, place) {
 
 function limit(name, field) {
   const input = control(name);
+  if (field.names && input.matches("select")) input.replaceChildren(...options(field));
   if (input.type !== "number") return;
   input.min = field.minimum;
   input.max = field.maximum;

@@ -3,12 +3,16 @@
 // Pixels of the longer side, for screens with two pixels for each of the page's.
 const SIDE = 320;
 
+const made = new WeakMap();
 let last = Promise.resolve();
 
-/** A small copy as a blob; null for what this browser cannot show. A picture that is small is its own. */
+/** A small copy as a blob, made once; null for what this browser cannot show. A picture that is small is its own. */
 export function thumbnail(blob) {
-  last = last.then(() => make(blob), () => make(blob));
-  return last;
+  if (!made.has(blob)) {
+    last = last.then(() => make(blob), () => make(blob));
+    made.set(blob, last);
+  }
+  return made.get(blob);
 }
 
 async function make(blob) {
