@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+from sd_api.generation.acting import ActsInSteps, End, Start, Weight
 from sd_api.generation.examples import LANDSCAPE
 from sd_api.generation.fields import Param
 from sd_api.generation.images import ImageRef
@@ -13,9 +14,6 @@ Resize = Literal["stretch", "crop", "fill"]
 
 # Each one costs about half as much as the model itself.
 MAX_CONTROLS = 4
-
-# Programs offer at most twice the strength that a ControlNet was trained with.
-MAX_CONTROL_WEIGHT = 2.0
 
 # As other programs write them into their pictures.
 _RESIZE_MODES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill"}
@@ -29,7 +27,7 @@ def _preprocessor_problem(name: str, _limits: Limits) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Control:
+class Control(ActsInSteps):
     """One map that acts on a picture; see ``Field.entry``."""
 
     model: Annotated[
@@ -67,45 +65,9 @@ class Control:
             control="choice",
         ),
     ] = "none"
-    weight: Annotated[
-        float,
-        Param(
-            label="Weight",
-            description="The factor of what it adds to the model's layers.",
-            example=0.8,
-            low=0,
-            high=MAX_CONTROL_WEIGHT,
-            per_image=True,
-            control="slider",
-            step=0.05,
-        ),
-    ] = 1.0
-    start: Annotated[
-        float,
-        Param(
-            label="Start",
-            description="The share of the steps after which it begins to act.",
-            example=0.0,
-            low=0,
-            high=1,
-            per_image=True,
-            control="slider",
-            step=0.05,
-        ),
-    ] = 0.0
-    end: Annotated[
-        float,
-        Param(
-            label="End",
-            description="The share of the steps after which it acts no more.",
-            example=1.0,
-            low=0,
-            high=1,
-            per_image=True,
-            control="slider",
-            step=0.05,
-        ),
-    ] = 1.0
+    weight: Weight = 1.0
+    start: Start = 0.0
+    end: End = 1.0
     resize: Annotated[
         str,
         Param(
@@ -135,20 +97,6 @@ class Control:
     def shown(self) -> str | None:
         """What the map shows; None where that is not said."""
         return self.kind or PREPROCESSORS[self.preprocessor].kind
-
-    def acts(self, step: int, steps: int) -> bool:
-        """Whether it acts in a step, as diffusers' pipelines decide it.
-
-        Args:
-            step: Counted from 0.
-            steps: All that are made.
-        """
-        return step / steps >= self.start and (step + 1) / steps <= self.end
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong with it, as the end of a sentence that begins with ``start``."""
-        return None if self.start <= self.end else f"is {self.start:g}; it must be at most end, which is {self.end:g}"
 
     def text(self) -> str:
         """How it acted, as the web UI's extension writes it into the parameters text."""

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
+from sd_api.generation.acting import ActsInSteps, End, Start, Weight
 from sd_api.generation.examples import LANDSCAPE
 from sd_api.generation.fields import Param
 from sd_api.generation.images import ImageRef
@@ -11,11 +12,9 @@ from sd_api.generation.images import ImageRef
 # Of one request; models see a few at once.
 MAX_REFERENCES = 10
 
-MAX_WEIGHT = 2.0
-
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class Reference(ActsInSteps):
     """One image, with what is said of it; see ``Field.entry``."""
 
     image: Annotated[
@@ -42,53 +41,9 @@ class Reference:
             control="line",
         ),
     ] = None
-    weight: Annotated[
-        float,
-        Param(
-            label="Weight",
-            description="How much an adapter adds to the picture.",
-            example=0.6,
-            low=0,
-            high=MAX_WEIGHT,
-            per_image=True,
-            requires="ip_adapters",
-            control="slider",
-            step=0.05,
-        ),
-    ] = 1.0
-    start: Annotated[
-        float,
-        Param(
-            label="Start",
-            description="The share of the steps after which an adapter begins to act.",
-            example=0.0,
-            low=0,
-            high=1,
-            per_image=True,
-            requires="ip_adapters",
-            control="slider",
-            step=0.05,
-        ),
-    ] = 0.0
-    end: Annotated[
-        float,
-        Param(
-            label="End",
-            description="The share of the steps after which it acts no more.",
-            example=1.0,
-            low=0,
-            high=1,
-            per_image=True,
-            requires="ip_adapters",
-            control="slider",
-            step=0.05,
-        ),
-    ] = 1.0
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong with it, as the end of a sentence that begins with ``start``."""
-        return None if self.start <= self.end else f"is {self.start:g}; it must be at most end, which is {self.end:g}"
+    weight: Weight = 1.0
+    start: Start = 0.0
+    end: End = 1.0
 
     @property
     def of_adapters(self) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sd_api.generation.acting import ActsInSteps
 from sd_api.models.folders import FoundFile
 
 
@@ -26,7 +27,7 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class ActiveReference:
+class ActiveReference(ActsInSteps):
     """Images that act for a row by one adapter.
 
     Attributes:
@@ -49,7 +50,7 @@ class ActiveReference:
 
     def at(self, step: int, steps: int) -> Tokens:
         """What acts in a step, counted from 0; tokens that are 0 add nothing, because no bias is added to them."""
-        if self.start <= step / steps and (step + 1) / steps <= self.end:
+        if self.acts(step, steps):
             return self.tokens
         unseen = self.tokens.unseen
         return Tokens(torch.zeros_like(self.tokens.seen), None if unseen is None else torch.zeros_like(unseen))
