@@ -73,7 +73,7 @@ class ModelFolders:
     """Where models of each kind are; what is new there is found at the next look.
 
     A request's name is compared with the names that are there and never becomes a path. Links are followed, because
-    whoever may write into these folders decides what is served; each folder is looked into once, so circles end.
+    who may write into these folders decides what is served; each folder is looked into once, so circles end.
 
     Args:
         own: Folders of one kind each, looked into first.
