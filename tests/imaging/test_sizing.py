@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sd_api.imaging.sizing import crop, highest_levels, pad, padded_size, resize_mask, whole_cells
+from sd_api.imaging.sizing import crop, extended_part, highest_levels, pad, padded_size, resize_mask, whole_cells
 
 SIDES = st.integers(1, 70)
 
@@ -82,3 +82,14 @@ def test_a_cell_has_the_highest_of_its_levels(cell: int, rows: int, columns: int
             box = np.s_[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
             assert levels[row, column] == pixels[box].max()
             assert (white[box] == (255 if pixels[box].any() else 0)).all()
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 15, 11), (3, 2, 9, 6), (0, 0, 2, 1), (13, 9, 15, 11), (1, 4, 4, 11), (14, 0, 15, 3)]
+)
+def test_a_part_of_a_grown_canvas_is_cut_without_growing_it(box: tuple[int, int, int, int]) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (6, 8, 3), np.uint8)
+    margins = (4, 2, 3, 3)
+    expected = np.pad(pixels, [(2, 3), (4, 3), (0, 0)], mode="edge")[box[1] : box[3], box[0] : box[2]]
+    assert np.array_equal(np.asarray(extended_part(Image.fromarray(pixels), margins, box)), expected)
+    assert np.array_equal(extended_part(pixels, margins, box), expected)
