@@ -177,7 +177,7 @@ def test_one_acts_in_some_steps_only(folder: Path) -> None:
 
     expected = by_hand("sd", pipeline=pipeline, callback_on_step_end=turn)
     # The second of three steps.
-    for tag in ("<lora:drawn:1:from=1:to=2>", "<lora:drawn:from=0.4:to=0.7>"):
+    for tag in ("<lora:drawn:1:from=1:to=2>", "<lora:drawn:from=0.4:to=0.7>", "[[:<lora:drawn>:1]::2]"):
         assert torch.equal(ours(parts, f"a dog {tag}"), expected)
     assert torch.equal(ours(parts, "a dog", loras='{"drawn": {"from": 1, "to": 2}}'), expected)
     always = ours(parts, "a dog <lora:style0>")

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,18 +13,30 @@ from pictures import from_png, half_mask, photograph
 from PIL import Image
 from requested import request
 from running import after_call, generate, parts, serve
+from tiny_controls import control_net
+from tiny_ip_adapters import adapter_weights, save_adapter, save_image_encoder
+from tiny_loras import save_lora
 from tiny_model import tiny_model
 
 from sd_api.errors import JobCancelled
+from sd_api.generation.controls import Control
 from sd_api.generation.engine import Progress
+from sd_api.generation.images import ImageRef
+from sd_api.generation.references import Reference
 from sd_api.jobs.job import Job
 from sd_api.settings import Settings
 from sd_api.wiring import build_engine
 
 
 @pytest.fixture(scope="module")
-def engine(make_settings: Callable[..., Settings]) -> Any:
-    engine = build_engine(make_settings())
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("models")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(make_settings: Callable[..., Settings], models: Path) -> Any:
+    engine = build_engine(make_settings(models_folder=models))
     engine.load()
     return engine
 
@@ -30,8 +44,8 @@ def engine(make_settings: Callable[..., Settings]) -> Any:
 class Stopped(Job):
     """A job that is cancelled while a given step is reported."""
 
-    def __init__(self, at: int) -> None:
-        super().__init__(request(steps=4))
+    def __init__(self, at: int, **fields: Any) -> None:
+        super().__init__(request(steps=4, **fields))
         self._at = at
 
     def report(self, progress: Any) -> None:
@@ -66,6 +80,29 @@ def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None
         job.result()
     # plms makes one step more than it is asked for.
     assert (steps, decoded) == (at, 0)
+
+
+def test_a_cancelled_job_with_adapters_leaves_no_trace(engine: Any, models: Path) -> None:
+    pipeline, image = parts(engine), ImageRef.of(photograph(64, 64), "image")
+    control_net(pipeline.unet).save_pretrained(models / "controlnet" / "lines")
+    save_lora(models / "loras" / "style.safetensors", deepcopy(pipeline), 6)
+    save_image_encoder(models / "ip-adapter" / "models" / "image_encoder")
+    save_adapter(models / "ip-adapter" / "models" / "seen.bin", adapter_weights(pipeline.unet, 3))
+    fields: dict[str, Any] = {"controls": (Control(model="lines", image=image),), "loras": '{"style": 1}'}
+    fields |= {"references": (Reference(adapter="seen", image=image),)}
+
+    def png(**fields: Any) -> bytes:
+        return generate(engine, request(steps=4, **fields)).images[0].png
+
+    plain, changed = png(), png(**fields)
+    assert from_png(plain).tobytes() != from_png(changed).tobytes()
+    for at in (1, 3):
+        job = Stopped(at, **fields)
+        serve(engine, [job])
+        with pytest.raises(JobCancelled):
+            job.result()
+        assert png() == plain
+    assert png(**fields) == changed
 
 
 def test_a_job_that_is_cancelled_while_its_first_picture_is_decoded_begins_no_second(engine: Any) -> None:

@@ -1,19 +1,23 @@
 """What the headers of LoRAs tell, and the hashes that other programs compute of their files."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save, save_file
 from tiny_loras import save_kohya_lora
 
+from sd_api.generation.controls import Control
+from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import TextToImage
 from sd_api.models.adapters import lora_files
 from sd_api.models.adapters.hashes import written_hashes
 from sd_api.models.adapters.lora_files import described_loras, find_lora, read_header
-from sd_api.models.folders import EMBEDDING, LORA, VAE, ModelFolders
+from sd_api.models.folders import CONTROLNET, EMBEDDING, LORA, VAE, ModelFolders
 from sd_api.settings import Limits
 
 
@@ -78,9 +82,9 @@ def test_hashes_are_those_of_other_programs(tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     save_file({"emb_params": torch.zeros(1, 64)}, tmp_path / "words" / "Dotty.safetensors")
     dotty = hashlib.sha256(save({"emb_params": torch.zeros(1, 64)})).hexdigest()[:12]
-    folders = ModelFolders({LORA: [tmp_path], EMBEDDING: [tmp_path / "words"], VAE: [tmp_path]})
+    folders = ModelFolders({LORA: [tmp_path], EMBEDDING: [tmp_path / "words"], VAE: [tmp_path], CONTROLNET: [tmp_path]})
 
-    def hashes(prompt: str, **fields: str) -> dict[str, str]:
+    def hashes(prompt: str, **fields: Any) -> dict[str, str]:
         values: dict[str, Any] = {"steps": 1, "guidance": 1.0, "width": 64, "height": 64, **fields}
         return written_hashes(folders, TextToImage(prompt=prompt, **values, limits=Limits()))
 
@@ -91,3 +95,12 @@ def test_hashes_are_those_of_other_programs(tmp_path: Path) -> None:
         "VAE hash": hashlib.sha256(bare).hexdigest()[:10],
     }
     assert hashes("dotty", prompt_syntax="plain") == {}
+    # The old hash of the web UI, which its extension writes, is of the 64 KiB behind the first MiB.
+    (tmp_path / "canny.pth").write_bytes(bytes(2**20) + b"hashed")
+    image = ImageRef.of(Image.new("RGB", (8, 8)), "image")
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth" / "config.json").touch()
+    controls = tuple(Control(model=name, image=image) for name in ("Canny [01234567]", "depth", "none"))
+    assert hashes("x", controls=controls) == {
+        "ControlNet 0": replace(controls[0], model=f"canny [{hashlib.sha256(b'hashed').hexdigest()[:8]}]").text()
+    }

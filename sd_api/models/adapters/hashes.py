@@ -1,19 +1,24 @@
-"""The hashes by which other programs know LoRAs, embeddings and autoencoders; knows no torch."""
+"""The hashes by which other programs know LoRAs, embeddings, autoencoders and ControlNets; knows no torch."""
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from safetensors import safe_open
 
 from sd_api.generation.operation import Operation
 from sd_api.generation.prompted import PROMPTS
+from sd_api.models.adapters.control_files import find_control
 from sd_api.models.adapters.embedding_files import list_embeddings, named_in
 from sd_api.models.adapters.lora_files import find_lora
 from sd_api.models.folders import VAE, FoundFile, ModelFolders
 
-# Digits that AUTOMATIC1111's web UI writes of a LoRA or an embedding, and of a model's file.
-ADAPTER_DIGITS, FILE_DIGITS = 12, 10
+# Digits that AUTOMATIC1111's web UI writes of a LoRA or an embedding, of a model's file and of a ControlNet.
+ADAPTER_DIGITS, FILE_DIGITS, CONTROL_DIGITS = 12, 10, 8
+
+# Where in a ControlNet's file the bytes are that its hash is computed of.
+_PART_BEGIN, _PART_SIZE = 0x100000, 0x10000
 
 
 def written_hashes(folders: ModelFolders, operation: Operation) -> dict[str, str]:
@@ -31,6 +36,11 @@ def written_hashes(folders: ModelFolders, operation: Operation) -> dict[str, str
         pairs["TI hashes"] = ", ".join(f"{name}: {found[:ADAPTER_DIGITS]}" for name, found in hashes.items() if found)
     vae = None if operation.vae is None else folders.find(VAE, operation.vae)
     pairs["VAE hash"] = content_hash(vae)[:FILE_DIGITS] if vae is not None else ""
+    for number, control in enumerate(operation.controls):
+        file = find_control(folders, control.model)
+        if file is not None and (found := part_hash(file)):
+            name = file.name.rpartition("/")[2]
+            pairs[f"ControlNet {number}"] = replace(control, model=f"{name} [{found[:CONTROL_DIGITS]}]").text()
     return {key: value for key, value in pairs.items() if value}
 
 
@@ -58,6 +68,17 @@ def lora_hash(file: FoundFile) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except Exception:
         # The picture is made all the same.
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def part_hash(file: FoundFile) -> str:
+    """SHA-256 of the 64 KiB behind the first MiB of a file, the web UI's old hash; empty where ``content_hash`` is."""
+    try:
+        with file.path.open("rb") as stream:
+            stream.seek(_PART_BEGIN)
+            return hashlib.sha256(stream.read(_PART_SIZE)).hexdigest()
+    except OSError:
         return ""
 
 
