@@ -114,6 +114,7 @@ class Control:
             "cut out, or its edge repeated around it.",
             example="stretch",
             choices=get_args(Resize),
+            labels=("Stretch", "Cut out the middle", "Repeat the edge"),
             per_image=True,
             control="choice",
         ),
