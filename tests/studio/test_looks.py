@@ -14,7 +14,8 @@ from sd_api.settings import Settings
 OpenStudio = Callable[..., Studio]
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js.gz"
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+NARROW: Any = {"width": 390, "height": 844}
+PHONE = {"viewport": NARROW, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 # What has the focus is called, and how its outline is drawn.
 FOCUSED = """() => {
@@ -115,7 +116,7 @@ def test_nothing_is_in_the_way_of_pickers_and_jobs(
         # The image, and what became of it.
         expect(page.locator("#strip button")).to_have_count(2)
         assert page.evaluate("window.shifts") < 0.02
-        page.set_viewport_size(PHONE["viewport"])
+        page.set_viewport_size(NARROW)
         look(studio)
 
 
