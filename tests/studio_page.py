@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import expect
 
-__all__ = ["USABLE", "Studio", "expect", "open_photo", "painted", "stroke"]
+__all__ = ["USABLE", "WATCH_SHIFTS", "Studio", "expect", "open_photo", "painted", "stroke"]
 
 # Other things may keep the processor busy.
 expect.set_options(timeout=20_000)
@@ -35,6 +35,14 @@ READ = """async (image) => {
     canvas.toBlob(resolve);
   })).arrayBuffer());
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}"""
+
+
+# Layout shifts from here on, added up in window.shifts; what a key or the pointer has moved is none.
+WATCH_SHIFTS = """() => {
+  window.shifts = 0;
+  const add = (list) => list.getEntries().forEach((entry) => (window.shifts += entry.hadRecentInput ? 0 : entry.value));
+  new PerformanceObserver(add).observe({ type: "layout-shift" });
 }"""
 
 

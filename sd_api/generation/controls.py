@@ -76,6 +76,7 @@ class Control(ActsInSteps):
             "cut out, or its edge repeated around it.",
             example="stretch",
             choices=get_args(Resize),
+            labels=("Stretch", "Cut out the middle", "Repeat the edge"),
             per_image=True,
             control="choice",
         ),

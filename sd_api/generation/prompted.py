@@ -36,7 +36,7 @@ class Prompted:
         Param(
             label="Negative prompt",
             aliases=("negative", "neg_prompt", "uc"),
-            description="What to stay away from. It acts while the guidance is above 1, or the true guidance where a "
+            description="What to avoid. It acts while the guidance is above 1, or the true guidance where a "
             "model has one.",
             example="monocle",
             longest="max_prompt_length",

@@ -203,7 +203,7 @@ def test_loras_autoencoders_controls_and_adapters_are_chosen_by_name(show_offer:
     page.get_by_role("group", name="Controls 1").get_by_label("Weight").fill("0.5")
     page.locator("[data-field=references] input[type=file]").set_input_files(photo)
     adapter = page.get_by_role("group", name="References 1").get_by_label("Adapter")
-    expect(adapter.locator("option")).to_have_text(["First that fits", "plus (Stable Diffusion 1)"])
+    expect(adapter.locator("option")).to_have_text(["Automatic", "plus (Stable Diffusion 1)"])
     adapter.select_option("plus")
     with page.expect_request("**/txt2img") as request:
         studio.generate()

@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 from scripted import scripted_server
-from studio_page import Studio, expect
+from studio_page import WATCH_SHIFTS, Studio, expect
 
 from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js.gz"
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+NARROW: Any = {"width": 390, "height": 844}
+PHONE = {"viewport": NARROW, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+
+# What has the focus is called, and how its outline is drawn.
+FOCUSED = """() => {
+  const { ariaLabel, labels, textContent } = document.activeElement;
+  const words = [...(labels?.[0]?.childNodes ?? [])].find((node) => node.nodeType === Node.TEXT_NODE);
+  return [ariaLabel ?? words?.data ?? textContent, getComputedStyle(document.activeElement).outlineStyle];
+}"""
 
 
 def faults(studio: Studio) -> list[str]:
@@ -56,6 +64,60 @@ def test_nothing_is_in_the_way_of_anybody(
     studio.page.goto(f"{server}/status")
     expect(studio.page.locator("#checks li")).to_have_count(7)
     look(studio)
+
+
+def test_nothing_is_in_the_way_of_pickers_and_jobs(
+    open_studio: OpenStudio, make_settings: Callable[..., Settings], photo: Path
+) -> None:
+    def offer_all(route: Any) -> None:
+        offer = route.fetch().json()
+        named = {"architecture": "Stable Diffusion 1", "problem": None}
+        offer["loras"] = [named | {"name": "sketch", "words": ["pencil sketch"], "hint": {"num_inference_steps": 4}}]
+        offer["controlnets"] = offer["ip_adapters"] = [named | {"name": "a-name-as-long-as-those-of-files"}]
+        offer["vaes"] = ["soft"]
+        able = [field["requires"] for field in offer["fields"].values() if "requires" in field]
+        modes = ["txt2img", "img2img", "masking", "edit"]
+        offer["models"][0] |= {"modes": modes, "capabilities": [*able, "ip_adapters"]}
+        route.fulfill(json=offer)
+
+    with scripted_server(make_settings()) as (url, finish_loading):
+        studio = open_studio(url, refusals=True)
+        page = studio.page
+        page.route("**/models", offer_all)
+        studio.reload()
+        expect(page.locator("#welcome")).to_be_visible()
+        look(studio)
+        studio.mode("img2img")
+        studio.open(photo)
+        page.locator("[data-field=loras] summary").click()
+        page.get_by_label("Add a LoRA").fill("sketch")
+        for name in ("references", "controls"):
+            page.locator(f"[data-field={name}] input[type=file]").set_input_files(photo)
+            expect(page.locator(f"[data-field={name}] .entry img")).to_be_visible()
+        page.locator("[data-field=loras] summary").focus()
+        reached = set()
+        for _ in range(25):
+            page.keyboard.press("Tab")
+            named, outline = page.evaluate(FOCUSED)
+            assert outline == "solid", named
+            reached.add(named)
+        assert {"Add a LoRA", "Remove References 1", "Adapter", "Controls: add an image", "Preprocessor"} <= reached
+        page.evaluate(WATCH_SHIFTS)
+        for number, prompt in enumerate(("one", "two", "three"), start=1):
+            studio.fill(prompt=prompt, strength=0.5)
+            studio.generate()
+            expect(studio.job()).to_have_count(number)
+        expect(page.locator(".job[data-state=queued]")).to_have_count(3)
+        page.get_by_role("button", name="Move: two").focus()
+        look(studio)
+        finish_loading()
+        expect(page.locator("#gallery-days [data-picture]")).to_have_count(3)
+        expect(studio.job()).to_have_count(0)
+        # The image, and what became of it.
+        expect(page.locator("#strip button")).to_have_count(2)
+        assert page.evaluate("window.shifts") < 0.02
+        page.set_viewport_size(NARROW)
+        look(studio)
 
 
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])

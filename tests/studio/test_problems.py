@@ -48,7 +48,7 @@ def test_several_bad_values_are_told_at_once(refused: Studio) -> None:
     refused.generate()
     for field in ("prompt", "width", "num_inference_steps"):
         expect(refused.problem(field)).to_be_visible()
-    expect(refused.page.locator("#problems")).to_have_text("3 fields are to be changed: prompt, steps, width.")
+    expect(refused.page.locator("#problems")).to_have_text("Please correct 3 fields: prompt, steps, width.")
     refused.quick()
     expect(refused.page.locator("#problems")).to_be_hidden()
     refused.generate()
@@ -112,7 +112,7 @@ def test_a_full_queue_says_when_to_come_back(refused: Studio) -> None:
         expect(studio.job()).to_have_count(count)
     studio.generate()
     banner = studio.page.locator("#banner")
-    expect(banner).to_contain_text("The server is busy: as many pictures wait already as it takes.")
+    expect(banner).to_contain_text("The server is busy: its queue is full. Try again in about")
     studio.job().first.get_by_role("button", name="Cancel").click()
     expect(studio.job()).to_have_count(2)
     banner.get_by_role("button", name="Try again").click()
@@ -125,10 +125,10 @@ def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_setting
         # Only because the server is gone before the page is.
         studio = open_studio(url, refusals=True)
         page = studio.page
-        expect(page.locator("#banner")).to_contain_text("not there yet. You can press Generate already")
+        expect(page.locator("#banner")).to_contain_text("still loading. You can press Generate now")
         studio.quick()
         studio.generate()
-        expect(studio.job()).to_contain_text("Waiting until the model is loaded")
+        expect(studio.job()).to_contain_text("Waiting for the model")
         finish_loading()
         expect(page.locator("#banner")).to_be_hidden()
         picture = studio.wait_for_picture(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pictures import from_base64
 from PIL import Image
-from studio_page import Studio, expect, open_photo, painted, stroke
+from studio_page import WATCH_SHIFTS, Studio, expect, open_photo, painted, stroke
 
 OpenStudio = Callable[..., Studio]
 
@@ -212,13 +212,7 @@ def test_undo_costs_the_same_however_large_the_strokes_are(studio: Studio, size:
 
 
 def test_nothing_moves_while_a_job_runs(studio: Studio) -> None:
-    studio.page.evaluate(
-        """() => {
-          window.shifts = 0;
-          const add = (list) => list.getEntries().forEach((entry) => (window.shifts += entry.value));
-          new PerformanceObserver(add).observe({ type: "layout-shift" });
-        }"""
-    )
+    studio.page.evaluate(WATCH_SHIFTS)
     studio.quick(num_outputs=2, num_inference_steps=20)
     studio.generate()
     studio.wait_for_picture(2)

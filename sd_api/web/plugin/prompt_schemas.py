@@ -72,4 +72,4 @@ class OnePrompt(Success):
 
     seed: int = Field(description="the seed that chose the alternatives", examples=[42])
     prompt: ReadPrompt = Field(description="what to draw")
-    negative_prompt: ReadPrompt = Field(description="what to stay away from")
+    negative_prompt: ReadPrompt = Field(description="what to avoid")

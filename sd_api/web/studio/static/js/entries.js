@@ -20,7 +20,7 @@ export function show(place, field, list, { make, changed }) {
   if (!box) place.append((box = element("div", { className: "entries" })));
   box.replaceChildren(
     element("p", { className: "label", textContent: field.label }),
-    ...(list.length ? [element("ol", { className: "picks" }, ...items)] : []),
+    ...(list.length ? [element("div", { className: "picks" }, ...items)] : []),
     ...(list.length < (field.maximum ?? Infinity) ? [element("div", { className: "row" }, ...adders(field, image, list, redraw))] : []),
   );
 }
@@ -62,7 +62,7 @@ function item(field, entry, index, { image, make, changed, remove }) {
     return element("label", { title: described.description ?? "" }, described.label ?? key, input);
   });
   const gone = button("✕", remove, { className: "quiet square", title: "Remove", "aria-label": `Remove ${name}` });
-  return element("li", { className: "entry", role: "group", "aria-label": name }, element("div", { className: "holds" }, picture), gone, ...fields);
+  return element("div", { className: "entry", role: "group", "aria-label": name }, element("div", { className: "holds" }, picture), gone, ...fields);
 }
 
 function read(input) {

@@ -40,7 +40,7 @@ export function showProblems(problems) {
   });
   const summary = byId("problems");
   if (summary && problems.length > 1) {
-    summary.textContent = `${problems.length} fields are to be changed: ${problems.map(([field]) => shortName(field)).join(", ")}.`;
+    summary.textContent = `Please correct ${problems.length} fields: ${problems.map(([field]) => shortName(field)).join(", ")}.`;
     summary.hidden = false;
   }
   controls[0]?.focus({ preventScroll: true });

@@ -6,7 +6,7 @@ import { askWho } from "./sign_in.js";
 
 const UNREADABLE = ["NotFoundError", "NotReadableError"];
 
-export const GONE = "The server does not answer. Start it again if it was stopped; this page notices by itself.";
+export const GONE = "The server does not answer. Start it again if it was stopped; this page reconnects by itself.";
 
 /** Beside the fields that it names, else in the banner; again() sends the same once more. */
 export function showFailure(error, again) {
@@ -31,7 +31,7 @@ export function showFailure(error, again) {
   if (problems.length) {
     showProblems(problems);
   } else if (error.retryAfter) {
-    const words = "The server is busy: as many pictures wait already as it takes. Try again when one is done, in about";
+    const words = "The server is busy: its queue is full. Try again in about";
     banner(`${words} ${error.retryAfter} s.`, { kind: "wait", actions: [tryAgain] });
   } else {
     banner(error.message, { actions: error.status === 503 ? [tryAgain] : [] });

@@ -30,10 +30,10 @@ export function draw(offer) {
 /** A field, and those of its entries, with the names of what is there to choose from; "none" is what is said of no choice. */
 function withNames(field, offer, none = "Model default") {
   if (field.entries) {
-    const named = Object.entries(field.entries).map(([key, one]) => [key, withNames(one, offer, "First that fits")]);
+    const named = Object.entries(field.entries).map(([key, one]) => [key, withNames(one, offer, "Automatic")]);
     return { ...field, entries: Object.fromEntries(named) };
   }
-  if (!field.names) return field;
+  if (!field.names) return { ...field, none };
   const usable = offer[field.names].map((one) => (one.name ? one : { name: one })).filter(({ problem }) => !problem);
   const choices = usable.map(({ name }) => name);
   const labels = usable.map(({ name, architecture }) => [name, architecture ? `${name} (${architecture})` : name]);

@@ -25,7 +25,7 @@ export function arrange() {
 /** Give a job's card its handle. */
 export function addHandle(card, name) {
   const handle = button("⠿", () => {}, {
-    className: "quiet move", title: "Drag it, or press ↑ and ↓, to let this job begin sooner or later", "aria-label": `Move: ${name}`,
+    className: "quiet move", title: "Drag, or press ↑ or ↓, to start this job sooner or later", "aria-label": `Move: ${name}`,
   });
   handle.addEventListener("keydown", (event) => {
     const cards = waiting();
@@ -69,7 +69,7 @@ async function settle(card, sooner) {
   // Until the server says more of them, they stand as they are seen.
   const positions = cards.map(({ dataset }) => Number(dataset.position)).sort((a, b) => a - b);
   cards.forEach(({ dataset }, index) => (dataset.position = positions[index]));
-  announce(`Number ${at + 1} of ${cards.length} that wait`);
+  announce(`Number ${at + 1} of ${cards.length} waiting jobs`);
   try {
     await api.moveJob(card.dataset.job, { [sooner ? "before" : "after"]: beside });
   } catch (error) {

@@ -14,9 +14,9 @@ export function pictureActions(picture, can) {
     can.edit && button("Edit this", () => can.edit(picture), { title: "Use it as the image to start from" }),
     download(picture),
     button("Copy", (event) => copy(picture, event.currentTarget)),
-    can.asLayer && button("Make a layer", () => can.asLayer(picture), { title: "The same once more, as a transparent layer to drag into Photoshop" }),
+    can.asLayer && button("Make a layer", () => can.asLayer(picture), { title: "Make it again as a transparent layer, to drag into Photoshop" }),
     button("Reuse settings", () => can.reuse(picture)),
-    button("Reuse settings and seed", () => can.reuseAll(picture), { title: "Everything as it was: then change one thing" }),
+    button("Reuse settings and seed", () => can.reuseAll(picture), { title: "Load its settings and its seed, to change one thing" }),
     can.favour && button(picture.favourite ? "★ Favourite" : "☆ Favourite", () => can.favour(picture), { "aria-pressed": String(Boolean(picture.favourite)) }),
     button("Delete", () => can.remove(picture), { className: "danger" }),
   ];

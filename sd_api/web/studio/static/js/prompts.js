@@ -81,5 +81,5 @@ export function showUsed() {
 export function showStyles() {
   const rows = parseStyles(stylesText()).map(([name, words]) =>
     element("li", {}, button(name, () => choose(styled(current(), words)), { className: "plain", title: words })));
-  byId("style-list").replaceChildren(...(rows.length ? rows : [element("li", { className: "hint", textContent: "None; Settings has a place for them." })]));
+  byId("style-list").replaceChildren(...(rows.length ? rows : [element("li", { className: "hint", textContent: "None yet. Add some in Settings." })]));
 }

@@ -67,13 +67,13 @@ async function look(healthy, answer = api.health()) {
 }
 
 function tell({ status, device, message }) {
-  const words = { loading: "Loading the model", ready: `Ready on ${device}`, failed: "No model", gone: "Not reachable" };
+  const words = { loading: "Loading", ready: `Ready on ${device}`, failed: "No model", gone: "Not reachable" };
   byId("server-state").textContent = words[status] ?? "Not signed in";
   endBanner("server");
   if (status === "gone") {
     banner(GONE, { topic: "server" });
   } else if (status === "loading") {
-    banner("The model is not there yet. You can press Generate already: your picture begins once it is there.", {
+    banner("The model is still loading. You can press Generate now; your picture starts when it is ready.", {
       kind: "wait", topic: "server",
     });
   } else if (status === "failed") {

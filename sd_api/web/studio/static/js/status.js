@@ -20,7 +20,7 @@ const HEADLINES = {
 
 const SUBLINES = {
   "signed-out": "Sign in to see the rest of this page.",
-  gone: "Start it again if it was stopped. This page notices by itself.",
+  gone: "Start it again if it was stopped. This page reconnects by itself.",
 };
 
 // What was found last; the report is made of it.
