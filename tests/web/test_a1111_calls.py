@@ -198,7 +198,12 @@ def test_the_token_is_the_password_of_http_basic(guarded: Flask, services: Servi
 @pytest.mark.parametrize("size", [(16, 64), (128, 512)])
 def test_the_pictures_of_two_upscalers_are_mixed(client: FlaskClient, size: tuple[int, int]) -> None:
     picture = photograph(16, 64)
-    asked = {"resize_mode": 1, "upscaling_resize_w": size[0], "upscaling_resize_h": size[1], "upscaling_crop": False}
+    asked: dict[str, object] = {
+        "resize_mode": 1,
+        "upscaling_resize_w": size[0],
+        "upscaling_resize_h": size[1],
+        "upscaling_crop": False,
+    }
     asked |= {"upscaler_1": "Nearest", "upscaler_2": "Lanczos", "extras_upscaler_2_visibility": 0.25}
     first, second = (picture.resize(size, method) for method in (Image.Resampling.NEAREST, Image.Resampling.LANCZOS))
     # The second answer shows whether the first one has changed the picture that stays decoded.
