@@ -17,8 +17,7 @@ from running import FullAt, generate, serve
 from tiny_families import sd, sdxl, tokenizer
 from tiny_model import make_feature_extractor, make_safety_checker, seed_weights
 
-from sd_api.engine import engine as engine_module
-from sd_api.engine import finishing
+from sd_api.engine import finishing, memory
 from sd_api.errors import OutOfMemory, ServerError
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
@@ -298,7 +297,7 @@ def test_a_failed_job_keeps_no_tensors(
     engine = engine_of("sdxl", "bf16")
     generate(engine, spec("img2img"))
     # pytest keeps what is logged, with its trace; a server does not.
-    monkeypatch.setattr(engine_module.log, "disabled", True)
+    monkeypatch.setattr(memory.log, "disabled", True)
     seen: list[weakref.ref[torch.Tensor]] = []
 
     def note(_module: Any, arguments: Any, output: Any) -> None:
