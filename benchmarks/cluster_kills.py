@@ -112,13 +112,13 @@ class Trial:
         self.kills: Counter[str] = Counter()
         self._acknowledged: dict[str, float] = {}
 
-    def run(self, jobs: int, seconds: float, kill: Callable[["Trial"], object]) -> dict[str, Any]:
+    def run(self, jobs: int, seconds: float, kill: Callable[["Trial"], bool]) -> dict[str, Any]:
         """Send jobs, and kill until all of them are acknowledged and ended; what came of it.
 
         Args:
             jobs: how many.
             seconds: how long each takes.
-            kill: is called again and again meanwhile, with this.
+            kill: is called again and again meanwhile, with this; true while there is more to kill.
         """
         numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in range(jobs):
@@ -127,9 +127,8 @@ class Trial:
         started = time.monotonic()
         for client in clients:
             client.start()
-        while any(client.is_alive() for client in clients) or len(self._ended()) < jobs:
+        while kill(self) or any(client.is_alive() for client in clients) or len(self._ended()) < jobs:
             assert time.monotonic() < started + PATIENCE, self.kills
-            kill(self)
             time.sleep(0.1)
         for client in clients:
             client.join()
@@ -169,10 +168,11 @@ class Trial:
         group[place] = start()
         group[place].wait()
 
-    def kill_by_chance(self, pause: float) -> None:
-        """Wait a while, then kill something."""
+    def kill_by_chance(self, pause: float) -> bool:
+        """Wait a while, then kill something; False, because it never has to go on."""
         time.sleep(self._chance.uniform(0.2, 2 * pause))
         self.kill(self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+        return False
 
     def _url(self) -> str:
         return url_of(self._chance.choice(self._servers))

@@ -9,9 +9,10 @@ from cluster_processes import ClusterProcesses
 def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path: Path) -> None:
     kinds = iter(["worker", "server", "redis", "worker"])
 
-    def kill(trial: Trial) -> None:
+    def kill(trial: Trial) -> bool:
         if (kind := next(kinds, None)) is not None:
             trial.kill(kind)
+        return kind is not None
 
     with ClusterProcesses(tmp_path, cluster={"worker_timeout": 3}) as cluster:
         result = Trial(cluster, servers=2, workers=2).run(24, 0.5, kill)

@@ -14,6 +14,11 @@ def list_embeddings(folders: ModelFolders) -> dict[str, FoundFile]:
     return {file.name.rpartition("/")[2]: file for file in folders.files(EMBEDDING)}
 
 
+def named_files(folders: ModelFolders) -> Named:
+    """The embeddings that are there now, by the words that name them in any case of letters."""
+    return {word.lower(): file for word, file in list_embeddings(folders).items()}
+
+
 def named_in(text: str, files: Named) -> Named:
     """The embeddings whose names stand as words in a text."""
     lower = text.lower()

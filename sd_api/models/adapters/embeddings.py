@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sd_api.errors import ServerError
-from sd_api.models.adapters.embedding_files import Named, list_embeddings, named_in
+from sd_api.models.adapters.embedding_files import Named, named_files, named_in
 from sd_api.models.chunks import Chunk
 from sd_api.models.folders import FoundFile, ModelFolders
 from sd_api.models.state_dict import WeightFile
@@ -48,7 +48,7 @@ class Embeddings:
 
     def files(self) -> Named:
         """Those that are there now."""
-        return {word.lower(): file for word, file in list_embeddings(self._folders).items()}
+        return named_files(self._folders)
 
     def why_unfit(self, file: FoundFile) -> str | None:
         """Why an embedding cannot act, as the end of a sentence; None if it can."""

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from sd_api.generation.operation import Operation
 from sd_api.generation.prompted import PROMPTS
 from sd_api.models.adapters.control_files import find_control
-from sd_api.models.adapters.embedding_files import list_embeddings, named_in
+from sd_api.models.adapters.embedding_files import named_files, named_in
 from sd_api.models.adapters.lora_files import find_lora
 from sd_api.models.folders import VAE, FoundFile, ModelFolders
 
@@ -31,7 +31,7 @@ def written_hashes(folders: ModelFolders, operation: Operation) -> dict[str, str
     pairs = {"Lora hashes": ", ".join(_lora_hashes(folders, operation)), "TI hashes": ""}
     if operation.prompt_syntax != "plain":
         text = "\n".join(getattr(operation, name) for name in PROMPTS)
-        named = named_in(text, {name.lower(): file for name, file in list_embeddings(folders).items()})
+        named = named_in(text, named_files(folders))
         hashes = {file.name.rpartition("/")[2]: content_hash(file) for file in named.values()}
         pairs["TI hashes"] = ", ".join(f"{name}: {found[:ADAPTER_DIGITS]}" for name, found in hashes.items() if found)
     vae = None if operation.vae is None else folders.find(VAE, operation.vae)

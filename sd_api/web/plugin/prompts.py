@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint
 from pydantic import Field
@@ -11,8 +11,8 @@ from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.prompted import PROMPTS, PromptName
-from sd_api.models.adapters.embeddings import Embeddings
-from sd_api.models.catalog import ModelCatalog
+from sd_api.models.adapters.embedding_files import named_files, named_in
+from sd_api.models.catalog import CatalogModel, ModelCatalog
 from sd_api.models.chunks import Chunk, chunks, encoder_widths, tokenizer_on_disk
 from sd_api.models.folders import ModelFolders
 from sd_api.prompting.prompt import Break, Lora, Piece, Pieces
@@ -20,6 +20,9 @@ from sd_api.settings import Settings
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import sent_form
+
+if TYPE_CHECKING:
+    from sd_api.models.adapters.embeddings import Embeddings
 
 
 class PromptFields(JobForm):
@@ -49,15 +52,23 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
         spec, _ = decode_form(fields, "txt2img", settings.limits, pictures.read, model.name)
         seed = spec.seeds[0]
         operation, tokenizer = spec.operation.for_seed(seed), tokenizer_on_disk(model.source)
-        trained = Embeddings(
-            encoder_widths(model.source), folders if operation.prompt_syntax == "full" else ModelFolders()
-        )
-        words = None if tokenizer is None else _Words(tokenizer, trained)
+        words = None if tokenizer is None else _Words(tokenizer, _trained(operation, model, folders))
         read: dict[str, Any] = {name: _read(operation, name, words) for name in PROMPTS}
         return {"status": "success", "seed": seed, **read}
 
     blueprint.add_url_rule("/prompt", view_func=prompt, methods=["POST"])
     return blueprint
+
+
+def _trained(operation: Operation, model: CatalogModel, folders: ModelFolders) -> "Embeddings | None":
+    """The words that were trained, where a prompt names one."""
+    texts = "\n".join(getattr(operation, name) for name in PROMPTS)
+    if operation.prompt_syntax == "plain" or not named_in(texts, named_files(folders)):
+        return None
+    # It imports torch, which takes seconds, and which a server of a cluster can do without.
+    from sd_api.models.adapters.embeddings import Embeddings
+
+    return Embeddings(encoder_widths(model.source), folders)
 
 
 @dataclass(frozen=True)
@@ -66,17 +77,19 @@ class _Words:
 
     Attributes:
         tokenizer: Of the model.
-        embeddings: The words that were trained.
+        trained: The words that were trained; None where there are none.
     """
 
     tokenizer: Any
-    embeddings: Embeddings
+    trained: "Embeddings | None"
 
     def chunks(self, pieces: Pieces) -> list[list[dict[str, Any]]]:
         """The tokens of each chunk, and in the places of trained words their vectors."""
-        text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
-        named = self.embeddings.usable_in(text)
-        counts = {name: len(next(iter(self.embeddings.vectors(file).values()))) for name, file in named.items()}
+        counts: dict[str, int] = {}
+        if self.trained is not None:
+            text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
+            for name, file in self.trained.usable_in(text).items():
+                counts[name] = len(next(iter(self.trained.vectors(file).values())))
         return [self._tokens(chunk) for chunk in chunks(self.tokenizer, pieces, counts)]
 
     def _tokens(self, chunk: Chunk) -> list[dict[str, Any]]:
