@@ -48,7 +48,7 @@ def test_a_worker_without_a_redis_says_how_to_name_it(repository: Path, tmp_path
     assert "set REDIS_HOST" in told.stderr
 
 
-@pytest.mark.parametrize("command", [["server.py"], ["server.py", "--check"], ["-m", "sd_api.worker"]])
+@pytest.mark.parametrize("command", [["server.py"], ["-m", "sd_api.worker"]])
 def test_a_redis_that_refuses_the_password_is_named_at_the_start(
     repository: Path, tmp_path: Path, redis_server: RedisServer, command: list[str]
 ) -> None:

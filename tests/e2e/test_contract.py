@@ -9,7 +9,7 @@ import requests
 from task_session import TaskSession
 
 # What is asked of each endpoint, at most; about a minute in all.
-EXAMPLES = 4
+EXAMPLES = 2
 
 
 def test_the_server_keeps_what_its_description_promises(start_server: Any, tmp_path: Path) -> None:
