@@ -5,8 +5,8 @@ model with the same steps and scheduler, runs diffusers' inpainting pipeline ove
 ``padding_mask_crop`` cuts out. That one only enlarges what is beyond the model's reach, as the server does with
 ``refine=0``, so both are compared there. The built-in model's classifier names what was drawn. The last line is JSON.
 
-    python benchmarks/editing.py
-    python benchmarks/editing.py --canvases 512 12M --shares 2 --steps 4 --rounds 1
+    PYTHONPATH=. python benchmarks/editing.py
+    PYTHONPATH=. python benchmarks/editing.py --canvases 512 12M --shares 2 --steps 4 --rounds 1
 """
 
 import argparse
