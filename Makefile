@@ -55,10 +55,9 @@ types: tools
 imports: tools
 	$(BIN)/lint-imports
 
-# Two at a time: much of the time is spent waiting for servers, and each uses one core. In the order of their names: by
-# default the files with one long test come last, and one process waits for the other.
+# Two at a time: much of the time is spent waiting for servers, and each uses one core.
 unit: tools
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The versions that the tests passed with; torch without the name of its build.
 lock:
