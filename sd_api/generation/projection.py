@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic import Field as ModelField
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits, RequestError
 from sd_api.generation.entries import entries_in
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.images import ImageRef
@@ -227,6 +227,8 @@ class Dialect:
                 entries = entries_in(value)
             except ValueError as error:
                 raise refusal(InvalidField("", str(error))) from None
+            except RequestError as error:
+                raise type(error)(f"{self.name(declared.name)}: {error.message}") from None
             if problem := declared.param.problem(tuple(entries), reading.limits):
                 raise refusal(OutOfLimits("", problem))
             return entries

@@ -86,7 +86,6 @@ def middle_mask() -> Image.Image:
 @pytest.mark.parametrize(
     ("prompt", "thing", "colour"),
     [
-        ("a dog on a blue background", "dog", "blue"),
         ("a picture of an owl on a pink background", "owl", "pink"),
         ("STRAWBERRY, white background", "strawberry", "white"),
         ("a marvellous qwxyz rocket 🐶 on a green background", "rocket", "green"),

@@ -288,7 +288,7 @@ def test_further_images_of_an_openai_edit_are_references(client: FlaskClient, en
         (f'{{"image": "{MASK}", "start": 0.8, "end": 0.2}}', "references.0.start", "at most end"),
         ('[{"weight": 1}]', "references.0.image", "is missing"),
         ("[1", "references", "no valid JSON"),
-        ("[" * 5000, "references", ""),
+        ("[" * 5000, "references", "more than 1000 values"),
         (json.dumps([MASK] * 11), "references", "at most 10"),
         ("[null, 3]", "references.0.image", ""),
     ],
