@@ -16,13 +16,10 @@ from sd_api.models.adapters.control_files import find_control, read_control
 from sd_api.models.adapters.control_loading import UnfitControlError, load_control
 from sd_api.models.adapters.lora_files import architecture_of
 from sd_api.models.component import Component
-from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders
+from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders, listed
 from sd_api.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
-
-# Names that are listed where one is not there.
-_LISTED = 20
 
 
 class ControlNets:
@@ -99,8 +96,7 @@ class ControlNets:
         if (file := find_control(self._folders, name)) is not None:
             return file
         names = [other.name for other in self._folders.files(CONTROLNET)]
-        more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
-        raise UnfitControlError(f"there are: {', '.join(names[:_LISTED])}{more}" if names else "this server has none")
+        raise UnfitControlError(f"there are: {listed(names)}" if names else "this server has none")
 
     def _load(self, file: FoundFile) -> Component:
         header, denoiser = read_control(file), self._components["unet"]

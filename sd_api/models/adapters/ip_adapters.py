@@ -33,15 +33,12 @@ from sd_api.models.adapters.ip_adapter_files import (
 from sd_api.models.adapters.lora_files import architecture_of
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
-from sd_api.models.folders import IP_ADAPTER, FoundFile, ModelFolders
+from sd_api.models.folders import IP_ADAPTER, FoundFile, ModelFolders, listed
 from sd_api.models.memory import is_out_of_memory
 from sd_api.models.sharing import shared_copy
 from sd_api.models.state_dict import WeightFile
 
 log = logging.getLogger(__name__)
-
-# Names that are listed where one is not there.
-_LISTED = 20
 
 # Copies of the UNet without weights of their own: one for each set of adapters and LoRAs that act together.
 _MOST_HOSTS = 4
@@ -173,9 +170,7 @@ class IPAdapters:
             return file
         found = self._folders.find(IP_ADAPTER, name)
         if found not in files:
-            names = ", ".join(other.name for other in files[:_LISTED])
-            more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
-            there = f"there are: {names}{more}" if files else "this server has none"
+            there = f"there are: {listed([other.name for other in files])}" if files else "this server has none"
             raise OutOfLimits(field, f"is {name[:100]!r}; {there}")
         if (reason := self._why_unfit(found)) is not None:
             raise OutOfLimits(field, f"is {name[:100]!r}, {reason}")
@@ -315,6 +310,6 @@ def _joined(several: Sequence[Any]) -> IPAdapterAttnProcessor | IPAdapterAttnPro
             num_tokens=[number for each in several for number in each.num_tokens],
             scale=[1.0] * len(several),
         )
-    for name in ("to_k_ip", "to_v_ip"):
-        setattr(made, name, torch.nn.ModuleList([layer for each in several for layer in getattr(each, name)]))
+    made.to_k_ip = torch.nn.ModuleList([layer for each in several for layer in each.to_k_ip])
+    made.to_v_ip = torch.nn.ModuleList([layer for each in several for layer in each.to_v_ip])
     return made
