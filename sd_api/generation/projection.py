@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,74 +17,23 @@ from pydantic import (
     ConfigDict,
     FiniteFloat,
     StringConstraints,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     create_model,
 )
 from pydantic import Field as ModelField
-from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits, RequestError
 from sd_api.generation.entries import entries_in
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
+from sd_api.generation.reading import Reading, opens
+from sd_api.generation.refusals import refusal
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import JobSpec, Outputs
-from sd_api.generation.stored_files import ReadBytes, StoredFile
-from sd_api.settings import Limits
 
 Form = TypeVar("Form", bound=BaseModel)
-
-# The types of pydantic's errors that are ours.
-_MALFORMED: Final = "malformed_field"
-_OUT_OF_LIMITS: Final = "out_of_limits"
-
-# One for the process, as its memory is.
-_READ = ReadBytes()
-
-
-@dataclass(kw_only=True)
-class Reading:
-    """The context in which a dialect's model validates one request.
-
-    Attributes:
-        limits: What may be asked for.
-        content: Gives the bytes of an image, or its stored file, from its field's name in the dialect and its value
-            there; raises InvalidField where it cannot.
-        opened: All images that have been read and decoded, by their fields' names in the dialect and what stood for
-            them there; one that comes several times in a field with entries is read once.
-        images: Those of fields that hold one, by their canonical names.
-        listed: Those of the entries of fields, by the values that stood for them.
-        warnings: What the answer has to say of the request, as sentences.
-    """
-
-    limits: Limits
-    content: Callable[[str, Any], bytes | StoredFile]
-    opened: dict[tuple[str, Any], ImageRef] = field(default_factory=dict)
-    images: dict[str, ImageRef] = field(default_factory=dict)
-    listed: dict[Any, ImageRef] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def file(self, name: str, value: Any) -> bytes:
-        """The bytes of an image; those of all images of a request are no more than a body may have.
-
-        Raises:
-            InvalidField: There is no such image.
-            OutOfLimits: The images take too much together.
-            OutOfMemory: The stored images of other requests fill the memory for them.
-        """
-        found, most = self.content(name, value), self.limits.max_request_bytes
-        size = found.size if isinstance(found, StoredFile) else len(found)
-        together = size + sum(len(image.content) for image in self.opened.values())
-        if together > most:
-            problem = f"brings the images of this request to {together:,} bytes; at most {most:,} are allowed"
-            raise OutOfLimits(name, problem)
-        if not isinstance(found, StoredFile):
-            return found
-        _READ.take(size, self, most)
-        return found.read()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +153,7 @@ class Dialect:
             def keep(_value: Any, image: ImageRef, reading: Reading) -> None:
                 reading.images[declared.name] = image
 
-            return Annotated[self.image, AfterValidator(_opens(declared, self.name(declared.name), keep))]
+            return Annotated[self.image, AfterValidator(opens(declared, self.name(declared.name), keep))]
         nones = self.stands_for_none.get(declared.name, frozenset())
         extra = ModelField(json_schema_extra=_schema(param, nones))
         within = AfterValidator(_lies_within(param, nones))
@@ -235,8 +184,8 @@ class Dialect:
 
         fields: dict[str, Any] = {each.name: self.model_field(each) for each in fields_of(declared.entry)}
         image = next(each for each in fields_of(declared.entry) if each.holds_image)
-        opens = _opens(image, f"{self.name(declared.name)}.{image.name}", keep)
-        kind: Any = Annotated[self.image, AfterValidator(opens)]
+        decoded = opens(image, f"{self.name(declared.name)}.{image.name}", keep)
+        kind: Any = Annotated[self.image, AfterValidator(decoded)]
         fields[image.name] = kind if image.required else kind | None, fields[image.name][1]
         entry = create_model(declared.entry.__name__, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
         schema: dict[str, Any] = {"type": "string"}
@@ -250,36 +199,6 @@ class Dialect:
         if declared.name in reading.images:
             return reading.images[declared.name]
         return getattr(request, self.name(declared.name))
-
-
-def faults_in(error: ValidationError, malformed: Callable[[ErrorDetails], str]) -> list[InvalidField]:
-    """The faults that a dialect's model has found, with their fields' names in the dialect.
-
-    Args:
-        error: What it raised.
-        malformed: Says what is wrong with a value that has the wrong type, as the end of a sentence that begins with
-            the field's name.
-    """
-    return [_fault(details, malformed) for details in error.errors(include_url=False)]
-
-
-def refusal(error: InvalidField) -> PydanticCustomError:
-    """The error by which a validator tells pydantic of a fault; pydantic knows which field it is."""
-    if isinstance(error, OutOfLimits):
-        return PydanticCustomError(_OUT_OF_LIMITS, "{problem}", {"problem": error.problem})
-    return PydanticCustomError(_MALFORMED, "{problem}", {"problem": error.problem})
-
-
-def is_refusal(details: ErrorDetails) -> bool:
-    """Whether an error of pydantic is one that ``refusal`` made."""
-    return details["type"] in (_MALFORMED, _OUT_OF_LIMITS)
-
-
-def _fault(details: ErrorDetails, malformed: Callable[[ErrorDetails], str]) -> InvalidField:
-    field = ".".join(map(str, details["loc"]))
-    if details["type"] == _OUT_OF_LIMITS:
-        return OutOfLimits(field, details["msg"])
-    return InvalidField(field, details["msg"] if is_refusal(details) else malformed(details))
 
 
 def _schema(param: Param, nones: frozenset[int]) -> dict[str, Any]:
@@ -314,40 +233,3 @@ def _lies_within(param: Param, nones: frozenset[int]) -> Callable[[Any, Validati
 def _entry(kind: Any, entry: BaseModel, reading: Reading) -> Any:
     values = {each.name: (getattr(entry, each.name), each.holds_image) for each in fields_of(kind)}
     return kind(**{name: reading.listed.get(value) if image else value for name, (value, image) in values.items()})
-
-
-def _opens(
-    declared: Field, name: str, keep: Callable[[Any, ImageRef, Reading], None]
-) -> Callable[[str, ValidationInfo], str]:
-    """Decode an image in this thread, so that a damaged one is refused before its request goes further.
-
-    Args:
-        declared: The field.
-        name: Its name in the dialect.
-        keep: Takes what stood for an image, and the image.
-    """
-
-    def check(value: str, info: ValidationInfo) -> str:
-        reading: Reading = info.context  # type: ignore[assignment]
-        if (name, value) not in reading.opened:
-            reading.opened[name, value] = opened(value, reading)
-        keep(value, reading.opened[name, value], reading)
-        return value
-
-    def opened(value: str, reading: Reading) -> ImageRef:
-        try:
-            image = ImageRef(
-                content=reading.file(name, value),
-                kind="mask" if declared.param.control == "mask" else "image",
-                field=name,
-                max_pixels=reading.limits.max_image_pixels,
-            )
-            image.pixels  # noqa: B018 - it is decoded here, whether or not its size is limited
-            problem = declared.param.problem(image, reading.limits)
-        except InvalidField as error:
-            raise refusal(error) from None
-        if problem:
-            raise refusal(OutOfLimits(name, problem))
-        return image
-
-    return check

@@ -22,7 +22,9 @@ from pydantic_core import InitErrorDetails
 from sd_api.errors import InvalidField
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.projection import Dialect, Reading, refusal
+from sd_api.generation.projection import Dialect
+from sd_api.generation.reading import Reading
+from sd_api.generation.refusals import refusal
 from sd_api.generation.unknown_fields import IN_EVERY_FORM, meant_field
 from sd_api.models.catalog import CatalogModel
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, UnknownBlob, UnknownModel
 from sd_api.generation.fields import derived
-from sd_api.generation.projection import faults_in
+from sd_api.generation.refusals import faults_in
 from sd_api.generation.seeds import choose_seed
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.stored_files import StoredFile

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits, OutOfMemory
 from sd_api.generation.operations import Inpaint, TextToImage
-from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.projection import Dialect
+from sd_api.generation.reading import Reading
+from sd_api.generation.refusals import faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.stored_files import StoredFile
 from sd_api.settings import Limits

@@ -21,8 +21,8 @@ from sd_api.errors import (
     UnknownBlob,
     UnknownTask,
 )
-from sd_api.generation import projection
-from sd_api.generation.projection import Reading
+from sd_api.generation import reading
+from sd_api.generation.reading import Reading
 from sd_api.generation.stored_files import ReadBytes
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Event, Task
@@ -254,7 +254,7 @@ def test_a_task_waits_while_the_images_of_others_fill_the_memory(
         take(size, reading, largest)
 
     monkeypatch.setattr(others, "take", watched)
-    monkeypatch.setattr(projection, "_READ", others)
+    monkeypatch.setattr(reading, "_READ", others)
     engine.permissions.release(2)
     assert tried.wait(timeout=20)
     assert server.kinds(late) == ["pending"]

@@ -12,7 +12,7 @@ from sd_api.errors import InvalidFields, RequestError
 from sd_api.generation.controls import Control
 from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operation import OperationName
-from sd_api.generation.projection import Reading
+from sd_api.generation.reading import Reading
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.settings import Limits

@@ -11,7 +11,9 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS, TextToImage
-from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.projection import Dialect
+from sd_api.generation.reading import Reading
+from sd_api.generation.refusals import faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, RequestError, UnknownModel
-from sd_api.generation.projection import faults_in
+from sd_api.generation.refusals import faults_in
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.folders import VAE, ModelFolders, listed
 from sd_api.models.sources import parse_source

@@ -6,7 +6,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidFields, RequestError
-from sd_api.generation.projection import faults_in
+from sd_api.generation.refusals import faults_in
 from sd_api.web.a1111.forms import in_words
 
 Content = TypeVar("Content", bound=BaseModel)

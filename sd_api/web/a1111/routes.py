@@ -9,7 +9,7 @@ from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import InvalidField, JobCancelled, RequestError, UnknownJob
 from sd_api.generation.operation import OperationName
-from sd_api.generation.projection import Reading
+from sd_api.generation.reading import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job, JobStatus
 from sd_api.jobs.queue import JobQueue

@@ -10,7 +10,9 @@ from pydantic_core import ErrorDetails
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.operation import MIN_SIDE, OperationName
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.projection import Dialect, Reading, faults_in
+from sd_api.generation.projection import Dialect
+from sd_api.generation.reading import Reading
+from sd_api.generation.refusals import faults_in
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.settings import Limits

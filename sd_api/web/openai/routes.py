@@ -8,7 +8,7 @@ from flask import Blueprint, Response, after_this_request, request, stream_with_
 
 from sd_api.errors import InvalidField, RequestError, UnknownJob, UnknownModel
 from sd_api.generation.operation import OperationName
-from sd_api.generation.projection import Reading
+from sd_api.generation.reading import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.encoding import convert_png

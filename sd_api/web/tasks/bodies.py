@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sd_api.errors import RequestError
-from sd_api.generation.projection import is_refusal
+from sd_api.generation.refusals import is_refusal
 from sd_api.tasks.parameters import BLOB_ID, unknown_parameter
 
 Body = TypeVar("Body")
