@@ -29,7 +29,7 @@ def device(name: str = "cuda", dtype: str = "bf16") -> DeviceChoice:
 
 
 def kernels_of(pipeline: Any) -> set[Any]:
-    processors = (getattr(module, "processor", None) for module in pipeline.transformer.modules())
+    processors: list[Any] = [getattr(module, "processor", None) for module in pipeline.transformer.modules()]
     return {each._attention_backend for each in processors if hasattr(each, "_attention_backend")}
 
 
