@@ -108,7 +108,9 @@ class MergedUNets:
         unet, names = self._components["unet"], [name for name, _ in acting]
         layers = dict(_changed(host, names))
         size = sum(weight.nbytes for layer in layers.values() for weight in layer.get_base_layer().parameters())
-        if not all(_is_plain(layer.get_base_layer(), unet.dtype) for layer in layers.values()):
+        # Which is looked for in all of the module.
+        dtype = unet.dtype
+        if not all(_is_plain(layer.get_base_layer(), dtype) for layer in layers.values()):
             return None
         while self._made and sum(part.size for part in self.components) + size > unet.size:
             self._drop(next(iter(self._made)))
