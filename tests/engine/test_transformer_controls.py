@@ -229,7 +229,7 @@ def test_those_of_qwen_image_act_as_in_diffusers(folder: Path) -> None:
 def test_single_files_are_built_as_their_folders(name: str, kind: str, folder: Path) -> None:
     controls = model(name, folder).controls
     nets_of: Any = (
-        controls.component(controls.find([control(f"{place}/{name}", kind="tile")])[0]).module
+        controls.placed(controls.find([control(f"{place}/{name}", kind="tile")]))[0].module
         for place in (kind, f"files/{kind}")
     )
     one, other = nets_of

@@ -64,7 +64,7 @@ def row_controls(start: Start) -> tuple[RowControl, ...]:
 
 
 def _row_control(start: Start, control: Control, file: FoundFile) -> RowControl:
-    net = start.parts.controls.component(file)
+    (net,) = start.parts.controls.placed([file])
     kind = kind_numbers(net.config).get(control.shown or "")
     mask = _mask(start, control)
     assert control.image is not None  # noqa: S101 - each pass has one
