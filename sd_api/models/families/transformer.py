@@ -23,6 +23,7 @@ from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.prompts import beyond_limit, plain_only
+from sd_api.models.families.transformer_control import Added
 from sd_api.models.families.transformer_rows import (
     CachedWords,
     Conditioning,
@@ -36,7 +37,7 @@ from sd_api.models.families.transformer_rows import (
 from sd_api.models.tiling import cut
 
 # Capabilities that the families below have or do not.
-REFERENCES, TRUE_GUIDANCE = "references", "true_guidance"
+CONTROLS, REFERENCES, TRUE_GUIDANCE = "controls", "references", "true_guidance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,9 @@ class TransformerFamily(LatentFamily):
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:
         """See Family."""
+        if CONTROLS in self.capabilities:
+            # What does not fit is refused before work is done.
+            parts.controls.find(operation.controls)
 
         def read(prompt: str, *, negative: bool) -> Words:
             key = prompt, negative, self.context(operation)
@@ -206,7 +210,7 @@ class TransformerFamily(LatentFamily):
         timesteps: torch.Tensor,
         words: Words,
     ) -> torch.Tensor:
-        """One call of the transformer, which is on the device.
+        """One call of the transformer, which is on the device; with ControlNets it takes what ``added`` returns, too.
 
         Args:
             parts: The model's components.
@@ -220,6 +224,17 @@ class TransformerFamily(LatentFamily):
         """
         raise NotImplementedError
 
+    def added(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> Added:
+        """What ControlNets add in this step, from what ``forward`` takes; most families know none."""
+        return {}
+
     def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
         """One prediction of two: classifier-free guidance (arXiv:2207.12598)."""
         begin = with_prompt if self.from_zero else without
@@ -228,7 +243,12 @@ class TransformerFamily(LatentFamily):
 
     def beginning(self, **values: Any) -> TransformerStart:
         """See LatentFamily."""
-        return TransformerStart(most_probable=self.most_probable, takes_mask=self.takes_mask, **values)
+        return TransformerStart(
+            most_probable=self.most_probable,
+            takes_mask=self.takes_mask,
+            takes_controls=CONTROLS in self.capabilities,
+            **values,
+        )
 
     def dtype(self, parts: Parts) -> torch.dtype:
         """See LatentFamily."""
@@ -241,6 +261,7 @@ class TransformerFamily(LatentFamily):
             own=tuple(self.own(start)),
             references=tuple(self.references(start)),
             memory=self.memory(start),
+            controls=start.controls,
             true_guidance=start.operation.true_guidance,
             **values,
         )
@@ -252,7 +273,8 @@ class TransformerFamily(LatentFamily):
     def view(self, row: TransformerRow, tile: Box) -> TransformerRow:
         """See Family."""
         seen: TransformerRow = super().view(row, tile)
-        return replace(seen, own=tuple(cut(image, tile) for image in row.own))
+        controls = tuple(each.view(tile) for each in row.controls)
+        return replace(seen, own=tuple(cut(image, tile) for image in row.own), controls=controls)
 
     def schedule(self, parts: Parts, scheduler: Any, steps: int, tokens: int) -> torch.Tensor:
         """Prepare a scheduler for a full schedule, and say which timesteps it makes.
@@ -289,18 +311,20 @@ class TransformerFamily(LatentFamily):
         # Rows that share a forward have either all of them a negative prompt or none.
         negatives = [row.conditioning.negative for row in rows if row.conditioning.negative is not None]
         if not negatives:
-            return list(torch.split(self.forward(parts, rows, samples, timesteps, prompt), 1))
+            added = self.added(parts, rows, samples, timesteps, prompt)
+            return list(torch.split(self.forward(parts, rows, samples, timesteps, prompt, **added), 1))
         negative = joined(negatives)
         if self.one_forward:
             # In diffusers' order: the place in a batch decides the last bit.
             first, second = (prompt, negative) if self.from_zero else (negative, prompt)
-            doubled = self.forward(
-                parts, [*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), joined([first, second])
-            ).chunk(2)
+            twice = parts, [*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), joined([first, second])
+            doubled = self.forward(*twice, **self.added(*twice)).chunk(2)
             with_prompt, without = doubled if self.from_zero else reversed(doubled)
         else:
-            with_prompt = self.forward(parts, rows, samples, timesteps, prompt)
-            without = self.forward(parts, rows, samples, timesteps, negative)
+            # As in diffusers: what is added with the prompt acts without it, too.
+            added = self.added(parts, rows, samples, timesteps, prompt)
+            with_prompt = self.forward(parts, rows, samples, timesteps, prompt, **added)
+            without = self.forward(parts, rows, samples, timesteps, negative, **added)
         pairs = zip(rows, torch.split(with_prompt, 1), torch.split(without, 1), strict=True)
         return [self.guide(row, one, other) for row, one, other in pairs]
 
