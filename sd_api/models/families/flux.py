@@ -15,9 +15,10 @@ from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
 from sd_api.models.families.reference_images import of_nearest_shape
-from sd_api.models.families.transformer import CONTROLS, REFERENCES, TRUE_GUIDANCE, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread, summed
 from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE
 
 _DEV = Published(steps=28, guidance=3.5)
 _SCHNELL = Published(steps=4, guidance=0.0)

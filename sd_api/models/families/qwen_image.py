@@ -22,9 +22,10 @@ from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import pack, unpack
-from sd_api.models.families.transformer import CONTROLS, REFERENCES, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread, summed
 from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_words import CONTROLS, REFERENCES
 
 _PUBLISHED = Published(steps=50, guidance=4.0)
 _EDIT = Published(modes=("edit",), steps=50, guidance=4.0)

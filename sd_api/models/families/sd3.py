@@ -9,9 +9,10 @@ from sd_api.generation.operation import Operation
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import linear_shift
-from sd_api.models.families.transformer import CONTROLS, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_control import Added, RowControl, maps_of, summed
 from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_words import CONTROLS
 
 _PUBLISHED = Published(steps=28, guidance=7.0)
 

@@ -1,4 +1,4 @@
-"""What the families with a transformer share: reading prompts, one forward for several rows, guidance.
+"""What the families with a transformer share: their abilities, one forward for several rows, guidance.
 
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too. A family
 says what differs: its pipelines and what they were published for, its words, its schedule, its forward.
@@ -11,7 +11,6 @@ from typing import Any
 import diffusers
 import torch
 
-from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
@@ -19,25 +18,19 @@ from sd_api.generation.plan import Box
 from sd_api.generation.prompted import PROMPTS
 from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
-from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps
-from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.prompts import beyond_limit, plain_only
 from sd_api.models.families.transformer_control import Added
 from sd_api.models.families.transformer_rows import (
-    CachedWords,
     Conditioning,
     TransformerRow,
     TransformerStart,
     Words,
     joined,
     key_of,
-    tensors_of,
 )
+from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE, TransformerWords
 from sd_api.models.tiling import cut
-
-# Capabilities that the families below have or do not.
-CONTROLS, REFERENCES, TRUE_GUIDANCE = "controls", "references", "true_guidance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +48,15 @@ class Published:
     guidance: float
 
 
-class TransformerFamily(LatentFamily):
-    """See Family.
+class TransformerFamily(TransformerWords):
+    """See Family; what it has of words is in TransformerWords.
 
     Attributes:
         pipelines: Those of the family, by the names of their classes.
         guidance: What guidance means, see ModelAbilities.
-        capabilities: Of its models, beside those that every family of this kind has.
-        tokenizer: The name of the tokenizer whose text encoder reads the most.
-        longest: The tokens that it reads.
         one_forward: Whether a prompt and a negative prompt go through the transformer together, as in diffusers.
         most_probable: Whether images are encoded without randomness.
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
-        from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
         attention: How the transformer has its attention computed.
         in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
     """
@@ -75,14 +64,10 @@ class TransformerFamily(LatentFamily):
     name: str
     pipelines: Mapping[str, Published]
     guidance: Guidance = "classifier-free"
-    capabilities: tuple[str, ...] = ("negative_prompt",)
     schedulers: tuple[str, ...] = ("euler", "dpm++", "unipc")
-    tokenizer = "tokenizer"
-    longest = 512
     one_forward = False
     most_probable = False
     takes_mask = False
-    from_zero = False
     attention: Asked = "own"
     in_fp32 = False
 
@@ -132,55 +117,6 @@ class TransformerFamily(LatentFamily):
             if name == "prompt" or name in self.capabilities:
                 before = self.instruction(parts, negative=name != "prompt")
                 yield from beyond_limit(name, before + operation.read(name).plain, tokenizer, self.longest)
-
-    def instruction(self, parts: Parts, *, negative: bool) -> str:
-        """What stands before a prompt and takes of the tokens that are read."""
-        return ""
-
-    def guided(self, parts: Parts, operation: Operation) -> bool:
-        """Whether there is classifier-free guidance."""
-        if TRUE_GUIDANCE in self.capabilities:
-            return operation.true_guidance > 1
-        return operation.guidance > (0 if self.from_zero else 1)
-
-    def context(self, operation: Operation) -> Hashable:
-        """What the words depend on beside the prompt."""
-        return operation.clip_skip
-
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
-        """See Family."""
-        if CONTROLS in self.capabilities:
-            # What does not fit is refused before work is done.
-            parts.controls.find(operation.controls)
-
-        def read(prompt: str, *, negative: bool) -> Words:
-            key = prompt, negative, self.context(operation)
-            return parts.cached("words", key, lambda: self._read(parts, operation, prompt, negative=negative)).words
-
-        prompt = read(operation.read("prompt").plain, negative=False)
-        if not self.guided(parts, operation):
-            return Conditioning(prompt=prompt, negative=None)
-        words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
-        return Conditioning(prompt=prompt, negative=read(words, negative=True))
-
-    def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> CachedWords:
-        parts.place(parts.text_encoders)
-        words = self.words(parts, operation, prompt, negative=negative)
-        # What is cached would break every later picture of these words as well.
-        if not all(tensor.isfinite().all() for tensor in tensors_of(words)):
-            raise GenerationFailed(BROKEN_WORDS)
-        return CachedWords(words)
-
-    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
-        """What the text encoders, which are on the device, make of one prompt.
-
-        Args:
-            parts: The model's components.
-            operation: What to do; few families look at more than the prompt.
-            prompt: The prompt, or the negative one.
-            negative: Which of the two it is.
-        """
-        raise NotImplementedError
 
     def sigmas(self, steps: int) -> Any:
         """The noise levels of a full schedule before they are shifted; None leaves them to the scheduler."""
