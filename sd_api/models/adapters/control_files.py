@@ -50,7 +50,7 @@ class ControlHeader:
 
     Attributes:
         kind: What it is; None where its file does not tell before it is converted.
-        class_name: Its class in diffusers; None where that is not told.
+        class_name: Its class in diffusers; None where it is not known.
         width: Of the prompts of the model that it was made for; None where it does not tell.
         problem: Why it cannot be used, as the end of a sentence; None if it can.
     """
