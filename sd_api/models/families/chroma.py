@@ -1,6 +1,5 @@
 """Chroma: FLUX.1 schnell made smaller, with guidance by a negative prompt again."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flux import Flux
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call, Words
 
 _PUBLISHED = Published(steps=35, guidance=5.0)
 
@@ -20,6 +19,7 @@ class Chroma(Flux):
     """See Family."""
 
     name = "Chroma"
+    attention: Asked = "masked"
     pipelines = dict.fromkeys((f"Chroma{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
     guidance = "classifier-free"
     capabilities = ("negative_prompt",)
@@ -44,9 +44,7 @@ class Chroma(Flux):
         )
         return {"words": words, "mask": mask}
 
-    def inputs(self, parts: Parts, rows: Sequence[TransformerRow], words: Words, length: int) -> dict[str, Any]:
+    def inputs(self, parts: Parts, call: Call, length: int) -> dict[str, Any]:
         """See Flux: which tokens are there."""
-        picture = words["mask"].new_ones(len(rows), length, dtype=torch.bool)
-        return {"attention_mask": torch.cat([words["mask"], picture], 1)}
-
-    attention: Asked = "masked"
+        picture = call.words["mask"].new_ones(len(call.rows), length, dtype=torch.bool)
+        return {"attention_mask": torch.cat([call.words["mask"], picture], 1)}

@@ -16,8 +16,8 @@ from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
 from sd_api.models.families.reference_images import of_nearest_shape
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread, summed
-from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread
+from sd_api.models.families.transformer_rows import Call, TransformerStart, Words, guidance_of, seen_by
 from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE
 
 _DEV = Published(steps=28, guidance=3.5)
@@ -57,80 +57,62 @@ class Flux(TransformerFamily):
         """See TransformerFamily."""
         return linear_shift(parts.pipeline.scheduler.config, tokens)
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-        **added: Sequence[torch.Tensor],
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call, **added: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TransformerFamily."""
-        images = seen_by(samples, rows)
+        images = seen_by(call.samples, call.rows)
         tokens = [pack(image) for image in images]
         length = tokens[0].shape[1]
-        channels = [row.channels for row in rows if row.channels is not None]
+        channels = [row.channels for row in call.rows if row.channels is not None]
         if channels:
             tokens[0] = torch.cat([tokens[0], pack(torch.cat(channels))], 2)
         places = [grid(image, number) for number, image in enumerate(images)]
         output = parts.denoiser(
             hidden_states=torch.cat(tokens, 1),
-            timestep=timesteps.to(samples.dtype) / 1000,
-            encoder_hidden_states=words["words"],
-            txt_ids=samples.new_zeros(words["words"].shape[1], 3),
+            timestep=call.timesteps.to(call.samples.dtype) / 1000,
+            encoder_hidden_states=call.words["words"],
+            txt_ids=call.samples.new_zeros(call.words["words"].shape[1], 3),
             img_ids=torch.cat(places),
             return_dict=False,
-            **self.inputs(parts, rows, words, length),
+            **self.inputs(parts, call, length),
             **added,
         )[0]
-        return unpack(output[:, :length], samples.shape)
+        return unpack(output[:, :length], call.samples.shape)
 
-    def added(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
+    def follow(
+        self, parts: Parts, call: Call, net: Component, column: Sequence[RowControl], scale: torch.Tensor | float
     ) -> Added:
         """See TransformerFamily."""
+        maps, kinds = maps_of(column), [each.kind for each in column]
+        reads_pixels = net.module.input_hint_block is not None
+        double, single = net(
+            hidden_states=pack(call.samples),
+            controlnet_cond=maps if reads_pixels else pack(maps),
+            controlnet_mode=torch.tensor(kinds, device=parts.device)[:, None] if net.config.num_mode else None,
+            conditioning_scale=scale,
+            timestep=call.timesteps.to(call.samples.dtype) / 1000,
+            guidance=guidance_of(net, call, parts.device),
+            pooled_projections=call.words["pooled"],
+            encoder_hidden_states=call.words["words"],
+            txt_ids=call.samples.new_zeros(call.words["words"].shape[1], 3),
+            img_ids=grid(call.samples, 0),
+            return_dict=False,
+        )
+        config = parts.denoiser.config
+        several = {
+            "controlnet_block_samples": spread(double, config.num_layers, repeated=reads_pixels),
+            "controlnet_single_block_samples": spread(single, config.num_single_layers),
+        }
+        return {name: samples for name, samples in several.items() if samples}
 
-        def follow(net: Component, column: Sequence[RowControl], scale: torch.Tensor | float) -> Added:
-            maps, kinds = maps_of(column), [each.kind for each in column]
-            reads_pixels = net.module.input_hint_block is not None
-            double, single = net(
-                hidden_states=pack(samples),
-                controlnet_cond=maps if reads_pixels else pack(maps),
-                controlnet_mode=torch.tensor(kinds, device=parts.device)[:, None] if net.config.num_mode else None,
-                conditioning_scale=scale,
-                timestep=timesteps.to(samples.dtype) / 1000,
-                guidance=_guidance(net, rows),
-                pooled_projections=words["pooled"],
-                encoder_hidden_states=words["words"],
-                txt_ids=samples.new_zeros(words["words"].shape[1], 3),
-                img_ids=grid(samples, 0),
-                return_dict=False,
-            )
-            config = parts.denoiser.config
-            several = {
-                "controlnet_block_samples": spread(double, config.num_layers, repeated=reads_pixels),
-                "controlnet_single_block_samples": spread(single, config.num_single_layers),
-            }
-            return {name: samples for name, samples in several.items() if samples}
-
-        return summed(parts, rows, follow)
-
-    def inputs(self, parts: Parts, rows: Sequence[TransformerRow], words: Words, length: int) -> dict[str, Any]:
+    def inputs(self, parts: Parts, call: Call, length: int) -> dict[str, Any]:
         """Further arguments of the transformer.
 
         Args:
             parts: The model's components.
-            rows: Of this call.
-            words: Of the rows.
+            call: What goes through it.
             length: The tokens of the picture.
         """
-        return {"pooled_projections": words["pooled"], "guidance": _guidance(parts.denoiser, rows)}
+        return {"pooled_projections": call.words["pooled"], "guidance": guidance_of(parts.denoiser, call, parts.device)}
 
 
 class FluxFill(Flux):
@@ -169,10 +151,3 @@ class FluxKontext(Flux):
             start.encode_whole(of_nearest_shape(reference.image.pixels, PREFERRED_KONTEXT_RESOLUTIONS))
             for reference in start.operation.references
         ]
-
-
-def _guidance(network: Component, rows: Sequence[TransformerRow]) -> torch.Tensor | None:
-    """The guidance that a network takes as an input; None where it takes none."""
-    if not network.config.guidance_embeds:
-        return None
-    return torch.tensor([row.guidance for row in rows], device=network.device, dtype=torch.float32)

@@ -14,7 +14,7 @@ from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas
 from sd_api.models.families.reference_images import in_whole_cells
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_rows import Call, TransformerRow, TransformerStart, Words, seen_by
 from sd_api.models.families.transformer_words import REFERENCES
 
 _MODES: tuple[OperationName, ...] = ("txt2img", "masking", "edit")
@@ -73,30 +73,23 @@ class Flux2Klein(TransformerFamily):
             for reference in start.operation.references
         ]
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily; a token is one cell of the latents."""
-        images = seen_by(samples, rows)
+        images = seen_by(call.samples, call.rows)
         places = [places_of(image, number * FIRST) for number, image in enumerate(images)]
-        count, length, _ = words["words"].shape
+        count, length, _ = call.words["words"].shape
         output: torch.Tensor = parts.denoiser(
             hidden_states=torch.cat([tokens_of(image) for image in images], 1).to(parts.denoiser.dtype),
-            timestep=timesteps.to(samples.dtype) / 1000,
+            timestep=call.timesteps.to(call.samples.dtype) / 1000,
             guidance=None,
-            encoder_hidden_states=words["words"],
+            encoder_hidden_states=call.words["words"],
             txt_ids=places_of_words(length).to(parts.device).expand(count, -1, -1),
             img_ids=torch.cat(places).to(parts.device).expand(count, -1, -1),
             return_dict=False,
-            **self.inputs(rows),
+            **self.inputs(call.rows),
         )[0]
-        height, width = samples.shape[-2:]
-        return output[:, : height * width].transpose(1, 2).reshape(samples.shape)
+        height, width = call.samples.shape[-2:]
+        return output[:, : height * width].transpose(1, 2).reshape(call.samples.shape)
 
     def inputs(self, rows: Sequence[TransformerRow]) -> dict[str, Any]:
         """Further arguments of the transformer."""

@@ -1,6 +1,5 @@
 """Krea 2, for text alone in diffusers; images and masks by their latents, as in the other families."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call, Words
 
 _PUBLISHED = Published(steps=28, guidance=4.5)
 _DISTILLED = Published(steps=8, guidance=0.0)
@@ -24,6 +23,7 @@ class Krea2(TransformerFamily):
     """See Family."""
 
     name = "Krea 2"
+    attention: Asked = "masked"
     pipelines = dict.fromkeys(("Krea2Pipeline",), _PUBLISHED)
     schedulers = ("euler",)
     from_zero = True
@@ -51,24 +51,15 @@ class Krea2(TransformerFamily):
             return _DISTILLED_SHIFT
         return linear_shift(parts.pipeline.scheduler.config, tokens, largest=6400)
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
-        places = grid(samples.float(), 0)
+        places = grid(call.samples.float(), 0)
         output = parts.denoiser(
-            hidden_states=pack(samples),
-            encoder_hidden_states=words["words"],
-            timestep=(timesteps / parts.pipeline.scheduler.config.num_train_timesteps).to(samples.dtype),
-            position_ids=torch.cat([places.new_zeros(words["words"].shape[1], 3), places]),
-            encoder_attention_mask=words["mask"],
+            hidden_states=pack(call.samples),
+            encoder_hidden_states=call.words["words"],
+            timestep=(call.timesteps / parts.pipeline.scheduler.config.num_train_timesteps).to(call.samples.dtype),
+            position_ids=torch.cat([places.new_zeros(call.words["words"].shape[1], 3), places]),
+            encoder_attention_mask=call.words["mask"],
             return_dict=False,
         )[0]
-        return unpack(output, samples.shape)
-
-    attention: Asked = "masked"
+        return unpack(output, call.samples.shape)

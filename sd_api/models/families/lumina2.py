@@ -1,6 +1,5 @@
 """Lumina-Image 2.0 (arXiv:2503.21758), for text alone in diffusers; images and masks by their latents."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from sd_api.models.autoencoder import latent_channels
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call, TransformerRow, Words
 
 _PUBLISHED = Published(steps=30, guidance=4.0)
 
@@ -55,20 +54,13 @@ class Lumina2(TransformerFamily):
         scale: torch.Tensor = torch.norm(with_prompt, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
         return guided * scale
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily; its time runs the other way, and so does its flow."""
         output: torch.Tensor = parts.denoiser(
-            hidden_states=samples,
-            timestep=1 - timesteps / parts.pipeline.scheduler.config.num_train_timesteps,
-            encoder_hidden_states=words["words"],
-            encoder_attention_mask=words["mask"],
+            hidden_states=call.samples,
+            timestep=1 - call.timesteps / parts.pipeline.scheduler.config.num_train_timesteps,
+            encoder_hidden_states=call.words["words"],
+            encoder_attention_mask=call.words["mask"],
             return_dict=False,
         )[0]
         return -output

@@ -1,14 +1,12 @@
 """PixArt-Sigma (arXiv:2403.04692): a transformer that predicts noise."""
 
-from collections.abc import Sequence
-
 import torch
 
 from sd_api.generation.operation import Operation
 from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.models.components import Parts
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call, Words
 
 _PUBLISHED = Published(steps=20, guidance=4.5)
 
@@ -31,22 +29,15 @@ class PixArtSigma(TransformerFamily):
         words, mask, _, _ = parts.pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, device=parts.device)
         return {"words": words, "mask": mask}
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
         output: torch.Tensor = parts.denoiser(
-            samples,
-            encoder_hidden_states=words["words"],
-            encoder_attention_mask=words["mask"],
-            timestep=timesteps,
+            call.samples,
+            encoder_hidden_states=call.words["words"],
+            encoder_attention_mask=call.words["mask"],
+            timestep=call.timesteps,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
             return_dict=False,
         )[0]
         # Some predict a variance as well, which no scheduler uses.
-        return output[:, : samples.shape[1]]
+        return output[:, : call.samples.shape[1]]

@@ -23,8 +23,8 @@ from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import pack, unpack
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread, summed
-from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread
+from sd_api.models.families.transformer_rows import Call, TransformerRow, TransformerStart, Words, guidance_of, seen_by
 from sd_api.models.families.transformer_words import CONTROLS, REFERENCES
 
 _PUBLISHED = Published(steps=50, guidance=4.0)
@@ -60,56 +60,36 @@ class QwenImage(TransformerFamily):
         scale = torch.norm(one, dim=-1, keepdim=True) / torch.norm(guided, dim=-1, keepdim=True)
         return unpack(guided * scale, with_prompt.shape)
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-        **added: Sequence[torch.Tensor],
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call, **added: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TransformerFamily."""
-        images = seen_by(samples, rows)
+        images = seen_by(call.samples, call.rows)
         tokens = [pack(image) for image in images]
-        guidance = None
-        if parts.denoiser.config.guidance_embeds:
-            guidance = torch.tensor([row.guidance for row in rows], device=parts.device, dtype=torch.float32)
         output = parts.denoiser(
             hidden_states=torch.cat(tokens, 1),
-            timestep=timesteps.to(samples.dtype) / 1000,
-            guidance=guidance,
+            timestep=call.timesteps.to(call.samples.dtype) / 1000,
+            guidance=guidance_of(parts.denoiser, call, parts.device),
             encoder_hidden_states_mask=None,
-            encoder_hidden_states=words["words"],
-            img_shapes=_shapes(images, len(rows)),
+            encoder_hidden_states=call.words["words"],
+            img_shapes=_shapes(images, len(call.rows)),
             return_dict=False,
             **added,
         )[0]
-        return unpack(output[:, : tokens[0].shape[1]], samples.shape)
+        return unpack(output[:, : tokens[0].shape[1]], call.samples.shape)
 
-    def added(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
+    def follow(
+        self, parts: Parts, call: Call, net: Component, column: Sequence[RowControl], scale: torch.Tensor | float
     ) -> Added:
         """See TransformerFamily."""
-
-        def follow(net: Component, column: Sequence[RowControl], scale: torch.Tensor | float) -> Added:
-            several = net(
-                hidden_states=pack(samples),
-                controlnet_cond=pack(maps_of(column)),
-                conditioning_scale=scale,
-                encoder_hidden_states=words["words"],
-                timestep=timesteps.to(samples.dtype) / 1000,
-                img_shapes=_shapes([samples], len(rows)),
-                return_dict=False,
-            )
-            return {"controlnet_block_samples": spread(several, parts.denoiser.config.num_layers)}
-
-        return summed(parts, rows, follow)
+        several = net(
+            hidden_states=pack(call.samples),
+            controlnet_cond=pack(maps_of(column)),
+            conditioning_scale=scale,
+            encoder_hidden_states=call.words["words"],
+            timestep=call.timesteps.to(call.samples.dtype) / 1000,
+            img_shapes=_shapes([call.samples], len(call.rows)),
+            return_dict=False,
+        )
+        return {"controlnet_block_samples": spread(several, parts.denoiser.config.num_layers)}
 
 
 class QwenImageEdit(QwenImage):

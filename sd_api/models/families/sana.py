@@ -1,6 +1,6 @@
 """Sana (arXiv:2410.10629)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from inspect import signature
 from types import MappingProxyType
@@ -11,7 +11,7 @@ import torch
 from sd_api.generation.operation import Operation
 from sd_api.models.components import Parts
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call, Words
 
 _PUBLISHED = Published(steps=20, guidance=4.5)
 
@@ -50,22 +50,15 @@ class Sana(TransformerFamily):
             words = encode(prompt, complex_human_instruction=own, **self.alone)[:2]
         return dict(zip(("words", "mask"), words, strict=True))
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
         dtype = parts.denoiser.dtype
         output: torch.Tensor = parts.denoiser(
-            samples.to(dtype),
-            encoder_hidden_states=words["words"].to(dtype),
-            encoder_attention_mask=words["mask"],
-            timestep=timesteps * parts.denoiser.config.timestep_scale,
+            call.samples.to(dtype),
+            encoder_hidden_states=call.words["words"].to(dtype),
+            encoder_attention_mask=call.words["mask"],
+            timestep=call.timesteps * parts.denoiser.config.timestep_scale,
             return_dict=False,
         )[0].float()
         # Some predict a variance as well, which no scheduler uses.
-        return output[:, : samples.shape[1]]
+        return output[:, : call.samples.shape[1]]

@@ -1,6 +1,5 @@
 """Sana-Sprint (arXiv:2503.09641): Sana distilled to few steps, along an arc between noise and the original."""
 
-from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +9,7 @@ from sd_api.generation.operation import Operation
 from sd_api.models.components import Parts
 from sd_api.models.families.sana import Sana
 from sd_api.models.families.transformer import Published
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call
 
 _PUBLISHED = Published(steps=2, guidance=4.5)
 
@@ -43,25 +42,18 @@ class SanaSprint(Sana):
         timesteps: torch.Tensor = scheduler.timesteps[:-1]
         return timesteps
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily; the transformer predicts a flow, whose time is another measure of the angle."""
         dtype, scale = parts.denoiser.dtype, self.scale(parts)
-        times = torch.sin(timesteps) / (torch.cos(timesteps) + torch.sin(timesteps))
+        times = torch.sin(call.timesteps) / (torch.cos(call.timesteps) + torch.sin(call.timesteps))
         time = times.view(-1, 1, 1, 1)
         norm = torch.sqrt(time**2 + (1 - time) ** 2)
-        seen = samples / scale * norm
-        guidance = torch.tensor([row.guidance for row in rows], device=parts.device).to(words["words"].dtype)
+        seen = call.samples / scale * norm
+        guidance = torch.tensor([row.guidance for row in call.rows], device=parts.device).to(call.words["words"].dtype)
         flow = parts.denoiser(
             seen.to(dtype),
-            encoder_hidden_states=words["words"].to(dtype),
-            encoder_attention_mask=words["mask"],
+            encoder_hidden_states=call.words["words"].to(dtype),
+            encoder_attention_mask=call.words["mask"],
             guidance=guidance * parts.denoiser.config.guidance_embeds_scale,
             timestep=times,
             return_dict=False,

@@ -10,8 +10,8 @@ from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_control import Added, RowControl, maps_of, summed
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_control import Added, RowControl, maps_of
+from sd_api.models.families.transformer_rows import Call, Words
 from sd_api.models.families.transformer_words import CONTROLS
 
 _PUBLISHED = Published(steps=28, guidance=7.0)
@@ -47,49 +47,32 @@ class StableDiffusion3(TransformerFamily):
         """See LatentFamily: the model knows so many places, and no more."""
         return int(parts.denoiser.config.pos_embed_max_size) * self.multiple(parts)
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-        **added: Sequence[torch.Tensor],
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call, **added: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TransformerFamily."""
         output: torch.Tensor = parts.denoiser(
-            hidden_states=samples,
-            timestep=timesteps,
-            encoder_hidden_states=words["words"],
-            pooled_projections=words["pooled"],
+            hidden_states=call.samples,
+            timestep=call.timesteps,
+            encoder_hidden_states=call.words["words"],
+            pooled_projections=call.words["pooled"],
             return_dict=False,
             **added,
         )[0]
         return output
 
-    def added(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
+    def follow(
+        self, parts: Parts, call: Call, net: Component, column: Sequence[RowControl], scale: torch.Tensor | float
     ) -> Added:
         """See TransformerFamily."""
-
-        def follow(net: Component, column: Sequence[RowControl], scale: torch.Tensor | float) -> Added:
-            without_pooled, blocks = net.config.force_zeros_for_pooled_projection, parts.denoiser.config.num_layers
-            several = net(
-                hidden_states=samples,
-                timestep=timesteps,
-                encoder_hidden_states=None if net.config.joint_attention_dim is None else words["words"],
-                pooled_projections=torch.zeros_like(words["pooled"]) if without_pooled else words["pooled"],
-                controlnet_cond=maps_of(column),
-                conditioning_scale=scale,
-                return_dict=False,
-            )[0]
-            # Each acts on a share of the blocks that need not be whole.
-            at = (int(block / (blocks / len(several))) for block in range(blocks))
-            return {"block_controlnet_hidden_states": [several[number] for number in at]}
-
-        return summed(parts, rows, follow)
+        without_pooled, blocks = net.config.force_zeros_for_pooled_projection, parts.denoiser.config.num_layers
+        several = net(
+            hidden_states=call.samples,
+            timestep=call.timesteps,
+            encoder_hidden_states=None if net.config.joint_attention_dim is None else call.words["words"],
+            pooled_projections=torch.zeros_like(call.words["pooled"]) if without_pooled else call.words["pooled"],
+            controlnet_cond=maps_of(column),
+            conditioning_scale=scale,
+            return_dict=False,
+        )[0]
+        # Each acts on a share of the blocks that need not be whole.
+        at = (int(block / (blocks / len(several))) for block in range(blocks))
+        return {"block_controlnet_hidden_states": [several[number] for number in at]}

@@ -6,6 +6,7 @@ says what differs: its pipelines and what they were published for, its words, it
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -17,15 +18,16 @@ from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.prompted import PROMPTS
 from sd_api.models.attention import Asked
+from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import set_timesteps
 from sd_api.models.families.prompts import beyond_limit, plain_only
-from sd_api.models.families.transformer_control import Added
+from sd_api.models.families.transformer_control import Added, RowControl, summed
 from sd_api.models.families.transformer_rows import (
+    Call,
     Conditioning,
     TransformerRow,
     TransformerStart,
-    Words,
     joined,
     key_of,
 )
@@ -138,38 +140,31 @@ class TransformerFamily(TransformerWords):
         """What is kept of images between steps in place of their latents; None for most families."""
         return None
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
-        """One call of the transformer, which is on the device; with ControlNets it takes what ``added`` returns, too.
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
+        """One call of the transformer, which is on the device; with ControlNets it takes what these add, too.
 
         Args:
             parts: The model's components.
-            rows: One for each sample.
-            samples: (n, channels, height, width).
-            timesteps: (n,) in fp32, as the schedulers count them.
-            words: Of the rows, see ``joined``.
+            call: What goes through it.
 
         Returns:
             (n, channels, height, width).
         """
         raise NotImplementedError
 
-    def added(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
+    def follow(
+        self, parts: Parts, call: Call, net: Component, column: Sequence[RowControl], scale: torch.Tensor | float
     ) -> Added:
-        """What ControlNets add in this step, from what ``forward`` takes; most families know none."""
-        return {}
+        """What one ControlNet adds in this step, where the family has the capability.
+
+        Args:
+            parts: The model's components.
+            call: What goes through the transformer.
+            net: The ControlNet, which is on the device.
+            column: What it follows, one for each row.
+            scale: The factor: one for all rows, or (n, 1, 1).
+        """
+        raise NotImplementedError
 
     def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
         """One prediction of two: classifier-free guidance (arXiv:2207.12598)."""
@@ -243,26 +238,29 @@ class TransformerFamily(TransformerWords):
         parts.place([parts.denoiser])
         samples = torch.cat([_scaled(row) for row in rows])
         timesteps = torch.stack([row.timesteps[row.step].float() for row in rows])
-        prompt = joined([row.conditioning.prompt for row in rows])
+        call = Call(rows, samples, timesteps, joined([row.conditioning.prompt for row in rows]))
         # Rows that share a forward have either all of them a negative prompt or none.
         negatives = [row.conditioning.negative for row in rows if row.conditioning.negative is not None]
         if not negatives:
-            added = self.added(parts, rows, samples, timesteps, prompt)
-            return list(torch.split(self.forward(parts, rows, samples, timesteps, prompt, **added), 1))
+            return list(torch.split(self.forward(parts, call, **self._added(parts, call)), 1))
         negative = joined(negatives)
         if self.one_forward:
             # In diffusers' order: the place in a batch decides the last bit.
-            first, second = (prompt, negative) if self.from_zero else (negative, prompt)
-            twice = parts, [*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), joined([first, second])
-            doubled = self.forward(*twice, **self.added(*twice)).chunk(2)
+            words = joined([call.words, negative] if self.from_zero else [negative, call.words])
+            twice = Call([*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), words)
+            doubled = self.forward(parts, twice, **self._added(parts, twice)).chunk(2)
             with_prompt, without = doubled if self.from_zero else reversed(doubled)
         else:
             # As in diffusers: what is added with the prompt acts without it, too.
-            added = self.added(parts, rows, samples, timesteps, prompt)
-            with_prompt = self.forward(parts, rows, samples, timesteps, prompt, **added)
-            without = self.forward(parts, rows, samples, timesteps, negative, **added)
+            added = self._added(parts, call)
+            with_prompt = self.forward(parts, call, **added)
+            without = self.forward(parts, replace(call, words=negative), **added)
         pairs = zip(rows, torch.split(with_prompt, 1), torch.split(without, 1), strict=True)
         return [self.guide(row, one, other) for row, one, other in pairs]
+
+    def _added(self, parts: Parts, call: Call) -> Added:
+        """What all ControlNets add in this step."""
+        return summed(parts, call.rows, partial(self.follow, parts, call))
 
 
 def _scaled(row: TransformerRow) -> torch.Tensor:

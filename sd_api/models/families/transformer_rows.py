@@ -10,6 +10,7 @@ from PIL import Image
 
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
 from sd_api.models.autoencoder import encode_pixels
+from sd_api.models.component import Component
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.start import Kept, Start
 from sd_api.models.families.transformer_control import RowControl, row_controls
@@ -147,6 +148,30 @@ class TransformerStart(Start):
 def seen_by(samples: torch.Tensor, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
     """(n, channels, height, width) each: the samples, and every image that the model sees beside them."""
     return [samples, *(torch.cat(several) for several in zip(*(row.seen for row in rows), strict=True))]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What goes through a transformer at once.
+
+    Attributes:
+        rows: One for each sample.
+        samples: (n, channels, height, width).
+        timesteps: (n,) in fp32, as the schedulers count them.
+        words: Of the rows, see ``joined``.
+    """
+
+    rows: Sequence[TransformerRow]
+    samples: torch.Tensor
+    timesteps: torch.Tensor
+    words: Words
+
+
+def guidance_of(network: Component, call: Call, device: torch.device) -> torch.Tensor | None:
+    """The guidance that a network takes as an input, (n,) in fp32; None where it takes none."""
+    if not network.config.guidance_embeds:
+        return None
+    return torch.tensor([row.guidance for row in call.rows], device=device, dtype=torch.float32)
 
 
 def joined(several: Sequence[Words]) -> Words:

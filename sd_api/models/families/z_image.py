@@ -1,6 +1,5 @@
 """Z-Image and Z-Image-Turbo (arXiv:2511.22699)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
-from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_rows import Call, Words
 
 _PUBLISHED = Published(steps=50, guidance=5.0)
 _TURBO = Published(steps=9, guidance=0.0)
@@ -20,6 +19,7 @@ class ZImage(TransformerFamily):
     """See Family."""
 
     name = "Z-Image"
+    attention: Asked = "masked"
     pipelines = dict.fromkeys((f"ZImage{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
     schedulers = ("euler",)
     from_zero = True
@@ -54,17 +54,10 @@ class ZImage(TransformerFamily):
             # As diffusers' blending leaves them: the autoencoder's last bit depends on the order in memory.
             row.latents = row.latents.to(memory_format=torch.channels_last)
 
-    def forward(
-        self,
-        parts: Parts,
-        rows: Sequence[TransformerRow],
-        samples: torch.Tensor,
-        timesteps: torch.Tensor,
-        words: Words,
-    ) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily; its time runs the other way, and so does its flow."""
-        frames = samples.to(parts.denoiser.dtype)[:, :, None]
-        output = parts.denoiser(list(frames.unbind()), (1000 - timesteps) / 1000, words["words"], return_dict=False)[0]
+        frames = call.samples.to(parts.denoiser.dtype)[:, :, None]
+        output = parts.denoiser(
+            list(frames.unbind()), (1000 - call.timesteps) / 1000, call.words["words"], return_dict=False
+        )[0]
         return -torch.stack([each.float() for each in output])[:, :, 0]
-
-    attention: Asked = "masked"
