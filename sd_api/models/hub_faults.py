@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # whichever of its two it uses
 
 from sd_api.errors import JobCancelled, ModelUnavailable
+from sd_api.models.reasons import first_line
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _reason(repo_id: str, token: str | None, error: Exception) -> str:
         case httpx.TransportError() | ConnectionError() | TimeoutError():
             return (
                 f"{repo_id} is not on this machine yet, and the Hugging Face hub at {constants.ENDPOINT} cannot be "
-                f"reached ({_first_line(error)}). Check the network and try again. {_NO_FOLDER}"
+                f"reached ({first_line(error)}). Check the network and try again. {_NO_FOLDER}"
             )
         case OSError(errno=errno.ENOSPC):
             return (
@@ -109,13 +110,9 @@ def _reason(repo_id: str, token: str | None, error: Exception) -> str:
                 "space and try again, or set the environment variable HF_HOME to a folder on another disk."
             )
     log.error("Downloading %s failed", repo_id, exc_info=error)
-    return f"{repo_id} could not be downloaded to {constants.HF_HUB_CACHE} ({_first_line(error)})."
+    return f"{repo_id} could not be downloaded to {constants.HF_HUB_CACHE} ({first_line(error)})."
 
 
 def _describe_status(error: HfHubHTTPError) -> str:
     status = error.response.status_code
     return f"{status}: {error.server_message.splitlines()[0]}" if error.server_message else str(status)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

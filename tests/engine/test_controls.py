@@ -1,40 +1,34 @@
 """ControlNets and T2I adapters act as in diffusers' own pipelines, for the rows that ask for them."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import controlled
 import diffusers
 import numpy as np
 import pytest
 import torch
+from controlled import FIRST, IMAGE, MAP, MASK, OTHER_MAP, SECOND, SEED, SIDE, STEPS, begun, control, ours
 from diffusers import MultiAdapter, MultiControlNetModel
 from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
-from pictures import half_mask, photograph
-from PIL import ImageOps
+from pictures import photograph
 from running import FullAt
 from tiny_controls import control_net, save_single, t2i_adapter, union_net
 from tiny_families import sd, sdxl
 
-from sd_api.engine.diffusion import denoise, step
+from sd_api.engine.diffusion import step
 from sd_api.errors import OutOfLimits, ServerError
-from sd_api.generation.controls import Control
 from sd_api.generation.fields import derived
-from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
-from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
-from sd_api.generation.spec import PictureSeeds
+from sd_api.generation.operations import Inpaint, TextToImage
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
-from sd_api.settings import Limits
 
-SIDE, STEPS, SEED = 64, 4, 5
-IMAGE, MASK = photograph(SIDE, SIDE), half_mask(SIDE, SIDE)
-MAP, OTHER_MAP = ImageOps.mirror(IMAGE), ImageOps.invert(IMAGE)
-FIRST, SECOND = {"weight": 0.75, "end": 0.5}, {"weight": 1.5, "start": 0.25}
+asked = partial(controlled.asked, scheduler="euler")
 
 
 @cache
@@ -88,36 +82,6 @@ def parts_of(name: str, folder: Path) -> Parts:
 @cache
 def model(name: str, folder: Path) -> Parts:
     return parts_of(name, folder)
-
-
-def ref(image: Any, kind: Any = "image") -> ImageRef:
-    return ImageRef.of(image, kind)
-
-
-def control(model: str, image: Any = MAP, **changes: Any) -> Control:
-    return Control(model=model, image=ref(image), **changes)
-
-
-def asked(kind: str, *controls: Control, **changes: Any) -> Operation:
-    fields: dict[str, Any] = {"prompt": "a dog", "negative_prompt": "blue", "steps": STEPS, "guidance": 5.0}
-    fields |= {"scheduler": "euler", "controls": controls, "limits": Limits(), **changes}
-    if kind == "txt2img":
-        return TextToImage(width=SIDE, height=SIDE, **fields)
-    fields |= {"image": ref(IMAGE), "strength": 0.75}
-    return ImageToImage(**fields) if kind == "img2img" else Inpaint(mask=ref(MASK, "mask"), **fields)
-
-
-def begun(parts: Parts, operation: Operation, tiles: Any = ()) -> Any:
-    family = family_of(parts.pipeline)
-    with torch.inference_mode():
-        conditioning = family.encode(parts, operation)
-        return family.start(parts, operation, PictureSeeds(seed=SEED), operation.size, conditioning, tiles)
-
-
-def ours(parts: Parts, operation: Operation) -> torch.Tensor:
-    latents = denoise(family_of(parts.pipeline), parts, begun(parts, operation)).latents
-    assert latents is not None
-    return latents
 
 
 def by_hand(name: str, operation: Operation, class_name: str, **arguments: Any) -> torch.Tensor:

@@ -25,6 +25,7 @@ from tiny_controls import control_net
 from tiny_families import filled, remade, sd
 from tiny_model import make_unet
 
+from sd_api.engine import composing
 from sd_api.engine.composing import layer
 from sd_api.engine.passes import Drawn
 from sd_api.errors import JobCancelled
@@ -362,6 +363,29 @@ def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
     shown = CANVAS.crop(spec.plan.regions[0].passes[-1].box)
     image, _ = layer(operation, spec.plan, Drawn(0, [shown], nsfw=True))
     assert np.asarray(image).max(axis=(0, 1)).tolist() == [0, 0, 0, 255]
+
+
+@pytest.mark.parametrize("seam", [0, 9])
+def test_a_drawing_meets_the_canvas_in_squares_as_in_one_piece(monkeypatch: pytest.MonkeyPatch, seam: int) -> None:
+    mask = Image.new("L", CANVAS.size)
+    # Kept pixels within, at the borders of squares, and none far away from them.
+    mask.paste(255, (131, 97, 390, 290))
+    mask.paste(0, (200, 150, 220, 171))
+    spec = request(image=CANVAS, mask=mask, strength=1.0, seam=seam).for_model(UNKNOWN)
+    operation: Any = spec.operation
+    assert len(spec.plan.regions) == 1
+    shifted = CANVAS.point([min(level + 6, 255) for level in range(256)] * 3)
+    shown = shifted.crop(spec.plan.regions[0].passes[-1].box)
+
+    def rows() -> Any:
+        return composing.composed(operation, spec.plan, Drawn(0, [shown], nsfw=False)).rows(0, CANVAS.height)
+
+    whole = rows()
+    assert (whole != array(CANVAS)).any()
+    assert (whole != array(shifted)).any()
+    monkeypatch.setattr(composing, "_MATCHED", 48)
+    monkeypatch.setattr(composing, "_HELD", 20)
+    assert (rows() == whole).all()
 
 
 @pytest.mark.parametrize("fields", [{}, {"extend": "8,0,0,4"}, {"strength": 0.0}], ids=str)

@@ -9,11 +9,11 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from controlled import FIRST, IMAGE, MAP, MASK, OTHER_MAP, SECOND, SEED, SIDE, STEPS, asked, begun, control, ours
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.controlnets.controlnet_flux import FluxMultiControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
-from pictures import half_mask, photograph
-from PIL import ImageOps
+from pictures import photograph
 from tiny_controls import control_net, save_single, transformer_net
 from tiny_families import sd
 from tiny_pipelines import weights
@@ -21,23 +21,15 @@ from tiny_pipelines import weights
 from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits
 from sd_api.generation.abilities import without_effect
-from sd_api.generation.controls import Control
 from sd_api.generation.fields import derived
-from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
-from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
-from sd_api.settings import Limits
 
-SIDE, STEPS, SEED = 64, 4, 5
-IMAGE, MASK = photograph(SIDE, SIDE), half_mask(SIDE, SIDE)
-MAP, OTHER_MAP = ImageOps.mirror(IMAGE), ImageOps.invert(IMAGE)
-FIRST, SECOND = {"weight": 0.75, "end": 0.5}, {"weight": 1.5, "start": 0.25}
 NAMES = ("flux", "stable diffusion 3", "qwen-image")
 
 
@@ -80,32 +72,6 @@ def model(name: str, folder: Path) -> Parts:
     pipeline = weights(name)
     pipeline.set_progress_bar_config(disable=True)
     return Parts(pipeline, torch.device("cpu"), lambda _: None, folders=ModelFolders({CONTROLNET: (folder,)}))
-
-
-def control(model: str, image: Any = MAP, **changes: Any) -> Control:
-    return Control(model=model, image=ImageRef.of(image, "image"), **changes)
-
-
-def asked(kind: str, *controls: Control, **changes: Any) -> Operation:
-    fields: dict[str, Any] = {"prompt": "a dog", "negative_prompt": "blue", "steps": STEPS, "guidance": 5.0}
-    fields |= {"controls": controls, "limits": Limits(), **changes}
-    if kind == "txt2img":
-        return TextToImage(width=SIDE, height=SIDE, **fields)
-    fields |= {"image": ImageRef.of(IMAGE, "image"), "strength": 0.75}
-    return ImageToImage(**fields) if kind == "img2img" else Inpaint(mask=ImageRef.of(MASK, "mask"), **fields)
-
-
-def begun(parts: Parts, operation: Operation, tiles: Any = ()) -> Any:
-    family = family_of(parts.pipeline)
-    with torch.inference_mode():
-        conditioning = family.encode(parts, operation)
-        return family.start(parts, operation, PictureSeeds(seed=SEED), operation.size, conditioning, tiles)
-
-
-def ours(parts: Parts, operation: Operation) -> torch.Tensor:
-    latents = denoise(family_of(parts.pipeline), parts, begun(parts, operation)).latents
-    assert latents is not None
-    return latents
 
 
 def by_hand(name: str, operation: Operation, class_name: str, net: Any, **arguments: Any) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from sd_api.models.component import Component
 from sd_api.models.folders import FoundFile
 from sd_api.models.model_sizes import DENOISERS
+from sd_api.models.reasons import first_line
 
 Adapter = TypeVar("Adapter")
 
@@ -27,8 +28,7 @@ class UnfitError(Exception):
 
 def reason_of(error: Exception) -> str:
     """What the error of a library says, as a part of a sentence."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return first_line(error)[:200]
 
 
 def denoiser_of(components: Mapping[str, Component]) -> Component:

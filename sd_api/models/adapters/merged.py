@@ -174,8 +174,8 @@ def _merge(layer: Any, own: torch.nn.Module, names: Sequence[str]) -> list[torch
     Returns:
         The weights.
     """
-    for name, weight in list(own.named_parameters()):
-        setattr(own, name, torch.nn.Parameter(weight.clone(), requires_grad=False))
+    for name, weight in list(own.named_parameters(recurse=False)):
+        own.register_parameter(name, torch.nn.Parameter(weight.clone(), requires_grad=False))
     # PEFT changes the weights of the layer that it is around, and remembers that.
     around = copy.copy(layer)
     around.__dict__.update(_modules={**layer._modules, "base_layer": own}, merged_adapters=[], _caches={})

@@ -15,6 +15,7 @@ from sd_api.generation.operation import MIN_SIDE
 from sd_api.imaging.sizing import padded_size
 from sd_api.models.components import Parts
 from sd_api.models.memory import is_out_of_memory
+from sd_api.models.reasons import first_line
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class CompiledUNet:
                 if is_out_of_memory(failure):
                     raise
                 # A shape that is new to it would have had to be compiled now. It is not tried again with every step.
-                log.warning("The compiled code is not used any more: %s", _first_line(failure))
+                log.warning("The compiled code is not used any more: %s", _reason(failure))
                 del self._compiled[shapes]
         return module(
             sample,
@@ -106,7 +107,7 @@ class CompiledUNet:
         try:
             module = copy.deepcopy(self._parts.denoiser.module)
         except Exception as failure:
-            log.warning("Nothing is compiled, because there is no memory for it: %s", _first_line(failure))
+            log.warning("Nothing is compiled, because there is no memory for it: %s", _reason(failure))
             return
         for size in self._sizes:
             started = time.monotonic()
@@ -115,7 +116,7 @@ class CompiledUNet:
                     error = self._compile(module, size)
             except Exception as failure:
                 # It needs a C++ compiler, knows not every module, and fails in as many ways as it has parts.
-                log.warning("Nothing is compiled for %s: pictures are made as without: %s", size, _first_line(failure))
+                log.warning("Nothing is compiled for %s: pictures are made as without: %s", size, _reason(failure))
                 log.debug("The compiler's failure", exc_info=True)
                 continue
             if error <= TOLERANCE:
@@ -183,9 +184,8 @@ def compile_blocks(module: Any, **options: Any) -> None:
         module.compile_repeated_blocks(**options)
 
 
-def _first_line(failure: Exception) -> str:
-    cause = getattr(failure, "inner_exception", failure)
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+def _reason(failure: Exception) -> str:
+    return first_line(getattr(failure, "inner_exception", failure))
 
 
 def keep_compiled_code() -> None:

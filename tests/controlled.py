@@ -1,0 +1,52 @@
+"""Pictures with controls, asked for in one way by the tests of every architecture."""
+
+from typing import Any
+
+import torch
+from pictures import half_mask, photograph
+from PIL import ImageOps
+
+from sd_api.engine.diffusion import denoise
+from sd_api.generation.controls import Control
+from sd_api.generation.images import ImageRef
+from sd_api.generation.operation import Operation
+from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.spec import PictureSeeds
+from sd_api.models.components import Parts
+from sd_api.models.families.registry import family_of
+from sd_api.settings import Limits
+
+SIDE, STEPS, SEED = 64, 4, 5
+IMAGE, MASK = photograph(SIDE, SIDE), half_mask(SIDE, SIDE)
+MAP, OTHER_MAP = ImageOps.mirror(IMAGE), ImageOps.invert(IMAGE)
+FIRST, SECOND = {"weight": 0.75, "end": 0.5}, {"weight": 1.5, "start": 0.25}
+
+
+def control(model: str, image: Any = MAP, **changes: Any) -> Control:
+    """A control with a map."""
+    return Control(model=model, image=ImageRef.of(image, "image"), **changes)
+
+
+def asked(kind: str, *controls: Control, **changes: Any) -> Operation:
+    """An operation with controls."""
+    fields: dict[str, Any] = {"prompt": "a dog", "negative_prompt": "blue", "steps": STEPS, "guidance": 5.0}
+    fields |= {"controls": controls, "limits": Limits(), **changes}
+    if kind == "txt2img":
+        return TextToImage(width=SIDE, height=SIDE, **fields)
+    fields |= {"image": ImageRef.of(IMAGE, "image"), "strength": 0.75}
+    return ImageToImage(**fields) if kind == "img2img" else Inpaint(mask=ImageRef.of(MASK, "mask"), **fields)
+
+
+def begun(parts: Parts, operation: Operation, tiles: Any = ()) -> Any:
+    """The row of an operation before its first step."""
+    family = family_of(parts.pipeline)
+    with torch.inference_mode():
+        conditioning = family.encode(parts, operation)
+        return family.start(parts, operation, PictureSeeds(seed=SEED), operation.size, conditioning, tiles)
+
+
+def ours(parts: Parts, operation: Operation) -> torch.Tensor:
+    """The latents of an operation after its last step."""
+    latents = denoise(family_of(parts.pipeline), parts, begun(parts, operation)).latents
+    assert latents is not None
+    return latents
