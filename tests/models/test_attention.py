@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,12 +15,13 @@ from running import generate
 from tiny_pipelines import PIPELINES, weights, write_pipeline
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models.attention import choose_attention
+from sd_api.models.attention import KERNELS, choose_attention
 from sd_api.models.check import look_further
 from sd_api.models.device import DeviceChoice
 from sd_api.models.families.registry import family_of
 from sd_api.models.families.transformer import TransformerFamily
 from sd_api.settings import Settings
+from sd_api.settings.models import AttentionWish
 from sd_api.wiring import build_engine
 
 
@@ -31,6 +32,10 @@ def device(name: str = "cuda", dtype: str = "bf16") -> DeviceChoice:
 def kernels_of(pipeline: Any) -> set[Any]:
     processors: list[Any] = [getattr(module, "processor", None) for module in pipeline.transformer.modules()]
     return {each._attention_backend for each in processors if hasattr(each, "_attention_backend")}
+
+
+def test_the_configuration_names_every_kernel() -> None:
+    assert get_args(AttentionWish) == ("auto", *KERNELS)
 
 
 @pytest.mark.parametrize("name", [name for name in PIPELINES if name not in ("lcm", "flux fill", "flux kontext")])
