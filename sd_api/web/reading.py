@@ -2,7 +2,6 @@
 
 import io
 from typing import IO, Any, NoReturn
-from urllib.parse import unquote_to_bytes
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
@@ -11,23 +10,17 @@ from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from sd_api.errors import InvalidField, RequestError
-from sd_api.imaging.json_text import LONGEST_TEXT, STRETCH, TooManyFields
+from sd_api.imaging.json_text import LONGEST_TEXT, TooManyFields
+from sd_api.imaging.stretches import STRETCH, copy_bytes, join_text, stretches_of
 from sd_api.web.charsets import decode_field, find_charset, recode_json, wrong_bytes_of_json
 from sd_api.web.content_coding import find_unpacker, read_unpacked
+from sd_api.web.percent_encoding import unquote
 
 # Where the network edge puts the whole body, as a file that belongs to the request.
 BODY = "sd_api.body"
 
 # Where the network edge puts a function that gives back the memory which it counts for the body.
 RELEASE = "sd_api.release"
-
-# The escapes of base64's own signs, and of those alone a white picture without compression consists. They are
-# exchanged all at once, which costs no more than other bytes.
-BASE64_ESCAPES = {b"%2F": b"/", b"%2B": b"+", b"%2f": b"/", b"%2b": b"+"}
-
-# Other escapes, such as %0A, cost far more. Base64 in lines of 64 has one in 18 bytes; what is short may have
-# nothing else.
-BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
 
 # Bytes of the headers of one part of a form, and of what separates the parts.
 LONGEST_HEAD, LONGEST_BOUNDARY = 8192, 200
@@ -38,39 +31,26 @@ GZIP = b"\x1f\x8b"
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
 
-class FormGuard:
-    """Refuses an urlencoded form that would cost more than its size, piece by piece as it arrives.
+class FieldCount:
+    """Refuses an urlencoded form of too many fields, piece by piece as it arrives.
 
     Args:
-        max_fields: how many fields it may have; None is any number.
+        most: how many fields it may have; None is any number.
     """
 
-    def __init__(self, max_fields: int | None) -> None:
-        self._max_fields = max_fields
+    def __init__(self, most: int | None) -> None:
+        self._most = most
         self._fields = 1
-        self._escapes = 0
-        self._size = 0
 
-    def take(self, piece: bytes | memoryview) -> None:
+    def take(self, piece: bytes) -> None:
         """Look at the next bytes.
 
         Raises:
             TooManyFields: there are too many.
-            RequestError: much of it is escapes that base64 does not need.
         """
-        held = bytes(piece)
-        self._size += len(held)
-        self._fields += held.count(b"&")
-        if escapes := held.count(b"%"):
-            # One that is cut in two by the end of a piece counts as any other.
-            self._escapes += escapes - sum(map(held.count, BASE64_ESCAPES))
-        if self._max_fields is not None and self._fields > self._max_fields:
-            raise _too_many(self._max_fields)
-        if self._escapes > FREE_ESCAPES + self._size // BYTES_OF_ESCAPE:
-            raise RequestError(
-                f"More than one in {BYTES_OF_ESCAPE} bytes of the form is the % sign of an escape other than %2B and "
-                "%2F; send images as base64 text, which needs no others."
-            )
+        self._fields += piece.count(b"&")
+        if self._most is not None and self._fields > self._most:
+            raise _too_many(self._most)
 
 
 class FormReader(FormDataParser):
@@ -103,9 +83,9 @@ class FormReader(FormDataParser):
         return body, form, files
 
     def _read_pairs(self, content: memoryview, charset: str, form: MultiDict[str, str]) -> None:
-        guard = FormGuard(self.max_form_parts)
-        for start in range(0, len(content), STRETCH):
-            guard.take(content[start : start + STRETCH])
+        fields = FieldCount(self.max_form_parts)
+        for part in stretches_of(len(content)):
+            fields.take(bytes(content[part]))
         for start, end in _between(content, b"&"):
             middle = _find(content, b"=", start, end)
             name = _decoded("form", content[start : end if middle < 0 else middle], charset)
@@ -160,7 +140,7 @@ class FormReader(FormDataParser):
         if kind != "form-data" or name is None:
             _malformed("one of its parts has no name")
         if "filename" in parameters:
-            files.add(name, FileStorage(io.BytesIO(bytes(content)), parameters["filename"], name, headers=headers))
+            files.add(name, FileStorage(io.BytesIO(copy_bytes(content)), parameters["filename"], name, headers=headers))
         else:
             own = parse_options_header(headers.get("Content-Type"))[1].get("charset")
             form.add(name, _text(name, content, charset if own is None else find_charset(own)))
@@ -247,11 +227,7 @@ def _decoded(name: str, raw: memoryview, charset: str) -> str:
         if read + STRETCH < len(raw) and b"%" in stretch[-2:]:
             # An escape is not cut in two.
             stretch = stretch[: stretch.rindex(b"%")]
-        decoded = stretch.replace(b"+", b" ")
-        if b"%" in decoded:
-            for escape, sign in BASE64_ESCAPES.items():
-                decoded = decoded.replace(escape, sign)
-            decoded = unquote_to_bytes(decoded)
+        decoded = unquote(stretch.replace(b"+", b" "))
         raw[written : written + len(decoded)] = decoded
         read += len(stretch)
         written += len(decoded)
@@ -262,7 +238,7 @@ def _text(name: str, raw: memoryview, charset: str) -> str:
     if len(raw) <= LONGEST_TEXT:
         return decode_field(name, raw, charset)
     try:
-        return str(raw, "ascii")
+        return join_text(str(raw[part], "ascii") for part in stretches_of(len(raw)))
     except UnicodeDecodeError:
         raise InvalidField(
             name[:100], f"is longer than {LONGEST_TEXT} bytes and is no plain text; send images as base64 text"

@@ -15,8 +15,10 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.test import stream_encode_multipart
 
 from sd_api.errors import InvalidField, ServerError
-from sd_api.imaging.json_text import STRETCH, TooManyFields
+from sd_api.imaging.json_text import TooManyFields
+from sd_api.imaging.stretches import STRETCH
 from sd_api.web.charsets import UnknownCharset
+from sd_api.web.percent_encoding import unquote
 from sd_api.web.reading import FormReader
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
@@ -103,10 +105,19 @@ def test_too_many_fields_are_a_413() -> None:
             read(body, mimetype, boundary="b")
 
 
-@pytest.mark.parametrize("body", [b"a=" + b"%41" * 1_000_000, b"%" * 1_000_000, b"a=" + b"A%0A" * 1_000_000])
-def test_a_form_that_is_all_escapes_is_a_400(body: bytes) -> None:
-    with pytest.raises(ServerError, match="is the % sign of an escape"):
-        read(body)
+@given(text=st.lists(st.sampled_from([b"%", b"%4", b"4", b"a", b"F", b"g", b"%2B", b"+"])).map(b"".join))
+def test_escapes_are_read_as_by_python(text: bytes) -> None:
+    assert unquote(text) == unquote_to_bytes(text)
+
+
+@pytest.mark.parametrize("unit", [b"%", b"%41", b"A%0A"])
+def test_a_form_that_is_all_escapes_costs_no_more_than_its_size(unit: bytes) -> None:
+    body = unit * 2_000_000
+    tracemalloc.start()
+    assert read(b"a=" + body)["a"] == {b"%": "%", b"%41": "A", b"A%0A": "A\n"}[unit] * 2_000_000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 3 * len(body) + 16 * STRETCH
 
 
 def test_a_prompt_may_be_all_escapes_and_a_picture_may_have_those_of_base64() -> None:
