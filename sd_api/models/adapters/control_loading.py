@@ -10,6 +10,7 @@ from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import load_file
 
+from sd_api.models.adapters.adapter_cache import UnfitError
 from sd_api.models.adapters.control_files import WEIGHTS, ControlHeader, header_of
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.files import find_faults
@@ -26,10 +27,6 @@ _ORIGINAL_BLOCK = re.compile(r"body\.(\d+)\.(in_conv|block1|block2)\.(.+)")
 _BLOCKS_A_LEVEL = 2
 
 
-class UnfitControlError(Exception):
-    """Why a ControlNet or a T2I adapter cannot be used, as the end of a sentence."""
-
-
 def load_control(file: FoundFile, header: ControlHeader, unet: Any, dtype: torch.dtype) -> Any:
     """Load one, on the host.
 
@@ -40,7 +37,7 @@ def load_control(file: FoundFile, header: ControlHeader, unet: Any, dtype: torch
         dtype: Of its weights.
 
     Raises:
-        UnfitControlError: It was made for another architecture, is incomplete, or is something else.
+        UnfitError: It was made for another architecture, is incomplete, or is something else.
         ModelUnavailable: Its files cannot be read.
     """
     if file.path.is_dir():
@@ -57,7 +54,7 @@ def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> An
     try:
         compare_part(part_class, file.path, half=not (file.path / WEIGHTS[0]).is_file())
     except FileFaultError as fault:
-        raise UnfitControlError(str(fault).removeprefix(f"{file.path}/")) from None
+        raise UnfitError(str(fault).removeprefix(f"{file.path}/")) from None
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     if not (file.path / WEIGHTS[0]).is_file():
         options["variant"] = "fp16"
@@ -69,23 +66,23 @@ def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> An
 def _refuse_missing(names: Iterable[str]) -> None:
     """Refuse what would run with weights that are not there."""
     if missing := sorted(names):
-        raise UnfitControlError(f"it is incomplete: it lacks {len(missing)} weights, such as {missing[0][:100]}")
+        raise UnfitError(f"it is incomplete: it lacks {len(missing)} weights, such as {missing[0][:100]}")
 
 
 def _of_file(file: FoundFile, unet: Any) -> Any:
     source = ModelFile(file.path)
     if faults := find_faults(source):
-        raise UnfitControlError(f"its file cannot be used: {faults[0].removeprefix(f'{file.path}: ')}")
+        raise UnfitError(f"its file cannot be used: {faults[0].removeprefix(f'{file.path}: ')}")
     tensors: dict[str, torch.Tensor] = load_file(without_pickles(source).path)
     header = header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if header.problem is not None:
-        raise UnfitControlError(header.problem)
+        raise UnfitError(header.problem)
     if header.kind == "T2I adapter":
         tensors = _in_diffusers_names(tensors)
         kind, config = T2IAdapter, _adapter_config(tensors)
     else:
         if not isinstance(unet.config.layers_per_block, int):
-            raise UnfitControlError("the blocks of this model's UNet differ in their layers, which no ControlNet has")
+            raise UnfitError("the blocks of this model's UNet differ in their layers, which no ControlNet has")
         tensors = convert_controlnet_checkpoint(tensors, unet.config)
         kind = ControlNetUnionModel if header.kind == "union ControlNet" else ControlNetModel
         config = _net_config(kind, unet.config, tensors)
@@ -94,7 +91,7 @@ def _of_file(file: FoundFile, unet: Any) -> Any:
     try:
         missing, _ = made.load_state_dict(tensors, strict=False, assign=True)
     except RuntimeError:
-        raise UnfitControlError(
+        raise UnfitError(
             "its weights are not built as this model's UNet; one that is smaller or larger on purpose can be used as "
             "a folder of diffusers, which has its config.json"
         ) from None

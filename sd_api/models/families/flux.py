@@ -9,6 +9,7 @@ from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RES
 from sd_api.generation.abilities import Guidance
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage, Inpaint
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
@@ -26,6 +27,7 @@ class Flux(TransformerFamily):
     """See Family."""
 
     name = "FLUX.1"
+    attention: Asked = "dispatched"
     pipelines = dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), _DEV)
     guidance: Guidance = "distilled"
     capabilities: tuple[str, ...] = ("negative_prompt", TRUE_GUIDANCE)

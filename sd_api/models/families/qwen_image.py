@@ -17,6 +17,7 @@ from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MIN_SIDE, Operation
 from sd_api.generation.operations import FromImage
 from sd_api.imaging.sizing import pad, padded_size
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import pack, unpack
@@ -32,6 +33,7 @@ class QwenImage(TransformerFamily):
     """See Family."""
 
     name = "Qwen-Image"
+    attention: Asked = "dispatched"
     pipelines = dict.fromkeys((f"QwenImage{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
     schedulers = ("euler", "unipc")
 

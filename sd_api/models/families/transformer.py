@@ -17,6 +17,7 @@ from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.prompted import PROMPTS
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps
@@ -66,6 +67,7 @@ class TransformerFamily(LatentFamily):
         most_probable: Whether images are encoded without randomness.
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
         from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
+        attention: How the transformer has its attention computed.
         in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
     """
 
@@ -80,6 +82,7 @@ class TransformerFamily(LatentFamily):
     most_probable = False
     takes_mask = False
     from_zero = False
+    attention: Asked = "own"
     in_fp32 = False
 
     def loading_class(self, class_name: str) -> Any:
