@@ -1,7 +1,7 @@
 """Large texts and files, made a stretch at a time.
 
-What Python does in one call, no other thread interrupts: to copy 60 MB takes some 40 ms, most of them for memory that the
-system has to clear first. Here each call is short.
+No other thread interrupts what Python does in one call: to copy 60 MB takes some 40 ms, most of them for memory that
+the system has to clear first. Here each call is short.
 """
 
 import io
