@@ -47,8 +47,8 @@ def parse_json(text: str | bytes, loads: Callable[[bytes], Any] = json.loads, *,
             is much beside its long texts.
         ValueError: It is no JSON.
     """
+    _refuse_many_values(text, most)
     raw = encode_text(text) if isinstance(text, str) else text
-    _refuse_many_values(raw, most)
     try:
         if len(raw) <= LONGEST_RECODED:
             return loads(raw)
@@ -58,10 +58,11 @@ def parse_json(text: str | bytes, loads: Callable[[bytes], Any] = json.loads, *,
         raise RequestError("The JSON's brackets are nested too deeply.") from None
 
 
-def _refuse_many_values(text: bytes, most: int) -> None:
+def _refuse_many_values(text: str | bytes, most: int) -> None:
     values = marks = 0
     for part in stretches_of(len(text)):
-        stretch = text[part]
+        piece = text[part]
+        stretch = encode_text(piece) if isinstance(piece, str) else piece
         # Commas in texts count as well; a prompt has some hundreds.
         values += sum(map(stretch.count, (b",", b"[", b"{")))
         marks += stretch.count(b'"')

@@ -15,7 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from sd_api.settings import Limits
 from sd_api.web.content_coding import Unpacker, find_unpacker
 from sd_api.web.json_text import BoundedJson
-from sd_api.web.reading import BoundedRequest, FieldCount
+from sd_api.web.reading import BoundedRequest, FormGuard
 
 # The key in the ASGI scope of an Admission, if the edge asks with the headers alone.
 ADMISSION = "sd_api.admission"
@@ -56,7 +56,7 @@ class Admission:
         if (asked.content_length or 0) > self.max_bytes:
             raise RequestEntityTooLarge
         if asked.mimetype == "application/x-www-form-urlencoded":
-            self.check = FieldCount(asked.max_form_parts).take
+            self.check = FormGuard(asked.max_form_parts).take
         self.granted = True
 
 

@@ -22,6 +22,13 @@ BODY = "sd_api.body"
 # Where the network edge puts a function that gives back the memory which it counts for the body.
 RELEASE = "sd_api.release"
 
+# The escapes of base64's own signs, and of those alone a white picture without compression consists.
+BASE64_ESCAPES = (b"%2F", b"%2B", b"%2f", b"%2b")
+
+# Other escapes cost some times as much as other bytes, and no picture needs them. Base64 in lines of 64 has one in 18
+# bytes; what is short may have nothing else.
+BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
+
 # Bytes of the headers of one part of a form, and of what separates the parts.
 LONGEST_HEAD, LONGEST_BOUNDARY = 8192, 200
 
@@ -31,26 +38,38 @@ GZIP = b"\x1f\x8b"
 Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
 
-class FieldCount:
-    """Refuses an urlencoded form of too many fields, piece by piece as it arrives.
+class FormGuard:
+    """Refuses an urlencoded form that would cost more than its size, piece by piece as it arrives.
 
     Args:
-        most: how many fields it may have; None is any number.
+        max_fields: how many fields it may have; None is any number.
     """
 
-    def __init__(self, most: int | None) -> None:
-        self._most = most
+    def __init__(self, max_fields: int | None) -> None:
+        self._max_fields = max_fields
         self._fields = 1
+        self._escapes = 0
+        self._size = 0
 
     def take(self, piece: bytes) -> None:
         """Look at the next bytes.
 
         Raises:
             TooManyFields: there are too many.
+            RequestError: much of it is escapes that base64 does not need.
         """
+        self._size += len(piece)
         self._fields += piece.count(b"&")
-        if self._most is not None and self._fields > self._most:
-            raise _too_many(self._most)
+        if escapes := piece.count(b"%"):
+            # One that is cut in two by the end of a piece counts as any other.
+            self._escapes += escapes - sum(map(piece.count, BASE64_ESCAPES))
+        if self._max_fields is not None and self._fields > self._max_fields:
+            raise _too_many(self._max_fields)
+        if self._escapes > FREE_ESCAPES + self._size // BYTES_OF_ESCAPE:
+            raise RequestError(
+                f"More than one in {BYTES_OF_ESCAPE} bytes of the form is the % sign of an escape other than %2B and "
+                "%2F; send images as base64 text, which needs no others."
+            )
 
 
 class FormReader(FormDataParser):
@@ -83,9 +102,9 @@ class FormReader(FormDataParser):
         return body, form, files
 
     def _read_pairs(self, content: memoryview, charset: str, form: MultiDict[str, str]) -> None:
-        fields = FieldCount(self.max_form_parts)
+        guard = FormGuard(self.max_form_parts)
         for part in stretches_of(len(content)):
-            fields.take(bytes(content[part]))
+            guard.take(bytes(content[part]))
         for start, end in _between(content, b"&"):
             middle = _find(content, b"=", start, end)
             name = _decoded("form", content[start : end if middle < 0 else middle], charset)
