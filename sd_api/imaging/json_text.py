@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sd_api.errors import RequestError
-from sd_api.imaging.stretches import STRETCH, encode_text, join_text, stretches_of
+from sd_api.imaging.stretches import STRETCH, join_text, stretches_of
 
 # Values and brackets in a JSON text.
 MOST_VALUES = 200_000
@@ -48,7 +48,7 @@ def parse_json(text: str | bytes, loads: Callable[[bytes], Any] = json.loads, *,
         ValueError: It is no JSON.
     """
     _refuse_many_values(text, most)
-    raw = encode_text(text) if isinstance(text, str) else text
+    raw = _raw(text)
     try:
         if len(raw) <= LONGEST_RECODED:
             return loads(raw)
@@ -58,11 +58,14 @@ def parse_json(text: str | bytes, loads: Callable[[bytes], Any] = json.loads, *,
         raise RequestError("The JSON's brackets are nested too deeply.") from None
 
 
+def _raw(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
 def _refuse_many_values(text: str | bytes, most: int) -> None:
     values = marks = 0
     for part in stretches_of(len(text)):
-        piece = text[part]
-        stretch = encode_text(piece) if isinstance(piece, str) else piece
+        stretch = _raw(text[part])
         # Commas in texts count as well; a prompt has some hundreds.
         values += sum(map(stretch.count, (b",", b"[", b"{")))
         marks += stretch.count(b'"')

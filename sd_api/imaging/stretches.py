@@ -33,17 +33,8 @@ def join_text(pieces: Iterable[str]) -> str:
 
 def copy_bytes(content: memoryview) -> bytes:
     """The same as ``bytes``, with other threads in between."""
-    return _written(content[part] for part in stretches_of(len(content)))
-
-
-def encode_text(text: str) -> bytes:
-    """A text in UTF-8, halves of characters as they are, with other threads in between."""
-    return _written(text[part].encode("utf-8", "surrogatepass") for part in stretches_of(len(text)))
-
-
-def _written(pieces: Iterable[bytes | memoryview]) -> bytes:
     whole = io.BytesIO()
-    for piece in pieces:
-        whole.write(piece)
+    for part in stretches_of(len(content)):
+        whole.write(content[part])
     # Not copied: the buffer is shortened to what is in it.
     return whole.getvalue()

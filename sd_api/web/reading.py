@@ -11,7 +11,7 @@ from werkzeug.utils import cached_property
 
 from sd_api.errors import InvalidField, RequestError
 from sd_api.imaging.json_text import LONGEST_TEXT, TooManyFields
-from sd_api.imaging.stretches import STRETCH, copy_bytes, join_text, stretches_of
+from sd_api.imaging.stretches import STRETCH, copy_bytes, stretches_of
 from sd_api.web.charsets import decode_field, find_charset, recode_json, wrong_bytes_of_json
 from sd_api.web.content_coding import find_unpacker, read_unpacked
 from sd_api.web.percent_encoding import unquote
@@ -60,9 +60,11 @@ class FormGuard:
         """
         self._size += len(piece)
         self._fields += piece.count(b"&")
-        if escapes := piece.count(b"%"):
-            # One that is cut in two by the end of a piece counts as any other.
-            self._escapes += escapes - sum(map(piece.count, BASE64_ESCAPES))
+        escapes = piece.count(b"%")
+        if escapes > len(piece) // BYTES_OF_ESCAPE:
+            # Only here does it matter which they are. One that is cut in two by the end of a piece counts as any other.
+            escapes -= sum(map(piece.count, BASE64_ESCAPES))
+        self._escapes += escapes
         if self._max_fields is not None and self._fields > self._max_fields:
             raise _too_many(self._max_fields)
         if self._escapes > FREE_ESCAPES + self._size // BYTES_OF_ESCAPE:
@@ -257,7 +259,7 @@ def _text(name: str, raw: memoryview, charset: str) -> str:
     if len(raw) <= LONGEST_TEXT:
         return decode_field(name, raw, charset)
     try:
-        return join_text(str(raw[part], "ascii") for part in stretches_of(len(raw)))
+        return str(raw, "ascii")
     except UnicodeDecodeError:
         raise InvalidField(
             name[:100], f"is longer than {LONGEST_TEXT} bytes and is no plain text; send images as base64 text"
