@@ -82,7 +82,8 @@ class ServerProcess:
         """Press Ctrl-C; the exit status."""
         self._process.send_signal(how)
         try:
-            return self._process.wait(timeout=20)
+            status: int = self._process.wait(timeout=20)
+            return status
         finally:
             self.kill()
 

@@ -8,6 +8,7 @@ import torch
 
 from sd_api.models.component import Component
 from sd_api.models.folders import FoundFile
+from sd_api.models.model_sizes import DENOISERS
 
 Adapter = TypeVar("Adapter")
 
@@ -30,8 +31,13 @@ def reason_of(error: Exception) -> str:
     return lines[0][:200]
 
 
+def denoiser_of(components: Mapping[str, Component]) -> Component:
+    """The network of a model that its adapters act on."""
+    return next(components[name] for name in DENOISERS if name in components)
+
+
 class AdapterCache(Generic[Adapter]):
-    """Loads adapters; the least recently used leave when all of them are larger than the model's UNet.
+    """Loads adapters; the least recently used leave when all of them are larger than the model's denoiser.
 
     Not for several threads at once: it belongs to the engine's thread.
 
@@ -97,7 +103,7 @@ class AdapterCache(Generic[Adapter]):
 
     def _make_room(self, kept: Collection[FoundFile]) -> None:
         for file in [file for file in self._loaded if file not in kept]:
-            if sum(part.size for part in self.components) <= self._components["unet"].size:
+            if sum(part.size for part in self.components) <= denoiser_of(self._components).size:
                 return
             adapter = self._loaded.pop(file)
             self._left(adapter)

@@ -10,15 +10,27 @@ from diffusers import T2IAdapter
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.controls import Control
 from sd_api.imaging.controls import KINDS
-from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError
-from sd_api.models.adapters.control_files import find_control, read_control
+from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, denoiser_of
+from sd_api.models.adapters.control_files import OF_TRANSFORMERS, ControlHeader, find_control, read_control
 from sd_api.models.adapters.control_loading import load_control
+from sd_api.models.adapters.control_transformers import transformer_of
 from sd_api.models.adapters.lora_files import architecture_of
 from sd_api.models.component import Component
 from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders, listed
 from sd_api.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
+
+# What has to be the same in a model and in its ControlNet, as far as both have it; without a text encoder of its own,
+# a ControlNet has no width of its words.
+_OF_UNETS = ("cross_attention_dim", "layers_per_block", "block_out_channels")
+_OF_TRANSFORMERS = (
+    *("in_channels", "attention_head_dim", "num_attention_heads"),
+    *("joint_attention_dim", "pooled_projection_dim"),
+)
+
+# What union models for FLUX.1 were trained with, by their numbers; kinds that have no name here are left out.
+_FLUX_KINDS: Mapping[str, int] = {"canny": 0, "tile": 1, "depth": 2, "openpose": 4}
 
 
 class ControlNets:
@@ -80,11 +92,11 @@ class ControlNets:
         raise UnfitError(f"there are: {listed(names)}" if names else "this server has none")
 
     def _load(self, file: FoundFile) -> Component:
-        header, denoiser = read_control(file), self._components["unet"]
+        header, denoiser = read_control(file), self._denoiser
         try:
             if header.problem is not None:
                 raise UnfitError(header.problem)
-            self._refuse_width(header.width)
+            self._refuse_architecture(header)
             log.info("Loading the %s %s", header.kind or "control", file.name)
             module = load_control(file, header, denoiser.module, denoiser.dtype)
             self._refuse_other_blocks(module)
@@ -102,30 +114,56 @@ class ControlNets:
         component.working = denoiser.working
         return component
 
-    def _refuse_width(self, width: int | None) -> None:
-        own = self._components["unet"].config.cross_attention_dim
-        if width not in (None, own) and own in (768, 1024, 2048):
-            raise UnfitError(f"it was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+    @property
+    def _denoiser(self) -> Component:
+        return denoiser_of(self._components)
+
+    def _refuse_architecture(self, header: ControlHeader) -> None:
+        config = self._denoiser.config
+        width = config.get("cross_attention_dim")
+        of_unet = architecture_of(width) if width in (768, 1024, 2048) else None
+        own = next((name for name in OF_TRANSFORMERS if transformer_of(name) is type(self._denoiser.module)), None)
+        if own is None and header.class_name not in OF_TRANSFORMERS:
+            fits = header.width is None or of_unet is None or architecture_of(header.width) == of_unet
+        else:
+            fits = header.class_name in (None, own)
+        if not fits:
+            made_for = header.architecture or "a model with a UNet"
+            this = OF_TRANSFORMERS[own] if own else of_unet or "another"
+            raise UnfitError(f"it was made for {made_for}; this model is {this}")
 
     def _refuse_other_blocks(self, module: Any) -> None:
-        unet, own = self._components["unet"].config, module.config
+        model, own = self._denoiser.config, module.config
         if isinstance(module, T2IAdapter):
             return
-        alike = ("cross_attention_dim", "layers_per_block")
-        if any(unet[name] != own[name] for name in alike) or tuple(unet.block_out_channels) != tuple(
-            own.block_out_channels
-        ):
+        alike = _OF_TRANSFORMERS if type(module).__name__ in OF_TRANSFORMERS else _OF_UNETS
+        pairs = [(model[name], own[name]) for name in alike if own.get(name) is not None and name in model]
+        if any(_plain(one) != _plain(other) for one, other in pairs):
             raise UnfitError("it was made for a model with other layers")
 
     @staticmethod
     def _refuse_kind(control: Control, component: Component) -> None:
         """A union model has to know what the map shows."""
-        known = component.config.get("num_control_type")
-        if known is None:
-            return
-        kinds = KINDS[:known]
-        if control.shown not in kinds:
+        kinds = kind_numbers(component.config)
+        if kinds and control.shown not in kinds:
             raise UnfitError(f"it has to know what the map shows; kind must be one of {', '.join(kinds)}")
+
+
+def kind_numbers(config: Any) -> Mapping[str, int]:
+    """The numbers of the kinds of maps that a union model knows; empty for models of one kind.
+
+    Args:
+        config: Of the ControlNet.
+    """
+    if (known := config.get("num_control_type")) is not None:
+        return {kind: number for number, kind in enumerate(KINDS[:known])}
+    if (known := config.get("num_mode")) is not None:
+        return {kind: number for kind, number in _FLUX_KINDS.items() if number < known}
+    return {}
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def expected_shapes(unet: Any, cells: tuple[int, int]) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
@@ -36,12 +37,12 @@ from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import IP_ADAPTER, FoundFile, ModelFolders, listed
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import shared_copy
+from sd_api.models.sharing import follow, shared_copy
 from sd_api.models.state_dict import WeightFile
 
 log = logging.getLogger(__name__)
 
-# Copies of the UNet without weights of their own: one for each set of adapters and LoRAs that act together.
+# Copies of a UNet without weights of their own: one for each set of adapters that act together.
 _MOST_HOSTS = 4
 
 
@@ -89,8 +90,8 @@ class IPAdapters:
         self._place = place
         self._folders = folders
         self._cached = cached
-        # What a copy was made of, and the copy.
-        self._hosts: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        # By the module that they are copies of, with which they leave: it may be one with LoRAs in its weights.
+        self._hosts: WeakKeyDictionary[Any, OrderedDict[Any, Any]] = WeakKeyDictionary()
         self._cache = AdapterCache(
             components, self._load, lambda adapter: [adapter.part], forget, lambda _: self._hosts.clear()
         )
@@ -138,17 +139,16 @@ class IPAdapters:
         module = found.module if isinstance(found, Component) else found
         if adapters[0].part.device != next(module.parameters()).device:
             raise OutOfMemory("An IP-Adapter needs the whole model on the device.")
-        key = id(module), acting, tuple(map(id, adapters))
-        if key not in self._hosts:
-            self._hosts[key] = module, _host(module, adapters)
-            while len(self._hosts) > _MOST_HOSTS:
-                self._hosts.popitem(last=False)
-        self._hosts.move_to_end(key)
-        host = self._hosts[key][1]
+        hosts = self._hosts.setdefault(module, OrderedDict())
+        key = acting, tuple(map(id, adapters))
+        if key not in hosts:
+            hosts[key] = _host(module, adapters)
+            while len(hosts) > _MOST_HOSTS:
+                hosts.popitem(last=False)
+        hosts.move_to_end(key)
+        host = hosts[key]
         device = adapters[0].part.device
-        # The weights are the model's own, which are there; buffers are not.
-        if any(buffer.device != device for buffer in host.buffers()):
-            host.to(device)
+        follow(host, device)
         for name in adapters[0].attention:
             host.get_submodule(name).scale[:] = [reference.weight for reference in references]
         return host

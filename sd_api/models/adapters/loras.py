@@ -1,7 +1,8 @@
-"""The LoRAs of one model (arXiv:2106.09685): layers beside its own, which act for the rows that ask for them.
+"""The LoRAs of one model (arXiv:2106.09685), which act for the rows that ask for them.
 
 The model itself is never changed. Its LoRAs are in copies of its modules that share its weights: diffusers loads them
-there as it does into a pipeline, and each call chooses which of them act.
+there as it does into a pipeline, and each call chooses which of them act. A UNet runs them in its weights, in copies
+of its own, where there is memory for these.
 """
 
 import logging
@@ -12,16 +13,17 @@ from typing import Any
 import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
-from sd_api.errors import OutOfLimits, OutOfMemory
+from sd_api.errors import OutOfLimits
 from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, reason_of
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
 from sd_api.models.adapters.lycoris import as_lora, is_lycoris
+from sd_api.models.adapters.merged import MergedUNets, place_together
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import pipeline_of, shared_copy
+from sd_api.models.sharing import follow, pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
 from sd_api.prompting.prompt import Lora
 
@@ -80,6 +82,9 @@ class LoraLayers:
 
     Not for several threads at once: it belongs to the engine's thread.
 
+    Attributes:
+        merged: The copies of the UNet that have some of them in their weights.
+
     Args:
         pipeline: The model.
         components: Its modules.
@@ -107,11 +112,12 @@ class LoraLayers:
         # What acts in each copy, which takes a moment to set.
         self._acting: dict[str, dict[str, float]] = {}
         self._cache = AdapterCache(components, self._load, lambda layers: layers.parts.values(), forget, self._remove)
+        self.merged = MergedUNets(components, place, forget)
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """The layers of all LoRAs that are loaded; may be called from any thread."""
-        return self._cache.components
+        """The layers of all LoRAs that are loaded, and weights with them; may be called from any thread."""
+        return *self._cache.components, *self.merged.components
 
     def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[FoundLora, ...]:
         """What a request asks for, loaded.
@@ -139,38 +145,45 @@ class LoraLayers:
         return tuple(lora for lora in loras if lora.text_weight and any(name != "unet" for name in parts[lora.file]))
 
     def applied(self, component: Component, loras: Sequence[ActiveLora], beside: Iterable[Component] = ()) -> Any:
-        """What runs in place of a component, on the device, with the layers of some LoRAs.
+        """What runs in place of a component, on the device, with some LoRAs.
 
-        It is to be called before the next one is asked for: the copy is the same, and only what acts in it differs.
+        It is to be called before the next one is asked for: it may be the same copy, and only what acts in it differs.
 
         Args:
             component: A module of the model.
             loras: What acts in it.
             beside: What else is to be on the device meanwhile.
         """
+        beside, files, layers = list(beside), [lora.file for lora in loras], []
         active: dict[str, float] = {}
-        parts = [*beside, component]
-        files = [lora.file for lora in loras]
         for lora in loras:
-            layers = self._layers(lora.file, files)
+            loaded = self._layers(lora.file, files)
             weight = lora.weight if component.name == "unet" else lora.text_weight
-            if weight and component.name in layers.parts:
-                active[layers.adapter] = weight
-                parts.append(layers.parts[component.name])
-        self._place(parts)
+            if weight and component.name in loaded.parts:
+                active[loaded.adapter] = weight
+                layers.append(loaded.parts[component.name])
         if not active:
+            self._place([*beside, component])
             return component
-        host = getattr(self._host, component.name)
-        device = parts[-1].device
-        if component.device != device:
-            raise OutOfMemory("A LoRA needs the whole model on the device.")
-        # The weights are the model's own, which are there; buffers are not.
-        if any(buffer.device != device for buffer in host.buffers()):
-            host.to(device)
-        if self._acting.get(component.name) != active:
-            self._acting.pop(component.name, None)
+        acting = tuple(active.items())
+        # Prompts are read once, which takes less time than to merge.
+        merges = component.name == "unet"
+        found = self.merged.placed(acting, beside) if merges else None
+        if found is None:
+            place_together(self._place, component, beside, layers)
+            found = self._activated(component.name, active)
+            if merges:
+                found = self.merged.make(found, acting, beside) or found
+        follow(found, component.device)
+        return found
+
+    def _activated(self, name: str, active: Mapping[str, float]) -> Any:
+        """The copy of a component with PEFT's layers, of which some act."""
+        host = getattr(self._host, name)
+        if self._acting.get(name) != active:
+            self._acting.pop(name, None)
             set_weights_and_activate_adapters(host, list(active), list(active.values()))
-            self._acting[component.name] = active
+            self._acting[name] = dict(active)
         return host
 
     def _file(self, name: str) -> FoundFile:
@@ -269,11 +282,13 @@ class LoraLayers:
 
     def _remove(self, layers: _Layers) -> None:
         self._acting.clear()
+        self.merged.clear()
         for name in layers.parts:
             delete_adapter_layers(getattr(self._host, name), layers.adapter)
 
     def _forget_all(self) -> None:
         self._cache.clear()
+        self.merged.clear()
         self._host = None
         self._copied_from.clear()
         self._acting.clear()

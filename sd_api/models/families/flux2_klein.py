@@ -13,8 +13,9 @@ from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas
 from sd_api.models.families.reference_images import in_whole_cells
-from sd_api.models.families.transformer import REFERENCES, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_words import REFERENCES
 
 _MODES: tuple[OperationName, ...] = ("txt2img", "masking", "edit")
 _PUBLISHED = Published(modes=_MODES, steps=50, guidance=4.0)
