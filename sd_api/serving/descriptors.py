@@ -11,9 +11,8 @@ USUAL = 2048
 # A connection costs some memory even if it says nothing.
 MOST_CONNECTIONS = 4096
 
-# Newly come connections that one turn of the event loop takes, at a quarter of a millisecond each, and the turns until
-# they are counted.
-MOST_AT_ONCE, TURNS = 16, 3
+# Newly come connections that one turn of the event loop takes, and the turns until they are counted.
+MOST_AT_ONCE, TURNS = 128, 3
 
 
 def raise_limit() -> int:

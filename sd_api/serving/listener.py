@@ -8,9 +8,6 @@ import psutil
 
 from sd_api.errors import ConfigurationError
 
-# Connections that the system keeps for this process until it takes them.
-WAITING = 128
-
 # An address that stands for every one of this machine, and the one by which this machine reaches itself.
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
@@ -29,7 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         # Of a name with both, such as localhost, the address that every client tries.
         family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-        listener = socket.create_server(address[:2], family=family, backlog=WAITING)
+        listener = socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError([_why_not(error, host, port)]) from None
     # Named as TCP, which create_server leaves out: asyncio switches Nagle's algorithm off only where it sees

@@ -13,7 +13,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from sd_api.serving.connection import HEAD_SECONDS, ConnectionConfig, ConnectionTable
 from sd_api.serving.descriptors import raise_limit, share
 from sd_api.serving.edge import SPARE_THREADS, Edge
-from sd_api.serving.listener import WAITING, where, where_else
+from sd_api.serving.listener import where, where_else
 from sd_api.serving.websocket import Websocket
 from sd_api.settings import Settings
 from sd_api.starting import stop_signals
@@ -90,18 +90,12 @@ def make_config(edge: Edge, trusted_proxies: Sequence[str]) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Takes few connections at a time, and ends the jobs before it stops, so that their requests are answered."""
+    """Ends the jobs before it stops, so that their requests are answered."""
 
     def __init__(self, config: uvicorn.Config, edge: Edge, before_stop: Callable[[], object]) -> None:
         super().__init__(config)
         self._edge = edge
         self._before_stop = before_stop
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in sockets or ():
-            # asyncio has asked the system to keep only as many as one turn takes.
-            listener.listen(WAITING)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._edge.stop()
