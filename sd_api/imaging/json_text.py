@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sd_api.errors import RequestError
+from sd_api.imaging.stretches import STRETCH, join_text, stretches_of
 
 # Values and brackets in a JSON text.
 MOST_VALUES = 200_000
@@ -21,9 +22,6 @@ MOST_WIDE = 4 * LONGEST_TEXT
 
 # Bytes from which a text is decoded by itself.
 LONG = 4096
-
-# Bytes that are decoded at a time.
-STRETCH = 1 << 18
 
 # What an escape may have before and in its last byte.
 _ESCAPE = 6
@@ -66,8 +64,8 @@ def _raw(text: str | bytes) -> bytes:
 
 def _refuse_many_values(text: str | bytes, most: int) -> None:
     values = marks = 0
-    for start in range(0, len(text), STRETCH):
-        stretch = _raw(text[start : start + STRETCH])
+    for part in stretches_of(len(text)):
+        stretch = _raw(text[part])
         # Commas in texts count as well; a prompt has some hundreds.
         values += sum(map(stretch.count, (b",", b"[", b"{")))
         marks += stretch.count(b'"')
@@ -128,20 +126,23 @@ def _quotation_marks(text: bytes) -> Iterator[int]:
 
 def _decoded(text: bytes, start: int, end: int) -> str:
     """What a text means, a stretch at a time; a wide character would make all others of a long one wide as well."""
-    made = []
+    return join_text(_decoded_stretches(text, start, end))
+
+
+def _decoded_stretches(text: bytes, start: int, end: int) -> Iterator[str]:
     is_long = end - start > LONGEST_TEXT
     while start < end:
         stretch = text[start : min(start + STRETCH, end)]
         if start + STRETCH < end and (at := stretch.find(b"\\", -_ESCAPE)) >= 0:
             # No escape is cut in two.
             stretch = stretch[: len(stretch[:at].rstrip(b"\\"))] or stretch
-        made.append(json.loads(b'"%b"' % stretch))
+        made = json.loads(b'"%b"' % stretch)
         start += len(stretch)
-        if is_long and not made[-1].isascii():
+        if is_long and not made.isascii():
             raise RequestError(
                 f"A text in the JSON is longer than {LONGEST_TEXT} bytes and is not plain; send images as base64 text."
             )
-    return "".join(made)
+        yield made
 
 
 def _filled(value: Any, texts: Mapping[str, str]) -> Any:

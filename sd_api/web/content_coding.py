@@ -8,12 +8,10 @@ from typing import IO
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from sd_api.errors import RequestError
+from sd_api.imaging.stretches import STRETCH
 
 CODINGS = "gzip, deflate"
 """What a ``Content-Encoding`` may be, in the words of ``Accept-Encoding``."""
-
-# Bytes that come out at a time.
-STRETCH = 1 << 18
 
 # Bytes that an unpacker needs itself: zlib's window and tables, and a stretch's share of what comes in.
 MEMORY = 1 << 16

@@ -2,7 +2,6 @@
 
 import io
 from typing import IO, Any, NoReturn
-from urllib.parse import unquote_to_bytes
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
@@ -11,9 +10,11 @@ from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from sd_api.errors import InvalidField, RequestError
-from sd_api.imaging.json_text import LONGEST_TEXT, STRETCH, TooManyFields
+from sd_api.imaging.json_text import LONGEST_TEXT, TooManyFields
+from sd_api.imaging.stretches import STRETCH, copy_bytes, stretches_of
 from sd_api.web.charsets import decode_field, find_charset, recode_json, wrong_bytes_of_json
 from sd_api.web.content_coding import find_unpacker, read_unpacked
+from sd_api.web.percent_encoding import unquote
 
 # Where the network edge puts the whole body, as a file that belongs to the request.
 BODY = "sd_api.body"
@@ -21,12 +22,11 @@ BODY = "sd_api.body"
 # Where the network edge puts a function that gives back the memory which it counts for the body.
 RELEASE = "sd_api.release"
 
-# The escapes of base64's own signs, and of those alone a white picture without compression consists. They are
-# exchanged all at once, which costs no more than other bytes.
-BASE64_ESCAPES = {b"%2F": b"/", b"%2B": b"+", b"%2f": b"/", b"%2b": b"+"}
+# The escapes of base64's own signs, and of those alone a white picture without compression consists.
+BASE64_ESCAPES = (b"%2F", b"%2B", b"%2f", b"%2b")
 
-# Other escapes, such as %0A, cost far more. Base64 in lines of 64 has one in 18 bytes; what is short may have
-# nothing else.
+# Other escapes cost some times as much as other bytes, and no picture needs them. Base64 in lines of 64 has one in 18
+# bytes; what is short may have nothing else.
 BYTES_OF_ESCAPE, FREE_ESCAPES = 16, 65_536
 
 # Bytes of the headers of one part of a form, and of what separates the parts.
@@ -51,19 +51,20 @@ class FormGuard:
         self._escapes = 0
         self._size = 0
 
-    def take(self, piece: bytes | memoryview) -> None:
+    def take(self, piece: bytes) -> None:
         """Look at the next bytes.
 
         Raises:
             TooManyFields: there are too many.
             RequestError: much of it is escapes that base64 does not need.
         """
-        held = bytes(piece)
-        self._size += len(held)
-        self._fields += held.count(b"&")
-        if escapes := held.count(b"%"):
-            # One that is cut in two by the end of a piece counts as any other.
-            self._escapes += escapes - sum(map(held.count, BASE64_ESCAPES))
+        self._size += len(piece)
+        self._fields += piece.count(b"&")
+        escapes = piece.count(b"%")
+        if escapes > len(piece) // BYTES_OF_ESCAPE:
+            # Only here does it matter which they are. One that is cut in two by the end of a piece counts as any other.
+            escapes -= sum(map(piece.count, BASE64_ESCAPES))
+        self._escapes += escapes
         if self._max_fields is not None and self._fields > self._max_fields:
             raise _too_many(self._max_fields)
         if self._escapes > FREE_ESCAPES + self._size // BYTES_OF_ESCAPE:
@@ -104,8 +105,8 @@ class FormReader(FormDataParser):
 
     def _read_pairs(self, content: memoryview, charset: str, form: MultiDict[str, str]) -> None:
         guard = FormGuard(self.max_form_parts)
-        for start in range(0, len(content), STRETCH):
-            guard.take(content[start : start + STRETCH])
+        for part in stretches_of(len(content)):
+            guard.take(bytes(content[part]))
         for start, end in _between(content, b"&"):
             middle = _find(content, b"=", start, end)
             name = _decoded("form", content[start : end if middle < 0 else middle], charset)
@@ -160,7 +161,7 @@ class FormReader(FormDataParser):
         if kind != "form-data" or name is None:
             _malformed("one of its parts has no name")
         if "filename" in parameters:
-            files.add(name, FileStorage(io.BytesIO(bytes(content)), parameters["filename"], name, headers=headers))
+            files.add(name, FileStorage(io.BytesIO(copy_bytes(content)), parameters["filename"], name, headers=headers))
         else:
             own = parse_options_header(headers.get("Content-Type"))[1].get("charset")
             form.add(name, _text(name, content, charset if own is None else find_charset(own)))
@@ -247,11 +248,7 @@ def _decoded(name: str, raw: memoryview, charset: str) -> str:
         if read + STRETCH < len(raw) and b"%" in stretch[-2:]:
             # An escape is not cut in two.
             stretch = stretch[: stretch.rindex(b"%")]
-        decoded = stretch.replace(b"+", b" ")
-        if b"%" in decoded:
-            for escape, sign in BASE64_ESCAPES.items():
-                decoded = decoded.replace(escape, sign)
-            decoded = unquote_to_bytes(decoded)
+        decoded = unquote(stretch.replace(b"+", b" "))
         raw[written : written + len(decoded)] = decoded
         read += len(stretch)
         written += len(decoded)

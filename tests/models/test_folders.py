@@ -127,3 +127,14 @@ def test_folders_of_the_configuration_come_in_its_order(tmp_path: Path) -> None:
         sizes += [file.size for file in ModelFolders.of(settings).files(LORA)]
         (tmp_path / folder / "same.safetensors").unlink()
     assert [*sizes, *(file.size for file in ModelFolders.of(settings).files(LORA))] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(0, True), (1e9, False)])
+def test_a_costly_look_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, seen: bool) -> None:
+    monkeypatch.setattr(folders, "_COSTLY", -1)
+    monkeypatch.setattr(folders, "_KEPT", seconds)
+    (tmp_path / "loras").mkdir()
+    models = ModelFolders(trees=[tmp_path])
+    assert models.files(LORA) == []
+    (tmp_path / "loras" / "a.safetensors").touch()
+    assert bool(models.files(LORA)) == seen

@@ -15,7 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import TestResponse
 
 from sd_api.errors import RequestError
-from sd_api.web.content_coding import STRETCH, UnsupportedCoding, find_unpacker, read_unpacked
+from sd_api.imaging.stretches import STRETCH
+from sd_api.web.content_coding import UnsupportedCoding, find_unpacker, read_unpacked
 
 
 def without_header(content: bytes) -> bytes:

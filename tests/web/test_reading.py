@@ -15,8 +15,10 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.test import stream_encode_multipart
 
 from sd_api.errors import InvalidField, ServerError
-from sd_api.imaging.json_text import STRETCH, TooManyFields
+from sd_api.imaging.json_text import TooManyFields
+from sd_api.imaging.stretches import STRETCH
 from sd_api.web.charsets import UnknownCharset
+from sd_api.web.percent_encoding import unquote
 from sd_api.web.reading import FormReader
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
@@ -101,6 +103,11 @@ def test_too_many_fields_are_a_413() -> None:
     for body, mimetype in ((b"a=1&" * 1000, URLENCODED), (part * 1001 + b"--b--", MULTIPART)):
         with pytest.raises(TooManyFields, match="more than 1000 fields"):
             read(body, mimetype, boundary="b")
+
+
+@given(text=st.lists(st.sampled_from([b"%", b"%4", b"4", b"a", b"F", b"g", b"%2B", b"+"])).map(b"".join))
+def test_escapes_are_read_as_by_python(text: bytes) -> None:
+    assert unquote(text) == unquote_to_bytes(text)
 
 
 @pytest.mark.parametrize("body", [b"a=" + b"%41" * 1_000_000, b"%" * 1_000_000, b"a=" + b"A%0A" * 1_000_000])
