@@ -95,7 +95,7 @@ PLUGIN = {
     ("GET", "/jobs/<job_id>/preview"): only("ann", 204),
     ("POST", "/jobs/<job_id>/move"): only("ann", 200),
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
-    # "nothing" is no model that callers from elsewhere may name; what becomes of it here, the download says.
+    # Callers from other computers may name no model of the hub.
     ("GET", "/downloads"): all_callers(200),
     ("POST", "/downloads/<path:model_id>"): all_callers(404),
     ("DELETE", "/downloads/<path:model_id>"): all_callers(404),

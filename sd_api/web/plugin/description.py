@@ -219,8 +219,8 @@ def describe() -> dict[str, PathItem]:
             post=operation(
                 "custom",
                 TAG,
-                "Any operation with a model other than the main one: masking with mask_image, an edit with image_guidance_scale, "
-                "image to image with init_image alone",
+                "Any operation with a model other than the main one: masking with mask_image, an edit with "
+                "image_guidance_scale, image to image with init_image alone",
                 {**_made(), **_failures(404)},
                 sent=sent["txt2img"],
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are", "my_first_model")],
