@@ -55,9 +55,10 @@ types: tools
 imports: tools
 	$(BIN)/lint-imports
 
-# Two at a time: much of the time is spent waiting for servers, and each uses one core.
+# Two at a time: much of the time is spent waiting for servers, and each uses one core. Their order is that of
+# pytest_collection_modifyitems in tests/conftest.py.
 unit: tools
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The versions that the tests passed with; torch without the name of its build.
 lock:

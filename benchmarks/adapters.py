@@ -1,4 +1,4 @@
-"""What LoRAs cost: the steps of a picture with two of them beside those of fused weights, and switching between them.
+"""What LoRAs cost: the steps of a picture with two of them and of fused weights, merging, and switching.
 
 With the built-in model on the processor, and on a graphics card where there is one. What is compared takes turns step
 by step in this process, so ratios hold where other programs slow down both. The last line is JSON.
@@ -85,13 +85,13 @@ def main() -> None:
         folder = Path(name)
         for copied in ("first", "second"):
             shutil.copy(SHIPPED, folder / f"{copied}.safetensors")
-        beside = Parts(pipeline, device, lambda _: None, folders=ModelFolders({LORA: [folder]}))
+        ours = Parts(pipeline, device, lambda _: None, folders=ModelFolders({LORA: [folder]}))
         inside = Parts(fused(pipeline, folder), device, lambda _: None)
         tags = [f"<lora:{tag}:{weight}>" for tag, weight in zip(("first", "second"), WEIGHTS, strict=True)]
         rows = {
-            "beside": (beside, begin(beside, f"a dog {' '.join(tags)}", options.steps, options.side)),
+            "two LoRAs": (ours, begin(ours, f"a dog {' '.join(tags)}", options.steps, options.side)),
             "fused": (inside, begin(inside, "a dog", options.steps, options.side)),
-            "plain": (beside, begin(beside, "a dog", options.steps, options.side)),
+            "plain": (ours, begin(ours, "a dog", options.steps, options.side)),
         }
         seconds: dict[str, list[float]] = {what: [] for what in rows}
         for number in range(options.steps):
@@ -100,16 +100,27 @@ def main() -> None:
                 # The first ones load and allocate.
                 if number > 1:
                     seconds[what].append(taken)
+        loras = begin(ours, f"a dog {' '.join(tags)}", options.steps, options.side).moment.loras
+        merges = []
+        for _ in range(5):
+            ours.loras.merged.clear()
+            started = time.perf_counter()
+            with torch.inference_mode():
+                ours.loras.applied(ours.denoiser, loras)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            merges.append(time.perf_counter() - started)
         switches = []
         for number in range(20):
             started = time.perf_counter()
-            begin(beside, f"a dog {tags[number % 2]}", options.steps, options.side)
+            begin(ours, f"a dog {tags[number % 2]}", options.steps, options.side)
             switches.append(time.perf_counter() - started)
-    ratios = [one / other for one, other in zip(seconds["beside"], seconds["fused"], strict=True)]
+    ratios = [one / other for one, other in zip(seconds["two LoRAs"], seconds["fused"], strict=True)]
     figures = {
         "device": str(device),
         "step_ms": {what: round(1000 * statistics.median(values), 2) for what, values in seconds.items()},
         "two_loras_against_fused": round(statistics.median(ratios), 3),
+        "merge_ms": round(1000 * statistics.median(merges), 2),
         "switch_ms": round(1000 * statistics.median(switches), 2),
     }
     print(json.dumps(figures))

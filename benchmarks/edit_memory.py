@@ -100,7 +100,7 @@ def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> b
     values: dict[str, Any] = {"prompt": "", "steps": 20, "guidance": 7.5, "strength": 1.0, "depth": "source"}
     operation = Inpaint(**images, **values, extend=extend, limits=limits)
     planned = plan(operation)
-    regions = tuple(_drawn(region.passes[-1]) for region in planned.regions)
+    regions = [_drawn(region.passes[-1]) for region in planned.regions]
     return encode_png(composed(operation, planned, Drawn(0, regions, nsfw=False)))
 
 

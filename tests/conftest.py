@@ -4,33 +4,46 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from flask import Flask
 from flask.testing import FlaskClient
 from redis_server import RedisServer
 from server_process import ServerProcess
-from tiny_model import tiny_model
 
-from sd_api.app import create_app
 from sd_api.settings import Settings
-from sd_api.wiring import Services, build_services
+
+# What imports torch is imported where it is used: xdist reads this file before it starts its workers.
+if TYPE_CHECKING:
+    from sd_api.wiring import Services
 
 # One thread, here and in the servers that the tests start: several wait for each other for most of the time where
 # other things keep the cores busy.
-torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SettingsFactory = Callable[..., Settings]
 StartServer = Callable[..., ServerProcess]
 
+# Files that take long for one test.
+FIRST = {"test_contract.py"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the workers begin with the files of many tests: a long one that came last would leave the other idle."""
+    if hasattr(config, "workerinput"):
+        count = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path.name not in FIRST, -count[item.path]))
+
 
 @pytest.fixture(scope="session")
 def make_settings(tmp_path_factory: pytest.TempPathFactory) -> SettingsFactory:
     """Settings for the built-in model, in fp32 so that pixels can be compared to the last bit."""
+
+    from tiny_model import tiny_model
 
     def make(**changes: object) -> Settings:
         values = {"model": str(tiny_model()), "device": "cpu", "dtype": "fp32", "port": 0, **changes}
@@ -43,6 +56,8 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> SettingsFactory:
 @pytest.fixture(scope="session")
 def settings(make_settings: SettingsFactory) -> Settings:
     """A server with the built-in model and two custom ones, one of which needs no safety checker."""
+    from tiny_model import tiny_model
+
     custom = {"model_path": str(tiny_model()), "ui_label": "My First Model", "url_path": "my_first_model"}
     return make_settings(
         hf_token="hf_" + "secret" * 5,
@@ -58,8 +73,10 @@ def settings(make_settings: SettingsFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def services(settings: Settings) -> Iterator[Services]:
+def services(settings: Settings) -> Iterator["Services"]:
     """Running services: a queue whose engine has the built-in model loaded."""
+    from sd_api.wiring import build_services
+
     services = build_services(settings)
     services.start()
     # The engine's thread imports libraries, and with them their loggers, over which pytest iterates.
@@ -70,8 +87,10 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings, services: Services) -> Flask:
+def app(settings: Settings, services: "Services") -> Flask:
     """The application over the running services."""
+    from sd_api.app import create_app
+
     return create_app(settings, services)
 
 
@@ -96,20 +115,46 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(scope="session")
-def start_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Start a server with this configuration; whatever is started is stopped at the end."""
-    started: list[ServerProcess] = []
+def write_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write the configuration file of a server with the tiny model."""
+    from tiny_model import tiny_model
 
-    def start(*arguments: str, environment: dict[str, str] | None = None, **config: object) -> ServerProcess:
+    def write(**config: object) -> Path:
         path = tmp_path_factory.mktemp("server") / "config.json"
         values = {"model": str(tiny_model()), "port": 0, "device": "cpu", "dtype": "fp32", "data": "data"}
         path.write_text(json.dumps(values | config), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def start_server(repository: Path, write_config: Callable[..., Path]) -> Iterator[StartServer]:
+    """Start a server with this configuration as a user does; whatever is started is stopped at the end."""
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, environment: dict[str, str] | None = None, **config: object) -> ServerProcess:
         # No network of its own accord: a test that needs the hub says so.
         offline = {"HF_HUB_OFFLINE": "1"} | (environment or {})
-        command = [sys.executable, str(repository / "server.py"), "--config", str(path), *arguments]
-        server = ServerProcess(command, offline)
-        started.append(server)
-        return server
+        command = [sys.executable, str(repository / "server.py"), "--config", str(write_config(**config)), *arguments]
+        started.append(ServerProcess(command, offline))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def fork_server(write_config: Callable[..., Path]) -> Iterator[StartServer]:
+    """Start a server that is ready at once, for tests of what it does from then on."""
+    from forked_server import ForkedServer
+
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, **config: object) -> ServerProcess:
+        started.append(ForkedServer(["--config", str(write_config(**config)), *arguments]))
+        return started[-1]
 
     yield start
     for server in started:

@@ -36,19 +36,21 @@ class ServerProcess:
         reading, writing = os.pipe() if columns is None else pty.openpty()
         if columns is not None:
             fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-        self._process = subprocess.Popen(
-            command, stdout=writing, stderr=writing, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        )
+        self._process = self._begin(command, environment, writing)
         os.close(writing)
         self._shown: TextIO = os.fdopen(reading, encoding="utf-8")
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        if not self._listening.wait(30):
+        if not self._listening.wait(60):
             self.kill()
             raise AssertionError(f"The server does not listen:\n{self.output}")
         found = re.search(r"http://[^\s/]+", self.output)
         assert found is not None, self.output
         self.url = found.group()
+
+    def _begin(self, command: Sequence[str], environment: dict[str, str], output: int) -> Any:
+        changed = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        return subprocess.Popen(command, stdout=output, stderr=output, env=changed)
 
     def _read(self) -> None:
         # A terminal ends with an error once nothing writes to it any more.
@@ -80,7 +82,8 @@ class ServerProcess:
         """Press Ctrl-C; the exit status."""
         self._process.send_signal(how)
         try:
-            return self._process.wait(timeout=20)
+            status: int = self._process.wait(timeout=20)
+            return status
         finally:
             self.kill()
 

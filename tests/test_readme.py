@@ -73,8 +73,8 @@ def run(block: Block, server: ServerProcess, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    server = start_server(enable_signup=True)
+def server(fork_server: Callable[..., ServerProcess]) -> ServerProcess:
+    server = fork_server(enable_signup=True)
     server.wait_until("ready")
     return server
 

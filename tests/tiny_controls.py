@@ -1,9 +1,11 @@
 """Tiny random ControlNets and T2I adapters, as folders of diffusers and as single files."""
 
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import diffusers
 from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 from safetensors.torch import save_file
 from tiny_families import filled, remade
@@ -98,3 +100,12 @@ def _of_adapter(name: str) -> str:
     if (match := re.fullmatch(r"body\.(\d+)\.(?:resnets\.(\d+)\.)?(.+)", name)) is None:
         return name
     return f"body.{2 * int(match[1]) + int(match[2] or 0)}.{match[3]}"
+
+
+def transformer_net(transformer: Any, gain: float = 1.0, **changes: Any) -> Any:
+    """A ControlNet of one block for a transformer; ``gain`` sets apart several."""
+    kind = getattr(diffusers, type(transformer).__name__.replace("Transformer2DModel", "ControlNetModel"))
+    known = signature(kind).parameters
+    config = {name: value for name, value in transformer.config.items() if name in known}
+    made = kind(**config | {name: 1 for name in ("num_layers", "num_single_layers") if name in known} | changes)
+    return filled(made, {"controlnet_x_embedder": 3.0 * gain, "pos_embed_input": 3.0 * gain, "_blocks": gain})

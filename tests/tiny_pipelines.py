@@ -88,7 +88,7 @@ def stable_diffusion_3() -> StableDiffusion3Pipeline:
             sample_size=32,
             patch_size=2,
             in_channels=16,
-            num_layers=1,
+            num_layers=2,
             attention_head_dim=8,
             num_attention_heads=4,
             caption_projection_dim=32,

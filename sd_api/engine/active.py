@@ -118,7 +118,7 @@ class ActiveJob:
         if len(parts) < len(self.spec.plan.regions):
             return None
         del self._drawn[unit.picture]
-        return Drawn(unit.picture, tuple(parts[number] for number in sorted(parts)), unit.picture in self._flagged)
+        return Drawn(unit.picture, [parts[number] for number in sorted(parts)], unit.picture in self._flagged)
 
     def is_last_pass(self, row: Row) -> bool:
         """Whether what a row draws is shown."""

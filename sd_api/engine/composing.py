@@ -1,13 +1,16 @@
 """From what was drawn in each region to one picture: the canvas with it, or a layer that lies over the canvas."""
 
+from collections.abc import Iterator
+from functools import partial
+
 import numpy as np
 from PIL import Image, ImageChops
 
 from sd_api.engine.passes import Drawn, absolute, own_mask, relative
 from sd_api.generation.operations import FromImage, Inpaint
-from sd_api.generation.plan import Box, Plan, Region, intersection, size_of
+from sd_api.generation.plan import Box, Plan, Region, grown, intersection, size_of, squares
 from sd_api.generation.result import Placement
-from sd_api.imaging.blending import ANY_LEVEL, MatchedBorder, cut_out, match_border
+from sd_api.imaging.blending import ANY_LEVEL, CORRECTED, MatchedBorder, cut_out, match_border
 from sd_api.imaging.collage import Collage, Piece
 from sd_api.imaging.masks import with_seam
 from sd_api.imaging.samples import Array
@@ -17,16 +20,23 @@ from sd_api.imaging.sizing import part_of
 # narrow enough not to show what was there before.
 WIDEST_SEAM = 24
 
+# The sides of the squares in which a drawing meets the canvas, one at a time, and in which what the mask shows of it is
+# held: of a frame around a large canvas, that is little.
+_MATCHED, _HELD = 1024, 128
+
 
 def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Collage:
-    """The canvas with what was drawn in each region; every other pixel is as it was, with its alpha."""
-    pieces = [_piece(operation, plan, *each) for each in zip(plan.regions, drawn.regions, strict=True)]
+    """The canvas with what was drawn in each region, which is given up; other pixels are as they were, with alpha."""
+    pieces: list[Piece] = []
+    for region in plan.regions:
+        # No more is held of a drawing than the mask shows.
+        pieces += _pieces(operation, plan, region, drawn.regions.pop(0))
     if operation.has_samples:
         # The file is read a second time, so what was decoded of it needs no memory meanwhile.
         operation.let_go()
     result = unchanged(operation)
-    for region, piece in zip(plan.regions, pieces, strict=True):
-        result.lay(region.edit, piece)
+    for piece in pieces:
+        result.lay(piece)
     return result
 
 
@@ -36,16 +46,30 @@ def unchanged(operation: FromImage) -> Collage:
     return Collage(operation.image.pixels if samples is None else samples, operation.margins)
 
 
-def _piece(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Piece:
-    """What was drawn in a region, with its mask."""
-    box, mask = region.passes[-1].box, _mask(operation, plan, region)
-    matched = MatchedBorder(lambda part: operation.part(absolute(part, box)), image, mask)
+def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Iterator[Piece]:
+    """What was drawn in a region, as far as its mask shows it."""
+    box = region.passes[-1].box
+    for square in squares(box, _MATCHED):
+        # With the pixels around it that say how it is to be matched.
+        around = intersection(grown(square, 2 * CORRECTED, plan.size), box)
+        assert around is not None  # noqa: S101 - it holds the square
+        mask = _mask(operation, plan, region, around)
+        shown = [_masked(mask, relative(place, around)) for place in squares(square, _HELD)]
+        if not any(shown):
+            continue
+        matched = MatchedBorder(partial(_seen, operation, around), image.crop(relative(around, box)), mask)
+        for part in filter(None, shown):
+            yield absolute(part, around), matched.part(part), mask.crop(part)
 
-    def piece(shown: Box) -> tuple[Image.Image, Image.Image]:
-        part = relative(shown, box)
-        return matched.part(part), part_of(mask, part)
 
-    return piece
+def _masked(mask: Image.Image, box: Box) -> Box | None:
+    """The box of what is masked within a box; None where nothing is."""
+    masked = mask.crop(box).getbbox()
+    return None if masked is None else absolute(masked, box)
+
+
+def _seen(operation: Inpaint, origin: Box, box: Box) -> Image.Image:
+    return operation.part(absolute(box, origin))
 
 
 def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image | Array, Placement]:
@@ -74,7 +98,7 @@ def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image | A
 
 def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, black: bool) -> Image.Image:
     """The layer of one region, of the size of its last pass's box."""
-    box, mask = region.passes[-1].box, _mask(operation, plan, region)
+    box, mask = region.passes[-1].box, _mask(operation, plan, region, region.passes[-1].box)
     if black:
         return cut_out(Image.new("RGB", image.size), mask)
     original = operation.part(box)
@@ -96,9 +120,12 @@ def _added(operation: Inpaint, region: Region) -> Image.Image:
     return added
 
 
-def _mask(operation: Inpaint, plan: Plan, region: Region) -> Image.Image:
-    """The mask of a region with its seam, of the size of its last pass's box."""
-    return with_seam(own_mask(operation.replaced, region, region.passes[-1].box), _seam(operation, plan, region))
+def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:
+    """What a box, within that of the last pass, shows of a region's mask with its seam."""
+    seam = _seam(operation, plan, region)
+    around = intersection(grown(box, seam, plan.size), region.passes[-1].box)
+    assert around is not None  # noqa: S101 - it holds the box
+    return part_of(with_seam(own_mask(operation.replaced, region, around), seam), relative(box, around))
 
 
 def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:

@@ -127,7 +127,7 @@ class DiffusersEngine:
         assert isinstance(operation, FromImage)  # noqa: S101 - only what begins with an image may have no steps
         scheduler = operation.scheduler or scheduler_name(job.model.parts.pipeline.scheduler)
         for number in range(len(job.spec.seeds)):
-            self._finisher.finish(job, Drawn(number, (), nsfw=False), scheduler=scheduler)
+            self._finisher.finish(job, Drawn(number, [], nsfw=False), scheduler=scheduler)
 
     def _next(self, active: Sequence[ActiveJob]) -> list[ActiveJob]:
         """The jobs that may share the next forward: the one whose turn it is first."""

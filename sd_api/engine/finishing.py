@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 
 from PIL import Image
@@ -73,7 +72,8 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     spec, seeds = job.spec, job.spec.pictures[drawn.picture]
     operation, placement = spec.operation, None
     profile = operation.profile if isinstance(operation, FromImage) else None
-    drawn = replace(drawn, regions=tuple(from_srgb(image, profile) for image in drawn.regions))
+    # In place, so that nothing else holds what composing gives up.
+    drawn.regions[:] = [from_srgb(image, profile) for image in drawn.regions]
     image: Image.Image | Collage | Array
     if isinstance(operation, Inpaint) and operation.output != "image":
         image, placement = layer(operation, spec.plan, drawn)

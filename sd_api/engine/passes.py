@@ -41,12 +41,12 @@ class Drawn:
 
     Attributes:
         picture: Its number, counted from 0.
-        regions: What was drawn in each region of the plan, of the size of the last pass's box.
+        regions: What was drawn in each region of the plan, of the size of the last pass's box; composing empties it.
         nsfw: Whether one of them was flagged.
     """
 
     picture: int
-    regions: tuple[Image.Image, ...]
+    regions: list[Image.Image]
     nsfw: bool
 
 

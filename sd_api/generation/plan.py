@@ -154,3 +154,11 @@ def grown(box: Box, by: int, size: Size) -> Box:
     """A box with ``by`` pixels more on each side, as far as the canvas of ``size`` reaches."""
     left, upper, right, lower = box
     return max(left - by, 0), max(upper - by, 0), min(right + by, size[0]), min(lower + by, size[1])
+
+
+def squares(box: Box, side: int) -> Iterator[Box]:
+    """Cut a box into squares row by row, smaller ones at its right and lower edge."""
+    left, upper, right, lower = box
+    for top in range(upper, lower, side):
+        for start in range(left, right, side):
+            yield start, top, min(start + side, right), min(top + side, lower)

@@ -120,8 +120,9 @@ class MatchedBorder:
             return
         left, upper, right, lower = changed
         self._box = (
-            max(left - CORRECTED, 0),
-            max(upper - CORRECTED, 0),
+            # The cells of a picture are the same in each of its parts that begins with a whole one.
+            max(left - CORRECTED, 0) // _CELL * _CELL,
+            max(upper - CORRECTED, 0) // _CELL * _CELL,
             min(right + CORRECTED, mask.width),
             min(lower + CORRECTED, mask.height),
         )

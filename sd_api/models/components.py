@@ -44,7 +44,7 @@ class Parts:
         loras: The layers beside them, for models with a UNet.
         ip_adapters: What sees references, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
-        controls: The ControlNets and T2I adapters beside them, for models with a UNet.
+        controls: The ControlNets and T2I adapters beside them.
         folders: Where files are that a request may name.
         vae_file: The file of an autoencoder that stands in place of the model's own; None where that is used.
         tile: The side of the autoencoder's tiles in pixels, for pictures that are larger; 0 if it decodes at once.

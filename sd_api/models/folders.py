@@ -1,6 +1,8 @@
 """The folders with models: each kind has sub-folders of its own, as other programs have them; knows no torch."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +14,10 @@ from sd_api.settings import Settings
 
 # Entries of a folder that are looked at; one has some hundreds.
 MAX_SEEN = 20_000
+
+# Seconds of processor time from which a look is kept, and for how many times as long: so clients that ask again and
+# again make a folder of thousands of files cost a tenth of one core.
+_COSTLY, _KEPT = 0.02, 10
 
 # Names that are listed where one is not there.
 _LISTED = 20
@@ -70,7 +76,7 @@ class FoundFile:
 
 
 class ModelFolders:
-    """Where models of each kind are; what is new there is found at the next look.
+    """Where models of each kind are; what is new there is found at the next look, of many files some seconds later.
 
     A request's name is compared with the names that are there and never becomes a path. Links are followed, because
     who may write into these folders decides what is served; each folder is looked into once, so circles end.
@@ -84,6 +90,9 @@ class ModelFolders:
     def __init__(self, own: Mapping[Kind, Sequence[Path]] | None = None, trees: Sequence[Path] = ()) -> None:
         self._own = own or {}
         self._trees = trees
+        # The latest costly look of each kind, and until when it is kept.
+        self._kept: dict[Kind, tuple[float, list[FoundFile]]] = {}
+        self._looking = threading.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -94,11 +103,18 @@ class ModelFolders:
 
     def files(self, kind: Kind) -> list[FoundFile]:
         """All models of a kind, by name."""
-        found: dict[str, FoundFile] = {}
-        for folder in self._folders(kind):
-            for file in sorted(_files(folder, kind), key=lambda file: file.path):
-                found.setdefault(file.name, file)
-        return sorted(found.values(), key=lambda file: file.name)
+        with self._looking:
+            until, kept = self._kept.get(kind, (0.0, []))
+            if time.monotonic() < until:
+                return list(kept)
+            started = time.thread_time()
+            found = self._look(kind)
+            cost = time.thread_time() - started
+            if cost > _COSTLY:
+                self._kept[kind] = time.monotonic() + cost * _KEPT, found
+            else:
+                self._kept.pop(kind, None)
+            return list(found)
 
     def find(self, kind: Kind, name: str) -> FoundFile | None:
         """The model of a name, which is its path or, where only one has it, its file's name in any case of letters."""
@@ -108,6 +124,13 @@ class ModelFolders:
             return exact
         alike = [file for file in files if file.name.rpartition("/")[2].casefold() == wanted.casefold()]
         return alike[0] if len(alike) == 1 else None
+
+    def _look(self, kind: Kind) -> list[FoundFile]:
+        found: dict[str, FoundFile] = {}
+        for folder in self._folders(kind):
+            for file in sorted(_files(folder, kind), key=lambda file: file.path):
+                found.setdefault(file.name, file)
+        return sorted(found.values(), key=lambda file: file.name)
 
     def _folders(self, kind: Kind) -> Iterator[Path]:
         yield from self._own.get(kind, ())

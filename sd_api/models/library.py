@@ -121,16 +121,20 @@ class ModelLibrary:
         self._placement.use(components)
 
     def make_room(self) -> bool:
-        """Move all components off the device but those that were placed last; whether there were any."""
-        return self._placement.make_room()
+        """Move off the device what was not placed last, else give up what only saves time; whether there was any."""
+        if self._placement.make_room():
+            return True
+        return any(model.parts.loras.merged.give_up() for model in self._loaded.values())
 
     def slow_down(self) -> bool:
         """Stream the layers of what was placed last, where alone it leaves too little room; whether that is new."""
         return self._placement.slow_down()
 
     def run_as_planned(self) -> None:
-        """Take back what ``slow_down`` did, for jobs to come."""
+        """Take back what ``make_room`` and ``slow_down`` made slower, for jobs to come."""
         self._placement.run_as_planned()
+        for model in self._loaded.values():
+            model.parts.loras.merged.resume()
 
     def memory(self) -> tuple[ModelMemory, ...]:
         """The models that are loaded, and where; may be called from any thread."""

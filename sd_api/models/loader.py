@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
+from sd_api.models.attention import use_attention
 from sd_api.models.backends.quantized import quantization_configs, store_in_fp8
 from sd_api.models.bounded_files import read_object
 from sd_api.models.checkpoint_config import fetch_config
@@ -71,6 +72,7 @@ def load_pipeline(
                 prepare_half(part, device.device, convolutional=name in ("unet", "vae"))
     if plan is not None:
         store_in_fp8(pipeline, plan, precision.dtype)
+        use_attention(pipeline, plan.attention)
     pipeline.set_progress_bar_config(disable=True)
     log.info("Loaded %s in %.1f s", source.label, time.monotonic() - started)
     return pipeline

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from psutil import virtual_memory
 
 from sd_api.errors import OutOfMemory
 from sd_api.generation.engine import DeviceMemory
@@ -52,6 +53,14 @@ def memory_of(device: torch.device) -> DeviceMemory | None:
         # The running job has already failed with the cause.
         return None
     return DeviceMemory(total=total, free=free)
+
+
+def room_of(device: torch.device) -> int:
+    """The bytes that new tensors may take while everything else stays where it is."""
+    if (memory := memory_of(device)) is None:
+        return int(virtual_memory().available)
+    library = getattr(torch, device.type)
+    return int(memory.free + library.memory_reserved(device) - library.memory_allocated(device))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -47,7 +47,9 @@ def plan_memory(model: ModelSizes, machine: Machine, wishes: Wishes) -> MemoryPl
         for tile in _tiles(placement, machine, wishes):
             # What is streamed or converted layer by layer cannot be compiled.
             compiles = wishes.compile and placement != "grouped" and quantization == "none"
-            plan = _plan(model, machine, dtype, quantization, placement, tile, compiles=compiles)
+            plan = _plan(
+                model, machine, dtype, quantization, placement, tile, compiles=compiles, attention=wishes.attention
+            )
             if plan.fits:
                 return _explained(plan, tried, machine, wishes, why_dtype)
             tried.append(plan)
@@ -138,6 +140,7 @@ def _plan(
     tile: int,
     *,
     compiles: bool,
+    attention: str,
 ) -> MemoryPlan:
     quantized = () if quantization == "none" else _quantized(model, quantization)
     weights = {part.name: _weight_bytes(part, dtype, quantization, quantized) for part in model.components}
@@ -171,6 +174,7 @@ def _plan(
         placement=placement,
         streamed=tuple(streamed),
         tile=tile,
+        attention=attention,
         compiles=compiles,
         peak=needed,
         host=needed if machine.shares_memory else host,

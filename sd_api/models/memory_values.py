@@ -61,12 +61,16 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the configuration says; ``auto`` leaves the choice to the plan."""
+    """What the configuration says; ``auto`` leaves the choice to the plan.
+
+    What computes attention is chosen before (``attention.py``), because memory does not depend on it.
+    """
 
     memory: MemoryMode = "auto"
     quantize: QuantizationWish = "auto"
     placement: PlacementWish = "auto"
     compile: bool = False
+    attention: str = "native"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,7 @@ class MemoryPlan:
             stays in the host's memory, and its layers come one after another.
         streamed: names of the components whose layers come one after another.
         tile: the side of the autoencoder's tiles in pixels; 0 if it decodes at once.
+        attention: the kernel that computes the denoiser's attention, see ``attention.py``.
         compiles: whether the denoiser is compiled: a UNet for some sizes, a transformer's blocks that repeat.
         peak: the most bytes of the device's memory, for one picture of the native size; a bound.
         host: bytes of the machine's own memory.
@@ -96,6 +101,7 @@ class MemoryPlan:
     placement: Placing
     streamed: tuple[str, ...]
     tile: int
+    attention: str
     compiles: bool
     peak: int
     host: int
@@ -108,7 +114,8 @@ class MemoryPlan:
     def summary(self) -> str:
         """The choice in few words."""
         tiles = [f"autoencoder in tiles of {self.tile}"] if self.tile else []
-        return ", ".join([self.dtype, QUANTIZATION_WORDS[self.quantization], PLACING_WORDS[self.placement], *tiles])
+        stored, placed = QUANTIZATION_WORDS[self.quantization], PLACING_WORDS[self.placement]
+        return ", ".join([self.dtype, stored, placed, *tiles, f"{self.attention} attention"])
 
 
 def gigabytes(size: int) -> str:

@@ -10,10 +10,12 @@ from psutil import virtual_memory
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.architectures import text_encoders_of, unet_channels
+from sd_api.models.attention import Asked, choose_attention
 from sd_api.models.backends.quantized import installed_quantizers, require_quantizer
 from sd_api.models.bounded_files import read_object
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.any_pipeline import AnyPipeline
+from sd_api.models.families.base import Family
 from sd_api.models.families.registry import family_named
 from sd_api.models.families.transformer import TransformerFamily
 from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder, with_text_encoders
@@ -64,9 +66,13 @@ def sizes_of(
         sizes = with_autoencoder(sizes, *_autoencoder(own.vae, half=half))
     if folder is None:
         return sizes
-    family = family_named(str(read_object(folder.path / MODEL_INDEX).get("_class_name")))
+    family = _family_in(folder.path)
     guided = not isinstance(family, TransformerFamily) or family.one_forward
     return replace(sizes, together=isinstance(family, AnyPipeline), guided=guided)
+
+
+def _family_in(folder: Path) -> Family | None:
+    return family_named(str(read_object(folder / MODEL_INDEX).get("_class_name")))
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,12 @@ def plan_for(
     if isinstance(model, ModelFile):
         # Only folders are quantized while they are loaded.
         machine = replace(machine, quantizers=frozenset())
-    plan = plan_memory(sizes, machine, wishes)
+    folder = base if isinstance(model, ModelFile) else model.path
+    family = _family_in(folder) if folder else None
+    asked: Asked = family.attention if isinstance(family, TransformerFamily) else "own"
+    attention, why_attention = choose_attention(own.attention, asked, device)
+    plan = plan_memory(sizes, machine, replace(wishes, attention=attention))
+    plan = replace(plan, reasons=(*plan.reasons, why_attention))
     if in_vain:
         reason = f'"quantize": "{wishes.quantize}" is not applied: {_loaded_as_it_is(sizes)}'
         plan = replace(plan, reasons=(*plan.reasons, reason))

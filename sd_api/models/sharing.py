@@ -14,6 +14,12 @@ def shared_copy(module: torch.nn.Module) -> Any:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
 
 
+def follow(shared: torch.nn.Module, device: torch.device) -> None:
+    """Have the buffers of a shared copy where its weights are: moving the original moves only these."""
+    if any(buffer.device != device for buffer in shared.buffers()):
+        shared.to(device)
+
+
 def pipeline_of(pipeline_class: type[DiffusionPipeline], loaded: Any, **changes: Any) -> Any:
     """A pipeline whose modules are those of another one.
 

@@ -19,6 +19,18 @@ from sd_api.settings.fields import (
 MemoryMode = Literal["auto", "fast", "low"]
 QuantizationWish = Literal["auto", "none", "fp8", "int8", "nf4"]
 PlacementWish = Literal["auto", "resident", "by_stage", "grouped"]
+AttentionWish = Literal[
+    "auto",
+    "native",
+    "_native_math",
+    "_native_flash",
+    "_native_efficient",
+    "_native_cudnn",
+    "flash",
+    "_flash_3",
+    "sage",
+    "xformers",
+]
 
 
 class Section(BaseModel):
@@ -66,6 +78,9 @@ class ModelSettings(Section):
         default=None, description="as the setting of the same name, for this model"
     )
     placement: PlacementWish | None = Field(default=None, description="as the setting of the same name, for this model")
+    attention: AttentionWish = Field(
+        default="auto", description="the kernel that computes attention, by its name in diffusers"
+    )
 
 
 class CustomModel(ModelSettings):

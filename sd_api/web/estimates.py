@@ -100,7 +100,7 @@ class EstimateAnswer(BaseModel):
     how: list[str] = Field(
         description="how the model runs on this machine, or would once it is loaded, and why; empty where that is "
         "not known",
-        examples=[["fp16, weights as published, all parts on the device: 3.6 GB of 24.0 GB free"]],
+        examples=[["fp16, weights as published, all parts on the device, native attention: 3.6 GB"]],
     )
     warnings: list[str] = Field(
         description="what its answer will warn of, as far as that is known",

@@ -12,8 +12,8 @@ from task_session import TaskSession
 EXAMPLES = 2
 
 
-def test_the_server_keeps_what_its_description_promises(start_server: Any, tmp_path: Path) -> None:
-    server = start_server(
+def test_the_server_keeps_what_its_description_promises(fork_server: Any, tmp_path: Path) -> None:
+    server = fork_server(
         enable_public_token=True,
         enable_signup=True,
         any_model=False,

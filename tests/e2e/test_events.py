@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Any) -> ServerProcess:
-    started: ServerProcess = start_server(enable_public_token=True, allowed_origins=["https://studio.example"])
+def server(fork_server: Any) -> ServerProcess:
+    started: ServerProcess = fork_server(enable_public_token=True, allowed_origins=["https://studio.example"])
     started.wait_until("ready")
     return started
 
@@ -296,8 +296,8 @@ def test_tokens_do_not_show_in_the_terminal(ann: TaskSession, server: ServerProc
         assert ann.token not in server.output
 
 
-def test_ctrl_c_sends_listeners_away(start_server: Any) -> None:
-    server = start_server(enable_public_token=True)
+def test_ctrl_c_sends_listeners_away(fork_server: Any) -> None:
+    server = fork_server(enable_public_token=True)
     server.wait_until("ready")
     ann = TaskSession(server.url)
     with ann.listening() as connection, ann.call("GET", "/events/stream", stream=True) as stream:

@@ -51,8 +51,8 @@ def generated(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Any) -> ServerProcess:
-    started: ServerProcess = start_server(enable_signup=True)
+def server(fork_server: Any) -> ServerProcess:
+    started: ServerProcess = fork_server(enable_signup=True)
     started.wait_until("ready")
     return started
 

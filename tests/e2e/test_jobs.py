@@ -38,8 +38,8 @@ def wait_for(server: ServerProcess, job_id: str, *states: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Any) -> ServerProcess:
-    started: ServerProcess = start_server(
+def server(fork_server: Any) -> ServerProcess:
+    started: ServerProcess = fork_server(
         limits={"max_queued_requests": 40, "max_queued_requests_per_client": 2},
         trusted_proxies=["127.0.0.1"],
         share_jobs=True,
@@ -123,16 +123,16 @@ def test_a_client_that_goes_cancels_its_own_job_and_no_other(server: ServerProce
     assert message == "The client closed its connection."
 
 
-def test_a_job_may_outlive_its_client_where_the_configuration_says_so(start_server: Any) -> None:
-    server = start_server(cancel_when_client_goes=False)
+def test_a_job_may_outlive_its_client_where_the_configuration_says_so(fork_server: Any) -> None:
+    server = fork_server(cancel_when_client_goes=False)
     server.wait_until("ready")
     with pytest.raises(requests.exceptions.ReadTimeout):
-        requests.post(f"{server.url}/txt2img", data=LONG | {"job_id": "left"}, timeout=0.3)
+        requests.post(f"{server.url}/txt2img", data=LONG | {"job_id": "left", "num_inference_steps": 200}, timeout=0.3)
     assert wait_for(server, "left", *ENDED) == "finished"
 
 
-def test_a_job_that_takes_too_long_is_stopped(start_server: Any) -> None:
-    server = start_server(limits={"max_job_seconds": 1})
+def test_a_job_that_takes_too_long_is_stopped(fork_server: Any) -> None:
+    server = fork_server(limits={"max_job_seconds": 1})
     server.wait_until("ready")
     answer = post(server, **LONG | {"num_outputs": 16})
     assert answer.status_code == 409

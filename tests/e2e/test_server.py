@@ -24,10 +24,10 @@ LONG: dict[str, Any] = QUICK | {"num_inference_steps": 400}
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer) -> ServerProcess:
+def server(fork_server: StartServer) -> ServerProcess:
     """A server that is ready, for every test that leaves it as it was."""
     custom = {"model_path": str(tiny_model()), "ui_label": "My First Model", "url_path": "my_first_model"}
-    server = start_server(
+    server = fork_server(
         custom_models=[custom],
         allowed_hosts=["studio.example", "my_pc"],
         allowed_origins=["https://friend.example"],
@@ -61,11 +61,10 @@ def stop_at_work(server: ServerProcess, how: signal.Signals) -> None:
     assert server.output.rstrip().endswith("Stopped.")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
-def test_the_port_is_open_before_the_model_is_loaded_and_stopping_is_clean(
-    start_server: StartServer, how: signal.Signals
+def test_the_port_is_open_before_the_model_is_loaded_and_the_output_says_what_is_used(
+    start_server: StartServer,
 ) -> None:
-    server = start_server()
+    server = start_server(dtype="auto")
     health = requests.get(f"{server.url}/health", timeout=1)
     assert health.json()["status"] == "loading"
     assert health.status_code == 200
@@ -73,6 +72,18 @@ def test_the_port_is_open_before_the_model_is_loaded_and_stopping_is_clean(
     assert post(server).json()["status"] == "success"
     health = requests.get(f"{server.url}/health", timeout=1)
     assert health.json()["status"] == "ready"
+    stop_at_work(server, signal.SIGINT)
+    assert "Device: cpu, as configured" in server.output
+    assert "Precision: " in server.output
+    assert "processor" in server.output
+    assert server.url in server.output
+    assert "Warning" not in server.output
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_it_as_cleanly(fork_server: StartServer, how: signal.Signals) -> None:
+    server = fork_server()
+    server.wait_until("ready")
     stop_at_work(server, how)
 
 
@@ -268,8 +279,8 @@ def test_an_allowed_pages_script_may_read_the_answer(server: ServerProcess) -> N
     assert answer.headers["Access-Control-Allow-Origin"] == "https://friend.example"
 
 
-def test_stopping_while_a_client_sends_or_does_not_read_is_clean_and_at_once(start_server: StartServer) -> None:
-    server = start_server(limits={"max_num_outputs": 16})
+def test_stopping_while_a_client_sends_or_does_not_read_is_clean_and_at_once(fork_server: StartServer) -> None:
+    server = fork_server(limits={"max_num_outputs": 16})
     server.wait_until("ready")
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sending, socket.socket() as not_reading:
@@ -301,14 +312,3 @@ def test_stopping_while_loading_is_clean(start_server: StartServer) -> None:
     server = start_server()
     assert server.stop() == 0
     assert "Traceback" not in server.output
-
-
-def test_the_output_names_the_device_and_the_precision_with_reasons(start_server: StartServer) -> None:
-    server = start_server(dtype="auto")
-    server.wait_until("ready")
-    stop_at_work(server, signal.SIGTERM)
-    assert "Device: cpu, as configured" in server.output
-    assert "Precision: " in server.output
-    assert "processor" in server.output
-    assert server.url in server.output
-    assert "Warning" not in server.output

@@ -16,9 +16,9 @@ from task_session import LONG, TaskSession
 from websockets.sync.client import ClientConnection, connect
 
 
-def test_a_client_of_the_original_task_server_runs(start_server: Any) -> None:
+def test_a_client_of_the_original_task_server_runs(fork_server: Any) -> None:
     """Public token, websocket, task, events, blob, upload, image to image: as the original's own clients do it."""
-    server: ServerProcess = start_server(environment={"ENABLE_PUBLIC_TOKEN": "1"}, original_events=True)
+    server: ServerProcess = fork_server(enable_public_token=True, original_events=True)
     server.wait_until("ready")
     url = server.url
     token = requests.post(f"{url}/token/all", timeout=10).json()["access_token"]
@@ -71,35 +71,35 @@ def data(tmp_path: Path) -> str:
     return str(tmp_path / "data")
 
 
-def test_what_was_under_way_at_ctrl_c_is_done_after_the_next_start(start_server: Any, data: str) -> None:
+def test_what_was_under_way_at_ctrl_c_is_done_after_the_next_start(fork_server: Any, data: str) -> None:
     config: dict[str, Any] = {"enable_public_token": True}
-    server = start_server("--data", data, **config)
+    server = fork_server("--data", data, **config)
     server.wait_until("ready")
     ann = TaskSession(server.url)
     running, waiting = ann.create(**QUICK | {"steps": 150}), ann.create(**QUICK)
     ann.wait(running, "started")
     assert server.stop() == 0
 
-    again = TaskSession(start_server("--data", data, **config).url, ann.token)
+    again = TaskSession(fork_server("--data", data, **config).url, ann.token)
     assert again.wait(running)["event_type"] == "finished"
     assert again.wait(waiting)["event_type"] == "finished"
 
 
-def test_a_running_task_can_be_cancelled_by_the_next_start(start_server: Any, data: str) -> None:
+def test_a_running_task_can_be_cancelled_by_the_next_start(fork_server: Any, data: str) -> None:
     config: dict[str, Any] = {"enable_public_token": True, "interrupted_tasks": "cancel"}
-    server = start_server("--data", data, **config)
+    server = fork_server("--data", data, **config)
     server.wait_until("ready")
     ann = TaskSession(server.url)
     running = ann.create(**LONG)
     ann.wait(running, "started")
     server.kill()
 
-    again = TaskSession(start_server("--data", data, **config).url, ann.token)
+    again = TaskSession(fork_server("--data", data, **config).url, ann.token)
     assert again.event(running)["reason"] == "The server ended while this task was running."
 
 
-def test_two_servers_cannot_work_with_one_folder(start_server: Any, data: str, repository: Path) -> None:
-    start_server("--data", data)
+def test_two_servers_cannot_work_with_one_folder(fork_server: Any, data: str, repository: Path) -> None:
+    fork_server("--data", data)
     second = [sys.executable, str(repository / "server.py"), "--data", data, "--port", "0", "--demo"]
     done = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1

@@ -291,7 +291,7 @@ def test_the_model_itself_is_never_changed(folder: Path) -> None:
     with FullAt() as counted:
         expected = ours(parts, followed)
     for number in range(1, counted.count, counted.count // 5):
-        parts.controls._loaded.clear()
+        parts.controls._cache.clear()
         with pytest.raises((torch.OutOfMemoryError, ServerError)), FullAt(number):
             ours(parts, followed)
         assert torch.equal(ours(parts, plain), before)

@@ -237,7 +237,7 @@ def test_no_run_leaves_anything_for_the_next(folder: Path) -> None:
 def _forget(parts: Parts) -> None:
     """Have the next run load and encode everything anew."""
     parts.ip_adapters._hosts.clear()
-    parts.ip_adapters._loaded.clear()
+    parts.ip_adapters._cache.clear()
     parts.ip_adapters._encoders.clear()
     parts._cached.clear()
 
@@ -261,16 +261,16 @@ def test_an_image_is_seen_once_and_a_file_loaded_once(folder: Path) -> None:
     (encoder,) = parts.ip_adapters._encoders.values()
     calls: list[None] = []
     hook: Any = encoder.component.module.register_forward_hook(lambda *_: calls.append(None))
-    loaded = list(parts.ip_adapters._loaded.values())
+    loaded = list(parts.ip_adapters._cache._loaded.values())
     assert torch.equal(ours(parts, asked(seen(None))), first)
     hook.remove()
     assert not calls
-    assert list(parts.ip_adapters._loaded.values()) == loaded
+    assert list(parts.ip_adapters._cache._loaded.values()) == loaded
     assert parts.size == sum(part.size for part in (*parts.components.values(), *parts.ip_adapters.components))
     # Too little for two.
     parts.components["unet"].size = loaded[0].part.size + 1
     ours(parts, asked(seen("sd-plus")))
-    assert len(parts.ip_adapters._loaded) == 1
+    assert len(parts.ip_adapters._cache._loaded) == 1
 
 
 def test_an_encoder_is_the_same_from_its_file_alone(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def ours(parts: Parts, prompt: str, **changes: Any) -> torch.Tensor:
 
 
 def by_hand(name: str, *loras: tuple[Path, float, float], pipeline: Any = None, **arguments: Any) -> torch.Tensor:
-    """The latents of a pipeline of its own, with LoRAs as diffusers loads them: their files and their two weights."""
+    """The latents of a pipeline of its own, with LoRAs as diffusers fuses them: their files and their two weights."""
     pipeline = pipeline or deepcopy(pipelines()[name])
     pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
     names = []
@@ -99,6 +99,7 @@ def by_hand(name: str, *loras: tuple[Path, float, float], pipeline: Any = None, 
         encoders = ["text_encoder", *(["text_encoder_2"] if name == "sdxl" else [])]
         weights = [{"unet": weight, **dict.fromkeys(encoders, text)} for _, weight, text in loras]
         pipeline.set_adapters(names, weights)
+        pipeline.fuse_lora(components=["unet"])
     latents: torch.Tensor = pipeline(
         "a dog",
         negative_prompt="blue",
@@ -168,11 +169,13 @@ def test_one_acts_in_some_steps_only(folder: Path) -> None:
     parts = model("sd", folder)
     pipeline = deepcopy(pipelines()["sd"])
     pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
-    pipeline.load_lora_weights(folder / "sd", weight_name="drawn.safetensors", adapter_name="drawn")
-    pipeline.disable_lora()
+    changed = deepcopy(pipeline)
+    changed.load_lora_weights(folder / "sd", weight_name="drawn.safetensors", adapter_name="drawn")
+    changed.fuse_lora(components=["unet"])
+    plain = pipeline.unet
 
     def turn(pipeline: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        pipeline.enable_lora() if step == 0 else pipeline.disable_lora()
+        pipeline.unet = changed.unet if step == 0 else plain
         return values
 
     expected = by_hand("sd", pipeline=pipeline, callback_on_step_end=turn)
@@ -202,6 +205,15 @@ def test_the_model_itself_is_never_changed(folder: Path) -> None:
             ours(parts, "a dog <lora:style1>")
         assert torch.equal(ours(parts, "a dog"), plain)
     assert torch.equal(ours(parts, "a dog <lora:style1>"), styled)
+    # Pictures that need the memory get it, and differ by no more than rounding.
+    merged = sum(part.size for part in parts.loras.merged.components)
+    assert 0 < merged <= parts.components["unet"].size
+    assert parts.loras.merged.give_up()
+    assert not parts.loras.merged.components
+    beside = ours(parts, "a dog <lora:style1>")
+    assert 0 < (beside - styled).abs().max() <= 1e-4 * styled.abs().max()
+    parts.loras.merged.resume()
+    assert torch.equal(ours(parts, "a dog <lora:style1>"), styled)
     after = [tensor for part in parts.components.values() for tensor in part.module.state_dict().values()]
     assert all(torch.equal(one, other) for one, other in zip(tensors, after, strict=True))
     assert [list(part.module.modules()) for part in parts.components.values()] == modules
@@ -228,12 +240,13 @@ def test_a_file_is_loaded_once_and_the_oldest_leaves(folder: Path, caplog: pytes
         begun(parts, f"a dog <lora:style{number % 2}>")
     assert [record.args for record in caplog.records if record.name.startswith("sd_api")] == [("style0",), ("style1",)]
     assert parts.size == sum(part.size for part in (*parts.components.values(), *parts.loras.components))
-    first = ours(parts, "a dog <lora:style0>")
+    together = ours(parts, "a dog <lora:style0> <lora:style1>")
     # Too little for two.
-    parts.components["unet"].size = sum(part.size for part in parts.loras.components) - 1
+    parts.components["unet"].size = max(part.size for part in parts.loras._cache.components) + 1
     begun(parts, "a dog <lora:drawn>")
-    assert len({part.name.rpartition(" ")[2] for part in parts.loras.components}) < 3
-    assert torch.equal(ours(parts, "a dog <lora:style0>"), first)
+    assert {part.name.rpartition(" ")[2] for part in parts.loras._cache.components} == {"drawn"}
+    # Those of one request stay.
+    assert torch.equal(ours(parts, "a dog <lora:style0> <lora:style1>"), together)
 
 
 @pytest.mark.parametrize(

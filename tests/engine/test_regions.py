@@ -360,7 +360,7 @@ def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
     spec = edit(FAR, output="patch", seam=0).for_model(UNKNOWN)
     operation: Any = spec.operation
     shown = CANVAS.crop(spec.plan.regions[0].passes[-1].box)
-    image, _ = layer(operation, spec.plan, Drawn(0, (shown,), nsfw=True))
+    image, _ = layer(operation, spec.plan, Drawn(0, [shown], nsfw=True))
     assert np.asarray(image).max(axis=(0, 1)).tolist() == [0, 0, 0, 255]
 
 

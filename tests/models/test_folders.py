@@ -1,6 +1,7 @@
 """Models are found in the sub-folders that other programs have, by names that never become paths."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_the_earlier_folder_counts_and_what_is_new_is_found(trees: ModelFolders,
     assert exact is not None
     assert exact.name == "ada"
     assert trees.find(LORA, "ADA") is None
+
+
+def test_a_costly_look_is_kept_and_what_is_new_is_found_after_it(
+    trees: ModelFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "_COSTLY", -1.0)
+    monkeypatch.setattr(folders, "_KEPT", 1e9)
+    before = trees.files(LORA)
+    put(tmp_path / "own" / "loras" / "cloth.safetensors")
+    assert trees.files(LORA) == before
+    assert [file.name for file in trees.files(EMBEDDING)] == ["dotty"]
+    later = time.monotonic() + 1e12
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert "cloth" in [file.name for file in trees.files(LORA)]
 
 
 def test_a_name_never_leaves_the_folders(trees: ModelFolders, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_more_memory_is_never_slower() -> None:
 def test_the_way_that_is_chosen(name: str, total: int, wishes: dict[str, str], summary: str) -> None:
     found = plan(name, card(total, quantizers=frozenset({"int8", "nf4"})), **wishes)
     assert found.fits
-    assert found.summary == summary
+    assert found.summary == f"{summary}, native attention"
 
 
 def test_the_reasons_name_what_was_too_much() -> None:

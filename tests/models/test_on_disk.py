@@ -120,5 +120,6 @@ def test_a_check_says_what_is_to_come_and_how_models_run(
     assert found.plans[1].startswith(
         f"custom_models[0]: {Path(single_file).stat().st_size / 1e6:.1f} MB on the disk; fp32, "
     )
-    assert found.plans[1].endswith('"memory": "low" is configured')
+    assert '; "memory": "low" is configured' in found.plans[1]
+    assert "attention" in found.plans[1]
     assert bytes_on_disk(ModelFile(Path("/nowhere.safetensors"))) is None

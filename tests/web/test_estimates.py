@@ -52,7 +52,7 @@ def test_text_to_image_is_one_region_of_its_size(client: FlaskClient) -> None:
     assert found["memory"]["model"] > 0
     assert found["memory"]["device"] > found["memory"]["model"]
     assert found["memory"]["disk"] == sum(file.stat().st_size for file in tiny_model().rglob("*") if file.is_file())
-    assert found["how"][0].startswith("fp32, weights as published, all parts on the device: ")
+    assert found["how"][0].startswith("fp32, weights as published, all parts on the device, native attention: ")
     # The same files, which need not be loaded for that.
     other = estimated(client, **FORM, url_path="folder/other")
     assert other["memory"]["device"] == found["memory"]["device"]

@@ -19,10 +19,23 @@ _CLASSES: Mapping[str, ControlKind] = {
     "ControlNetModel": "ControlNet",
     "ControlNetUnionModel": "union ControlNet",
     "T2IAdapter": "T2I adapter",
+    "FluxControlNetModel": "ControlNet",
+    "SD3ControlNetModel": "ControlNet",
+    "QwenImageControlNetModel": "ControlNet",
 }
+
+OF_TRANSFORMERS: Mapping[str, str] = {
+    "FluxControlNetModel": "FLUX.1",
+    "SD3ControlNetModel": "Stable Diffusion 3",
+    "QwenImageControlNetModel": "Qwen-Image",
+}
+"""The architectures of the ControlNets that are made for transformers, by their classes in diffusers."""
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 """The weights in a folder of diffusers, the best first."""
+
+# What a union ControlNet for FLUX.1 knows of each kind of maps.
+_MODES = "controlnet_mode_embedder.weight"
 
 # The layers that read the prompt.
 _READS_PROMPT = re.compile(r"attn2\.to_k\.weight$")
@@ -37,17 +50,21 @@ class ControlHeader:
 
     Attributes:
         kind: What it is; None where its file does not tell before it is converted.
+        class_name: Its class in diffusers; None where it is not known.
         width: Of the prompts of the model that it was made for; None where it does not tell.
         problem: Why it cannot be used, as the end of a sentence; None if it can.
     """
 
     kind: ControlKind | None = None
+    class_name: str | None = None
     width: int | None = None
     problem: str | None = None
 
     @property
     def architecture(self) -> str | None:
-        """The architecture that it was made for, as far as its width tells."""
+        """The architecture that it was made for, as far as its class and its width tell."""
+        if self.class_name is not None and self.class_name in OF_TRANSFORMERS:
+            return OF_TRANSFORMERS[self.class_name]
         return None if self.width is None else architecture_of(self.width)
 
 
@@ -72,15 +89,30 @@ def read_control(file: FoundFile) -> ControlHeader:
 
 def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
     """What the names and shapes of a single file's tensors tell."""
+    if (found := _of_transformer(shapes)) is not None:
+        return ControlHeader("union ControlNet" if _MODES in shapes else "ControlNet", found)
+    if any(name.startswith("double_blocks.") for name in shapes):
+        return ControlHeader(problem="its file is in its authors' own format; use it as a folder of diffusers")
     width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name) and len(shape) > 1), None)
     if any(name.endswith("task_embedding") for name in shapes):
-        return ControlHeader("union ControlNet", width)
+        return ControlHeader("union ControlNet", "ControlNetUnionModel", width)
     if any("controlnet_cond_embedding." in name or "input_hint_block." in name for name in shapes):
-        return ControlHeader("ControlNet", width)
+        return ControlHeader("ControlNet", "ControlNetModel", width)
     bare = {name.removeprefix("adapter."): shape for name, shape in shapes.items()}
     if "conv_in.weight" in bare and any(name.startswith("body.0.") for name in bare):
-        return ControlHeader("T2I adapter", _T2I_WIDTHS.get(sum(bare["conv_in.weight"][1:2])))
+        return ControlHeader("T2I adapter", "T2IAdapter", _T2I_WIDTHS.get(sum(bare["conv_in.weight"][1:2])))
     return ControlHeader(problem="its file holds no ControlNet and no T2I adapter")
+
+
+def _of_transformer(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The class of a ControlNet for a transformer with diffusers' names."""
+    if "controlnet_blocks.0.weight" not in shapes:
+        return None
+    if "pos_embed_input.proj.weight" in shapes:
+        return "SD3ControlNetModel"
+    if "controlnet_x_embedder.weight" not in shapes:
+        return None
+    return "QwenImageControlNetModel" if "img_in.weight" in shapes else "FluxControlNetModel"
 
 
 def described_controls(folders: ModelFolders) -> list[dict[str, Any]]:
@@ -94,9 +126,12 @@ def described_controls(folders: ModelFolders) -> list[dict[str, Any]]:
 
 def _of_folder(folder: Path) -> ControlHeader:
     config = read_object(folder / PART_CONFIG)
-    kind = _CLASSES.get(str(config.get("_class_name")))
+    class_name = str(config.get("_class_name"))
+    kind = _CLASSES.get(class_name)
     if kind is None:
-        return ControlHeader(problem=f"its folder holds a {str(config.get('_class_name'))[:60]}")
+        return ControlHeader(problem=f"its folder holds a {class_name[:60]}")
+    if config.get("num_mode") is not None:
+        kind = "union ControlNet"
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         return ControlHeader(problem=f"its folder lacks {WEIGHTS[0]}")
@@ -104,4 +139,4 @@ def _of_folder(folder: Path) -> ControlHeader:
     width = config.get("cross_attention_dim")
     if kind == "T2I adapter":
         width = 2048 if config.get("adapter_type") == "full_adapter_xl" else 768
-    return ControlHeader(kind, width if isinstance(width, int) else None)
+    return ControlHeader(kind, class_name, width if isinstance(width, int) else None)

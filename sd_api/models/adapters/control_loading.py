@@ -1,16 +1,21 @@
-"""Loads a ControlNet or a T2I adapter for a UNet: a folder of diffusers, or a single file in the formats there are."""
+"""Loads a ControlNet or a T2I adapter: a folder of diffusers, or a single file in the formats there are."""
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from inspect import signature
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
+from diffusers import ControlNetUnionModel, T2IAdapter
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import load_file
 
-from sd_api.models.adapters.control_files import WEIGHTS, ControlHeader, header_of
+from sd_api.models.adapters.adapter_cache import UnfitError
+from sd_api.models.adapters.control_files import OF_TRANSFORMERS, WEIGHTS, ControlHeader, header_of
+from sd_api.models.adapters.control_transformers import net_config, transformer_of
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.files import find_faults
 from sd_api.models.folders import FoundFile
@@ -26,38 +31,36 @@ _ORIGINAL_BLOCK = re.compile(r"body\.(\d+)\.(in_conv|block1|block2)\.(.+)")
 _BLOCKS_A_LEVEL = 2
 
 
-class UnfitControlError(Exception):
-    """Why a ControlNet or a T2I adapter cannot be used, as the end of a sentence."""
-
-
-def load_control(file: FoundFile, header: ControlHeader, unet: Any, dtype: torch.dtype) -> Any:
+def load_control(file: FoundFile, header: ControlHeader, denoiser: Any, dtype: torch.dtype) -> Any:
     """Load one, on the host.
 
     Args:
         file: Its file or folder.
         header: What it tells.
-        unet: The model's; a single file leaves open how it is built, which is as the UNet is.
+        denoiser: The model's UNet or transformer; a single file leaves open how it is built, which is as that is.
         dtype: Of its weights.
 
     Raises:
-        UnfitControlError: It was made for another architecture, is incomplete, or is something else.
+        UnfitError: It was made for another architecture, is incomplete, or is something else.
         ModelUnavailable: Its files cannot be read.
     """
     if file.path.is_dir():
         made = _of_folder(file, header, dtype)
     else:
-        made = _of_file(file, unet)
+        made = _of_file(file, denoiser)
+    if getattr(made, "pos_embed", made) is None:
+        # It takes the places that the model itself gives to its latents.
+        made.pos_embed = copy.deepcopy(denoiser.pos_embed).cpu()
     return made.to(dtype).eval().requires_grad_(False)
 
 
 def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> Any:
     refuse_unreadable(file.path)
-    kinds = {"ControlNet": ControlNetModel, "union ControlNet": ControlNetUnionModel, "T2I adapter": T2IAdapter}
-    part_class = kinds[header.kind or ""]
+    part_class = getattr(diffusers, header.class_name or "")
     try:
         compare_part(part_class, file.path, half=not (file.path / WEIGHTS[0]).is_file())
     except FileFaultError as fault:
-        raise UnfitControlError(str(fault).removeprefix(f"{file.path}/")) from None
+        raise UnfitError(str(fault).removeprefix(f"{file.path}/")) from None
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     if not (file.path / WEIGHTS[0]).is_file():
         options["variant"] = "fp16"
@@ -69,34 +72,39 @@ def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> An
 def _refuse_missing(names: Iterable[str]) -> None:
     """Refuse what would run with weights that are not there."""
     if missing := sorted(names):
-        raise UnfitControlError(f"it is incomplete: it lacks {len(missing)} weights, such as {missing[0][:100]}")
+        raise UnfitError(f"it is incomplete: it lacks {len(missing)} weights, such as {missing[0][:100]}")
 
 
-def _of_file(file: FoundFile, unet: Any) -> Any:
+def _of_file(file: FoundFile, denoiser: Any) -> Any:
     source = ModelFile(file.path)
     if faults := find_faults(source):
-        raise UnfitControlError(f"its file cannot be used: {faults[0].removeprefix(f'{file.path}: ')}")
+        raise UnfitError(f"its file cannot be used: {faults[0].removeprefix(f'{file.path}: ')}")
     tensors: dict[str, torch.Tensor] = load_file(without_pickles(source).path)
     header = header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     if header.problem is not None:
-        raise UnfitControlError(header.problem)
-    if header.kind == "T2I adapter":
+        raise UnfitError(header.problem)
+    kind: Any = getattr(diffusers, header.class_name or "")
+    if header.class_name is not None and header.class_name in OF_TRANSFORMERS:
+        if not issubclass(type(denoiser), transformer_of(header.class_name)):
+            raise UnfitError(f"it was made for {header.architecture}")
+        config = net_config(kind, denoiser.config, tensors)
+    elif kind is T2IAdapter:
         tensors = _in_diffusers_names(tensors)
-        kind, config = T2IAdapter, _adapter_config(tensors)
+        config = _adapter_config(tensors)
     else:
-        if not isinstance(unet.config.layers_per_block, int):
-            raise UnfitControlError("the blocks of this model's UNet differ in their layers, which no ControlNet has")
-        tensors = convert_controlnet_checkpoint(tensors, unet.config)
-        kind = ControlNetUnionModel if header.kind == "union ControlNet" else ControlNetModel
-        config = _net_config(kind, unet.config, tensors)
-    with torch.device("meta"):
-        made: Any = kind(**config)
+        if not isinstance(denoiser.config.get("layers_per_block"), int):
+            raise UnfitError("the blocks of this model's UNet differ in their layers, which no ControlNet has")
+        tensors = convert_controlnet_checkpoint(tensors, denoiser.config)
+        config = _net_config(kind, denoiser.config, tensors)
+    # On no device, because the weights are those that are there; what is no weight is made as ever.
+    with init_empty_weights():
+        made = kind(**config)
     try:
         missing, _ = made.load_state_dict(tensors, strict=False, assign=True)
     except RuntimeError:
-        raise UnfitControlError(
-            "its weights are not built as this model's UNet; one that is smaller or larger on purpose can be used as "
-            "a folder of diffusers, which has its config.json"
+        raise UnfitError(
+            "its weights are not built as this model's denoiser; one that is smaller or larger on purpose can be used "
+            "as a folder of diffusers, which has its config.json"
         ) from None
     _refuse_missing(missing)
     return made

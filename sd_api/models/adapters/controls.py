@@ -1,19 +1,19 @@
 """The ControlNets and T2I adapters that are loaded for one model; they run beside it and change nothing of it."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-import torch
 from diffusers import T2IAdapter
 
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.controls import Control
 from sd_api.imaging.controls import KINDS
-from sd_api.models.adapters.control_files import find_control, read_control
-from sd_api.models.adapters.control_loading import UnfitControlError, load_control
+from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, denoiser_of
+from sd_api.models.adapters.control_files import OF_TRANSFORMERS, ControlHeader, find_control, read_control
+from sd_api.models.adapters.control_loading import load_control
+from sd_api.models.adapters.control_transformers import transformer_of
 from sd_api.models.adapters.lora_files import architecture_of
 from sd_api.models.component import Component
 from sd_api.models.folders import CONTROLNET, FoundFile, ModelFolders, listed
@@ -21,9 +21,20 @@ from sd_api.models.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
+# What has to be the same in a model and in its ControlNet, as far as both have it; without a text encoder of its own,
+# a ControlNet has no width of its words.
+_OF_UNETS = ("cross_attention_dim", "layers_per_block", "block_out_channels")
+_OF_TRANSFORMERS = (
+    *("in_channels", "attention_head_dim", "num_attention_heads"),
+    *("joint_attention_dim", "pooled_projection_dim"),
+)
+
+# What union models for FLUX.1 were trained with, by their numbers; kinds that have no name here are left out.
+_FLUX_KINDS: Mapping[str, int] = {"canny": 0, "tile": 1, "depth": 2, "openpose": 4}
+
 
 class ControlNets:
-    """Those of one model; the least recently used leave when they are larger than its denoiser.
+    """Those of one model.
 
     Not for several threads at once: it belongs to the engine's thread.
 
@@ -43,15 +54,13 @@ class ControlNets:
     ) -> None:
         self._components = components
         self._place = place
-        self._forget = forget
         self._folders = folders
-        self._loaded: OrderedDict[FoundFile, Component] = OrderedDict()
-        self._refused: dict[FoundFile, str] = {}
+        self._cache = AdapterCache(components, self._load, lambda component: [component], forget)
 
     @property
     def components(self) -> tuple[Component, ...]:
         """Those that are loaded; may be called from any thread."""
-        return tuple(self._loaded.values())
+        return self._cache.components
 
     def find(self, asked: Sequence[Control]) -> tuple[FoundFile, ...]:
         """What a request asks for, loaded, in its order.
@@ -59,36 +68,20 @@ class ControlNets:
         Raises:
             OutOfLimits: There is no such file, it is damaged, or it was made for another architecture.
         """
-        found = []
+        found: list[FoundFile] = []
         for number, control in enumerate(asked, start=1):
             try:
                 file = self._file(control.model)
-                self._refuse_kind(control, self.component(file))
-            except UnfitControlError as error:
+                self._refuse_kind(control, self._cache.get(file, found))
+            except UnfitError as error:
                 problem = f"names in entry {number} {control.model[:100]!r}; {error}"
                 raise OutOfLimits("controls", problem) from None
             found.append(file)
-        self._make_room(found)
         return tuple(found)
-
-    def component(self, file: FoundFile) -> Component:
-        """One of them, loaded.
-
-        Raises:
-            UnfitControlError: It cannot be used with this model.
-        """
-        if file in self._refused:
-            raise UnfitControlError(self._refused[file])
-        if file not in self._loaded:
-            # Weights that are made in inference mode could never be moved outside of it.
-            with torch.inference_mode(mode=False):
-                self._loaded[file] = self._load(file)
-        self._loaded.move_to_end(file)
-        return self._loaded[file]
 
     def placed(self, files: Sequence[FoundFile], others: Sequence[Component] = ()) -> tuple[Component, ...]:
         """Some of them on the device together, with other components."""
-        components = tuple(self.component(file) for file in files)
+        components = tuple(self._cache.get(file, files) for file in files)
         self._place([*others, *dict.fromkeys(components)])
         return components
 
@@ -96,19 +89,18 @@ class ControlNets:
         if (file := find_control(self._folders, name)) is not None:
             return file
         names = [other.name for other in self._folders.files(CONTROLNET)]
-        raise UnfitControlError(f"there are: {listed(names)}" if names else "this server has none")
+        raise UnfitError(f"there are: {listed(names)}" if names else "this server has none")
 
     def _load(self, file: FoundFile) -> Component:
-        header, denoiser = read_control(file), self._components["unet"]
+        header, denoiser = read_control(file), self._denoiser
         try:
             if header.problem is not None:
-                raise UnfitControlError(header.problem)
-            self._refuse_width(header.width)
+                raise UnfitError(header.problem)
+            self._refuse_architecture(header)
             log.info("Loading the %s %s", header.kind or "control", file.name)
             module = load_control(file, header, denoiser.module, denoiser.dtype)
             self._refuse_other_blocks(module)
-        except UnfitControlError as error:
-            self._refused[file] = str(error)
+        except UnfitError:
             raise
         except Exception as error:
             if is_out_of_memory(error):
@@ -116,44 +108,62 @@ class ControlNets:
             log.warning("%s cannot be loaded", file.path, exc_info=True)
             reason = error.message if isinstance(error, ServerError) else type(error).__name__
             problem = f"it cannot be loaded: {reason.removeprefix(str(file.path))[:200]}"
-            if isinstance(error, ServerError):
-                # Pickled weights that were refused would take as long again.
-                self._refused[file] = problem
-            raise UnfitControlError(problem) from None
+            # Pickled weights that were refused would take as long again.
+            raise UnfitError(problem, lasting=isinstance(error, ServerError)) from None
         component = Component(f"control {file.name}", module)
         component.working = denoiser.working
         return component
 
-    def _refuse_width(self, width: int | None) -> None:
-        own = self._components["unet"].config.cross_attention_dim
-        if width not in (None, own) and own in (768, 1024, 2048):
-            raise UnfitControlError(f"it was made for {architecture_of(width)}; this model is {architecture_of(own)}")
+    @property
+    def _denoiser(self) -> Component:
+        return denoiser_of(self._components)
+
+    def _refuse_architecture(self, header: ControlHeader) -> None:
+        config = self._denoiser.config
+        width = config.get("cross_attention_dim")
+        of_unet = architecture_of(width) if width in (768, 1024, 2048) else None
+        own = next((name for name in OF_TRANSFORMERS if transformer_of(name) is type(self._denoiser.module)), None)
+        if own is None and header.class_name not in OF_TRANSFORMERS:
+            fits = header.width is None or of_unet is None or architecture_of(header.width) == of_unet
+        else:
+            fits = header.class_name in (None, own)
+        if not fits:
+            made_for = header.architecture or "a model with a UNet"
+            this = OF_TRANSFORMERS[own] if own else of_unet or "another"
+            raise UnfitError(f"it was made for {made_for}; this model is {this}")
 
     def _refuse_other_blocks(self, module: Any) -> None:
-        unet, own = self._components["unet"].config, module.config
+        model, own = self._denoiser.config, module.config
         if isinstance(module, T2IAdapter):
             return
-        alike = ("cross_attention_dim", "layers_per_block")
-        if any(unet[name] != own[name] for name in alike) or tuple(unet.block_out_channels) != tuple(
-            own.block_out_channels
-        ):
-            raise UnfitControlError("it was made for a model with other layers")
+        alike = _OF_TRANSFORMERS if type(module).__name__ in OF_TRANSFORMERS else _OF_UNETS
+        pairs = [(model[name], own[name]) for name in alike if own.get(name) is not None and name in model]
+        if any(_plain(one) != _plain(other) for one, other in pairs):
+            raise UnfitError("it was made for a model with other layers")
 
     @staticmethod
     def _refuse_kind(control: Control, component: Component) -> None:
         """A union model has to know what the map shows."""
-        known = component.config.get("num_control_type")
-        if known is None:
-            return
-        kinds = KINDS[:known]
-        if control.shown not in kinds:
-            raise UnfitControlError(f"it has to know what the map shows; kind must be one of {', '.join(kinds)}")
+        kinds = kind_numbers(component.config)
+        if kinds and control.shown not in kinds:
+            raise UnfitError(f"it has to know what the map shows; kind must be one of {', '.join(kinds)}")
 
-    def _make_room(self, kept: Sequence[FoundFile]) -> None:
-        for file in [file for file in self._loaded if file not in kept]:
-            if sum(part.size for part in self.components) <= self._components["unet"].size:
-                return
-            self._forget([self._loaded.pop(file)])
+
+def kind_numbers(config: Any) -> Mapping[str, int]:
+    """The numbers of the kinds of maps that a union model knows; empty for models of one kind.
+
+    Args:
+        config: Of the ControlNet.
+    """
+    if (known := config.get("num_control_type")) is not None:
+        return {kind: number for number, kind in enumerate(KINDS[:known])}
+    if (known := config.get("num_mode")) is not None:
+        return {kind: number for kind, number in _FLUX_KINDS.items() if number < known}
+    return {}
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def expected_shapes(unet: Any, cells: tuple[int, int]) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
@@ -20,6 +21,7 @@ from PIL import Image
 from sd_api.errors import ModelUnavailable, OutOfLimits, OutOfMemory
 from sd_api.generation.references import Reference
 from sd_api.models.adapters.active_references import ActiveReference, Tokens
+from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, reason_of
 from sd_api.models.adapters.image_encoders import ImageEncoder, load_encoder
 from sd_api.models.adapters.ip_adapter_files import (
     ATTENTION,
@@ -35,21 +37,13 @@ from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import IP_ADAPTER, FoundFile, ModelFolders, listed
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import shared_copy
+from sd_api.models.sharing import follow, shared_copy
 from sd_api.models.state_dict import WeightFile
 
 log = logging.getLogger(__name__)
 
-# Copies of the UNet without weights of their own: one for each set of adapters and LoRAs that act together.
+# Copies of a UNet without weights of their own: one for each set of adapters that act together.
 _MOST_HOSTS = 4
-
-
-class _UnusableError(Exception):
-    """Why an adapter cannot act; the text goes on after its name."""
-
-
-class _LacksEncoderError(_UnusableError):
-    """The same where another file, which may come, is missing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +66,7 @@ class _Adapter:
 
 
 class IPAdapters:
-    """The adapters that are loaded for one model; the least recently used leave when they are larger than its UNet.
+    """The adapters of one model.
 
     Not for several threads at once: it belongs to the engine's thread.
 
@@ -94,20 +88,19 @@ class IPAdapters:
     ) -> None:
         self._components = components
         self._place = place
-        self._forget = forget
         self._folders = folders
         self._cached = cached
-        self._loaded: OrderedDict[FoundFile, _Adapter] = OrderedDict()
+        # By the module that they are copies of, with which they leave: it may be one with LoRAs in its weights.
+        self._hosts: WeakKeyDictionary[Any, OrderedDict[Any, Any]] = WeakKeyDictionary()
+        self._cache = AdapterCache(
+            components, self._load, lambda adapter: [adapter.part], forget, lambda _: self._hosts.clear()
+        )
         self._encoders: dict[Path, ImageEncoder] = {}
-        self._refused: dict[FoundFile, str] = {}
-        # What a copy was made of, and the copy.
-        self._hosts: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
 
     @property
     def components(self) -> tuple[Component, ...]:
         """All that is loaded; may be called from any thread."""
-        adapters = (adapter.part for adapter in list(self._loaded.values()))
-        return *adapters, *(encoder.component for encoder in list(self._encoders.values()))
+        return *self._cache.components, *(encoder.component for encoder in list(self._encoders.values()))
 
     def see(self, references: Sequence[Reference], *, guided: bool) -> tuple[ActiveReference, ...]:
         """What a request's references are to the model; neighbours that differ in their image alone act as one.
@@ -138,24 +131,24 @@ class IPAdapters:
             references: What acts.
             acting: What acts in that beside them, such as LoRAs: something to be compared.
         """
-        adapters = [self._adapter(reference.file) for reference in references]
+        files = [reference.file for reference in references]
+        adapters = [self._cache.get(file, files) for file in files]
         found = running([adapter.part for adapter in adapters])
         if not references:
             return found
         module = found.module if isinstance(found, Component) else found
         if adapters[0].part.device != next(module.parameters()).device:
             raise OutOfMemory("An IP-Adapter needs the whole model on the device.")
-        key = id(module), acting, tuple(map(id, adapters))
-        if key not in self._hosts:
-            self._hosts[key] = module, _host(module, adapters)
-            while len(self._hosts) > _MOST_HOSTS:
-                self._hosts.popitem(last=False)
-        self._hosts.move_to_end(key)
-        host = self._hosts[key][1]
+        hosts = self._hosts.setdefault(module, OrderedDict())
+        key = acting, tuple(map(id, adapters))
+        if key not in hosts:
+            hosts[key] = _host(module, adapters)
+            while len(hosts) > _MOST_HOSTS:
+                hosts.popitem(last=False)
+        hosts.move_to_end(key)
+        host = hosts[key]
         device = adapters[0].part.device
-        # The weights are the model's own, which are there; buffers are not.
-        if any(buffer.device != device for buffer in host.buffers()):
-            host.to(device)
+        follow(host, device)
         for name in adapters[0].attention:
             host.get_submodule(name).scale[:] = [reference.weight for reference in references]
         return host
@@ -178,8 +171,8 @@ class IPAdapters:
 
     def _why_unfit(self, file: FoundFile) -> str | None:
         try:
-            self._adapter(file)
-        except _UnusableError as error:
+            self._cache.get(file)
+        except UnfitError as error:
             return str(error)
         return None
 
@@ -188,7 +181,7 @@ class IPAdapters:
         return self._cached("references", (file, contents, guided), lambda: self._see(file, images, guided=guided))
 
     def _see(self, file: FoundFile, images: list[Image.Image], *, guided: bool) -> Tokens:
-        adapter = self._adapter(file)
+        adapter = self._cache.get(file)
         encoder = self._encoders[adapter.encoder]
         self._place([encoder.component, adapter.part])
         seen, unseen = encoder.see(images, whole=adapter.header.whole)
@@ -197,22 +190,6 @@ class IPAdapters:
         tokens = adapter.projection(several.flatten(0, 1).to(self._components["unet"].dtype))
         *negative, positive = tokens.reshape(len(several), 1, len(images), *tokens.shape[1:])
         return Tokens(positive, negative[0] if negative else None)
-
-    def _adapter(self, file: FoundFile) -> _Adapter:
-        if file in self._refused:
-            raise _UnusableError(self._refused[file])
-        if file not in self._loaded:
-            try:
-                # Weights that are made in inference mode could never be moved outside of it.
-                with torch.inference_mode(mode=False):
-                    self._loaded[file] = self._load(file)
-            except _UnusableError as error:
-                if not isinstance(error, _LacksEncoderError):
-                    self._refused[file] = str(error)
-                raise
-            self._make_room(file)
-        self._loaded.move_to_end(file)
-        return self._loaded[file]
 
     def _load(self, file: FoundFile) -> _Adapter:
         unet = self._components["unet"]
@@ -223,10 +200,10 @@ class IPAdapters:
             tensors = WeightFile(file.path).tensors()
             header = header_of({name: tuple(tensor.shape) for name, tensor in tensors.items()})
         except ValueError as error:
-            raise _UnusableError(f"whose file {error}") from None
+            raise UnfitError(f"whose file {error}") from None
         except (FileFaultError, ModelUnavailable) as error:
             problem = str(error).removeprefix(f"{file.path}: ")
-            raise _UnusableError(f"whose file cannot be used: {problem}") from None
+            raise UnfitError(f"whose file cannot be used: {problem}") from None
         self._refuse_other_architecture(header)
         encoder = self._encoder(header, file)
         tables: dict[str, dict[str, Any]] = {"image_proj": {}, "ip_adapter": {}}
@@ -244,8 +221,7 @@ class IPAdapters:
             if is_out_of_memory(error):
                 raise
             log.warning("The IP-Adapter %s cannot be loaded", file.path, exc_info=True)
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise _UnusableError(f"which this model cannot use: {reason[0][:200]}") from None
+            raise UnfitError(f"which this model cannot use: {reason_of(error)}") from None
         attention = {name: each for name, each in processors.items() if hasattr(each, "to_k_ip")}
         part = Component(f"IP-Adapter {file.name}", torch.nn.ModuleList([*attention.values(), projection]))
         # What it computes is small beside what the model does.
@@ -255,7 +231,7 @@ class IPAdapters:
     def _refuse_other_architecture(self, header: AdapterHeader) -> None:
         own = self._components["unet"].config.cross_attention_dim
         if header.width != own:
-            raise _UnusableError(
+            raise UnfitError(
                 f"which was made for {architecture_of(header.width)}; this model is {architecture_of(own)}"
             )
 
@@ -263,9 +239,9 @@ class IPAdapters:
         folder = encoder_for(header, file, self._folders)
         if folder is None:
             size = f"{'an embedding' if header.whole else 'hidden states'} of {header.sees}"
-            raise _LacksEncoderError(
-                f"whose image encoder is missing: put the folder image_encoder that gives {size} beside its file"
-            )
+            problem = f"is missing: put the folder image_encoder that gives {size} beside its file"
+            # Which may come.
+            raise UnfitError(f"whose image encoder {problem}", lasting=False)
         if folder not in self._encoders:
             try:
                 self._encoders[folder] = load_encoder(folder, self._components["unet"].dtype)
@@ -275,19 +251,9 @@ class IPAdapters:
                 # The libraries fail in as many ways as there are files.
                 log.warning("The image encoder %s cannot be loaded", folder, exc_info=True)
                 # Without the folders of this machine.
-                text = str(error).replace(str(folder), folder.name)
-                reason = text.strip().splitlines() or [type(error).__name__]
-                raise _LacksEncoderError(f"whose image encoder cannot be used: {reason[0][:200]}") from None
+                reason = reason_of(error).replace(str(folder), folder.name)
+                raise UnfitError(f"whose image encoder cannot be used: {reason}", lasting=False) from None
         return folder
-
-    def _make_room(self, latest: FoundFile) -> None:
-        while sum(adapter.part.size for adapter in self._loaded.values()) > self._components["unet"].size:
-            oldest = next(iter(self._loaded))
-            if oldest == latest:
-                return
-            adapter = self._loaded.pop(oldest)
-            self._hosts.clear()
-            self._forget([adapter.part])
 
 
 def _host(module: Any, adapters: Sequence[_Adapter]) -> Any:

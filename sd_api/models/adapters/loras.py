@@ -1,27 +1,29 @@
-"""The LoRAs of one model (arXiv:2106.09685): layers beside its own, which act for the rows that ask for them.
+"""The LoRAs of one model (arXiv:2106.09685), which act for the rows that ask for them.
 
 The model itself is never changed. Its LoRAs are in copies of its modules that share its weights: diffusers loads them
-there as it does into a pipeline, and each call chooses which of them act.
+there as it does into a pipeline, and each call chooses which of them act. A UNet runs them in its weights, in copies
+of its own, where there is memory for these.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
-from sd_api.errors import OutOfLimits, OutOfMemory
+from sd_api.errors import OutOfLimits
+from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, reason_of
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
 from sd_api.models.adapters.lycoris import as_lora, is_lycoris
+from sd_api.models.adapters.merged import MergedUNets, place_together
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import pipeline_of, shared_copy
+from sd_api.models.sharing import follow, pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
 from sd_api.prompting.prompt import Lora
 
@@ -62,10 +64,6 @@ def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLor
     return tuple(active.values())
 
 
-class _UnusableError(Exception):
-    """Why a LoRA cannot act; the text goes on after its name."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Layers:
     """The layers of one file.
@@ -80,9 +78,12 @@ class _Layers:
 
 
 class LoraLayers:
-    """The LoRAs that are loaded for one model; the least recently used leave when they are larger than its denoiser.
+    """The LoRAs of one model.
 
     Not for several threads at once: it belongs to the engine's thread.
+
+    Attributes:
+        merged: The copies of the UNet that have some of them in their weights.
 
     Args:
         pipeline: The model.
@@ -103,21 +104,20 @@ class LoraLayers:
         self._pipeline = pipeline
         self._components = components
         self._place = place
-        self._forget = forget
         self._folders = folders
         # A pipeline over the copies with the layers, and the modules that they are copies of.
         self._host: Any = None
         self._copied_from: dict[str, torch.nn.Module] = {}
-        self._loaded: OrderedDict[FoundFile, _Layers] = OrderedDict()
-        self._refused: dict[FoundFile, str] = {}
         self._count = 0
         # What acts in each copy, which takes a moment to set.
         self._acting: dict[str, dict[str, float]] = {}
+        self._cache = AdapterCache(components, self._load, lambda layers: layers.parts.values(), forget, self._remove)
+        self.merged = MergedUNets(components, place, forget)
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """The layers of all LoRAs that are loaded; may be called from any thread."""
-        return tuple(part for layers in list(self._loaded.values()) for part in layers.parts.values())
+        """The layers of all LoRAs that are loaded, and weights with them; may be called from any thread."""
+        return *self._cache.components, *self.merged.components
 
     def find(self, asked: Mapping[str, Sequence[Lora]]) -> tuple[FoundLora, ...]:
         """What a request asks for, loaded.
@@ -128,78 +128,74 @@ class LoraLayers:
         Raises:
             OutOfLimits: There is no such LoRA, its file is damaged, or it was made for another architecture.
         """
-        found = []
+        found: list[FoundLora] = []
         for field, lora in ((field, lora) for field, several in asked.items() for lora in several):
             try:
                 file = self._file(lora.name)
-                self._layers(file)
-            except _UnusableError as error:
+                self._layers(file, [each.file for each in found])
+            except UnfitError as error:
                 raise OutOfLimits(field, f"names the LoRA {lora.name[:100]!r}{error}") from None
             found.append(FoundLora(file, lora))
         return tuple(found)
 
     def of_texts(self, loras: Sequence[ActiveLora]) -> tuple[ActiveLora, ...]:
         """Those that change how prompts are read."""
-        return tuple(
-            lora for lora in loras if lora.text_weight and any(name != "unet" for name in self._layers(lora.file).parts)
-        )
+        files = [lora.file for lora in loras]
+        parts = {file: self._layers(file, files).parts for file in files}
+        return tuple(lora for lora in loras if lora.text_weight and any(name != "unet" for name in parts[lora.file]))
 
     def applied(self, component: Component, loras: Sequence[ActiveLora], beside: Iterable[Component] = ()) -> Any:
-        """What runs in place of a component, on the device, with the layers of some LoRAs.
+        """What runs in place of a component, on the device, with some LoRAs.
 
-        It is to be called before the next one is asked for: the copy is the same, and only what acts in it differs.
+        It is to be called before the next one is asked for: it may be the same copy, and only what acts in it differs.
 
         Args:
             component: A module of the model.
             loras: What acts in it.
             beside: What else is to be on the device meanwhile.
         """
+        beside, files, layers = list(beside), [lora.file for lora in loras], []
         active: dict[str, float] = {}
-        parts = [*beside, component]
         for lora in loras:
-            layers = self._layers(lora.file)
+            loaded = self._layers(lora.file, files)
             weight = lora.weight if component.name == "unet" else lora.text_weight
-            if weight and component.name in layers.parts:
-                active[layers.adapter] = weight
-                parts.append(layers.parts[component.name])
-        self._place(parts)
+            if weight and component.name in loaded.parts:
+                active[loaded.adapter] = weight
+                layers.append(loaded.parts[component.name])
         if not active:
+            self._place([*beside, component])
             return component
-        host = getattr(self._host, component.name)
-        device = parts[-1].device
-        if component.device != device:
-            raise OutOfMemory("A LoRA needs the whole model on the device.")
-        # The weights are the model's own, which are there; buffers are not.
-        if any(buffer.device != device for buffer in host.buffers()):
-            host.to(device)
-        if self._acting.get(component.name) != active:
-            self._acting.pop(component.name, None)
+        acting = tuple(active.items())
+        # Prompts are read once, which takes less time than to merge.
+        merges = component.name == "unet"
+        found = self.merged.placed(acting, beside) if merges else None
+        if found is None:
+            place_together(self._place, component, beside, layers)
+            found = self._activated(component.name, active)
+            if merges:
+                found = self.merged.make(found, acting, beside) or found
+        follow(found, component.device)
+        return found
+
+    def _activated(self, name: str, active: Mapping[str, float]) -> Any:
+        """The copy of a component with PEFT's layers, of which some act."""
+        host = getattr(self._host, name)
+        if self._acting.get(name) != active:
+            self._acting.pop(name, None)
             set_weights_and_activate_adapters(host, list(active), list(active.values()))
-            self._acting[component.name] = active
+            self._acting[name] = dict(active)
         return host
 
     def _file(self, name: str) -> FoundFile:
         if (file := find_lora(self._folders, name)) is not None:
             return file
-        raise _UnusableError(missing(self._folders, LORA))
+        raise UnfitError(missing(self._folders, LORA))
 
-    def _layers(self, file: FoundFile) -> _Layers:
-        if file in self._refused:
-            raise _UnusableError(self._refused[file])
+    def _layers(self, file: FoundFile, beside: Collection[FoundFile]) -> _Layers:
         if any(self._components[name].module is not module for name, module in self._copied_from.items()):
             # A backend has exchanged a module.
             self._forget_all()
-        if file not in self._loaded:
-            try:
-                # Weights that are made in inference mode could never be moved outside of it.
-                with torch.inference_mode(mode=False):
-                    self._loaded[file] = self._load(file)
-            except _UnusableError as error:
-                self._refused[file] = str(error)
-                raise
-            self._make_room(file)
-        self._loaded.move_to_end(file)
-        return self._loaded[file]
+        return self._cache.get(file, beside)
 
     def _load(self, file: FoundFile) -> _Layers:
         self._refuse_other_model(file)
@@ -230,10 +226,9 @@ class LoraLayers:
             if is_out_of_memory(error):
                 raise
             log.warning("The LoRA %s cannot be loaded", file.path, exc_info=True)
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise _UnusableError(f", which this model cannot use: {reason[0][:200]}") from None
+            raise UnfitError(f", which this model cannot use: {reason_of(error)}") from None
         if not parts:
-            raise _UnusableError(", which has no layers for this model")
+            raise UnfitError(", which has no layers for this model")
         return _Layers(adapter, parts)
 
     def _refuse_other_model(self, file: FoundFile) -> None:
@@ -241,16 +236,16 @@ class LoraLayers:
             header = read_header(file)
         except FileFaultError as fault:
             problem = str(fault).removeprefix(f"{file.path}: ")
-            raise _UnusableError(f", whose file cannot be used: {problem}") from None
+            raise UnfitError(f", whose file cannot be used: {problem}") from None
         own = self._components["unet"].config.cross_attention_dim
         if header.width is not None and header.width != own:
             made_for = architecture_of(header.width)
-            raise _UnusableError(f", which was made for {made_for}; this model is {architecture_of(own)}")
+            raise UnfitError(f", which was made for {made_for}; this model is {architecture_of(own)}")
         # The time that the libraries take grows with the square of the layers.
         modules = (module for name in self._changed() for module in self._components[name].module.modules())
         most = sum(any(True for _ in module.parameters(recurse=False)) for module in modules)
         if header.layers > most:
-            raise _UnusableError(f", which changes {header.layers:,} layers; this model has {most:,}")
+            raise UnfitError(f", which changes {header.layers:,} layers; this model has {most:,}")
 
     def _numbers(self) -> int:
         """How many there are in the weights that LoRAs change."""
@@ -285,20 +280,15 @@ class LoraLayers:
         part.working = 0
         return part
 
-    def _make_room(self, latest: FoundFile) -> None:
-        while sum(part.size for part in self.components) > self._components["unet"].size:
-            oldest = next(iter(self._loaded))
-            if oldest == latest:
-                return
-            layers = self._loaded.pop(oldest)
-            self._acting.clear()
-            self._forget(layers.parts.values())
-            for name in layers.parts:
-                delete_adapter_layers(getattr(self._host, name), layers.adapter)
+    def _remove(self, layers: _Layers) -> None:
+        self._acting.clear()
+        self.merged.clear()
+        for name in layers.parts:
+            delete_adapter_layers(getattr(self._host, name), layers.adapter)
 
     def _forget_all(self) -> None:
-        self._forget(self.components)
+        self._cache.clear()
+        self.merged.clear()
         self._host = None
         self._copied_from.clear()
         self._acting.clear()
-        self._loaded.clear()

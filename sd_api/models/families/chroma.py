@@ -7,6 +7,7 @@ import torch
 
 from sd_api.generation.abilities import Guidance
 from sd_api.generation.operation import Operation
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flux import Flux
 from sd_api.models.families.transformer import Published, TransformerFamily
@@ -47,3 +48,5 @@ class Chroma(Flux):
         """See Flux: which tokens are there."""
         picture = words["mask"].new_ones(len(rows), length, dtype=torch.bool)
         return {"attention_mask": torch.cat([words["mask"], picture], 1)}
+
+    attention: Asked = "masked"

@@ -9,12 +9,16 @@ from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RES
 from sd_api.generation.abilities import Guidance
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage, Inpaint
+from sd_api.models.attention import Asked
+from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
 from sd_api.models.families.reference_images import of_nearest_shape
-from sd_api.models.families.transformer import REFERENCES, TRUE_GUIDANCE, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread, summed
 from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE
 
 _DEV = Published(steps=28, guidance=3.5)
 _SCHNELL = Published(steps=4, guidance=0.0)
@@ -26,9 +30,10 @@ class Flux(TransformerFamily):
     """See Family."""
 
     name = "FLUX.1"
+    attention: Asked = "dispatched"
     pipelines = dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), _DEV)
     guidance: Guidance = "distilled"
-    capabilities: tuple[str, ...] = ("negative_prompt", TRUE_GUIDANCE)
+    capabilities: tuple[str, ...] = ("negative_prompt", TRUE_GUIDANCE, CONTROLS)
     tokenizer = "tokenizer_2"
 
     def published(self, parts: Parts) -> Published:
@@ -59,6 +64,7 @@ class Flux(TransformerFamily):
         samples: torch.Tensor,
         timesteps: torch.Tensor,
         words: Words,
+        **added: Sequence[torch.Tensor],
     ) -> torch.Tensor:
         """See TransformerFamily."""
         images = seen_by(samples, rows)
@@ -76,8 +82,44 @@ class Flux(TransformerFamily):
             img_ids=torch.cat(places),
             return_dict=False,
             **self.inputs(parts, rows, words, length),
+            **added,
         )[0]
         return unpack(output[:, :length], samples.shape)
+
+    def added(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> Added:
+        """See TransformerFamily."""
+
+        def follow(net: Component, column: Sequence[RowControl], scale: torch.Tensor | float) -> Added:
+            maps, kinds = maps_of(column), [each.kind for each in column]
+            reads_pixels = net.module.input_hint_block is not None
+            double, single = net(
+                hidden_states=pack(samples),
+                controlnet_cond=maps if reads_pixels else pack(maps),
+                controlnet_mode=torch.tensor(kinds, device=parts.device)[:, None] if net.config.num_mode else None,
+                conditioning_scale=scale,
+                timestep=timesteps.to(samples.dtype) / 1000,
+                guidance=_guidance(net, rows),
+                pooled_projections=words["pooled"],
+                encoder_hidden_states=words["words"],
+                txt_ids=samples.new_zeros(words["words"].shape[1], 3),
+                img_ids=grid(samples, 0),
+                return_dict=False,
+            )
+            config = parts.denoiser.config
+            several = {
+                "controlnet_block_samples": spread(double, config.num_layers, repeated=reads_pixels),
+                "controlnet_single_block_samples": spread(single, config.num_single_layers),
+            }
+            return {name: samples for name, samples in several.items() if samples}
+
+        return summed(parts, rows, follow)
 
     def inputs(self, parts: Parts, rows: Sequence[TransformerRow], words: Words, length: int) -> dict[str, Any]:
         """Further arguments of the transformer.
@@ -88,10 +130,7 @@ class Flux(TransformerFamily):
             words: Of the rows.
             length: The tokens of the picture.
         """
-        guidance = None
-        if parts.denoiser.config.guidance_embeds:
-            guidance = torch.tensor([row.guidance for row in rows], device=parts.device, dtype=torch.float32)
-        return {"pooled_projections": words["pooled"], "guidance": guidance}
+        return {"pooled_projections": words["pooled"], "guidance": _guidance(parts.denoiser, rows)}
 
 
 class FluxFill(Flux):
@@ -115,7 +154,7 @@ class FluxKontext(Flux):
 
     name = "FLUX.1 Kontext"
     pipelines = dict.fromkeys(("FluxKontextPipeline", "FluxKontextInpaintPipeline"), _KONTEXT)
-    capabilities = (*Flux.capabilities, REFERENCES)
+    capabilities = ("negative_prompt", TRUE_GUIDANCE, REFERENCES)
     most_probable = True
 
     def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:
@@ -130,3 +169,10 @@ class FluxKontext(Flux):
             start.encode_whole(of_nearest_shape(reference.image.pixels, PREFERRED_KONTEXT_RESOLUTIONS))
             for reference in start.operation.references
         ]
+
+
+def _guidance(network: Component, rows: Sequence[TransformerRow]) -> torch.Tensor | None:
+    """The guidance that a network takes as an input; None where it takes none."""
+    if not network.config.guidance_embeds:
+        return None
+    return torch.tensor([row.guidance for row in rows], device=network.device, dtype=torch.float32)

@@ -9,11 +9,13 @@ from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from sd_api.generation.abilities import Guidance
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Inpaint
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas
 from sd_api.models.families.reference_images import in_whole_cells
-from sd_api.models.families.transformer import REFERENCES, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_words import REFERENCES
 
 _MODES: tuple[OperationName, ...] = ("txt2img", "masking", "edit")
 _PUBLISHED = Published(modes=_MODES, steps=50, guidance=4.0)
@@ -27,6 +29,7 @@ class Flux2Klein(TransformerFamily):
     """See Family; there is no negative prompt, and guidance compares with an empty one."""
 
     name = "FLUX.2 klein"
+    attention: Asked = "dispatched"
     pipelines = dict.fromkeys(("Flux2KleinPipeline", "Flux2KleinInpaintPipeline"), _PUBLISHED)
     capabilities = (REFERENCES,)
     schedulers = ("euler", "dpm++", "unipc")

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from sd_api.generation.operation import Operation
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import grid, pack, unpack
@@ -69,3 +70,5 @@ class Krea2(TransformerFamily):
             return_dict=False,
         )[0]
         return unpack(output, samples.shape)
+
+    attention: Asked = "masked"

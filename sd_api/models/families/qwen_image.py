@@ -17,11 +17,15 @@ from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MIN_SIDE, Operation
 from sd_api.generation.operations import FromImage
 from sd_api.imaging.sizing import pad, padded_size
+from sd_api.models.attention import Asked
+from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import even_sigmas, linear_shift
 from sd_api.models.families.packing import pack, unpack
-from sd_api.models.families.transformer import REFERENCES, Published, TransformerFamily
+from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread, summed
 from sd_api.models.families.transformer_rows import TransformerRow, TransformerStart, Words, seen_by
+from sd_api.models.families.transformer_words import CONTROLS, REFERENCES
 
 _PUBLISHED = Published(steps=50, guidance=4.0)
 _EDIT = Published(modes=("edit",), steps=50, guidance=4.0)
@@ -32,7 +36,9 @@ class QwenImage(TransformerFamily):
     """See Family."""
 
     name = "Qwen-Image"
+    attention: Asked = "dispatched"
     pipelines = dict.fromkeys((f"QwenImage{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
+    capabilities: tuple[str, ...] = ("negative_prompt", CONTROLS)
     schedulers = ("euler", "unipc")
 
     def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
@@ -61,6 +67,7 @@ class QwenImage(TransformerFamily):
         samples: torch.Tensor,
         timesteps: torch.Tensor,
         words: Words,
+        **added: Sequence[torch.Tensor],
     ) -> torch.Tensor:
         """See TransformerFamily."""
         images = seen_by(samples, rows)
@@ -74,16 +81,42 @@ class QwenImage(TransformerFamily):
             guidance=guidance,
             encoder_hidden_states_mask=None,
             encoder_hidden_states=words["words"],
-            img_shapes=[[(1, image.shape[-2] // 2, image.shape[-1] // 2) for image in images]] * len(rows),
+            img_shapes=_shapes(images, len(rows)),
             return_dict=False,
+            **added,
         )[0]
         return unpack(output[:, : tokens[0].shape[1]], samples.shape)
+
+    def added(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> Added:
+        """See TransformerFamily."""
+
+        def follow(net: Component, column: Sequence[RowControl], scale: torch.Tensor | float) -> Added:
+            several = net(
+                hidden_states=pack(samples),
+                controlnet_cond=pack(maps_of(column)),
+                conditioning_scale=scale,
+                encoder_hidden_states=words["words"],
+                timestep=timesteps.to(samples.dtype) / 1000,
+                img_shapes=_shapes([samples], len(rows)),
+                return_dict=False,
+            )
+            return {"controlnet_block_samples": spread(several, parts.denoiser.config.num_layers)}
+
+        return summed(parts, rows, follow)
 
 
 class QwenImageEdit(QwenImage):
     """See Family; the text encoder sees the image as well."""
 
     name = "Qwen-Image-Edit"
+    capabilities: tuple[str, ...] = ("negative_prompt",)
     pipelines = dict.fromkeys(("QwenImageEditPipeline",), _EDIT)
     most_probable = True
 
@@ -132,6 +165,11 @@ class QwenImageEditPlus(QwenImageEdit):
     def shown(self, parts: Parts, operation: Operation) -> Any:
         """See QwenImageEdit."""
         return self.scaled(parts, operation, CONDITION_IMAGE_SIZE)
+
+
+def _shapes(images: Sequence[torch.Tensor], rows: int) -> list[list[tuple[int, int, int]]]:
+    """The tokens of each image that a row sees: frames, rows and columns."""
+    return [[(1, image.shape[-2] // 2, image.shape[-1] // 2) for image in images]] * rows
 
 
 def _scaled(image: Image.Image, pixels: int) -> Image.Image:

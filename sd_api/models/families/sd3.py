@@ -6,10 +6,13 @@ import torch
 
 from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import Operation
+from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
+from sd_api.models.families.transformer_control import Added, RowControl, maps_of, summed
 from sd_api.models.families.transformer_rows import TransformerRow, Words
+from sd_api.models.families.transformer_words import CONTROLS
 
 _PUBLISHED = Published(steps=28, guidance=7.0)
 
@@ -19,7 +22,7 @@ class StableDiffusion3(TransformerFamily):
 
     name = "Stable Diffusion 3"
     pipelines = dict.fromkeys((f"StableDiffusion3{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
-    capabilities = ("clip_skip", "negative_prompt")
+    capabilities = ("clip_skip", "negative_prompt", CONTROLS)
     schedulers = ("euler", "heun", "dpm++", "unipc")
     tokenizer = "tokenizer_3"
     longest = 256
@@ -51,6 +54,7 @@ class StableDiffusion3(TransformerFamily):
         samples: torch.Tensor,
         timesteps: torch.Tensor,
         words: Words,
+        **added: Sequence[torch.Tensor],
     ) -> torch.Tensor:
         """See TransformerFamily."""
         output: torch.Tensor = parts.denoiser(
@@ -59,5 +63,33 @@ class StableDiffusion3(TransformerFamily):
             encoder_hidden_states=words["words"],
             pooled_projections=words["pooled"],
             return_dict=False,
+            **added,
         )[0]
         return output
+
+    def added(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> Added:
+        """See TransformerFamily."""
+
+        def follow(net: Component, column: Sequence[RowControl], scale: torch.Tensor | float) -> Added:
+            without_pooled, blocks = net.config.force_zeros_for_pooled_projection, parts.denoiser.config.num_layers
+            several = net(
+                hidden_states=samples,
+                timestep=timesteps,
+                encoder_hidden_states=None if net.config.joint_attention_dim is None else words["words"],
+                pooled_projections=torch.zeros_like(words["pooled"]) if without_pooled else words["pooled"],
+                controlnet_cond=maps_of(column),
+                conditioning_scale=scale,
+                return_dict=False,
+            )[0]
+            # Each acts on a share of the blocks that need not be whole.
+            at = (int(block / (blocks / len(several))) for block in range(blocks))
+            return {"block_controlnet_hidden_states": [several[number] for number in at]}
+
+        return summed(parts, rows, follow)

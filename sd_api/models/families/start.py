@@ -106,7 +106,12 @@ class Start:
         return torch.from_numpy(levels).to(self.parts.device, torch.float32)[None, None]
 
     def encode(
-        self, image: Image.Image, without: torch.Tensor | None = None, *, most_probable: bool = False
+        self,
+        image: Image.Image,
+        without: torch.Tensor | None = None,
+        *,
+        most_probable: bool = False,
+        latents_of: Callable[..., torch.Tensor] = encode_pixels,
     ) -> torch.Tensor:
         """The latents of an image, padded; with tiles they are 0 where there is none.
 
@@ -114,6 +119,7 @@ class Start:
             image: The image.
             without: (1, 1, height, width): 1 where the image is left out, 0 elsewhere.
             most_probable: Whether an encoder with randomness draws none.
+            latents_of: Makes them of pixels; takes what ``encode_pixels`` takes.
         """
         image = pad(image, self.size)
         cells = (self.size[0] // self.cell, self.size[1] // self.cell)
@@ -125,7 +131,7 @@ class Start:
                 pixels = pixels * (1 - without[..., upper:lower, left:right])
             generator = None if most_probable else self.generator
             vae = self.parts.autoencoder.module
-            latents.append((encode_pixels(vae, pixels, generator, encode=self.encoded), tile))
+            latents.append((latents_of(vae, pixels, generator, encode=self.encoded), tile))
         return merged(latents, cells) * self.scale
 
     def encoded(self, vae: Any, pixels: torch.Tensor) -> Encoding:

@@ -1,4 +1,4 @@
-"""What the families with a transformer share: reading prompts, one forward for several rows, guidance.
+"""What the families with a transformer share: their abilities, one forward for several rows, guidance.
 
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too. A family
 says what differs: its pipelines and what they were published for, its words, its schedule, its forward.
@@ -11,31 +11,26 @@ from typing import Any
 import diffusers
 import torch
 
-from sd_api.errors import GenerationFailed
 from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.prompted import PROMPTS
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
-from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.flow import set_timesteps
-from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.prompts import beyond_limit, plain_only
+from sd_api.models.families.transformer_control import Added
 from sd_api.models.families.transformer_rows import (
-    CachedWords,
     Conditioning,
     TransformerRow,
     TransformerStart,
     Words,
     joined,
     key_of,
-    tensors_of,
 )
+from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE, TransformerWords
 from sd_api.models.tiling import cut
-
-# Capabilities that the families below have or do not.
-REFERENCES, TRUE_GUIDANCE = "references", "true_guidance"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,33 +48,27 @@ class Published:
     guidance: float
 
 
-class TransformerFamily(LatentFamily):
-    """See Family.
+class TransformerFamily(TransformerWords):
+    """See Family; what it has of words is in TransformerWords.
 
     Attributes:
         pipelines: Those of the family, by the names of their classes.
         guidance: What guidance means, see ModelAbilities.
-        capabilities: Of its models, beside those that every family of this kind has.
-        tokenizer: The name of the tokenizer whose text encoder reads the most.
-        longest: The tokens that it reads.
         one_forward: Whether a prompt and a negative prompt go through the transformer together, as in diffusers.
         most_probable: Whether images are encoded without randomness.
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
-        from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
+        attention: How the transformer has its attention computed.
         in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
     """
 
     name: str
     pipelines: Mapping[str, Published]
     guidance: Guidance = "classifier-free"
-    capabilities: tuple[str, ...] = ("negative_prompt",)
     schedulers: tuple[str, ...] = ("euler", "dpm++", "unipc")
-    tokenizer = "tokenizer"
-    longest = 512
     one_forward = False
     most_probable = False
     takes_mask = False
-    from_zero = False
+    attention: Asked = "own"
     in_fp32 = False
 
     def loading_class(self, class_name: str) -> Any:
@@ -129,52 +118,6 @@ class TransformerFamily(LatentFamily):
                 before = self.instruction(parts, negative=name != "prompt")
                 yield from beyond_limit(name, before + operation.read(name).plain, tokenizer, self.longest)
 
-    def instruction(self, parts: Parts, *, negative: bool) -> str:
-        """What stands before a prompt and takes of the tokens that are read."""
-        return ""
-
-    def guided(self, parts: Parts, operation: Operation) -> bool:
-        """Whether there is classifier-free guidance."""
-        if TRUE_GUIDANCE in self.capabilities:
-            return operation.true_guidance > 1
-        return operation.guidance > (0 if self.from_zero else 1)
-
-    def context(self, operation: Operation) -> Hashable:
-        """What the words depend on beside the prompt."""
-        return operation.clip_skip
-
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
-        """See Family."""
-
-        def read(prompt: str, *, negative: bool) -> Words:
-            key = prompt, negative, self.context(operation)
-            return parts.cached("words", key, lambda: self._read(parts, operation, prompt, negative=negative)).words
-
-        prompt = read(operation.read("prompt").plain, negative=False)
-        if not self.guided(parts, operation):
-            return Conditioning(prompt=prompt, negative=None)
-        words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
-        return Conditioning(prompt=prompt, negative=read(words, negative=True))
-
-    def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> CachedWords:
-        parts.place(parts.text_encoders)
-        words = self.words(parts, operation, prompt, negative=negative)
-        # What is cached would break every later picture of these words as well.
-        if not all(tensor.isfinite().all() for tensor in tensors_of(words)):
-            raise GenerationFailed(BROKEN_WORDS)
-        return CachedWords(words)
-
-    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
-        """What the text encoders, which are on the device, make of one prompt.
-
-        Args:
-            parts: The model's components.
-            operation: What to do; few families look at more than the prompt.
-            prompt: The prompt, or the negative one.
-            negative: Which of the two it is.
-        """
-        raise NotImplementedError
-
     def sigmas(self, steps: int) -> Any:
         """The noise levels of a full schedule before they are shifted; None leaves them to the scheduler."""
         return None
@@ -203,7 +146,7 @@ class TransformerFamily(LatentFamily):
         timesteps: torch.Tensor,
         words: Words,
     ) -> torch.Tensor:
-        """One call of the transformer, which is on the device.
+        """One call of the transformer, which is on the device; with ControlNets it takes what ``added`` returns, too.
 
         Args:
             parts: The model's components.
@@ -217,6 +160,17 @@ class TransformerFamily(LatentFamily):
         """
         raise NotImplementedError
 
+    def added(
+        self,
+        parts: Parts,
+        rows: Sequence[TransformerRow],
+        samples: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+    ) -> Added:
+        """What ControlNets add in this step, from what ``forward`` takes; most families know none."""
+        return {}
+
     def guide(self, row: TransformerRow, with_prompt: torch.Tensor, without: torch.Tensor) -> torch.Tensor:
         """One prediction of two: classifier-free guidance (arXiv:2207.12598)."""
         begin = with_prompt if self.from_zero else without
@@ -225,7 +179,12 @@ class TransformerFamily(LatentFamily):
 
     def beginning(self, **values: Any) -> TransformerStart:
         """See LatentFamily."""
-        return TransformerStart(most_probable=self.most_probable, takes_mask=self.takes_mask, **values)
+        return TransformerStart(
+            most_probable=self.most_probable,
+            takes_mask=self.takes_mask,
+            takes_controls=CONTROLS in self.capabilities,
+            **values,
+        )
 
     def dtype(self, parts: Parts) -> torch.dtype:
         """See LatentFamily."""
@@ -238,6 +197,7 @@ class TransformerFamily(LatentFamily):
             own=tuple(self.own(start)),
             references=tuple(self.references(start)),
             memory=self.memory(start),
+            controls=start.controls,
             true_guidance=start.operation.true_guidance,
             **values,
         )
@@ -249,7 +209,8 @@ class TransformerFamily(LatentFamily):
     def view(self, row: TransformerRow, tile: Box) -> TransformerRow:
         """See Family."""
         seen: TransformerRow = super().view(row, tile)
-        return replace(seen, own=tuple(cut(image, tile) for image in row.own))
+        controls = tuple(each.view(tile) for each in row.controls)
+        return replace(seen, own=tuple(cut(image, tile) for image in row.own), controls=controls)
 
     def schedule(self, parts: Parts, scheduler: Any, steps: int, tokens: int) -> torch.Tensor:
         """Prepare a scheduler for a full schedule, and say which timesteps it makes.
@@ -286,18 +247,20 @@ class TransformerFamily(LatentFamily):
         # Rows that share a forward have either all of them a negative prompt or none.
         negatives = [row.conditioning.negative for row in rows if row.conditioning.negative is not None]
         if not negatives:
-            return list(torch.split(self.forward(parts, rows, samples, timesteps, prompt), 1))
+            added = self.added(parts, rows, samples, timesteps, prompt)
+            return list(torch.split(self.forward(parts, rows, samples, timesteps, prompt, **added), 1))
         negative = joined(negatives)
         if self.one_forward:
             # In diffusers' order: the place in a batch decides the last bit.
             first, second = (prompt, negative) if self.from_zero else (negative, prompt)
-            doubled = self.forward(
-                parts, [*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), joined([first, second])
-            ).chunk(2)
+            twice = parts, [*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), joined([first, second])
+            doubled = self.forward(*twice, **self.added(*twice)).chunk(2)
             with_prompt, without = doubled if self.from_zero else reversed(doubled)
         else:
-            with_prompt = self.forward(parts, rows, samples, timesteps, prompt)
-            without = self.forward(parts, rows, samples, timesteps, negative)
+            # As in diffusers: what is added with the prompt acts without it, too.
+            added = self.added(parts, rows, samples, timesteps, prompt)
+            with_prompt = self.forward(parts, rows, samples, timesteps, prompt, **added)
+            without = self.forward(parts, rows, samples, timesteps, negative, **added)
         pairs = zip(rows, torch.split(with_prompt, 1), torch.split(without, 1), strict=True)
         return [self.guide(row, one, other) for row, one, other in pairs]
 

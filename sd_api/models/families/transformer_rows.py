@@ -12,6 +12,7 @@ from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
 from sd_api.models.autoencoder import encode_pixels
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.start import Kept, Start
+from sd_api.models.families.transformer_control import RowControl, row_controls
 from sd_api.models.schedulers import noised
 
 Words = Mapping[str, Any]
@@ -60,6 +61,7 @@ class TransformerRow(LatentRow):
             a tile sees its part of them.
         references: The same of other images, which every tile sees whole.
         memory: What a family keeps of such images between steps in place of their latents, see ``memory`` there.
+        controls: What ControlNets follow.
         true_guidance: The factor of classifier-free guidance where ``guidance`` is an input.
     """
 
@@ -67,6 +69,7 @@ class TransformerRow(LatentRow):
     own: tuple[torch.Tensor, ...] = ()
     references: tuple[torch.Tensor, ...] = ()
     memory: Any = None
+    controls: tuple[RowControl, ...] = ()
     true_guidance: float = 1.0
 
     @property
@@ -84,6 +87,7 @@ def key_of(seen: TransformerRow) -> Hashable:
         tuple(_shape(part) for words in several for part in words.values()),
         _shape(seen.channels),
         tuple(image.shape for image in seen.seen),
+        tuple(each.file for each in seen.controls),
     )
 
 
@@ -94,14 +98,17 @@ class TransformerStart(Start):
     Attributes:
         most_probable: Whether images are encoded without randomness.
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
+        takes_controls: Whether ControlNets act.
     """
 
     most_probable: bool = False
     takes_mask: bool = False
+    takes_controls: bool = False
 
     def begin(self, scheduler: Any, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, Kept | None]:
-        """See Start."""
+        """See Start; the maps of controls come first."""
         operation = self.operation
+        _ = self.controls
         if not isinstance(operation, (ImageToImage, Inpaint)):
             return self.noise() * getattr(scheduler, "init_noise_sigma", 1.0), None, None
         image = self.image
@@ -112,6 +119,11 @@ class TransformerStart(Start):
         if self.takes_mask:
             return latents, self._shown(operation), None
         return latents, None, Kept(latents=image, noise=noise, levels=self.levels(operation))
+
+    @cached_property
+    def controls(self) -> tuple[RowControl, ...]:
+        """What ControlNets follow."""
+        return row_controls(self) if self.takes_controls else ()
 
     @cached_property
     def image(self) -> torch.Tensor:

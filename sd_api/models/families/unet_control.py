@@ -15,9 +15,8 @@ from sd_api.generation.controls import Control
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box
-from sd_api.imaging.controls import KINDS
 from sd_api.imaging.sizing import pad, resize_mask
-from sd_api.models.adapters.controls import expected_shapes
+from sd_api.models.adapters.controls import expected_shapes, kind_numbers
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.start import Start
@@ -83,7 +82,7 @@ def _row_control(parts: Parts, control: Control, file: FoundFile, image: torch.T
     factor = 2 ** (len(component.config.conditioning_embedding_out_channels) - 1)
     if (image.shape[-1] // factor, image.shape[-2] // factor) != cells:
         raise OutOfLimits("controls", f"names {control.model[:100]!r}, which was made for latents of another scale")
-    kind = KINDS.index(control.shown) if "num_control_type" in component.config and control.shown else None
+    kind = kind_numbers(component.config).get(control.shown or "")
     if kind is not None and control.shown == "inpaint":
         # Union models were trained with black where nothing is known.
         image = image.clamp(min=0)

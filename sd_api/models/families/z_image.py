@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from sd_api.generation.operation import Operation
+from sd_api.models.attention import Asked
 from sd_api.models.components import Parts
 from sd_api.models.families.flow import linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
@@ -65,3 +66,5 @@ class ZImage(TransformerFamily):
         frames = samples.to(parts.denoiser.dtype)[:, :, None]
         output = parts.denoiser(list(frames.unbind()), (1000 - timesteps) / 1000, words["words"], return_dict=False)[0]
         return -torch.stack([each.float() for each in output])[:, :, 0]
+
+    attention: Asked = "masked"

@@ -201,8 +201,9 @@ class LoadedModelEntry(BaseModel):
     )
     load_seconds: float = Field(description="how long loading took, its download included", examples=[0.4])
     plan: str = Field(
-        description="how it runs: its precision, how its weights are stored, where its parts are",
-        examples=["fp16, weights as published, all parts on the device"],
+        description="how it runs: its precision, how its weights are stored, where its parts are, what computes "
+        "attention",
+        examples=["fp16, weights as published, all parts on the device, native attention"],
     )
     reasons: list[str] = Field(description="why it runs so", examples=[["fp16 is this device's precision"]])
     peak: int | None = Field(

@@ -1,0 +1,78 @@
+"""How the families with a transformer read prompts, and what their text encoders make of them."""
+
+from collections.abc import Hashable
+
+from sd_api.errors import GenerationFailed
+from sd_api.generation.operation import Operation
+from sd_api.models.components import Parts
+from sd_api.models.families.base import BROKEN_WORDS
+from sd_api.models.families.latents import LatentFamily
+from sd_api.models.families.transformer_rows import CachedWords, Conditioning, Words, tensors_of
+
+# Capabilities that families with a transformer have or do not.
+CONTROLS, REFERENCES, TRUE_GUIDANCE = "controls", "references", "true_guidance"
+
+
+class TransformerWords(LatentFamily):
+    """The half of a family that reads prompts.
+
+    Attributes:
+        capabilities: Of its models, beside those that every family of this kind has.
+        tokenizer: The name of the tokenizer whose text encoder reads the most.
+        longest: The tokens that it reads.
+        from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
+    """
+
+    capabilities: tuple[str, ...] = ("negative_prompt",)
+    tokenizer = "tokenizer"
+    longest = 512
+    from_zero = False
+
+    def instruction(self, parts: Parts, *, negative: bool) -> str:
+        """What stands before a prompt and takes of the tokens that are read."""
+        return ""
+
+    def guided(self, parts: Parts, operation: Operation) -> bool:
+        """Whether there is classifier-free guidance."""
+        if TRUE_GUIDANCE in self.capabilities:
+            return operation.true_guidance > 1
+        return operation.guidance > (0 if self.from_zero else 1)
+
+    def context(self, operation: Operation) -> Hashable:
+        """What the words depend on beside the prompt."""
+        return operation.clip_skip
+
+    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+        """See Family."""
+        if CONTROLS in self.capabilities:
+            # What does not fit is refused before work is done.
+            parts.controls.find(operation.controls)
+
+        def read(prompt: str, *, negative: bool) -> Words:
+            key = prompt, negative, self.context(operation)
+            return parts.cached("words", key, lambda: self._read(parts, operation, prompt, negative=negative)).words
+
+        prompt = read(operation.read("prompt").plain, negative=False)
+        if not self.guided(parts, operation):
+            return Conditioning(prompt=prompt, negative=None)
+        words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
+        return Conditioning(prompt=prompt, negative=read(words, negative=True))
+
+    def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> CachedWords:
+        parts.place(parts.text_encoders)
+        words = self.words(parts, operation, prompt, negative=negative)
+        # What is cached would break every later picture of these words as well.
+        if not all(tensor.isfinite().all() for tensor in tensors_of(words)):
+            raise GenerationFailed(BROKEN_WORDS)
+        return CachedWords(words)
+
+    def words(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> Words:
+        """What the text encoders, which are on the device, make of one prompt.
+
+        Args:
+            parts: The model's components.
+            operation: What to do; few families look at more than the prompt.
+            prompt: The prompt, or the negative one.
+            negative: Which of the two it is.
+        """
+        raise NotImplementedError
