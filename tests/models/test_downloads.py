@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -24,11 +24,15 @@ ANN, BOB = "user:ann", "user:bob"
 
 
 @pytest.fixture
-def client(make_settings: Callable[..., Settings], cache: Any, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def client(
+    make_settings: Callable[..., Settings], cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FlaskClient]:
     """The application over the small hub, with a main model on this machine that is not loaded."""
     monkeypatch.setattr("sd_api.models.download_progress.REPORT_INTERVAL", 0.0)
     settings = make_settings()
-    return create_app(settings, build_services(settings)).test_client()
+    services = build_services(settings)
+    yield create_app(settings, services).test_client()
+    services.downloads.stop(timeout=10)
 
 
 def ended(client: FlaskClient) -> dict[str, Any]:
@@ -93,13 +97,17 @@ class Hub:
     def __init__(self) -> None:
         self.let_go = threading.Event()
         self.begun: list[str] = []
+        self.ended: list[str] = []
 
     def pull(self, source: HubModel, note: DownloadWatcher) -> int:
         self.begun.append(source.repo_id)
         arrived = 0
-        while not self.let_go.wait(0.002):
-            arrived = min(arrived + 1, 900)
-            note(arrived, 1000)
+        try:
+            while not self.let_go.wait(0.002):
+                arrived = min(arrived + 1, 900)
+                note(arrived, 1000)
+        finally:
+            self.ended.append(source.repo_id)
         return 1000
 
 
@@ -147,7 +155,7 @@ def test_a_server_that_stops_stops_its_downloads() -> None:
         running.start(HubModel(f"a/{number}"), ANN)
     until(lambda: len(hub.begun) == 2)
     running.stop(timeout=10)
-    until(lambda: not any(thread.name.startswith("model-download") for thread in threading.enumerate()))
+    assert len(hub.ended) == len(hub.begun) == 2
     assert running.of(ANN) == []
 
 
