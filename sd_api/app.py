@@ -14,7 +14,7 @@ from sd_api.web.guards import Callers, Guard, install_guards
 from sd_api.web.openai import answers as openai_answers
 from sd_api.web.openai import routes as openai
 from sd_api.web.openai.pictures import Links
-from sd_api.web.plugin import documents, estimates, jobs, models, prompts, workers
+from sd_api.web.plugin import documents, downloads, estimates, jobs, models, prompts, workers
 from sd_api.web.plugin import routes as plugin
 from sd_api.web.plugin.answers import failure
 from sd_api.web.tasks import accounts, answers, blobs
@@ -54,6 +54,7 @@ def create_app(settings: Settings, services: Services) -> Flask:
         prompts.make_blueprint(settings, pictures),
         jobs.make_blueprint(services.queue, services.results, owners),
         models.make_blueprint(settings, services.queue),
+        downloads.make_blueprint(settings, services.downloads, owners),
         health.make_blueprint(services.queue, services.failures, services.refused, owners),
         metrics.make_blueprint(services.metrics),
         workers.make_blueprint(services.queue, owners),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from sd_api.errors import ConfigurationError, JobCancelled, ServerError
-from sd_api.models.libraries import import_libraries
 from sd_api.models.memory_values import gigabytes
 from sd_api.models.sources import hub_model
 from sd_api.settings import Settings
@@ -39,18 +38,12 @@ def pull(context: click.Context, model_id: str) -> None:
     with _explained():
         settings = _settings(context)
         source = hub_model(model_id)
-        import_libraries()
         # Imported here, as in the other commands, because it takes seconds that serving need not wait for.
-        from sd_api.models import hub
-        from sd_api.models.device import HALF_PRECISIONS, choose_device
-        from sd_api.models.download_progress import watched_downloads
-        from sd_api.models.on_disk import bytes_on_disk
+        from sd_api.models import pulling
 
-        half = choose_device(settings.device, settings.dtype).torch_dtype in HALF_PRECISIONS
-        if hub.cached(source.repo_id, half=half) is None:
-            with watched_downloads(_report()), _interruptible():
-                hub.download(source.repo_id, hub.token_of(settings), settings.limits, half=half)
-        click.echo(f"{source.repo_id} is complete: {gigabytes(bytes_on_disk(source) or 0)}")
+        with _interruptible():
+            size = pulling.pull(source, settings, _report())
+        click.echo(f"{source.repo_id} is complete: {gigabytes(size)}")
 
 
 @click.group(invoke_without_command=True, short_help="List and remove downloaded models.")

@@ -150,6 +150,12 @@ class UnknownJob(RequestError):
     status = 404
 
 
+class UnknownDownload(RequestError):
+    """No download of this owner's is of that model."""
+
+    status = 404
+
+
 class UnknownTask(RequestError):
     """No task of this user has that id."""
 

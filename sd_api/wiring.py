@@ -21,7 +21,9 @@ from sd_api.jobs.queue import JobQueue
 from sd_api.jobs.results_cache import MemoryResultsCache, ResultsCache
 from sd_api.jobs.terminal import TerminalProgress
 from sd_api.models.catalog import ModelCatalog
+from sd_api.models.downloads import ModelDownloads
 from sd_api.models.libraries import import_libraries
+from sd_api.models.pulling import pull
 from sd_api.models.sources import parse_source
 from sd_api.settings import Cluster, Settings
 from sd_api.storage.images import SECONDS_OF_A_DAY
@@ -48,6 +50,7 @@ class Services:
 
     queue: JobQueue
     results: ResultsCache
+    downloads: ModelDownloads
     failures: RecentFailures
     refused: RefusedCallers
     metrics: CollectorRegistry
@@ -77,6 +80,7 @@ class Services:
             Whether the job queue's thread has ended.
         """
         ended = self.queue.stop(timeout)
+        self.downloads.stop(timeout)
         self.dispatcher.stop(timeout)
         self.sweeper.stop(timeout)
         self.stores.close()
@@ -115,6 +119,7 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
     return Services(
         queue=queue,
         results=results,
+        downloads=_build_downloads(settings),
         failures=failures,
         refused=RefusedCallers(settings),
         metrics=build_registry(queue, measured, names),
@@ -127,6 +132,11 @@ def build_services(settings: Settings, make_engine: Callable[[], Engine] | None 
         sweeper=Sweeper(tasks, blobs, settings.limits.max_days_kept),
         stores=stores,
     )
+
+
+def _build_downloads(settings: Settings) -> ModelDownloads:
+    # In a cluster, the workers have the models.
+    return ModelDownloads((lambda source, note: pull(source, settings, note)) if settings.cluster is None else None)
 
 
 def _build_queue(

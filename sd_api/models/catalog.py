@@ -6,14 +6,19 @@ provider as ``model_provider``; nothing else needs a change.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from sd_api.errors import InvalidField, OutOfLimits, UnknownModel
 from sd_api.models.folders import CHECKPOINT, FoundFile, ModelFolders, listed
+from sd_api.models.on_disk import complete_models
 from sd_api.models.sources import ModelSource, hub_model, parse_source
 from sd_api.settings import CustomModel, ModelSettings, Settings
+
+HUB = "huggingface"
+"""The provider of the models on the Hugging Face hub."""
 
 LOCAL = "local"
 """The provider of the models on this machine."""
@@ -85,7 +90,7 @@ class ModelCatalog:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._local = _LocalModels(settings)
-        self._providers: Mapping[str, ModelProvider] = {"huggingface": _HubModels(settings), LOCAL: self._local}
+        self._providers: Mapping[str, ModelProvider] = {HUB: _HubModels(settings), LOCAL: self._local}
 
     @property
     def main(self) -> CatalogModel:
@@ -99,7 +104,7 @@ class ModelCatalog:
             name=None,
             # Also where its files are local: it is what a request means that names no provider, and this is the
             # default, which clients of the original take for the only one.
-            provider="huggingface",
+            provider=HUB,
             model_id=source.label,
             source=source,
             label=source.label,
@@ -111,6 +116,33 @@ class ModelCatalog:
     def local(self) -> list[OfferedModel]:
         """The custom models, then those in the folders of models, as they are now."""
         return self._local.every()
+
+    def downloaded(self, *, from_here: bool) -> list[OfferedModel]:
+        """The further models of the hub that are complete on this machine and that a client may name.
+
+        Args:
+            from_here: see ``find``.
+        """
+        allowed = []
+        for model_id in complete_models():
+            with suppress(UnknownModel):
+                found = self.find(HUB, model_id, from_here=from_here)
+                if found.name is not None:
+                    allowed.append(OfferedModel(found.name, model_id, found.label, found.requires_safety_checker))
+        return allowed
+
+    def at_path(self, url_path: str, *, from_here: bool) -> str | None:
+        """The name, see ``CatalogModel``, of the model that a form is sent to.
+
+        Args:
+            url_path: the ``url_path`` of a custom model, or ``provider:id``.
+            from_here: see ``find``.
+
+        Raises:
+            UnknownModel: there is no such model, or it is not allowed.
+        """
+        provider, _, model_id = url_path.partition(":")
+        return self.find(HUB, model_id, from_here=from_here).name if provider == HUB else self.offered(url_path).name
 
     def offered(self, name: str) -> OfferedModel:
         """One of ``local``, by its name or its id.
@@ -149,12 +181,16 @@ class ModelCatalog:
         if model_id == self.main.model_id:
             return True
         return (provider, model_id) == (
-            "huggingface",
+            HUB,
             DOCUMENTED_DEFAULT,
         ) and model_id not in self._settings.allowed_models
 
-    def named(self, name: str | None) -> CatalogModel:
+    def named(self, name: str | None, *, from_here: bool = True) -> CatalogModel:
         """The model with the name in ``JobSpec.model``.
+
+        Args:
+            name: see ``CatalogModel``.
+            from_here: see ``find``.
 
         Raises:
             UnknownModel: there is no such model, or it is not allowed any more.
@@ -162,7 +198,7 @@ class ModelCatalog:
         if name is None:
             return self.main
         provider, colon, model_id = name.partition(":")
-        return self.find(provider, model_id) if colon else self._local.find(name)
+        return self.find(provider, model_id, from_here=from_here) if colon else self._local.find(name)
 
 
 def is_unlisted(name: str) -> bool:
@@ -257,8 +293,8 @@ class _HubModels:
         if not (self._settings.allows_any_model or model_id in self._settings.allowed_models):
             raise _not_allowed(model_id, self._settings)
         return CatalogModel(
-            name=f"huggingface:{model_id}",
-            provider="huggingface",
+            name=f"{HUB}:{model_id}",
+            provider=HUB,
             model_id=model_id,
             source=source,
             label=source.label,

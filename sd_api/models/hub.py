@@ -1,8 +1,10 @@
 """Downloads models from the Hugging Face hub into its cache on this machine."""
 
 import logging
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, ModelDirectory
 from sd_api.settings import Limits, Settings
 
 log = logging.getLogger(__name__)
+
+_configuring = threading.Lock()
 
 
 def token_of(settings: Settings) -> str | None:
@@ -187,12 +191,19 @@ def conversation(repo_id: str, token: str | None) -> Iterator[None]:
     Raises:
         ModelUnavailable: the message has the reason, and what to do.
     """
+    with _configuring:
+        _configure_library()
+    with explained(repo_id, token):
+        yield
+
+
+@cache
+def _configure_library() -> None:
+    """Once only: a new factory closes the connections of all other threads."""
     # Xet, the other way to download, retries for minutes behind a firewall, and then gives no reason.
     constants.HF_HUB_DISABLE_XET = True
     constants.HF_HUB_DISABLE_TELEMETRY = True
     set_client_factory(_make_client)
-    with explained(repo_id, token):
-        yield
 
 
 def _make_client() -> httpx.Client:

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 _NO_FOLDER = "If a folder or a file on this machine is meant, there is none of this name; give its whole path."
-_DEMO_HINT = "Or start with the built-in model: --demo"
+DEMO_HINT = "Or start with the built-in model: --demo"
+"""What ends each message, for who starts a server."""
 
 
 @contextmanager
@@ -44,12 +45,12 @@ def explained(repo_id: str, token: str | None) -> Iterator[None]:
     except JobCancelled:
         raise
     except ModelUnavailable as error:
-        raise ModelUnavailable(f"{error.message} {_DEMO_HINT}") from None
+        raise ModelUnavailable(f"{error.message} {DEMO_HINT}") from None
     except Exception as error:
         if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
             # The file is not in the cache after the download failed; the cause is the error of the download.
             error = error.__cause__
-        raise ModelUnavailable(f"{_reason(repo_id, _describe_token(token), error)} {_DEMO_HINT}") from None
+        raise ModelUnavailable(f"{_reason(repo_id, _describe_token(token), error)} {DEMO_HINT}") from None
 
 
 def _describe_token(token: str | None) -> str | None:

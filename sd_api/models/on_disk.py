@@ -13,7 +13,7 @@ from huggingface_hub.utils import CachedRepoInfo  # type: ignore[attr-defined]  
 from sd_api.errors import ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.files import find_faults
-from sd_api.models.sources import HubModel, ModelFile, ModelSource, parse_source
+from sd_api.models.sources import HubModel, ModelFile, ModelSource, is_repo_id, parse_source
 from sd_api.settings import Settings
 
 
@@ -58,6 +58,21 @@ def stored_models() -> list[StoredModel]:
         for repository in _repositories()
     ]
     return sorted(found, key=lambda model: -model.last_used)
+
+
+def complete_models() -> list[str]:
+    """The ids of the hub's models that are complete on this machine, in the order of the alphabet."""
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob("models--*/refs"))
+    ids = [folder.parent.name.removeprefix("models--").replace("--", "/") for folder in folders]
+    return [repo_id for repo_id in ids if is_repo_id(repo_id) and _is_complete(repo_id)]
+
+
+def _is_complete(repo_id: str) -> bool:
+    try:
+        return hub.cached(repo_id, half=True) is not None
+    except ModelUnavailable:
+        # Its index is damaged.
+        return False
 
 
 def configured_models(settings: Settings) -> list[StoredModel]:

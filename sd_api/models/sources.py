@@ -99,7 +99,7 @@ def parse_source(name: str | Path) -> ModelSource:
         if not is_file_name:
             raise ModelUnavailable(f"{path} is no model file; {_valid_names()}")
         return ModelFile(path)
-    if is_file_name or not _is_repo_id(text):
+    if is_file_name or not is_repo_id(text):
         raise ModelUnavailable(_explain_missing(text, path, "file" if is_file_name else "directory"))
     return HubModel(_successor(text))
 
@@ -123,12 +123,13 @@ def hub_model(repo_id: str) -> HubModel:
     Raises:
         UnknownModel: no model on the hub can have that name.
     """
-    if not _is_repo_id(repo_id):
+    if not is_repo_id(repo_id):
         raise UnknownModel(f"{repo_id[:100]!r} is no name of a model on the Hugging Face hub, such as {_EXAMPLE}.")
     return HubModel(_successor(repo_id))
 
 
-def _is_repo_id(text: str) -> bool:
+def is_repo_id(text: str) -> bool:
+    """Whether a model on the hub may have this id."""
     try:
         validate_repo_id(text)
     except HFValidationError:

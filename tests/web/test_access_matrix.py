@@ -95,6 +95,10 @@ PLUGIN = {
     ("GET", "/jobs/<job_id>/preview"): only("ann", 204),
     ("POST", "/jobs/<job_id>/move"): only("ann", 200),
     ("POST", "/jobs/<job_id>/cancel"): only("ann", 200),
+    # Callers from other computers may name no model of the hub.
+    ("GET", "/downloads"): all_callers(200),
+    ("POST", "/downloads/<path:model_id>"): all_callers(404),
+    ("DELETE", "/downloads/<path:model_id>"): all_callers(404),
     ("POST", "/documents"): all_callers(400),
     ("GET", "/documents/<document_id>"): only("ann", 200),
     ("DELETE", "/documents/<document_id>"): only("ann", 204),

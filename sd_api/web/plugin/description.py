@@ -23,7 +23,7 @@ from sd_api.web.description import (
 )
 from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
-from sd_api.web.plugin.model_schemas import CustomModelEntry, Offer
+from sd_api.web.plugin.model_schemas import CustomModelEntry, Downloads, Offer, OneDownload
 from sd_api.web.plugin.prompt_schemas import OnePrompt
 from sd_api.web.plugin.prompts import PromptForm
 from sd_api.web.plugin.schemas import (
@@ -57,8 +57,8 @@ def _failures(*statuses: int) -> dict[int, Response]:
     texts = {
         400: "a field is missing, malformed or repeated, an image is damaged, or the body is not a form",
         401: "the configuration requires a token, and the request has no valid one",
-        403: "the Host or the Origin is not allowed",
-        404: "no model, job or document of yours has that name, or no picture that number",
+        403: "the Host or the Origin is not allowed, or the configuration has this switched off",
+        404: "no model, job, download or document of yours has that name, or no picture that number",
         406: "several pictures were asked for, and Accept has image/png alone",
         408: "the body came too slowly",
         409: "the job was cancelled or has no result yet, or its job_id is another job's of yours",
@@ -117,6 +117,35 @@ def _documents() -> dict[str, PathItem]:
                 "Forget a document",
                 {204: answer("it is gone"), **read, **_failures(408, 413, 507)},
                 parameters=[name],
+                security=SECURITY,
+            ),
+        ),
+    }
+
+
+def _downloads() -> dict[str, PathItem]:
+    example = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    model_id = in_path("model_id", "the model's id on the hub; slashes stay as they are", example)
+    read, change = _failures(401, 403, 500, 503), _failures(401, 403, 404, 408, 413, 500, 503)
+    return {
+        "/downloads": _read_only(
+            "downloads", "Your downloads of models", {200: answer("the downloads", Downloads), **read}
+        ),
+        "/downloads/{model_id}": PathItem(
+            post=operation(
+                "download_model",
+                TAG,
+                "Download a model of the hub that you may name, or go on with its download",
+                {202: answer("the download, which needs no connection", OneDownload), **change},
+                parameters=[model_id],
+                security=SECURITY,
+            ),
+            delete=operation(
+                "stop_download",
+                TAG,
+                "Stop a download of yours, or forget one that has ended; what has arrived is kept",
+                {200: answer("it is forgotten", Success), **change},
+                parameters=[model_id],
                 security=SECURITY,
             ),
         ),
@@ -190,8 +219,8 @@ def describe() -> dict[str, PathItem]:
             post=operation(
                 "custom",
                 TAG,
-                "Any operation with a custom model: masking with mask_image, an edit with image_guidance_scale, "
-                "image to image with init_image alone",
+                "Any operation with a model other than the main one: masking with mask_image, an edit with "
+                "image_guidance_scale, image to image with init_image alone",
                 {**_made(), **_failures(404)},
                 sent=sent["txt2img"],
                 parameters=[in_path("url_path", "the model's url_path; slashes stay as they are", "my_first_model")],
@@ -225,6 +254,7 @@ def describe() -> dict[str, PathItem]:
             )
         ),
         **_documents(),
+        **_downloads(),
         "/jobs": _read_only(
             "jobs", "Your running and waiting jobs, and the number of others'", {200: several, **read}, tag=JOBS
         ),

@@ -13,6 +13,7 @@ from sd_api.jobs.estimates import estimate
 from sd_api.jobs.queue import JobQueue
 from sd_api.models.catalog import ModelCatalog
 from sd_api.settings import Settings
+from sd_api.web.client import is_on_this_computer
 from sd_api.web.estimates import estimate_json
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
@@ -44,7 +45,7 @@ def make_blueprint(settings: Settings, queue: JobQueue, pictures: Pictures) -> B
 
     def estimate_form() -> dict[str, Any]:
         form = sent_form()
-        model = catalog.named(sent_once(form, "url_path") or None)
+        model = catalog.named(sent_once(form, "url_path") or None, from_here=is_on_this_computer())
         fields = without(form, EstimateFields)
         spec, _ = decode_form(fields, _operation(form), settings.limits, pictures.read, model.name)
         give_up_body(request)

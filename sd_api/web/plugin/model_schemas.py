@@ -156,10 +156,50 @@ class OpenAIEntry(BaseModel):
     owned_by: Literal["local"] = Field(description="always local")
 
 
+class DownloadEntry(BaseModel):
+    """How far a download is."""
+
+    model_id: str = Field(
+        description="the model's id on the hub", examples=["stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    )
+    url_path: str = Field(
+        description="by which requests name the model, as that of a custom one",
+        examples=["huggingface:stable-diffusion-v1-5/stable-diffusion-v1-5"],
+    )
+    state: Literal["waiting", "downloading", "complete", "failed"] = Field(
+        description="waiting for other downloads, downloading, and then complete or failed", examples=["downloading"]
+    )
+    bytes: int | None = Field(description="what has arrived; null before that is known", examples=[1200000000])
+    total_bytes: int | None = Field(
+        description="of all files that are needed; null before that is known", examples=[5000000000]
+    )
+    seconds_left: float | None = Field(
+        description="by the speed of the last seconds; null where there is none", examples=[95.0]
+    )
+    message: str | None = Field(description="why it failed, and what to do", examples=[None])
+
+
+class OneDownload(Success):
+    """A download."""
+
+    download: DownloadEntry = Field(description="the download")
+
+
+class Downloads(Success):
+    """Your downloads, the latest last."""
+
+    downloads: list[DownloadEntry] = Field(
+        description="those that wait, run or have ended; the latter until they are removed"
+    )
+
+
 class Offer(Success):
     """The models, schedulers, fields and limits."""
 
-    models: list[OfferedModel] = Field(description="the main model first")
+    models: list[OfferedModel] = Field(
+        description="the main model first, then custom ones, those in the folders of models, and those of the hub that "
+        "are complete on this server and that you may name"
+    )
     schedulers: list[str] = Field(description="the names of all schedulers", examples=[["plms", "ddim"]])
     embeddings: list[str] = Field(
         description="the words of textual inversion that prompts may use", examples=[["dotty-style"]]

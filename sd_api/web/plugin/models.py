@@ -17,6 +17,7 @@ from sd_api.models.adapters.lora_files import described_loras
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
+from sd_api.web.client import is_on_this_computer
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
 
 # A model's abilities are known only after it has been loaded.
@@ -40,9 +41,13 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
             _model_entry(model.label, model.name, model.requires_safety_checker, status.abilities.get(model.name))
             for model in catalog.local
         ]
+        downloaded = [
+            _model_entry(model.label, model.name, model.requires_safety_checker, status.abilities.get(model.name))
+            for model in catalog.downloaded(from_here=is_on_this_computer())
+        ]
         return {
             "status": "success",
-            "models": [main, *custom],
+            "models": [main, *custom, *downloaded],
             # Programs for OpenAI's API whose address lacks /v1 ask here, and read these two only.
             "object": "list",
             "data": [

@@ -16,7 +16,7 @@ from sd_api.models.catalog import ModelCatalog
 from sd_api.owners import job_name
 from sd_api.settings import CustomModel, Settings
 from sd_api.web.bearer import JobOwners
-from sd_api.web.client import when_client_goes
+from sd_api.web.client import is_on_this_computer, when_client_goes
 from sd_api.web.plugin.answers import job_entry, success
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import decode_form
@@ -91,8 +91,10 @@ class PluginEndpoints:
         return [_custom_model_entry(model) for model in self._settings.custom_models]
 
     def custom(self, url_path: str) -> Answer:
-        """Run the operation that the form's fields select, with a custom model or one of the folders of models."""
-        return self.generate(operation_of(request.form), self._catalog.offered(url_path).name)
+        """Run the operation that the form's fields select, with a model other than the main one."""
+        return self.generate(
+            operation_of(request.form), self._catalog.at_path(url_path, from_here=is_on_this_computer())
+        )
 
     def generate(self, operation: OperationName, model: str | None = None) -> Answer:
         """Run one operation with one model; None is the main model."""
