@@ -183,7 +183,6 @@ def _explained(checkpoint: OpenedCheckpoint, part: str) -> Iterator[None]:
         FileFaultError,
         SingleFileComponentError,
         AttributeError,
-        IndexError,
         LookupError,
         TypeError,
         ValueError,
@@ -193,5 +192,12 @@ def _explained(checkpoint: OpenedCheckpoint, part: str) -> Iterator[None]:
             raise
         raise ModelUnavailable(
             f"{checkpoint.path} seems to hold {checkpoint.name}, but its {part} is of another architecture, which "
-            f"this server cannot run: {str(error).split('. ')[0]}"
+            f"this server cannot run: {_reason(checkpoint, error)}"
         ) from error
+
+
+def _reason(checkpoint: OpenedCheckpoint, error: Exception) -> str:
+    if isinstance(error, (AttributeError, LookupError, TypeError)):
+        # A conversion has come upon names that it does not know; what it says is not for people.
+        return f"its tensors are called {checkpoint.first_name} and the like"
+    return str(error).removeprefix("Cannot load  because ").split(". ")[0]
