@@ -26,8 +26,9 @@ from sd_api.models.folders import ModelFolders
 from sd_api.models.loader import base_folder, load_pipeline, local_directory, refuse
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
-from sd_api.models.planned import ToCome, in_own_precision, on_this_machine, plan_for
+from sd_api.models.planned import in_own_precision, on_this_machine, plan_for
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
+from sd_api.models.separate_parts import fetch_separate
 from sd_api.models.sources import ModelDirectory, ModelFile
 from sd_api.models.weight_formats import format_of
 from sd_api.settings import Settings
@@ -167,7 +168,7 @@ class ModelLibrary:
 
     def _planned_ahead(self, model: CatalogModel) -> MemoryPlan | None:
         files = on_this_machine(model.source, model.settings, self._device)
-        if isinstance(files, ToCome):
+        if isinstance(files, list):
             return None
         if isinstance(files.model, ModelFile) and format_of(files.model.path) == "pickle":
             # It has no header, and is converted once it is needed.
@@ -249,6 +250,7 @@ class ModelLibrary:
         else:
             source = ModelDirectory(local_directory(source, self._token, limits, half=half))
             refuse(find_faults(source))
+        fetch_separate(model.settings, self._token, limits, half=half)
         plan = plan_for(source, model.settings, self._settings, self._device, base)
         log.info("%s on %s: %s", model.label, self._device.device, "; ".join(plan.reasons))
         if not plan.fits:

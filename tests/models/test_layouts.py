@@ -398,6 +398,9 @@ def test_another_text_encoder_takes_the_place_that_its_shape_says(collection: Pa
     [
         ({"vae": "{collection}/sd4/unet/diffusion_pytorch_model.safetensors"}, "holds no autoencoder for this model"),
         ({"vae": "{collection}/nothing.safetensors"}, "does not exist"),
+        ({"vae": "{collection}/sd4/unet"}, "is of diffusers.UNet2DConditionModel, which is no autoencoder"),
+        ({"vae": "{collection}/flux"}, "its latents have 1 channels and cells of 8 pixels; this model's 4 and 8"),
+        ({"vae": "{collection}/sdxl"}, "its latents are scaled by 0.13025, this model's by 0.18215"),
         ({"text_encoders": ["{collection}/sd4/" + VAE]}, "fits none of this model's text encoders (text_encoder)"),
         ({"base": "{collection}/flux"}, "only a file of weights has a base"),
     ],
