@@ -97,6 +97,8 @@ class ModelMemory:
         plan: how it runs, in few words: precision, weights, placement.
         reasons: why, in short sentences.
         peak: the most bytes of the device's memory that one picture of its native size takes, about; None if unknown.
+        seen: the pixels of images for which ``peak`` is enough, which its denoiser sees beside the picture.
+        more_seen: the bytes that each further million of such pixels takes at most.
     """
 
     model: str
@@ -106,6 +108,8 @@ class ModelMemory:
     plan: str = ""
     reasons: tuple[str, ...] = ()
     peak: int | None = None
+    seen: int = 0
+    more_seen: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +119,15 @@ class PlannedModel:
     Attributes:
         model: its label.
         bytes: the size of its weights as they would be loaded.
-        peak: see ModelMemory.
+        peak, seen, more_seen: see ModelMemory.
         reasons: how it would run and why, in short sentences.
     """
 
     model: str
     bytes: int
     peak: int
+    seen: int
+    more_seen: int
     reasons: tuple[str, ...]
 
 

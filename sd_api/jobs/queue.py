@@ -145,10 +145,9 @@ def planned(spec: JobSpec, abilities: Callable[[], Mapping[str | None, ModelAbil
 
     Args:
         spec: The job.
-        abilities: Returns what is known of models, by their names; asked only where the plan or a field depends on it.
+        abilities: Returns what is known of models, by their names; asked only where something depends on it.
     """
-    settled = spec.plan.whole and not spec.left_open
-    return spec if settled else spec.for_model(abilities().get(spec.model))
+    return spec if spec.is_settled else spec.for_model(abilities().get(spec.model))
 
 
 def taken(job_id: str) -> JobIdTaken:

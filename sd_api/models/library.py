@@ -148,6 +148,8 @@ class ModelLibrary:
                 model.plan.summary,
                 model.plan.reasons,
                 model.plan.peak,
+                model.plan.seen,
+                model.plan.more_seen,
             )
             for model in list(self._loaded.values())
         )
@@ -182,6 +184,8 @@ class ModelLibrary:
                 model=self._catalog.named(name).label,
                 bytes=sum(plan.weights.values()),
                 peak=plan.peak,
+                seen=plan.seen,
+                more_seen=plan.more_seen,
                 reasons=plan.reasons,
             )
             for name, plan in list(self._plans.items())

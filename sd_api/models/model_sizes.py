@@ -71,12 +71,16 @@ class ModelSizes:
         native: width and height of the pictures that it was made for, in pixels.
         guided: whether one forward has two rows for a picture with guidance; else there are two forwards.
         together: whether its family has all components on the device for the whole run.
+        seen: the pixels of the images that its denoiser sees beside the picture in a usual edit.
+        keeps_seen: whether it keeps what its attention made of them, in place of looking at them in each step.
     """
 
     components: tuple[Weights, ...]
     native: tuple[int, int] = (1024, 1024)
     guided: bool = True
     together: bool = False
+    seen: int = 0
+    keeps_seen: bool = False
 
     @cached_property
     def denoiser(self) -> Weights:

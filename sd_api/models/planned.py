@@ -9,6 +9,7 @@ import torch
 from psutil import virtual_memory
 
 from sd_api.errors import ModelUnavailable
+from sd_api.generation.plan import area
 from sd_api.models import hub
 from sd_api.models.architectures import text_encoders_of, unet_channels
 from sd_api.models.attention import Asked, choose_attention
@@ -71,8 +72,10 @@ def sizes_of(
     if folder is None:
         return sizes
     family = _family_in(folder.path)
-    guided = not isinstance(family, TransformerFamily) or family.one_forward
-    return replace(sizes, together=isinstance(family, AnyPipeline), guided=guided)
+    if not isinstance(family, TransformerFamily):
+        return replace(sizes, together=isinstance(family, AnyPipeline))
+    seen = family.sees.usual(area(sizes.native))
+    return replace(sizes, guided=family.one_forward, seen=seen, keeps_seen=family.sees.kept)
 
 
 def _family_in(folder: Path) -> Family | None:

@@ -66,7 +66,8 @@ class EstimatedMemory(BaseModel):
         examples=[4265000000],
     )
     device: int | None = Field(
-        description="the most of the device's memory, for one picture of the model's own size; null likewise",
+        description="the most of the device's memory, for one picture of the model's own size with the images that the "
+        "request has the model see; null likewise",
         examples=[3600000000],
     )
     disk: int | None = Field(
