@@ -55,7 +55,7 @@ def load_part(
         ModelUnavailable: weights are missing or do not fit its configuration, or it is quantised in a way that
             cannot be read here.
     """
-    refuse_unreadable(folder)
+    refuse_unreadable(folder, library)
     part_class = class_of(library, class_name)
     if not compared:
         with refused_claims():
