@@ -172,6 +172,8 @@ class EngineStatus:
         planned: those that are not, as far as their files are on this machine.
         memory: of the device; None where it shares the host's.
         abilities: what each of them can do, by its ``url_path``; that of the main model is None.
+        flops: what models compute for each pixel of a prediction, about, by the same names; also of those that are not
+            loaded, as far as their files are on this machine.
     """
 
     state: Literal["loading", "ready", "failed"]
@@ -184,6 +186,7 @@ class EngineStatus:
     planned: tuple[PlannedModel, ...] = ()
     memory: DeviceMemory | None = None
     abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)
+    flops: Mapping[str | None, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -87,7 +87,7 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     return Estimate(
         spec=spec,
         loaded=abilities is not None,
-        forecast=queue.forecast(spec),
+        forecast=queue.forecast(spec, status.flops),
         memory=Memory(
             images=spec.memory + 3 * area(spec.size),
             latents=round(

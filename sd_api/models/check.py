@@ -87,7 +87,8 @@ def _check_model(model: CatalogModel, settings: Settings, device: DeviceChoice |
     plan = plan_for(files.model, own, settings, planned, base)
     check_pipeline(files.model, replace(planned, dtype=plan.dtype), token, limits, own)
     disk = f"{gigabytes(bytes_on_disk(files.model) or 0)} on the disk"
-    return disk if device is None else "; ".join([disk, *plan.reasons])
+    seconds = "its seconds are known once a server has made pictures"
+    return disk if device is None else "; ".join([disk, *plan.reasons, seconds])
 
 
 def _check_on_hub(wanted: ToCome, token: str | None, limits: Limits, *, half: bool) -> int:

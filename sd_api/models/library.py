@@ -192,6 +192,11 @@ class ModelLibrary:
             if name not in self._loaded
         )
 
+    def flops(self) -> dict[str | None, float]:
+        """What the models compute for each pixel, as far as their files are here; may be called from any thread."""
+        loaded = {name: model.plan for name, model in list(self._loaded.items())}
+        return {name: plan.flops for name, plan in (self._plans | loaded).items()}
+
     def abilities(self) -> dict[str | None, ModelAbilities]:
         """What the models that are loaded can do; may be called from any thread."""
         return {name: model.abilities for name, model in list(self._loaded.items())}

@@ -183,6 +183,7 @@ def _plan(
         working=working,
         seen=model.seen,
         more_seen=_denoising(model, dtype, model.seen + MEGAPIXEL) - working[model.denoiser.name] if model.seen else 0,
+        flops=model.denoiser.flops,
         fits=needed <= machine.budget and (machine.shares_memory or host <= machine.host_free),
         reasons=(),
     )

@@ -47,9 +47,7 @@ def denoising_bytes(
     tokens, others = cells + TEXT_TOKENS, -(-seen // part.cell**2)
     if not keeps_seen:
         return rows * (tokens + others) * part.width * TRANSFORMER_FACTOR * ITEM_BYTES[dtype]
-    # Weights in whole numbers have four bits or more.
-    weights = 2 * sum(part.stored.values()) if part.is_quantized else part.elements
-    kept = rows * others * weights // (KEPT_DIVISOR * part.width)
+    kept = rows * others * part.count // (KEPT_DIVISOR * part.width)
     return (rows * max(tokens, others) * part.width * TRANSFORMER_FACTOR + kept) * ITEM_BYTES[dtype]
 
 

@@ -160,6 +160,9 @@ class Library:
     def abilities(self) -> dict[str | None, ModelAbilities]:
         return {None: self._model.abilities}
 
+    def flops(self) -> dict[str | None, float]:
+        return {}
+
     def safety_filter(self, *_: Any) -> None:
         return None
 

@@ -28,7 +28,7 @@ def test_references_are_memory_and_time_for_a_model_that_sees_them() -> None:
     runs = PlannedModel(model="klein", bytes=10, peak=1000, seen=sees.usual(64 * 64), more_seen=300, reasons=())
     queue: Any = SimpleNamespace(
         status=lambda: EngineStatus("ready", "klein", planned=(runs,), abilities={None: able}),
-        forecast=lambda _spec: Forecast(None, 0.0),
+        forecast=lambda _spec, _flops: Forecast(None, 0.0),
     )
     one, three = (
         estimate(

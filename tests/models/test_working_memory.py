@@ -21,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from sd_api.models.model_sizes import ModelSizes, Weights
 from sd_api.models.published import PUBLISHED
@@ -82,6 +83,9 @@ def part(model: str, name: str) -> tuple[ModelSizes, Weights]:
     return sizes, next(part for part in sizes.components if part.name == name)
 
 
+UNET = ("Stable Diffusion 1.5", "unet")
+
+
 def unet() -> int:
     module = made(UNet2DConditionModel, sample_size=64, cross_attention_dim=768)
     return peak(lambda: module(empty(2, 4, 64, 64), empty(2), empty(2, 77, 768)))
@@ -138,7 +142,7 @@ def sana() -> int:
 @pytest.mark.parametrize(
     ("model", "name", "count"),
     [
-        ("Stable Diffusion 1.5", "unet", unet),
+        (*UNET, unet),
         ("FLUX.1 dev, Fill", "transformer", flux),
         ("FLUX.2 klein 4B", "transformer", flux_2_edit),
         ("Stable Diffusion 3.5 medium", "transformer", stable_diffusion_3),
@@ -149,6 +153,13 @@ def test_a_step_takes_no_more_than_its_bound_and_not_much_less(model: str, name:
     sizes, denoiser = part(model, name)
     bound = denoising_bytes(denoiser, sizes.native, rows=2 if sizes.guided else 1, dtype="bf16", seen=sizes.seen)
     assert bound / 4 < count() < bound
+
+
+def test_what_a_unet_computes_is_counted() -> None:
+    module, denoiser = made(UNet2DConditionModel, sample_size=64, cross_attention_dim=768), part(*UNET)[1]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(empty(1, 4, 64, 64), empty(1), empty(1, 77, 768))
+    assert counter.get_total_flops() / 512**2 == pytest.approx(denoiser.flops, rel=0.4)
 
 
 @pytest.mark.parametrize(("model", "layers"), [("FLUX.2 klein 4B", 5 + 20), ("FLUX.2 klein 9B", 8 + 24)])
