@@ -34,6 +34,7 @@ class Flux2Klein(TransformerFamily):
     capabilities = (REFERENCES,)
     sees = SeenImages(changed=None, most=MEGAPIXEL)
     schedulers = ("euler", "dpm++", "unipc")
+    chats = True
     most_probable = True
 
     def published(self, parts: Parts) -> Published:
