@@ -223,7 +223,8 @@ def pipelines_by_channels(pipeline: str) -> Mapping[int, str]:
 
 def unet_channels(header: Header) -> int | None:
     """The input channels of the UNet in a file; None where there is none."""
-    first = header.tensors.get(UNET_PREFIX + _FIRST_LAYER) or header.tensors.get("conv_in.weight")
+    names = (UNET_PREFIX + _FIRST_LAYER, "conv_in.weight", f"{UNET_PREFIX}conv_in.weight")
+    first = next((header.tensors[name] for name in names if name in header.tensors), None)
     return first.shape[1] if first is not None and len(first.shape) == 4 else None
 
 

@@ -76,6 +76,24 @@ def test_the_weights_are_those_of_the_file(case: str, base: Path, whole: Tensors
         assert torch.allclose(tensor, expected[name] + 0.25, atol=0.01), name
 
 
+@pytest.mark.parametrize("prefix", ["", UNET, "transformer."])
+def test_what_stands_before_and_beside_the_names_of_diffusers_does_not_matter(
+    prefix: str, base: Path, other_base: Path, tmp_path: Path
+) -> None:
+    for part, folder in (("unet", base), ("transformer", other_base)):
+        own = model().unet if part == "unet" else weights("flux").transformer
+        expected = {name: tensor + 0.25 for name, tensor in own.state_dict().items()}
+        before = prefix.replace("transformer", part)
+        path = tmp_path / f"{part}.safetensors"
+        save_file(
+            {before + name: tensor for name, tensor in expected.items()} | {f"{before}epoch": torch.ones(1)}, path
+        )
+        refusal, pipeline = outcome(path, base=str(folder))
+        assert refusal is None
+        found = pipeline.components[part].state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
 def test_fp8_with_five_bits_of_exponent_is_read(base: Path, whole: Tensors, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(converted(whole, torch.float8_e5m2), path)
