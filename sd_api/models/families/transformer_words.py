@@ -20,12 +20,14 @@ class TransformerWords(LatentFamily):
         capabilities: Of its models, beside those that every family of this kind has.
         tokenizer: The name of the tokenizer whose text encoder reads the most.
         longest: The tokens that it reads.
+        chats: Whether prompts are written into a chat, by the template of the tokenizer.
         from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
     """
 
     capabilities: tuple[str, ...] = ("negative_prompt",)
     tokenizer = "tokenizer"
     longest = 512
+    chats = False
     from_zero = False
 
     def instruction(self, parts: Parts, *, negative: bool) -> str:
