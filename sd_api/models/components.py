@@ -68,7 +68,7 @@ class Parts:
             if isinstance(module, torch.nn.Module)
         }
         self.folders = folders = folders or ModelFolders()
-        self.loras = LoraLayers(pipeline, self.components, place, forget, folders)
+        self.loras = LoraLayers(pipeline, self.components, device, place, forget, folders)
         widths = {
             part.name: int(part.config.hidden_size)
             for part in self.text_encoders

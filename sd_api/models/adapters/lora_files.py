@@ -59,15 +59,17 @@ _SAID = {
     "sdxl": "Stable Diffusion XL",
 }
 
-# What the makers of LoRAs for few steps call theirs, with the fields that they need. Those of consistency models draw
-# all noise anew in each step, which Euler's ancestral steps nearly do where there are few (arXiv:2310.04378).
+# What the makers of LoRAs for few steps call theirs, with the fields that they need. Each begins with the noisiest
+# step: without ``eta``, tcd is DDIM with timesteps that do (arXiv:2402.19159). The first that fits counts.
 _FEW_STEPS: Mapping[str, Mapping[str, Any]] = {
-    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
-    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler"},
-    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "ddim"},
-    r"hyper-?flux": {"steps": 8, "guidance": 3.5},
-    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
-    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
+    r"(hyper-?flux|flux.*(turbo|hyper))(?![a-z])": {"steps": 8, "guidance": 3.5},
+    r"qwen.*lightning(?![a-z])": {"steps": 8, "guidance": 1.0},
+    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "lcm"},
+    r"tcd(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "tcd"},
+    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-trailing"},
+    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "tcd"},
+    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "lcm"},
+    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a-trailing"},
 }
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?", re.IGNORECASE)
 

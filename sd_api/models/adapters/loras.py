@@ -17,7 +17,8 @@ from sd_api.errors import OutOfLimits
 from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, reason_of
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
-from sd_api.models.adapters.lycoris import as_lora, is_lycoris
+from sd_api.models.adapters.lora_layouts import count_layers, scaled, with_components
+from sd_api.models.adapters.lycoris import as_lora, is_rewritten
 from sd_api.models.adapters.merged import MergedUNets, place_together
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
@@ -25,6 +26,7 @@ from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
 from sd_api.models.sharing import follow, pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
+from sd_api.models.streaming import stream, unstream
 from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,7 @@ class LoraLayers:
     Args:
         pipeline: The model.
         components: Its modules.
+        device: Where they run.
         place: Has components on the device.
         forget: Drops components that are not used any more.
         folders: Where the files are.
@@ -97,17 +100,22 @@ class LoraLayers:
         self,
         pipeline: Any,
         components: Mapping[str, Component],
+        device: torch.device,
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None],
         folders: ModelFolders,
     ) -> None:
         self._pipeline = pipeline
         self._components = components
+        self._device = device
         self._place = place
+        self._forget = forget
         self._folders = folders
         # A pipeline over the copies with the layers, and the modules that they are copies of.
         self._host: Any = None
         self._copied_from: dict[str, torch.nn.Module] = {}
+        # The copies whose layers are streamed to the device.
+        self._streams: set[str] = set()
         self._count = 0
         # What acts in each copy, which takes a moment to set.
         self._acting: dict[str, dict[str, float]] = {}
@@ -166,6 +174,9 @@ class LoraLayers:
             self._place([*beside, component])
             return component
         acting = tuple(active.items())
+        self._place([*beside, component])
+        if component.streamed:
+            return self._streamed(component, active)
         # Prompts are read once, which takes less time than to merge.
         merges = component.name == "unet"
         found = self.merged.placed(acting, beside) if merges else None
@@ -177,9 +188,29 @@ class LoraLayers:
         follow(found, component.device)
         return found
 
+    def _streamed(self, component: Component, active: Mapping[str, float]) -> Any:
+        """The copy of a component whose layers are streamed: PEFT's layers come to the device as its own do."""
+        host = self._activated(component.name, active)
+        if component.name not in self._streams:
+            pinned = next(component.module.parameters()).is_pinned()
+            with torch.inference_mode(mode=False):
+                stream(host, self._device, pinned=pinned)
+            self._streams.add(component.name)
+            # What was on the device is not any more, and copies have weights that stay there.
+            self._forget(self._cache.components)
+            self.merged.clear()
+        return host
+
+    def _stop_streaming(self, name: str) -> None:
+        if name in self._streams:
+            self._streams.remove(name)
+            unstream(getattr(self._host, name))
+
     def _activated(self, name: str, active: Mapping[str, float]) -> Any:
         """The copy of a component with PEFT's layers, of which some act."""
         host = getattr(self._host, name)
+        if not self._components[name].streamed:
+            self._stop_streaming(name)
         if self._acting.get(name) != active:
             self._acting.pop(name, None)
             set_weights_and_activate_adapters(host, list(active), list(active.values()))
@@ -201,25 +232,33 @@ class LoraLayers:
         self._refuse_other_model(file)
         if self._host is None:
             self._host = self._copy()
+        for name in self._copied_from:
+            # The hooks know the layers that were there.
+            self._stop_streaming(name)
         self._count += 1
         adapter = f"lora_{self._count}"
         dtype = self._components["unet"].dtype
-        tensors = WeightFile(file.path).tensors()
+        weight_file = WeightFile(file.path)
+        tensors: Mapping[str, torch.Tensor] = weight_file.tensors()
         # What is loaded begins to act.
         self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
-            if is_lycoris(tensors):
+            if is_rewritten(tensors):
                 tensors = as_lora(tensors, self._host, 2 * self._numbers())
+            else:
+                named = with_components(tensors, "unet", self._components["unet"].module)
+                tensors = scaled(named, weight_file.header.metadata)
             weights = {
                 name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
                 for name, tensor in tensors.items()
             }
+            claimed = count_layers(weights)
             with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
                 self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
-            if any(weight.is_meta for part in parts.values() for weight in part.module.parameters()):
-                raise ValueError("a layer of it lacks one of its two weights")
+            if (there := self._count_layers(adapter)) != claimed:
+                raise ValueError(f"this model has {there:,} of the {claimed:,} layers that it changes")
         except Exception as error:
             # What is loaded by half must not act later; the others are loaded again when they are asked for.
             self._forget_all()
@@ -280,6 +319,12 @@ class LoraLayers:
         part.working = 0
         return part
 
+    def _count_layers(self, adapter: str) -> int:
+        """How many layers of the model an adapter changes."""
+        hosts = (getattr(self._host, name) for name in self._copied_from)
+        modules = (found for host in hosts for found in host.named_modules())
+        return sum(path.endswith((".lora_A", ".lora_embedding_A")) and adapter in module for path, module in modules)
+
     def _remove(self, layers: _Layers) -> None:
         self._acting.clear()
         self.merged.clear()
@@ -291,4 +336,5 @@ class LoraLayers:
         self.merged.clear()
         self._host = None
         self._copied_from.clear()
+        self._streams.clear()
         self._acting.clear()

@@ -1,11 +1,11 @@
-"""The layers of LyCORIS (arXiv:2309.14859) as those of LoRAs that change the weights by the same.
+"""The layers of LyCORIS (arXiv:2309.14859) and of kohya's scripts as LoRAs of PEFT that change the weights by the same.
 
 LoHa has the elementwise product of two low-rank matrices, and LoKr the Kronecker product of two small ones. Both are
 products of low rank again, whose two factors are written down from theirs, so that PEFT runs them beside others.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,11 +15,10 @@ from diffusers.utils.state_dict_utils import (
     convert_unet_state_dict_to_peft,
 )
 
+from sd_api.models.adapters.lora_layouts import KOHYA, Tensors, is_of_kohya, with_kohyas_prefixes
+
 # The tensors of a layer that make a file one of LyCORIS; ``lora_mid`` is the core of a convolution's decomposition.
 _OWN = (".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".lora_mid.weight")
-
-# What kohya's scripts and LyCORIS begin the names of layers with, which have no dots.
-_KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 
 # What a layer may have.
 _TENSOR = re.compile(r"alpha|lora_(up|down|mid|A|B)|(hada|lokr)_(w[12](_[ab])?|t[12])")
@@ -27,13 +26,13 @@ _TENSOR = re.compile(r"alpha|lora_(up|down|mid|A|B)|(hada|lokr)_(w[12](_[ab])?|t
 # What the factors of a LoRA are called by PEFT and by kohya's scripts.
 _PLAIN = (("lora_B", "lora_up"), ("lora_A", "lora_down"))
 
-Tensors = Mapping[str, torch.Tensor]
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def is_lycoris(names: Iterable[str]) -> bool:
+def is_rewritten(names: Iterable[str]) -> bool:
     """Whether tensors of these names have to be rewritten before the libraries read them."""
-    return any(name.endswith(_OWN) for name in names)
+    several = list(names)
+    return is_of_kohya(several) or any(name.endswith(_OWN) for name in several)
 
 
 def as_lora(tensors: Tensors, pipeline: Any, most: int) -> dict[str, torch.Tensor]:
@@ -49,7 +48,7 @@ def as_lora(tensors: Tensors, pipeline: Any, most: int) -> dict[str, torch.Tenso
         ValueError: A layer is of another kind, its tensors do not belong together, or it is larger than allowed.
     """
     layers: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in with_kohyas_prefixes(tensors).items():
         layer, _, of_layer = name.removesuffix(".weight").rpartition(".")
         if not _TENSOR.fullmatch(of_layer):
             raise ValueError(f"its layer {layer} has the tensor {of_layer}, which is not read")
@@ -57,7 +56,7 @@ def as_lora(tensors: Tensors, pipeline: Any, most: int) -> dict[str, torch.Tenso
     factors = _Factors(most)
     plain = {}
     for layer, own in layers.items():
-        up, down = (names[layer.startswith(_KOHYA)] for names in _PLAIN)
+        up, down = (names[layer.startswith(KOHYA)] for names in _PLAIN)
         try:
             plain[f"{layer}.{up}.weight"], plain[f"{layer}.{down}.weight"] = factors.of_layer(own)
         except KeyError as error:
@@ -70,7 +69,12 @@ def as_lora(tensors: Tensors, pipeline: Any, most: int) -> dict[str, torch.Tenso
     found = convert_unet_state_dict_to_peft(of_unet)
     # Without this, attention is left out where the projection of its output is not changed.
     shaped = {f"unet.{name}": _shaped(name, tensor, pipeline.unet) for name, tensor in found.items()}
-    return shaped | dict(convert_state_dict_to_peft(others, original_type=StateDictType.DIFFUSERS_OLD))
+    of_encoders = convert_state_dict_to_peft(others, original_type=StateDictType.DIFFUSERS_OLD)
+    # The projection behind the encoder has a name of its own there.
+    plain_names = {".lora.down.": ".lora_A.", ".lora.up.": ".lora_B."}
+    for old, new in plain_names.items():
+        of_encoders = {name.replace(old, new): tensor for name, tensor in of_encoders.items()}
+    return shaped | dict(of_encoders)
 
 
 class _Factors:

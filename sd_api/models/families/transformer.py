@@ -109,6 +109,7 @@ class TransformerFamily(TransformerWords):
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what has no effect, and what does not fit into the text encoder."""
         yield from without_effect(self.abilities(parts), operation)
+        yield from self.fewer_steps(parts, operation)
         yield from plain_only(operation)
         if REFERENCES in self.capabilities and any(reference.of_adapters for reference in operation.references):
             yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."

@@ -73,6 +73,7 @@ class UNetFamily(LatentFamily):
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what has no effect, and embeddings that do not fit."""
         yield from without_effect(self.abilities(parts), operation)
+        yield from self.fewer_steps(parts, operation)
         if operation.prompt_syntax == "plain":
             return
         for name in PROMPTS:
