@@ -23,8 +23,8 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.adapters.lora_files import described_loras, read_header
-from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import LORA, ModelFolders

@@ -49,7 +49,7 @@ _PROMPT_WIDTHS = re.compile(r"attn2[._](?:processor[._])?to_k\.(hada_w1|lokr_w[1
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
-# What metadata calls the architectures, as its words begin.
+# What metadata calls the architectures, as its words begin; the longer ones first.
 _SAID = {
     "stable-diffusion-v1": "Stable Diffusion 1",
     "sd_v1": "Stable Diffusion 1",
@@ -57,6 +57,15 @@ _SAID = {
     "sd_v2": "Stable Diffusion 2",
     "stable-diffusion-xl": "Stable Diffusion XL",
     "sdxl": "Stable Diffusion XL",
+    "stable-diffusion-3": "Stable Diffusion 3",
+    "sd3": "Stable Diffusion 3",
+    "flux-2": "FLUX.2",
+    "flux2": "FLUX.2",
+    "flux": "FLUX.1",
+    "qwen-image": "Qwen-Image",
+    "qwen_image": "Qwen-Image",
+    "z-image": "Z-Image",
+    "zimage": "Z-Image",
 }
 
 # What the makers of LoRAs for few steps call theirs, with the fields that they need. Each begins with the noisiest

@@ -31,6 +31,9 @@ _LIKE_KOHYA = {
 # What PEFT puts before the paths of a model that it changes.
 _PEFT = "base_model.model."
 
+# diffusers' names of the text encoders.
+_ENCODERS = ("text_encoder", "text_encoder_2")
+
 # diffusers' key in the metadata: JSON with the settings of PEFT for each component.
 _SETTINGS = "lora_adapter_metadata"
 
@@ -69,7 +72,11 @@ def with_components(tensors: Tensors, denoiser: str, module: torch.nn.Module) ->
 
     def full(name: str) -> str:
         path = name.replace(_PEFT, "")
-        return f"{denoiser}.{path}" if path.partition(".")[0] in own else path
+        first = path.partition(".")[0]
+        if first in own:
+            return f"{denoiser}.{path}"
+        # Other names of layers behind PEFT's prefix are known to diffusers with it.
+        return path if first in (denoiser, *_ENCODERS) else name
 
     return {full(name): tensor for name, tensor in tensors.items()}
 
