@@ -115,6 +115,8 @@ class TransformerFamily(TransformerWords):
             yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."
         if TRUE_GUIDANCE in self.capabilities and operation.negative_prompt and not self.guided(parts, operation):
             yield "negative_prompt: it acts with a true guidance above 1 only, so it was not used."
+        if CONTROLS in self.capabilities and any(control.mode != "balanced" for control in operation.controls):
+            yield "controls: ControlNets of this model have no mode, so mode had no effect."
         tokenizer = getattr(parts.pipeline, self.tokenizer)
         for name in PROMPTS:
             if name == "prompt" or name in self.capabilities:
