@@ -1,5 +1,6 @@
 """LoRAs act in transformers as in diffusers' own pipelines, for the rows that ask for them, and leave no trace."""
 
+import random
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -7,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from controlled import SEED, SIDE, STEPS, asked, begun, ours
+from controlled import SEED, SIDE, STEPS, asked, begun, control, ours
+from running import FullAt
 from safetensors.torch import save_file
+from tiny_controls import transformer_net
 from tiny_pipelines import weights
 
 from sd_api.engine.diffusion import step
-from sd_api.errors import OutOfLimits
+from sd_api.errors import OutOfLimits, ServerError
 from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.components import Parts
 from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
-from sd_api.models.folders import LORA, ModelFolders
+from sd_api.models.folders import CONTROLNET, LORA, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 from sd_api.prompting.prompt import Lora
 
@@ -134,6 +137,46 @@ def test_one_acts_in_some_steps_only(folder: Path) -> None:
             assert not step(family_of(parts.pipeline), parts, [row])
         seen.append((rows[0].key == rows[1].key, torch.equal(rows[0].latents, rows[1].latents)))
     assert seen == [(False, True), (True, False), (True, False)]
+
+
+@pytest.mark.parametrize("name", ["flux", "stable diffusion 3"])
+def test_no_run_leaves_anything_for_the_next(name: str, folder: Path, tmp_path: Path) -> None:
+    """Random sequences, each run of which breaks off anywhere, or after a step: the others are as on a fresh server."""
+    model(name, folder)
+    pipeline, choose = weights(name), random.Random(5)
+    transformer_net(pipeline.transformer).save_pretrained(tmp_path / "lines")
+    folders = ModelFolders({LORA: [folder / name], CONTROLNET: [tmp_path]})
+    parts = Parts(pipeline, torch.device("cpu"), lambda _: None, folders=folders)
+    about: list[dict[str, Any]] = [{}, {"controls": (control("lines"),)}, {"loras": '{"both": 0.7}'}]
+    kinds = [asked("txt2img", steps=2, **fields) for fields in (*about, about[1] | about[2])]
+    modules = [list(part.module.modules()) for part in parts.components.values()]
+    tensors = [tensor.clone() for part in parts.components.values() for tensor in part.module.state_dict().values()]
+    fresh, counts = [], []
+    for kind in kinds:
+        _forget(parts)
+        with FullAt() as counted:
+            fresh.append(ours(parts, kind))
+        counts.append(counted.count)
+    assert len({latents.sum().item() for latents in fresh}) == len(kinds)
+    for attempt in range(8):
+        number, other = choose.randrange(1, len(kinds)), choose.randrange(len(kinds))
+        if attempt % 4:
+            _forget(parts)
+            with pytest.raises((torch.OutOfMemoryError, ServerError)), FullAt(choose.randrange(1, counts[number])):
+                ours(parts, kinds[number])
+        else:
+            assert not step(family_of(pipeline), parts, [begun(parts, kinds[number])])
+        assert torch.equal(ours(parts, kinds[other]), fresh[other])
+    after = [tensor for part in parts.components.values() for tensor in part.module.state_dict().values()]
+    assert all(torch.equal(one, other) for one, other in zip(tensors, after, strict=True))
+    assert [list(part.module.modules()) for part in parts.components.values()] == modules
+
+
+def _forget(parts: Parts) -> None:
+    """Have the next run load and encode everything anew."""
+    parts.loras._forget_all()
+    parts.controls._cache.clear()
+    parts._cached.clear()
 
 
 KOHYA = "lora_unet_double_blocks_0_img_attn_proj"
