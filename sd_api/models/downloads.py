@@ -1,4 +1,4 @@
-"""Downloads of models beside the jobs: each goes on, whether a client is connected or not, as long as one of its owners wants it."""
+"""Downloads of models beside the jobs: each goes on as long as one of its owners wants it, connected or not."""
 
 import logging
 import threading
