@@ -20,7 +20,7 @@ from sd_api.generation.abilities import MEGAPIXEL, ModelAbilities
 from sd_api.generation.images import ImageRef
 from sd_api.generation.references import Reference
 from sd_api.jobs.job import Job
-from sd_api.models import decoding, placement
+from sd_api.models import decoding, placement, streaming
 from sd_api.models.component import Component
 from sd_api.models.decoding import decode
 from sd_api.models.families.base import Row
@@ -169,7 +169,7 @@ class Library:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "apply_group_offloading", lambda module, **_: None)
+    monkeypatch.setattr(streaming, "apply_group_offloading", lambda module, **_: None)
     monkeypatch.setattr(decoding, "AUTOENCODER_TILES", (0, 512 // SCALE, 256 // SCALE))
     for module in (placement, decoding, engine_module, engine_memory):
         monkeypatch.setattr(module, "free_memory", lambda: None)

@@ -274,7 +274,7 @@ def test_each_tile_follows_its_own_part(kind: str, folder: Path) -> None:
     [
         ("flux", "lines/qwen-image", "it was made for Qwen-Image; this model is FLUX.1"),
         ("flux", "unet", "it was made for a model whose prompts are 64 wide; this model is FLUX.1"),
-        ("flux", "union/flux", "kind must be one of canny, tile, depth, openpose"),
+        ("flux", "union/flux", "kind must be one of canny, tile, depth, blur, openpose"),
     ],
 )
 def test_what_cannot_act_is_refused(name: str, file: str, words: str, folder: Path) -> None:

@@ -29,8 +29,16 @@ _OF_TRANSFORMERS = (
     *("joint_attention_dim", "pooled_projection_dim"),
 )
 
-# What union models for FLUX.1 were trained with, by their numbers; kinds that have no name here are left out.
-_FLUX_KINDS: Mapping[str, int] = {"canny": 0, "tile": 1, "depth": 2, "openpose": 4}
+# What union models for FLUX.1 were trained with, by their numbers.
+_FLUX_KINDS: Mapping[str, int] = {
+    "canny": 0,
+    "tile": 1,
+    "depth": 2,
+    "blur": 3,
+    "openpose": 4,
+    "gray": 5,
+    "low_quality": 6,
+}
 
 
 class ControlNets:

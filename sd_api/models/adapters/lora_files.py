@@ -49,7 +49,7 @@ _PROMPT_WIDTHS = re.compile(r"attn2[._](?:processor[._])?to_k\.(hada_w1|lokr_w[1
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
-# What metadata calls the architectures, as its words begin.
+# What metadata calls the architectures, as its words begin; the longer ones first.
 _SAID = {
     "stable-diffusion-v1": "Stable Diffusion 1",
     "sd_v1": "Stable Diffusion 1",
@@ -57,17 +57,28 @@ _SAID = {
     "sd_v2": "Stable Diffusion 2",
     "stable-diffusion-xl": "Stable Diffusion XL",
     "sdxl": "Stable Diffusion XL",
+    "stable-diffusion-3": "Stable Diffusion 3",
+    "sd3": "Stable Diffusion 3",
+    "flux-2": "FLUX.2",
+    "flux2": "FLUX.2",
+    "flux": "FLUX.1",
+    "qwen-image": "Qwen-Image",
+    "qwen_image": "Qwen-Image",
+    "z-image": "Z-Image",
+    "zimage": "Z-Image",
 }
 
-# What the makers of LoRAs for few steps call theirs, with the fields that they need. Those of consistency models draw
-# all noise anew in each step, which Euler's ancestral steps nearly do where there are few (arXiv:2310.04378).
+# What the makers of LoRAs for few steps call theirs, with the fields that they need. Each begins with the noisiest
+# step: without ``eta``, tcd is DDIM with timesteps that do (arXiv:2402.19159). The first that fits counts.
 _FEW_STEPS: Mapping[str, Mapping[str, Any]] = {
-    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
-    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler"},
-    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "ddim"},
-    r"hyper-?flux": {"steps": 8, "guidance": 3.5},
-    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
-    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
+    r"(hyper-?flux|flux.*(turbo|hyper))(?![a-z])": {"steps": 8, "guidance": 3.5},
+    r"qwen.*lightning(?![a-z])": {"steps": 8, "guidance": 1.0},
+    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "lcm"},
+    r"tcd(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "tcd"},
+    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-trailing"},
+    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "tcd"},
+    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "lcm"},
+    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a-trailing"},
 }
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?", re.IGNORECASE)
 

@@ -66,7 +66,7 @@ class Flux(TransformerFamily):
         if channels:
             tokens[0] = torch.cat([tokens[0], pack(torch.cat(channels))], 2)
         places = [grid(image, number) for number, image in enumerate(images)]
-        output = parts.denoiser(
+        output = call.network(
             hidden_states=torch.cat(tokens, 1),
             timestep=call.timesteps.to(call.samples.dtype) / 1000,
             encoder_hidden_states=call.words["words"],

@@ -80,7 +80,7 @@ class Flux2Klein(TransformerFamily):
         images = seen_by(call.samples, call.rows)
         places = [places_of(image, number * FIRST) for number, image in enumerate(images)]
         count, length, _ = call.words["words"].shape
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             hidden_states=torch.cat([tokens_of(image) for image in images], 1).to(parts.denoiser.dtype),
             timestep=call.timesteps.to(call.samples.dtype) / 1000,
             guidance=None,

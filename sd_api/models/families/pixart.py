@@ -31,7 +31,7 @@ class PixArtSigma(TransformerFamily):
 
     def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             call.samples,
             encoder_hidden_states=call.words["words"],
             encoder_attention_mask=call.words["mask"],

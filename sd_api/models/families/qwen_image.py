@@ -65,7 +65,7 @@ class QwenImage(TransformerFamily):
         """See TransformerFamily."""
         images = seen_by(call.samples, call.rows)
         tokens = [pack(image) for image in images]
-        output = parts.denoiser(
+        output = call.network(
             hidden_states=torch.cat(tokens, 1),
             timestep=call.timesteps.to(call.samples.dtype) / 1000,
             guidance=guidance_of(parts.denoiser, call, parts.device),

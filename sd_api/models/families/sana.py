@@ -53,7 +53,7 @@ class Sana(TransformerFamily):
     def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
         dtype = parts.denoiser.dtype
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             call.samples.to(dtype),
             encoder_hidden_states=call.words["words"].to(dtype),
             encoder_attention_mask=call.words["mask"],

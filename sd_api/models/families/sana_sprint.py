@@ -50,7 +50,7 @@ class SanaSprint(Sana):
         norm = torch.sqrt(time**2 + (1 - time) ** 2)
         seen = call.samples / scale * norm
         guidance = torch.tensor([row.guidance for row in call.rows], device=parts.device).to(call.words["words"].dtype)
-        flow = parts.denoiser(
+        flow = call.network(
             seen.to(dtype),
             encoder_hidden_states=call.words["words"].to(dtype),
             encoder_attention_mask=call.words["mask"],

@@ -21,8 +21,8 @@ from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
-from sd_api.models.families.unet_control import residuals, row_controls
-from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
+from sd_api.models.families.unet_control import is_adapter, residuals, row_controls
+from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, negatives, variants
 from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
@@ -73,6 +73,9 @@ class UNetFamily(LatentFamily):
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what has no effect, and embeddings that do not fit."""
         yield from without_effect(self.abilities(parts), operation)
+        yield from self.fewer_steps(parts, operation)
+        if any(control.mode != "balanced" and is_adapter(parts, control) for control in operation.controls):
+            yield "controls: a T2I adapter has no mode, so its mode had no effect."
         if operation.prompt_syntax == "plain":
             return
         for name in PROMPTS:
@@ -168,7 +171,8 @@ class UNetFamily(LatentFamily):
         beside = added(rows, passes)
         controlled = {}
         if rows[0].controls[None]:
-            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
+            prompted = [not negative for row in rows for negative in negatives(row)]
+            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside, prompted)
         denoiser = adapted(parts, rows[0])
         output = denoiser(
             torch.cat(samples),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from sd_api.generation.plan import Box
+from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.adapters.active_references import ActiveReference
-from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.unet_control import Controls
 

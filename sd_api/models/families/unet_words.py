@@ -9,8 +9,8 @@ import torch
 from sd_api.errors import GenerationFailed, OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
+from sd_api.models.adapters.active_loras import ActiveLora, acting
 from sd_api.models.adapters.embedding_files import Named
-from sd_api.models.adapters.loras import ActiveLora, acting
 from sd_api.models.chunks import chunks
 from sd_api.models.component import Component
 from sd_api.models.components import Parts

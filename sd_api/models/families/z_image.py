@@ -58,7 +58,7 @@ class ZImage(TransformerFamily):
     def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily; its time runs the other way, and so does its flow."""
         frames = call.samples.to(parts.denoiser.dtype)[:, :, None]
-        output = parts.denoiser(
+        output = call.network(
             list(frames.unbind()), (1000 - call.timesteps) / 1000, call.words["words"], return_dict=False
         )[0]
         return -torch.stack([each.float() for each in output])[:, :, 0]
