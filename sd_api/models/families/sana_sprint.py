@@ -10,6 +10,7 @@ from sd_api.models.components import Parts
 from sd_api.models.families.sana import Sana
 from sd_api.models.families.transformer import Published
 from sd_api.models.families.transformer_rows import Call
+from sd_api.models.schedulers import Noise
 
 _PUBLISHED = Published(steps=2, guidance=4.5)
 
@@ -25,6 +26,7 @@ class SanaSprint(Sana):
     guidance = "distilled"
     capabilities = ()
     schedulers = ()
+    noise: Noise = "trigonometric"
     alone = MappingProxyType({})
 
     def scale(self, parts: Parts) -> float:
