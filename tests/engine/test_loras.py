@@ -384,6 +384,10 @@ HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
         },
         "this model has 1 of the 2 layers that it changes",
     ),
+    "transformer": (
+        {f"lora_unet_double_blocks_0_img_attn_proj.lora_{end}.weight": torch.zeros(4, 4) for end in ("down", "up")},
+        "was made for a model with a transformer; this model has a UNet",
+    ),
     "deeper": (
         {
             f"lora_te_text_model_encoder_layers_9_self_attn_q_proj.lora_{factor}.weight": torch.zeros(shape)
