@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sd_api.generation.abilities import refuse_other_mode, without_effect
+from sd_api.generation.abilities import MEGAPIXEL, refuse_other_mode, without_effect
 from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
@@ -23,7 +23,8 @@ class Memory:
         latents: Of the latents of its largest pass, about.
         model: Of the model's weights; None if no engine knows it: it is not loaded, and its files are not where
             the engine is, or it is not in the configuration.
-        device: Of the device's memory, the most for one picture of the model's own size; None likewise.
+        device: Of the device's memory, the most for one picture of the model's own size with the images that the job
+            has the model see; None likewise.
         disk: Of the model's files on this machine; None if it is not downloaded.
     """
 
@@ -56,6 +57,11 @@ class Estimate:
     warnings: tuple[str, ...]
 
 
+def _more_seen(known: ModelMemory | PlannedModel, spec: JobSpec) -> int:
+    """What the images take that the model sees beyond those for which it is planned."""
+    return round(known.more_seen * max(0, spec.seen - known.seen) / MEGAPIXEL)
+
+
 def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     """Estimate what a job would take if it was submitted now.
 
@@ -81,14 +87,14 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     return Estimate(
         spec=spec,
         loaded=abilities is not None,
-        forecast=queue.forecast(spec),
+        forecast=queue.forecast(spec, status.flops),
         memory=Memory(
             images=spec.memory + 3 * area(spec.size),
             latents=round(
                 LATENT_BYTES * max(area(each.size) for region in spec.plan.regions for each in region.passes)
             ),
             model=known.bytes if known else None,
-            device=known.peak if known else None,
+            device=None if known is None or known.peak is None else known.peak + _more_seen(known, spec),
             disk=bytes_on_disk(model.source),
         ),
         plan=known.reasons if known else (),

@@ -1,4 +1,4 @@
-"""Downloads of models beside the jobs: each goes on, whoever is connected, as long as one of its owners wants it."""
+"""Downloads of models beside the jobs: each goes on as long as one of its owners wants it, connected or not."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ AT_ONCE = 2
 MAX_UNFINISHED = 8
 """Downloads that run or wait, those of all owners."""
 MAX_ENDED = 64
-"""Downloads that have ended and are still told of; the oldest are forgotten first."""
+"""Downloads that have ended and are still listed; the oldest are forgotten first."""
 
 _ELSEWHERE = (
     "The models of a cluster are where its workers are, so none is downloaded here. Call python server.py pull <id> on "

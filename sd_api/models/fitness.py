@@ -4,14 +4,17 @@ Each part may be in order by itself and the model still fail at its first pictur
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import shown
+from sd_api.models.families.registry import family_of
+from sd_api.models.families.transformer import TransformerFamily
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
-from sd_api.models.trials import TrialError, try_steps, try_words
+from sd_api.models.trials import TrialError, try_steps, try_tokens, try_words
 
 # What the families with a UNet use of schedulers, and those for flows alone do not have.
 _OF_SCHEDULERS = ("init_noise_sigma", "scale_model_input", "add_noise")
@@ -32,11 +35,19 @@ def refuse_unfit(pipeline: Any, place: object) -> None:
     has_known_unet = type(pipeline).__name__ in SD_PIPELINES | SDXL_PIPELINES
     if has_known_unet and (fault := next(_faults(pipeline), None)):
         raise ModelUnavailable(f"{place} {fault}.")
-    for suffix in ("", "_2"):
+    family = family_of(pipeline)
+    for suffix in ("", "_2", "_3"):
         tokenizer, encoder = (pipeline.components.get(name + suffix) for name in ("tokenizer", "text_encoder"))
-        if tokenizer is not None and isinstance(encoder, CLIPPreTrainedModel):
-            if reason := _fault_of(try_words, tokenizer, encoder.config):
-                raise ModelUnavailable(f"{place} has a tokenizer{suffix} that fits no text encoder: {reason}.")
+        if tokenizer is None or encoder is None:
+            continue
+        reason = None
+        if isinstance(encoder, CLIPPreTrainedModel):
+            reason = _fault_of(try_words, tokenizer, encoder.config)
+        elif isinstance(family, TransformerFamily):
+            reason = _fault_of(partial(try_tokens, chats=family.chats), tokenizer, encoder.config)
+        if reason is not None:
+            raise ModelUnavailable(f"{place} has a tokenizer{suffix} that fits no text encoder: {reason}.")
+        if isinstance(encoder, CLIPPreTrainedModel):
             tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
 
 

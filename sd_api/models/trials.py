@@ -63,6 +63,32 @@ def try_words(tokenizer: Any, encoder: Any) -> None:
         raise TrialError(f"it has a token {highest}, and the text encoder knows {encoder.vocab_size}")
 
 
+def try_tokens(tokenizer: Any, encoder: Any, *, chats: bool) -> None:
+    """Have words read as the families with a transformer have them read: padded, within a chat where they are so.
+
+    Args:
+        tokenizer: of a text encoder.
+        encoder: the configuration of the text encoder.
+        chats: whether prompts are written into a chat, by the template of the tokenizer.
+
+    Raises:
+        TrialError: the tokenizer has no room for words, or tokens that the text encoder does not know.
+        Exception: whatever the tokenizer raises.
+    """
+    if not isinstance(longest := tokenizer.model_max_length, int | float) or longest <= _FRAME:
+        raise TrialError(f"its model_max_length is {shown(longest)}, which should be a number of tokens")
+    text = "a"
+    if chats:
+        message = [{"role": "user", "content": text}]
+        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        if not text:
+            raise TrialError("its template of a chat leaves nothing of a prompt")
+    tokens = tokenizer([text, "a b"], padding="max_length", max_length=2 * _FRAME, truncation=True).input_ids
+    known = encoder.get_text_config().vocab_size
+    if (highest := max(*tokens[0], *tokens[1], *tokenizer.get_vocab().values())) >= known:
+        raise TrialError(f"it has a token {highest}, and the text encoder knows {known}")
+
+
 def try_scale(part: Any) -> None:
     """Take latents into the denoiser's range and out of it, where the part is an autoencoder that says how.
 

@@ -1,6 +1,7 @@
 """The job's own limits, which hold for every dialect, and its seeds."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ from pictures import photograph, png
 from PIL import Image
 
 from sd_api.errors import InvalidFields
+from sd_api.generation.abilities import ModelAbilities, SeenImages
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
+from sd_api.generation.references import Reference
 from sd_api.generation.seeds import MAX_SEED
-from sd_api.generation.spec import FORWARD_PIXELS, JobSpec, Outputs, PictureSeeds
+from sd_api.generation.spec import ENCODING_STEPS, FORWARD_PIXELS, JobSpec, Outputs, PictureSeeds
 from sd_api.settings import Limits
 
 LIMITS = Limits()
@@ -81,6 +84,22 @@ def test_prompts_that_are_joined_are_work() -> None:
     # Four predictions and the negative one, in place of two.
     assert four.work - one.work == len(one.seeds) * one.operation.steps * step * 1.5
     assert plain.work == one.work
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_model_sees_beside_its_picture_is_work(kept: bool) -> None:
+    references = tuple(Reference(image=ImageRef.of(Image.new("RGB", size), "image")) for size in ((512, 512), (16, 16)))
+    sees = SeenImages(changed=None, least=1024, most=512 * 256, kept=kept)
+    image = ImageRef.of(Image.new("RGB", (512, 512)), "image")
+    alone, one, both = (
+        job(operation=Edit(**{**COMMON, "steps": 4}, image=image, references=references[:count])) for count in range(3)
+    )
+    able = ModelAbilities(modes=("edit",), size_multiple=8, native_size=512)
+    unseen, *others = (each.for_model(replace(able, seen=sees)).work / len(each.seeds) for each in (alone, one, both))
+    looks = 1 if kept else 4
+    assert unseen - alone.for_model(able).work / len(alone.seeds) == looks * 512 * 512
+    encoded = looks + ENCODING_STEPS
+    assert [other - unseen for other in others] == [encoded * 512 * 256, encoded * (512 * 256 + 1024)]
 
 
 @pytest.mark.parametrize(

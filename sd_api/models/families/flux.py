@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RESOLUTIONS
 
-from sd_api.generation.abilities import Guidance
+from sd_api.generation.abilities import MEGAPIXEL, Guidance, SeenImages
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.models.attention import Asked
@@ -137,6 +137,7 @@ class FluxKontext(Flux):
     name = "FLUX.1 Kontext"
     pipelines = dict.fromkeys(("FluxKontextPipeline", "FluxKontextInpaintPipeline"), _KONTEXT)
     capabilities = ("negative_prompt", TRUE_GUIDANCE, REFERENCES)
+    sees = SeenImages(changed=None, least=MEGAPIXEL, most=MEGAPIXEL)
     most_probable = True
 
     def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 
-from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
+from sd_api.generation.abilities import Guidance, ModelAbilities, SeenImages, without_effect
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
@@ -61,6 +61,7 @@ class TransformerFamily(TransformerWords):
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
         attention: How the transformer has its attention computed.
         in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
+        sees: Which images go through the transformer beside the picture.
     """
 
     name: str
@@ -72,6 +73,7 @@ class TransformerFamily(TransformerWords):
     takes_mask = False
     attention: Asked = "own"
     in_fp32 = False
+    sees = SeenImages()
 
     def loading_class(self, class_name: str) -> Any:
         """See Family."""
@@ -104,6 +106,7 @@ class TransformerFamily(TransformerWords):
             schedulers=self.schedulers,
             guidance=self.meaning(parts),
             defaults={"steps": published.steps, "guidance": published.guidance},
+            seen=self.sees,
         )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:

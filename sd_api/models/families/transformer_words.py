@@ -24,6 +24,7 @@ class TransformerWords(LatentFamily):
         capabilities: Of its models, beside those that every family of this kind has.
         tokenizer: The name of the tokenizer whose text encoder reads the most.
         longest: The tokens that it reads.
+        chats: Whether prompts are written into a chat, by the template of the tokenizer.
         takes_loras: Whether LoRAs act, where the pipeline loads any.
         from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
     """
@@ -31,6 +32,7 @@ class TransformerWords(LatentFamily):
     capabilities: tuple[str, ...] = ("negative_prompt",)
     tokenizer = "tokenizer"
     longest = 512
+    chats = False
     from_zero = False
     takes_loras = True
 

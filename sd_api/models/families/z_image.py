@@ -21,6 +21,7 @@ class ZImage(TransformerFamily):
     name = "Z-Image"
     attention: Asked = "masked"
     pipelines = dict.fromkeys((f"ZImage{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
+    chats = True
     schedulers = ("euler",)
     from_zero = True
     one_forward = True

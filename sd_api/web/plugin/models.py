@@ -79,6 +79,7 @@ def _model_entry(
 ) -> dict[str, Any]:
     known = UNKNOWN_ABILITIES if abilities is None else asdict(abilities)
     if abilities is not None:
+        del known["seen"]
         known["defaults"] = {PLUGIN.name(field): value for field, value in abilities.defaults.items()}
     return {
         "label": label,
