@@ -22,12 +22,14 @@ _CLASSES: Mapping[str, ControlKind] = {
     "FluxControlNetModel": "ControlNet",
     "SD3ControlNetModel": "ControlNet",
     "QwenImageControlNetModel": "ControlNet",
+    "SanaControlNetModel": "ControlNet",
 }
 
 OF_TRANSFORMERS: Mapping[str, str] = {
     "FluxControlNetModel": "FLUX.1",
     "SD3ControlNetModel": "Stable Diffusion 3",
     "QwenImageControlNetModel": "Qwen-Image",
+    "SanaControlNetModel": "Sana",
 }
 """The architectures of the ControlNets that are made for transformers, by their classes in diffusers."""
 
@@ -111,7 +113,7 @@ def _of_transformer(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     if "pos_embed_input.proj.weight" in shapes:
         return "SD3ControlNetModel"
     if "controlnet_x_embedder.weight" not in shapes:
-        return None
+        return "SanaControlNetModel" if "input_block.weight" in shapes else None
     return "QwenImageControlNetModel" if "img_in.weight" in shapes else "FluxControlNetModel"
 
 
