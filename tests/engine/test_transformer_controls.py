@@ -30,7 +30,9 @@ from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 
-NAMES = ("flux", "stable diffusion 3", "qwen-image", "sana")
+NAMES = ("flux", "stable diffusion 3", "qwen-image", "sana", "z-image")
+# Which a single file of is not enough for.
+OF_FOLDERS = ("z-image",)
 
 
 @cache
@@ -45,6 +47,9 @@ def nets(name: str) -> dict[str, Any]:
             transformer, joint_attention_dim=None, use_pos_embed=False, force_zeros_for_pooled_projection=False
         )
         made["inpaint"] = transformer_net(transformer, extra_conditioning_channels=1)
+    elif name == "z-image":
+        wide: dict[str, Any] = {"control_in_dim": 9, "add_control_noise_refiner": "control_noise_refiner"}
+        made["wide"] = transformer_net(transformer, control_refiner_layers_places=[0], **wide)
     elif name == "qwen-image":
         made["inpaint"] = transformer_net(transformer, extra_condition_channels=4)
     return made
@@ -90,7 +95,7 @@ def by_hand(name: str, operation: Operation, class_name: str, net: Any, **argume
         arguments["guidance_scale"] = operation.guidance
     if name == "sana":
         arguments["use_resolution_binning"] = False
-    if name in ("stable diffusion 3", "sana") or operation.true_guidance > 1:
+    if name in ("stable diffusion 3", "sana", "z-image") or operation.true_guidance > 1:
         arguments["negative_prompt"] = operation.negative_prompt
     if operation.true_guidance > 1:
         arguments["true_cfg_scale"] = operation.true_guidance
@@ -205,7 +210,25 @@ def test_those_of_sana_act_as_in_diffusers(folder: Path) -> None:
         assert (expected - plain).abs().max() > 0.001 * plain.abs().max()
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in NAMES for kind in nets(name)])
+@pytest.mark.parametrize("kind", ["lines", "wide"])
+def test_those_of_z_image_act_as_in_diffusers(kind: str, folder: Path) -> None:
+    """They borrow parts of the transformer for each step, and give them back."""
+    parts = model("z-image", folder)
+    net = type(nets("z-image")[kind]).from_transformer(loaded("z-image", kind, folder), parts.denoiser.module)
+    one = asked("txt2img", control(f"{kind}/z-image", weight=0.8))
+    expected = by_hand(
+        "z-image", one, "ZImageControlNetPipeline", net, control_image=MAP, controlnet_conditioning_scale=0.8
+    )
+    same(ours(parts, one), expected, ours(parts, asked("txt2img")))
+    (own,) = parts.controls.placed(parts.controls.find(one.controls))
+    assert not {id(each) for each in own.module.parameters()} & {
+        id(each) for each in parts.denoiser.module.parameters()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name in NAMES if name not in OF_FOLDERS for kind in nets(name)]
+)
 def test_single_files_are_built_as_their_folders(name: str, kind: str, folder: Path) -> None:
     controls = model(name, folder).controls
     nets_of: Any = (

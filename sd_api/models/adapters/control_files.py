@@ -23,6 +23,7 @@ _CLASSES: Mapping[str, ControlKind] = {
     "SD3ControlNetModel": "ControlNet",
     "QwenImageControlNetModel": "ControlNet",
     "SanaControlNetModel": "ControlNet",
+    "ZImageControlNetModel": "ControlNet",
 }
 
 OF_TRANSFORMERS: Mapping[str, str] = {
@@ -30,6 +31,7 @@ OF_TRANSFORMERS: Mapping[str, str] = {
     "SD3ControlNetModel": "Stable Diffusion 3",
     "QwenImageControlNetModel": "Qwen-Image",
     "SanaControlNetModel": "Sana",
+    "ZImageControlNetModel": "Z-Image",
 }
 """The architectures of the ControlNets that are made for transformers, by their classes in diffusers."""
 
@@ -95,6 +97,9 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
         return ControlHeader("union ControlNet" if _MODES in shapes else "ControlNet", found)
     if any(name.startswith("double_blocks.") for name in shapes):
         return ControlHeader(problem="its file is in its authors' own format; use it as a folder of diffusers")
+    if any(name.startswith("control_layers.") for name in shapes):
+        problem = "its file does not tell which layers of Z-Image it acts on; use it as a folder of diffusers"
+        return ControlHeader(problem=problem)
     width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name) and len(shape) > 1), None)
     if any(name.endswith("task_embedding") for name in shapes):
         return ControlHeader("union ControlNet", "ControlNetUnionModel", width)

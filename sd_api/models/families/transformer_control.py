@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 import torch
-from diffusers import SD3ControlNetModel
+from diffusers import SD3ControlNetModel, ZImageControlNetModel
 from PIL import Image
 
 from sd_api.errors import OutOfLimits
@@ -87,7 +87,8 @@ def _row_control(start: Start, control: Control, file: FoundFile) -> RowControl:
 def _latents(start: Start, net: Component, image: Image.Image) -> torch.Tensor:
     takes_mask = _takes_mask(net)
     if not isinstance(net.module, SD3ControlNetModel):
-        return start.encode(image, most_probable=takes_mask, latents_of=_shifted)
+        most_probable = takes_mask or isinstance(net.module, ZImageControlNetModel)
+        return start.encode(image, most_probable=most_probable, latents_of=_shifted)
     # diffusers draws here from no generator that a seed belongs to.
     unshifted = net.config.force_zeros_for_pooled_projection and not takes_mask
     return start.encode(image, most_probable=True, latents_of=_unshifted if unshifted else _shifted)
