@@ -15,6 +15,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinKVPipeline,
+    FluxControlPipeline,
     FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
@@ -142,6 +143,11 @@ def flux_schnell() -> FluxPipeline:
 def flux_fill() -> FluxFillPipeline:
     # The latents, those of what is kept, and 64 pixels of the mask, of 4 cells each.
     return FluxFillPipeline(**flux_parts(4 * (1 + 1 + 64)))
+
+
+def flux_control() -> FluxControlPipeline:
+    # The latents and those of the map.
+    return FluxControlPipeline(**flux_parts(4 * 2))
 
 
 def flux_kontext() -> FluxKontextPipeline:
@@ -304,6 +310,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "flux": flux,
     "flux schnell": flux_schnell,
     "flux fill": flux_fill,
+    "flux control": flux_control,
     "flux kontext": flux_kontext,
     "flux.2 klein": flux2_klein,
     "flux.2 klein kv": lambda: flux2_klein(Flux2KleinKVPipeline),

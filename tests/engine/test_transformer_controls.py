@@ -22,8 +22,10 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits
 from sd_api.generation.abilities import without_effect
 from sd_api.generation.fields import derived
+from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.references import Reference
 from sd_api.models.components import Parts
 from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
@@ -208,6 +210,29 @@ def test_those_of_sana_act_as_in_diffusers(folder: Path) -> None:
         assert (ours(parts, one) - expected).abs().max() <= most * expected.abs().max()
         plain = ours(parts, asked("txt2img", guidance=guidance))
         assert (expected - plain).abs().max() > 0.001 * plain.abs().max()
+
+
+def test_a_model_that_was_trained_to_follow_a_map_sees_it_as_in_diffusers() -> None:
+    pipeline = weights("flux control")
+    pipeline.set_progress_bar_config(disable=True)
+    parts = Parts(pipeline, torch.device("cpu"), lambda _: None)
+    seen = [Reference(image=ImageRef.of(image, "image")) for image in (MAP, OTHER_MAP)]
+    latents = [ours(parts, asked("txt2img", references=(reference,))) for reference in seen]
+    pipeline.scheduler = make_scheduler(None, pipeline.scheduler)
+    expected = pipeline(
+        "a dog",
+        control_image=MAP,
+        width=SIDE,
+        height=SIDE,
+        num_inference_steps=STEPS,
+        guidance_scale=5.0,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        output_type="latent",
+    ).images
+    assert torch.equal(latents[0], unpack(expected, (SIDE // 8, SIDE // 8)))
+    assert not torch.equal(*latents)
+    with pytest.raises(OutOfLimits, match="has 0 images; this model follows one"):
+        begun(parts, asked("txt2img"))
 
 
 @pytest.mark.parametrize("kind", ["lines", "wide"])

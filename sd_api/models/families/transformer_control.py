@@ -88,13 +88,13 @@ def _latents(start: Start, net: Component, image: Image.Image) -> torch.Tensor:
     takes_mask = _takes_mask(net)
     if not isinstance(net.module, SD3ControlNetModel):
         most_probable = takes_mask or isinstance(net.module, ZImageControlNetModel)
-        return start.encode(image, most_probable=most_probable, latents_of=_shifted)
+        return start.encode(image, most_probable=most_probable, latents_of=latents_of_map)
     # diffusers draws here from no generator that a seed belongs to.
     unshifted = net.config.force_zeros_for_pooled_projection and not takes_mask
-    return start.encode(image, most_probable=True, latents_of=_unshifted if unshifted else _shifted)
+    return start.encode(image, most_probable=True, latents_of=_unshifted if unshifted else latents_of_map)
 
 
-def _shifted(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None, **options: Any) -> torch.Tensor:
+def latents_of_map(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None, **options: Any) -> torch.Tensor:
     """The latents of a map; in the memory order that diffusers gives it, in which convolutions round alike."""
     latents = encode_unscaled(vae, pixels.contiguous(), generator, **options).to(pixels.dtype)
     return scaled(vae, latents, random=True)
