@@ -53,14 +53,14 @@ def row_controls(start: Start) -> tuple[RowControl, ...]:
     """The controls of a row; the order in which the generator is used is diffusers', the images come later.
 
     Args:
-        start: How the row begins; each control of its operation has an image of the operation's size.
+        start: How the row begins; each control of its operation has an image of the operation's size, and its
+            conditioning has their files.
 
     Raises:
-        OutOfLimits: One of them is not there, or does not fit the model.
+        OutOfLimits: One of them does not fit the operation.
     """
-    asked = start.operation.controls
-    files = start.parts.controls.find(asked)
-    return tuple(_row_control(start, control, file) for control, file in zip(asked, files, strict=True))
+    pairs = zip(start.operation.controls, start.conditioning.controls, strict=True)
+    return tuple(_row_control(start, control, file) for control, file in pairs)
 
 
 def _row_control(start: Start, control: Control, file: FoundFile) -> RowControl:
