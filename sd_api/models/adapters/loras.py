@@ -289,7 +289,8 @@ class LoraLayers:
         ]
         if not layers:
             return None
-        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers))
+        # PEFT stores them as the layers are, which may be fewer bits than what computes.
+        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers).to(self._components[name].dtype))
         # What they compute is small beside what the model does.
         part.working = 0
         return part
