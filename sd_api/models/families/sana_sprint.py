@@ -1,5 +1,6 @@
 """Sana-Sprint (arXiv:2503.09641): Sana distilled to few steps, along an arc between noise and the original."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -44,7 +45,7 @@ class SanaSprint(Sana):
         timesteps: torch.Tensor = scheduler.timesteps[:-1]
         return timesteps
 
-    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call, **added: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TransformerFamily; the transformer predicts a flow, whose time is another measure of the angle."""
         dtype, scale = parts.denoiser.dtype, self.scale(parts)
         times = torch.sin(call.timesteps) / (torch.cos(call.timesteps) + torch.sin(call.timesteps))
