@@ -104,9 +104,9 @@ class DecodedPixels:
             while sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
                 self._kept.popitem(last=False)
 
-    def let_go(self, image: Image.Image) -> bool:
-        """Keep an image no longer, unless it is small; whether it is not."""
-        if _bytes(image) <= SMALL_BYTES:
+    def let_go(self, image: Image.Image, *, small: bool = False) -> bool:
+        """Keep an image no longer, unless it is small and ``small`` is false; whether it was let go."""
+        if not small and _bytes(image) <= SMALL_BYTES:
             return False
         with self._lock:
             for key in [key for key, kept in self._kept.items() if kept is image]:

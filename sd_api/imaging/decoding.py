@@ -169,9 +169,9 @@ def room_for(pixels: int, *, max_pixels: int) -> AbstractContextManager[None]:
     return _DECODED.room(pixels, max_pixels)
 
 
-def let_go(image: Image.Image) -> bool:
-    """Keep a decoded image no longer for later requests, if it is large; whether it is."""
-    return _DECODED.let_go(image)
+def let_go(image: Image.Image, *, small: bool = False) -> bool:
+    """Keep a decoded image no longer for later requests, if it is large or ``small`` is true; whether that is so."""
+    return _DECODED.let_go(image, small=small)
 
 
 def has_samples(data: bytes, *, deep: bool) -> bool:
