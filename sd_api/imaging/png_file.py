@@ -53,7 +53,8 @@ def open_png(data: bytes) -> Source:
     # Grey with a profile of its own becomes sRGB, in 8 bits.
     is_deep = bare[_DEPTH] == 16 and (profile or b"")[16:20] != b"GRAY"
     load_deep = (lambda: _deep(bare)) if is_deep else None
-    return Source(source.size, load, load_deep, source.may_be_transparent)
+    decoder_bytes = 16 if bare[_DEPTH] == 16 else 4
+    return Source(source.size, load, load_deep, source.may_be_transparent, decoder_bytes=decoder_bytes)
 
 
 def _deep(data: bytes) -> Array:

@@ -292,6 +292,30 @@ def test_deep_samples_count_while_they_are_unpacked() -> None:
     decoded.decode(object(), ALWAYS, 10, picture)
 
 
+def test_what_is_read_again_is_never_refused_and_counts_while_it_is_held() -> None:
+    decoded = DecodedPixels()
+    samples = decoded.count(lambda: np.zeros((8, 8, 4), np.uint16), 4 * ALWAYS)
+    assert samples is not None
+    # Its 8 x 8 pixels of 8 bytes are what is left.
+    with pytest.raises(OutOfMemory):
+        decoded.decode(object(), ALWAYS - 127, 10, picture)
+    assert decoded.count(lambda: None, 8 * ALWAYS) is None
+    first = decoded.decode(object(), ALWAYS - 128, 10, picture)
+    del samples, first
+    with pytest.raises(ZeroDivisionError):
+        decoded.count(lambda: np.zeros(1 // 0), ALWAYS)
+    decoded.decode(object(), ALWAYS, 10, picture)
+
+
+@pytest.mark.parametrize("size", [(1, 300_001), (300_001, 1)])
+def test_a_side_that_no_picture_has_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
+    header = struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    data = b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    with pytest.raises(OutOfLimits, match="300,000 are allowed on one side"):
+        read_image("image", data, max_pixels=10**9)
+
+
 def test_the_latest_images_stay_decoded() -> None:
     decoded, side = DecodedPixels(), 4096
 

@@ -148,6 +148,32 @@ def test_few_run_at_once_and_each_goes_on_while_an_owner_wants_it() -> None:
     running.stop(timeout=10)
 
 
+def test_downloads_that_are_stopped_count_until_they_have() -> None:
+    hub_answers, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait_for_hub(_source: HubModel, _note: DownloadWatcher) -> int:
+        begun.release()
+        hub_answers.wait()
+        return 1
+
+    running = ModelDownloads(wait_for_hub)
+    for number in range(2):
+        running.start(HubModel(f"a/{number}"), ANN)
+        assert begun.acquire(timeout=10)
+        running.remove(f"a/{number}", ANN)
+    # One that waits leaves its place at once, one that runs does so later.
+    for number in range(50):
+        running.start(HubModel(f"waits/{number}"), ANN)
+        running.remove(f"waits/{number}", ANN)
+    started = [running.start(HubModel(f"b/{number}"), ANN) for number in range(downloads.MAX_UNFINISHED - 2)]
+    assert {status.state for status in started} == {"waiting"}
+    with pytest.raises(QueueFull):
+        running.start(HubModel("b/last"), ANN)
+    hub_answers.set()
+    until(lambda: {status.state for status in running.of(ANN)} == {"complete"})
+    running.stop(timeout=10)
+
+
 def test_a_server_that_stops_stops_its_downloads() -> None:
     hub = Hub()
     running = ModelDownloads(hub.pull)
