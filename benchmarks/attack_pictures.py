@@ -38,7 +38,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _zeros(size: int) -> bytes:
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     return b"".join([*(packer.compress(bytes(MB)) for _ in range(size // MB)), packer.compress(bytes(size % MB))]) + (
         packer.flush()
     )
@@ -60,7 +60,7 @@ def _saved(name: str, frames: int = 1, side: int = 64, **options: object) -> byt
 
 
 def _scans() -> bytes:
-    whole = _saved("JPEG", side=SIDE, progressive=True, quality=1)
+    whole = _saved("JPEG", side=SIDE // 3, progressive=True, quality=1)
     last = whole.rfind(b"\xff\xda")
     return whole[:-2] + whole[last:-2] * MANY + whole[-2:]
 
@@ -71,10 +71,10 @@ def _deep_tiff() -> bytes:
     return file.getvalue()
 
 
-def _psd(channels: int, layers: bytes = b"") -> bytes:
-    header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, channels, SIDE, SIDE, 16, 3)
+def _psd(channels: int, side: int, layers: bytes = b"") -> bytes:
+    header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, channels, side, side, 16, 3)
     rest = struct.pack(">III", 0, 0, len(layers)) + layers + struct.pack(">H", 2)
-    return header + rest + _zeros(SIDE * SIDE * 2 * 3)
+    return header + rest + _zeros(side * side * 2 * 3)
 
 
 _TEXT = _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(MB), 9))
@@ -100,8 +100,8 @@ PICTURES = [
     Picture(f"{MANY} scans of a JPEG", _scans, 422),
     Picture("a TIFF of 16 bits", _deep_tiff, 200, 700),
     Picture("a tag of 5 M values in a TIFF", lambda: _TAGS, 422),
-    Picture("a PSD of 56 channels of 16 bits", lambda: _psd(56), 200, 900),
-    Picture("20,000 blocks of layers in a PSD", lambda: _psd(3, bytes(8) + (b"8BIMabcd" + bytes(4)) * 20_000), 422),
+    Picture("a PSD of 56 channels of 16 bits", lambda: _psd(56, SIDE), 200, 900),
+    Picture("20,000 blocks of layers in a PSD", lambda: _psd(3, 64, bytes(8) + (b"8BIMabcd" + bytes(4)) * 20_000), 422),
 ]
 
 
