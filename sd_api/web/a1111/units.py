@@ -6,6 +6,7 @@ from typing import Any
 
 from sd_api.errors import InvalidField
 from sd_api.generation.controls import CONTROL_MODES
+from sd_api.generation.refusals import in_short
 from sd_api.imaging.controls import CANNY_HIGH, CANNY_LOW, KINDS
 
 SCRIPT = "controlnet"
@@ -65,16 +66,16 @@ def entry_of(unit: Mapping[str, Any], number: int, warnings: list[str]) -> dict[
         InvalidField: It has no model; modules that act without one are not here.
     """
     if _means_nothing(unit.get("model")):
-        module = str(unit.get("module"))[:40]
+        module = in_short(unit.get("module"))
         problem = f"asks in unit {number} of ControlNet for {module!r} without a model, which this server does not have"
         raise InvalidField("alwayson_scripts", problem)
     for name, harmless in _NO_EFFECT.items():
         value = unit.get(name)
-        if not _means_nothing(value) and str(value).lower() not in harmless:
+        if not _means_nothing(value) and in_short(value).lower() not in harmless:
             warnings.append(f"{name} of ControlNet's unit {number} has no effect here and was ignored.")
     if module_of(unit.get("module")) == "canny":
         for name, value in _THRESHOLDS.items():
-            if str(unit.get(name, -1)) not in ("-1", "-1.0", str(value), f"{value}.0"):
+            if in_short(unit.get(name, -1)) not in ("-1", "-1.0", str(value), f"{value}.0"):
                 warnings.append(f"{name} of ControlNet's unit {number} has no effect here: canny has {value}.")
     image = unit.get("image") or unit.get("input_image")
     entry = {
@@ -96,35 +97,35 @@ def module_of(name: Any) -> str:
     """A preprocessor by the name that the extension has for it; one that is not here stays as it is."""
     if _means_nothing(name):
         return "none"
-    short = re.sub(r"\s*\(.*\)$", "", str(name).strip().lower())
+    short = re.sub(r"\s*\(.*\)$", "", in_short(name).strip().lower())
     short = _MODULES.get(short, short)
     return "inpaint" if short.startswith("inpaint") else short
 
 
 def _acts(unit: Mapping[str, Any]) -> bool:
-    if str(unit.get("enabled", True)).lower() in ("false", "0"):
+    if in_short(unit.get("enabled", True)).lower() in ("false", "0"):
         return False
     return not (_means_nothing(unit.get("model")) and _means_nothing(unit.get("module")))
 
 
 def _means_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+    return value is None or (isinstance(value, str) and in_short(value).strip().lower() in _NOTHING)
 
 
 def _resize(mode: Any) -> str:
     """How a picture is resized; what is not known is refused with the field."""
-    word = re.split(r"\W", str(mode).strip().lower())[0]
-    return _RESIZES.get(word, str(mode))
+    word = re.split(r"\W", in_short(mode).strip().lower())[0]
+    return _RESIZES.get(word, in_short(mode))
 
 
 def _mode(unit: Mapping[str, Any]) -> str:
     """Which decides; what is not known is refused with the field."""
-    guesses = str(unit.get("guessmode", False)).lower() in ("true", "1")
+    guesses = in_short(unit.get("guessmode", False)).lower() in ("true", "1")
     mode = unit.get("control_mode")
-    said = "balanced" if _means_nothing(mode) else str(mode).strip().lower()
-    return "control" if guesses else _MODES.get(said, str(mode))
+    said = "balanced" if _means_nothing(mode) else in_short(mode).strip().lower()
+    return "control" if guesses else _MODES.get(said, in_short(mode))
 
 
 def _kind(union_type: Any) -> str | None:
-    word = str(union_type).lower()
+    word = in_short(union_type).lower()
     return KINDS[_UNION_TYPES.index(word)] if word in _UNION_TYPES else None
