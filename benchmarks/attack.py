@@ -16,7 +16,7 @@ from attack_bodies import BODIES, draw_prompts, read_prompts, send_body, send_ma
 from attack_clusters import halt_redis, race_for_a_limit, restart_redis
 from attack_connections import begin_badly, fill_pipe, flood_websockets, open_links, pipeline, sign_up, write_into_log
 from attack_malformed import send_malformed
-from attack_pictures import PICTURES, send_pictures
+from attack_pictures import PICTURES, read_texts, send_pictures
 from attack_stores import fill_disk, watch_task, write_protect
 from attacked_server import MB, Row, Target, attacked, watching
 
@@ -82,7 +82,7 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
                 report(send_body(target, body, size))
             for row in [*read_prompts(target), *draw_prompts(target)] if only in (None, "prompts") else []:
                 report(row)
-            for row in send_pictures(target, PICTURES) if only in (None, "pictures") else []:
+            for row in [*send_pictures(target, PICTURES), read_texts(target)] if only in (None, "pictures") else []:
                 report(row)
             for clients, held in ((8, False), (30, False), (30, True)) if only in (None, "crowds") else ():
                 report(send_many(target, clients, size, held=held))

@@ -1,6 +1,8 @@
 """Small picture files that would cost much more than their size, where they are decoded without care."""
 
+import base64
 import io
+import json
 import struct
 import zlib
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tifffile
 from attack_connections import sign_up
-from attacked_server import MB, PARTS, Row, Target, watching
+from attacked_server import JSON, MB, PARTS, Row, Target, watching
 from PIL import Image
 
 SIDE = 6000
@@ -103,6 +105,15 @@ PICTURES = [
     Picture("a PSD of 56 channels of 16 bits", lambda: _psd(56, SIDE), 200, 900),
     Picture("20,000 blocks of layers in a PSD", lambda: _psd(3, 64, bytes(8) + (b"8BIMabcd" + bytes(4)) * 20_000), 422),
 ]
+
+
+def read_texts(target: Target) -> Row:
+    """Ask for the texts of a PNG that are 1,000 times as long as its file, and six times as long as JSON."""
+    texts = (_chunk(b"zTXt", b"k%d\0\0" % number + zlib.compress(b"\1" * 1_000_000, 9)) for number in range(60))
+    body = json.dumps({"image": base64.b64encode(_png(8, 8, 8, 0, b"".join(texts))).decode()}).encode()
+    with watching(target) as notice:
+        status, _ = target.ask("POST", "/sdapi/v1/png-info", body, {"Content-Type": JSON})
+    return Row("60 texts of 1 MB in a PNG, to be read", notice, str(status), 1, 50 * MB, 50, status == 422)
 
 
 def send_pictures(target: Target, pictures: list[Picture]) -> list[Row]:

@@ -46,6 +46,7 @@ def test_a_costly_prompt_is_read_at_the_cost_of_its_size(target: Target) -> None
 def test_a_small_picture_costs_what_its_pixels_cost(target: Target) -> None:
     for row in attack_pictures.send_pictures(target, [one for one in attack_pictures.PICTURES if one.status != 200]):
         accept(row)
+    accept(attack_pictures.read_texts(target))
 
 
 def test_many_large_bodies_take_bounded_memory_and_are_answered(target: Target) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory
 from sd_api.generation.images import ImageRef
 from sd_api.imaging.decoded import ALWAYS, KEPT_BYTES, DecodedPixels
-from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask
+from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask, read_texts
 
 Bytes = Callable[..., bytes]
 FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF"]
@@ -314,6 +314,27 @@ def test_a_side_that_no_picture_has_is_refused_before_it_is_decoded(size: tuple[
     data = b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
     with pytest.raises(OutOfLimits, match="300,000 are allowed on one side"):
         read_image("image", data, max_pixels=10**9)
+
+
+@pytest.mark.parametrize("packed", [b"zTXt", b"iTXt"])
+def test_texts_that_are_packed_are_bounded_before_they_are_unpacked(packed: bytes) -> None:
+    def with_texts(count: int) -> bytes:
+        whole = png(Image.new("RGB", (2, 2)))
+        middle = b"\0" if packed == b"zTXt" else b"\1\0\0\0"
+        for number in range(count):
+            body = f"key{number}".encode() + b"\0" + middle + zlib.compress(bytes([65]) * 500_000)
+            chunk = packed + body
+            added = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+            whole = whole[:33] + added + whole[33:]
+        return whole
+
+    assert {key: len(text) for key, text in read_texts("image", with_texts(2)).items()} == dict.fromkeys(
+        ("key0", "key1"), 500_000
+    )
+    with pytest.raises(InvalidField, match="texts have more than 1,048,576 bytes"):
+        read_texts("image", with_texts(3))
+    # Where they are not asked for, they do not matter.
+    assert read_image("image", with_texts(3), max_pixels=4).size == (2, 2)
 
 
 def test_the_latest_images_stay_decoded() -> None:
