@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from PIL import Image
 
 from sd_api.models.allowed_classes import shown
 from sd_api.models.autoencoder import has_scale, latent_channels, scaled, unscaled
@@ -11,6 +12,8 @@ from sd_api.models.schedulers import make_scheduler, noised, step_options
 
 # The steps of a trial, and the side of its latents.
 _STEPS, _SIDE = 3, 8
+# The pixels of a side of a picture.
+_PICTURE = 64
 # The tokens before and after those of the words.
 _FRAME = 2
 
@@ -87,6 +90,21 @@ def try_tokens(tokenizer: Any, encoder: Any, *, chats: bool) -> None:
     known = encoder.get_text_config().vocab_size
     if (highest := max(*tokens[0], *tokens[1], *tokenizer.get_vocab().values())) >= known:
         raise TrialError(f"it has a token {highest}, and the text encoder knows {known}")
+
+
+def try_images(processor: Any) -> None:
+    """Have a processor prepare a picture for a text encoder that sees images.
+
+    Args:
+        processor: of the text encoder.
+
+    Raises:
+        TrialError: what comes out are not numbers.
+        Exception: whatever the processor raises.
+    """
+    picture = Image.new("RGB", (2 * _PICTURE, _PICTURE))
+    if not processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"].isfinite().all():
+        raise TrialError("what its processor makes of a picture are not numbers")
 
 
 def try_scale(part: Any) -> None:

@@ -288,6 +288,20 @@ def test_they_act_where_layers_are_streamed_to_the_device(folder: Path) -> None:
     assert torch.equal(ours(parts, "a dog"), plain)
 
 
+def test_they_act_beside_weights_that_are_stored_in_fp8(folder: Path) -> None:
+    """Also where those are streamed."""
+    device = Placement(torch.device("cpu"), lambda: 2**40)
+    pipeline = deepcopy(pipelines()["sd"])
+    pipeline.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    parts = Parts(pipeline, device.device, device.use, device.forget, ModelFolders({LORA: [folder / "sd"]}))
+    prompts = ("a dog", "a dog <lora:style0>")
+    plain, styled = (ours(parts, prompt) for prompt in prompts)
+    assert (styled - plain).abs().max() > 0.01 * plain.abs().max()
+    device.use([parts.denoiser])
+    assert device.slow_down()
+    assert all(torch.equal(ours(parts, prompt), whole) for prompt, whole in zip(prompts, (plain, styled), strict=True))
+
+
 def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
     parts = model("sd", folder)
     prompts = ["a dog", "a dog <lora:style0>", "a cat <lora:style0>", "a dog <lora:style0:0.5>", "a dog <lora:drawn>"]
@@ -383,6 +397,10 @@ HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
             for factor in "AB"
         },
         "this model has 1 of the 2 layers that it changes",
+    ),
+    "transformer": (
+        {f"lora_unet_double_blocks_0_img_attn_proj.lora_{end}.weight": torch.zeros(4, 4) for end in ("down", "up")},
+        "was made for a model with a transformer; this model has a UNet",
     ),
     "deeper": (
         {

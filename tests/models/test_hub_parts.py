@@ -1,6 +1,7 @@
 """Autoencoders and text encoders of the hub: wherever a repository has them, or refused by the check as by loading."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from fake_hub import MEMBER, STRANGER, FakeHub, Repository
 from hub_app import TINY, UNET
+from outcomes import outcome
 from pydantic import SecretStr
 from safetensors.torch import load, load_file
 from tiny_model import tiny_model
@@ -82,7 +84,7 @@ def test_it_is_found_and_from_then_on_taken_from_the_cache(
     assert (hub.downloads(UNET), hub.downloads("my-vae.ckpt")) == (0, 0)
     with hub.gone():
         assert loaded(vae="demo/vae")
-        assert "on the disk" in look_further(settings).plans[0]
+        assert case != "one file" or "on the disk" in look_further(settings).plans[0]
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -136,3 +138,41 @@ def test_a_text_encoder_is_found_as_well(hub: FakeHub, tmp_path: Path) -> None:
     assert hub.downloads("text_encoder/model.safetensors") == 1
     with pytest.raises(ModelUnavailable, match="has no weights in one file"):
         loaded(text_encoders=[str(tiny_model())])
+
+
+@pytest.fixture
+def unet(tmp_path: Path) -> Path:
+    return shutil.copyfile(tiny_model() / UNET, tmp_path / "unet.safetensors")
+
+
+def test_a_base_of_the_hub_is_downloaded_without_what_the_file_has(hub: FakeHub, unet: Path) -> None:
+    refusal, pipeline = outcome(unet, base="demo/tiny", vae="demo/half")
+    assert refusal is None
+    assert pipeline.unet is not None
+    assert [hub.downloads(name) for name in (UNET, WEIGHTS, "text_encoder/model.safetensors")] == [0, 0, 1]
+    assert hub.downloads(WEIGHTS.replace(".safetensors", ".fp16.safetensors")) == 1
+    with hub.gone():
+        assert outcome(unet, base="demo/tiny", vae="demo/half")[0] is None
+        # Its own autoencoder was not needed.
+        refusal, _ = outcome(unet, base="demo/tiny")
+        assert refusal is not None
+        assert "cannot be reached" in refusal
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [
+        ("demo/gated", "is gated, and this server has no token"),
+        ("demo/tinny", "There is no model demo/tinny"),
+        ("demo/single-file", "it is not a diffusers model"),
+        ("demo/own-pipeline", "needs Python code of its own"),
+        ("demo/video", "is a model for StableVideoDiffusionPipeline"),
+    ],
+)
+@pytest.mark.usefixtures("hub")
+def test_a_base_that_cannot_be_had_is_refused_with_the_reason(base: str, reason: str, unet: Path) -> None:
+    refusal, _ = outcome(unet, base=base)
+    assert refusal is not None
+    assert reason in refusal
+    checked = Settings(model=str(unet), model_settings=ModelSettings(base=base), device="cpu", dtype="fp32")
+    assert look_further(checked).faults == [f"model: {refusal}"]

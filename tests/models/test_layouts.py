@@ -46,7 +46,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = sd()
     other.unet = filled(remade(other.unet, in_channels=5))
     other.save_pretrained(path / "sd5")
-    for name in ("flux", "z-image"):
+    for name in ("flux", "z-image", "latent consistency", "sana sprint", "qwen-image-edit"):
         write_pipeline(name, path / name)
     save_file(to_original_layout(sd()), path / "sd.safetensors")
     return path
@@ -164,6 +164,31 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "betas that are words": ("sd4", edited("scheduler/scheduler_config.json", beta_start="x"), "cannot be loaded"),
     "a marked index": ("sd4", marked("model_index.json"), "model_index.json: not valid JSON: line 1, column 1"),
     "a marked list of tokens": ("sd4", marked("tokenizer/tokenizer_config.json"), "tokenizer_config.json: not valid"),
+    "diffusion in place of a flow": (
+        "flux",
+        scheduled("EulerDiscreteScheduler"),
+        "has the scheduler EulerDiscreteScheduler, which is for diffusion; those of a FluxPipeline are for flows",
+    ),
+    "diffusion in place of consistency": (
+        "latent consistency",
+        scheduled("EulerDiscreteScheduler"),
+        "those of a LatentConsistencyModelPipeline are for latent consistency",
+    ),
+    "a flow in place of angles": (
+        "sana sprint",
+        scheduled("FlowMatchEulerDiscreteScheduler"),
+        "those of a SanaSprintPipeline are for consistency with angles as times",
+    ),
+    "a processor of images that is damaged": (
+        "qwen-image-edit",
+        edited("processor/preprocessor_config.json", image_mean=""),
+        "has a processor that fits no text encoder: ValueError: mean must have 3 elements",
+    ),
+    "a processor without padding": (
+        "qwen-image-edit",
+        lambda model: (model / "processor" / "tokenizer_config.json").unlink(),
+        "has a processor that fits no text encoder: ValueError: Asking to pad",
+    ),
     "no padding": (
         "flux",
         edited("tokenizer_2/tokenizer_config.json", pad_token=...),

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _OF_UNETS = ("cross_attention_dim", "layers_per_block", "block_out_channels")
 _OF_TRANSFORMERS = (
     *("in_channels", "attention_head_dim", "num_attention_heads"),
-    *("joint_attention_dim", "pooled_projection_dim"),
+    *("joint_attention_dim", "pooled_projection_dim", "dim", "n_heads"),
 )
 
 # What union models for FLUX.1 were trained with, by their numbers.

@@ -4,7 +4,7 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -42,6 +42,12 @@ _NOT_READ = {
     ".b2.weight": "GLoRA",
     ".dora_scale": "kohya's DoRA",
 }
+
+# What layers of UNets and of transformers are called by all programs.
+_OF_UNET = re.compile(r"^unet[._]|(?:down|up|mid|input|output|middle)_blocks?[._]")
+_OF_TRANSFORMER = re.compile(
+    r"^transformer[._]|(?:double|single|joint|transformer)_blocks[._]|diffusion_model\.layers\."
+)
 
 # A matrix (LoHa), or one of two whose widths have that of the prompt as their product (LoKr).
 _PROMPT_WIDTHS = re.compile(r"attn2[._](?:processor[._])?to_k\.(hada_w1|lokr_w[12])(?:_b)?$")
@@ -95,6 +101,7 @@ class LoraHeader:
         metadata: As texts; without the longest, if all of them take too much.
         hint: The fields that a LoRA for few steps needs, by their canonical names; empty for others.
         layers: How many layers of a model it changes.
+        denoiser: The kind of network that it changes: ``unet`` or ``transformer``; None where its names do not tell.
     """
 
     width: int | None
@@ -104,6 +111,7 @@ class LoraHeader:
     metadata: Mapping[str, str]
     hint: Mapping[str, Any]
     layers: int
+    denoiser: str | None
 
     @property
     def architecture(self) -> str | None:
@@ -135,6 +143,7 @@ def read_header(file: FoundFile) -> LoraHeader:
         if any(each.endswith(end) for each in keys):
             raise FileFaultError(file.path, f"it has layers of a kind that is not read: {kind}")
     layers = {_OF_LAYER.split(each, maxsplit=1)[0] for each in keys}
+    denoiser = _denoiser(layers)
     names = [file.name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", "")]
     return LoraHeader(
         width=_width(shapes),
@@ -142,8 +151,9 @@ def read_header(file: FoundFile) -> LoraHeader:
         words=_trigger_words(metadata),
         alias=_one_line(names[1]),
         metadata=_kept(metadata),
-        hint=_hint("\n".join(names)),
+        hint=_hint("\n".join(names), denoiser),
         layers=len(layers),
+        denoiser=denoiser,
     )
 
 
@@ -213,12 +223,23 @@ def _one_line(text: str) -> str:
     return "".join(character for character in text.strip()[:100] if character.isprintable())
 
 
-def _hint(names: str) -> Mapping[str, Any]:
+def _denoiser(layers: Iterable[str]) -> str | None:
+    found = list(layers)
+    # UNets have transformer blocks as well.
+    for name, pattern in (("unet", _OF_UNET), ("transformer", _OF_TRANSFORMER)):
+        if any(pattern.search(layer) for layer in found):
+            return name
+    return None
+
+
+def _hint(names: str, denoiser: str | None) -> Mapping[str, Any]:
     kind = next((kind for kind in _FEW_STEPS if re.search(f"(?<![a-z]){kind}", names, re.IGNORECASE)), None)
     if kind is None:
         return {}
     steps = _STEPS.search(names)
-    return {**_FEW_STEPS[kind], **({} if steps is None else {"steps": int(steps[1])})}
+    hint = {**_FEW_STEPS[kind], **({} if steps is None else {"steps": int(steps[1])})}
+    # The schedulers are those of UNets; transformers follow a flow, with their own.
+    return {name: value for name, value in hint.items() if name != "scheduler" or denoiser != "transformer"}
 
 
 def described_loras(folders: ModelFolders) -> list[dict[str, Any]]:

@@ -31,6 +31,9 @@ from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
 
+# What people call the networks.
+_SHOWN = {"unet": "UNet", "transformer": "transformer"}
+
 
 @dataclass(frozen=True, eq=False)
 class _Layers:
@@ -241,6 +244,9 @@ class LoraLayers:
         except FileFaultError as fault:
             problem = str(fault).removeprefix(f"{file.path}: ")
             raise UnfitError(f", whose file cannot be used: {problem}") from None
+        if header.denoiser not in (None, self._denoiser.name):
+            made_for = header.architecture or f"a model with a {_SHOWN[header.denoiser]}"
+            raise UnfitError(f", which was made for {made_for}; this model has a {_SHOWN[self._denoiser.name]}")
         own = self._denoiser.config.get("cross_attention_dim") if self._denoiser.name == "unet" else None
         if own is not None and header.width is not None and header.width != own:
             made_for = architecture_of(header.width)
@@ -283,7 +289,8 @@ class LoraLayers:
         ]
         if not layers:
             return None
-        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers))
+        # PEFT stores them as the layers are, which may be fewer bits than what computes.
+        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers).to(self._components[name].dtype))
         # What they compute is small beside what the model does.
         part.working = 0
         return part

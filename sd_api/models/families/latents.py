@@ -136,6 +136,7 @@ class LatentFamily:
             make_encoder=self.image_encoder,
             parts=parts,
             operation=operation,
+            conditioning=conditioning,
             seeds=seeds,
             size=size,
             cell=self.cell(parts),

@@ -12,6 +12,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Redrawing
 from sd_api.models.components import Parts
 from sd_api.models.families.sd import StableDiffusion
+from sd_api.models.schedulers import Noise
 
 
 class LatentConsistency(StableDiffusion):
@@ -20,6 +21,7 @@ class LatentConsistency(StableDiffusion):
     name = "Latent consistency"
     pipelines = frozenset(f"LatentConsistencyModel{kind}Pipeline" for kind in ("", "Img2Img"))
     schedulers = ()
+    noise: Noise = "consistency"
 
     def loading_class(self, class_name: str) -> Any:
         """See Family."""

@@ -32,6 +32,7 @@ from sd_api.models.families.transformer_rows import (
     key_of,
 )
 from sd_api.models.families.transformer_words import CONTROLS, LORAS, REFERENCES, TRUE_GUIDANCE, TransformerWords
+from sd_api.models.schedulers import Noise
 from sd_api.models.tiling import cut
 
 
@@ -61,6 +62,7 @@ class TransformerFamily(TransformerWords):
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
         attention: How the transformer has its attention computed.
         in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
+        noise: What the schedulers of its models lead out of.
         sees: Which images go through the transformer beside the picture.
     """
 
@@ -73,6 +75,7 @@ class TransformerFamily(TransformerWords):
     takes_mask = False
     attention: Asked = "own"
     in_fp32 = False
+    noise: Noise = "flow"
     sees = SeenImages()
 
     def loading_class(self, class_name: str) -> Any:

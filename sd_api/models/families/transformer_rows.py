@@ -15,6 +15,7 @@ from sd_api.models.component import Component
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.start import Kept, Start
 from sd_api.models.families.transformer_control import RowControl, row_controls
+from sd_api.models.folders import FoundFile
 from sd_api.models.schedulers import noised
 
 Words = Mapping[str, Any]
@@ -48,11 +49,13 @@ class Conditioning:
         prompt: Of the prompt.
         negative: The same of the negative prompt; None where there is no classifier-free guidance.
         loras: What acts in the transformer: for all steps, or for each step that was asked for.
+        controls: The files of the operation's controls.
     """
 
     prompt: Words
     negative: Words | None
-    loras: tuple[tuple[ActiveLora, ...], ...] = ((),)
+    loras: tuple[tuple[ActiveLora, ...], ...]
+    controls: tuple[FoundFile, ...]
 
 
 @dataclass(eq=False, kw_only=True)

@@ -56,9 +56,8 @@ class TransformerWords(LatentFamily):
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:
         """See Family."""
-        if CONTROLS in self.capabilities:
-            # What does not fit is refused before work is done.
-            parts.controls.find(operation.controls)
+        # What does not fit is refused before work is done.
+        controls = parts.controls.find(operation.controls) if CONTROLS in self.capabilities else ()
 
         loras = self._loras(parts, operation)
         # As of the words, what acts in the last step.
@@ -75,9 +74,10 @@ class TransformerWords(LatentFamily):
 
         prompt = read(operation.read("prompt").plain, negative=False)
         if not self.guided(parts, operation):
-            return Conditioning(prompt=prompt, negative=None, loras=loras)
+            return Conditioning(prompt=prompt, negative=None, loras=loras, controls=controls)
         words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
-        return Conditioning(prompt=prompt, negative=read(words, negative=True), loras=loras)
+        negative = read(words, negative=True)
+        return Conditioning(prompt=prompt, negative=negative, loras=loras, controls=controls)
 
     def _loras(self, parts: Parts, operation: Operation) -> tuple[tuple[ActiveLora, ...], ...]:
         """What acts in all steps, or in each step that was asked for."""

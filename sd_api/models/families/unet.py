@@ -89,10 +89,11 @@ class UNetFamily(LatentFamily):
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
         # What does not fit is refused before work is done.
-        parts.controls.find(operation.controls)
+        controls = parts.controls.find(operation.controls)
         conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
         guided = conditioning.moments[0].negative is not None
-        return replace(conditioning, references=parts.ip_adapters.see(operation.references, guided=guided))
+        references = parts.ip_adapters.see(operation.references, guided=guided)
+        return replace(conditioning, references=references, controls=controls)
 
     def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
         """The embeddings that the UNet takes: (1, tokens, width).

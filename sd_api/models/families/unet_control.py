@@ -67,13 +67,14 @@ def row_controls(start: Start) -> Mapping[Box | None, Controls]:
     """The controls of a row: those of each tile by its box in cells, or of all of it by None.
 
     Args:
-        start: How the row begins; each control of its operation has an image of the operation's size.
+        start: How the row begins; each control of its operation has an image of the operation's size, and its
+            conditioning has their files.
 
     Raises:
-        OutOfLimits: One of them is not there, or does not fit the model.
+        OutOfLimits: One of them does not fit the model.
     """
     parts, cell, asked = start.parts, start.cell, start.operation.controls
-    files = parts.controls.find(asked)
+    files = start.conditioning.controls
     images = [_pixels(control, start.operation, start.size) for control in asked]
     whole = (0, 0, start.size[0] // cell, start.size[1] // cell)
     return {

@@ -97,7 +97,8 @@ def module_of(name: Any) -> str:
     """A preprocessor by the name that the extension has for it; one that is not here stays as it is."""
     if _means_nothing(name):
         return "none"
-    short = re.sub(r"\s*\(.*\)$", "", in_short(name).strip().lower())
+    # Behind the name stands in brackets what it is for, of which the end may be cut off.
+    short = in_short(name).partition("(")[0].strip().lower()
     short = _MODULES.get(short, short)
     return "inpaint" if short.startswith("inpaint") else short
 
