@@ -67,7 +67,8 @@ class ImageRef:
         """Give back the memory of the pixels, where they are many; they are decoded again when they are needed."""
         if self.content and "pixels" in self.__dict__ and let_go(self.pixels):
             self.size  # noqa: B018 - it stays known
-            del self.__dict__["pixels"]
+            # Another picture's thread may have let it go meanwhile.
+            self.__dict__.pop("pixels", None)
 
     @classmethod
     def of(cls, image: Image.Image, kind: Kind) -> "ImageRef":

@@ -204,12 +204,12 @@ class Inpaint(EditedArea, Redrawing):
         return self.image.has_samples(deep=self.depth == "source")
 
     def let_go(self) -> None:
-        """Give back the memory of the canvas and its mask, where they are large; they are made again when needed."""
-        for ref in (self.image, self.mask):
-            if ref is not None:
-                ref.let_go()
-        if "pixels" not in self.image.__dict__:
-            self.__dict__.pop("replaced", None)
+        """Give back the memory of the mask, and of a canvas of which ``samples`` has more; they are made again."""
+        self.__dict__.pop("replaced", None)
+        if self.mask is not None:
+            self.mask.let_go()
+        if self.has_samples:
+            self.image.let_go()
 
     def samples(self) -> Image.Image | Array | None:
         """See FromImage."""
@@ -230,7 +230,12 @@ class Inpaint(EditedArea, Redrawing):
             )
         if any(self.margins):
             mask = extended(mask, self.margins)
-        return mask if self.rectangle is None else within(mask, self.rectangle)
+        if self.rectangle is not None:
+            mask = within(mask, self.rectangle)
+        if self.mask is not None and mask is not self.mask.pixels:
+            # One of the two is enough.
+            self.mask.let_go()
+        return mask
 
     def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)

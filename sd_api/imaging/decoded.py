@@ -25,7 +25,7 @@ KEPT_BYTES = 256 * 1024 * 1024
 BYTES_OF_PIXEL = 4
 
 # Bytes of an image that is decoded so soon that its memory is worth more, where that is needed.
-SMALL_BYTES = 32 * 1024 * 1024
+SMALL_BYTES = 8 * 1024 * 1024
 
 
 class DecodedPixels:
