@@ -145,10 +145,14 @@ def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> b
 
 
 def _images(file: bytes, mask: bytes, limits: Limits) -> dict[str, Any]:
-    return {
-        "image": ImageRef(file, "image", "image", limits.max_image_pixels),
+    refs = {
         "mask": ImageRef(mask, "mask", "mask", limits.max_image_pixels),
+        "image": ImageRef(file, "image", "image", limits.max_image_pixels),
     }
+    for ref in refs.values():
+        # As a request decodes them, in this order.
+        assert ref.pixels
+    return refs
 
 
 def _operation(images: dict[str, Any], extend: str | None, limits: Limits, steps: int = 20) -> Inpaint:

@@ -22,7 +22,7 @@ WIDEST_SEAM = 24
 
 # The sides of the squares in which a drawing meets the canvas, one at a time, and in which what the mask shows of it is
 # held: of a frame around a large canvas, that is little.
-_MATCHED, _HELD = 1024, 128
+_MATCHED, _HELD = 512, 128
 
 
 def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Collage:
