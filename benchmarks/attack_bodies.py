@@ -12,6 +12,7 @@ from attacked_server import FORM, JSON, MB, PARTS, Row, Target, watching
 PART = b'--b\r\nContent-Disposition: form-data; name="init_image"'
 A1111 = "/sdapi/v1/img2img"
 IMAGE = b"prompt=a&init_image="
+UNIT = b'{"alwayson_scripts":{"controlnet":{"args":[{"module":"'
 REFERENCE = b'prompt=a&references=["'
 
 
@@ -57,6 +58,7 @@ BODIES = [
     Body("JSON [],[],…, /user", "/user", JSON, b"[", b"[],", 413),
     Body("JSON [],[],…, /task without a token", "/task", JSON, b"[", b"[],", 401),
     Body("JSON [[[[…, /token", "/token", JSON, b"", b"[", 413),
+    Body("a form of one long text, /txt2img", "/txt2img", FORM, b"more=", b"abcd", 400),
     Body("chunks of one byte", "/txt2img", FORM, b"", b"1\r\na\r\n", 400, chunked=True),
     Body("chunks with long extensions", "/txt2img", FORM, b"", b"1;" + b"x" * 400 + b"\r\na\r\n", 400, chunked=True),
     Body("a header of a part without an end", "/txt2img", PARTS, PART, b"x", 400),
@@ -73,6 +75,7 @@ BODIES = [
     Body("JSON of one number, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":', b"1", 413, end=b"}"),
     Body("JSON of one text, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"QUJD", 422, end=b'"]}'),
     Body("JSON of escapes, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"\\u0041", 422, end=b'"]}'),
+    Body("JSON of a long name, /sdapi/v1/img2img", A1111, JSON, UNIT, b"a ", 422, end=b'"}]}}}'),
     Body("JSON of quotation marks, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b'\\"', 413, end=b'"]}'),
     Body("a form with JSON [],[],…, /txt2img", "/txt2img", FORM, b"prompt=a&references=[", b"[],", 413),
     Body("a form with JSON of escapes, /txt2img", "/txt2img", FORM, REFERENCE, b"\\u0041", 400, end=b'"]'),
@@ -101,6 +104,35 @@ PROMPTS = {
     "AND between brackets": "(a) AND " * 499,
     "a change in each step": "[a|b|c][x|y|z|w|v]" * 220,
 }
+
+
+# Prompts whose reading would cost more than the picture: one in hundreds of ways, or hundreds that are long.
+READINGS = {
+    "a new text in each step": "[" + "|".join(f"w{number}" for number in range(300)) + "]" + " word" * 400,
+    "one long text among short ones": "[" + "BREAK " * 400 + "|" + "|".join(map(str, range(200))) + "]",
+    "600 chunks": "BREAK " * 600,
+}
+assert all(len(prompt) < 4000 for prompt in READINGS.values())
+
+
+def draw_prompts(target: Target) -> list[Row]:
+    """Have the server draw each prompt in many steps, which it refuses before it draws, and then another one."""
+
+    def draw(prompt: str, steps: int) -> int:
+        fields = {"prompt": prompt, "num_inference_steps": steps, "width": 64, "height": 64}
+        content = urlencode(fields).encode()
+        return post(target, "/txt2img", FORM, f"Content-Length: {len(content)}", memoryview(content))
+
+    # The first picture of a process takes longer.
+    draw("a", 1)
+    rows = []
+    for name, prompt in READINGS.items():
+        with watching(target) as notice:
+            status = draw(prompt, 500)
+        next_one = draw("a", 1)
+        right = (status, next_one) == (422, 200)
+        rows.append(Row(f"a picture: {name}", notice, f"{status}, then {next_one}", 2, 100 * MB, 50, right))
+    return rows
 
 
 def read_prompts(target: Target) -> list[Row]:

@@ -1,6 +1,7 @@
 """What a person does on the studio's page."""
 
 import base64
+import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import expect
 
-__all__ = ["USABLE", "WATCH_SHIFTS", "Studio", "expect", "open_photo", "painted", "stroke"]
+__all__ = ["USABLE", "WATCH_SHIFTS", "Studio", "expect", "faults", "look", "open_photo", "painted", "stroke"]
 
 # Other things may keep the processor busy.
 expect.set_options(timeout=20_000)
+
+AXE = Path(__file__).parent / "studio" / "axe" / "axe.min.js.gz"
 
 # The form, once it holds what the server offers.
 USABLE = "#form:not([inert])"
@@ -148,3 +151,21 @@ def painted(studio: Studio) -> float:
     """The share of the image that the mask covers."""
     covered: float = studio.page.evaluate("async () => (await import('/studio/js/canvas.js')).currentMask().coverage()")
     return covered
+
+
+def faults(studio: Studio) -> list[str]:
+    """What axe-core finds, of any impact."""
+    if not studio.page.evaluate("'axe' in window"):
+        # Not as a script of the page, which its policy forbids.
+        studio.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
+    found = studio.page.evaluate("async () => (await axe.run({ resultTypes: ['violations'] })).violations")
+    return [f"{fault['id']}: {fault['nodes'][0]['html']} {fault['nodes'][0]['failureSummary']}" for fault in found]
+
+
+def look(studio: Studio) -> None:
+    """In light and in dark: nothing is wrong, and nothing is wider than the window."""
+    for scheme in ("light", "dark"):
+        # Colours that are on their way from one to the other have no contrast to be judged.
+        studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert faults(studio) == []
+    assert studio.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0

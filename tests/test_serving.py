@@ -1,11 +1,17 @@
 """The network edge without a network: its socket, and its threads."""
 
 import asyncio
+import fcntl
 import gzip
 import socket
+import struct
+import sys
+import termios
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +22,7 @@ from tasks_server import Driven
 
 from sd_api.errors import ConfigurationError
 from sd_api.serving.bodies import Bodies, Body, NoRoom
+from sd_api.serving.connection import MOST_UNSENT
 from sd_api.serving.edge import Edge
 from sd_api.serving.listener import listen
 from sd_api.serving.memory import Trimming
@@ -56,6 +63,20 @@ class NoEvents(EventStreams):
 
     def takes(self, scope: dict[str, Any]) -> bool:
         return False
+
+
+@contextmanager
+def running(application: Any, trusted: tuple[str, ...] = ()) -> Iterator[tuple[uvicorn.Server, int]]:
+    """A server over the edge for the length of a block, and its port."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(make_config(Edge(application, NoEvents(), max_request_bytes=100, threads=1), trusted))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield server, listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.mark.parametrize(("quick", "path"), [("GET", "/"), ("POST", "/jobs/mine/cancel")])
@@ -133,19 +154,10 @@ def test_who_the_client_is_only_a_trusted_proxy_says(trusted: tuple[str, ...], c
         start_response("200 OK", [])
         return [environ["REMOTE_ADDR"].encode()]
 
-    listener = listen("127.0.0.1", 0)
-    edge = Edge(application, NoEvents(), max_request_bytes=100, threads=1)
-    server = uvicorn.Server(make_config(edge, trusted))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
+    with running(application, trusted) as (_, port):
         # The first is what the client claims, the last what the proxy has seen.
         headers = {"X-Forwarded-For": "192.0.2.1, 203.0.113.9"}
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        assert requests.get(url, headers=headers, timeout=10).text == client
-    finally:
-        server.should_exit = True
-        thread.join()
+        assert requests.get(f"http://127.0.0.1:{port}/", headers=headers, timeout=10).text == client
 
 
 def test_a_request_that_waits_for_its_job_holds_no_memory_for_bodies(make_settings: Any) -> None:
@@ -166,3 +178,24 @@ def test_a_request_that_waits_for_its_job_holds_no_memory_for_bodies(make_settin
                 time.sleep(0.01)
         engine.permissions.release(6)
         assert [answer.result().status_code for answer in answers] == [200] * 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say what a socket still holds")
+def test_the_system_holds_little_of_an_answer_that_is_not_read() -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [bytes(8 << 20)]
+
+    with running(application) as (server, port), socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(1) == b"H"
+        (connection,) = server.server_state.connections
+        held, before = -1, -2
+        while held != before:
+            before = held
+            time.sleep(0.1)
+            held = struct.unpack(
+                "i", fcntl.ioctl(connection.transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+            )[0]
+        # What the client's own system has taken is not among it.
+        assert 0 < held < 3 * MOST_UNSENT

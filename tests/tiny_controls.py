@@ -107,5 +107,7 @@ def transformer_net(transformer: Any, gain: float = 1.0, **changes: Any) -> Any:
     kind = getattr(diffusers, type(transformer).__name__.replace("Transformer2DModel", "ControlNetModel"))
     known = signature(kind).parameters
     config = {name: value for name, value in transformer.config.items() if name in known}
+    if "control_layers_places" in known:
+        config |= {"control_layers_places": [0], "control_in_dim": transformer.config.in_channels}
     made = kind(**config | {name: 1 for name in ("num_layers", "num_single_layers") if name in known} | changes)
     return filled(made, {"controlnet_x_embedder": 3.0 * gain, "pos_embed_input": 3.0 * gain, "_blocks": gain})

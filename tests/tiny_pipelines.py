@@ -15,6 +15,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinKVPipeline,
+    FluxControlPipeline,
     FluxFillPipeline,
     FluxKontextPipeline,
     FluxPipeline,
@@ -144,6 +145,11 @@ def flux_fill() -> FluxFillPipeline:
     return FluxFillPipeline(**flux_parts(4 * (1 + 1 + 64)))
 
 
+def flux_control() -> FluxControlPipeline:
+    # The latents and those of the map.
+    return FluxControlPipeline(**flux_parts(4 * 2))
+
+
 def flux_kontext() -> FluxKontextPipeline:
     return FluxKontextPipeline(**flux_parts())
 
@@ -255,7 +261,7 @@ def sana_parts(*, guidance: bool = False) -> dict[str, Any]:
             patch_size=1,
             in_channels=4,
             out_channels=4,
-            num_layers=1,
+            num_layers=2,
             num_attention_heads=2,
             attention_head_dim=4,
             num_cross_attention_heads=2,
@@ -304,6 +310,7 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "flux": flux,
     "flux schnell": flux_schnell,
     "flux fill": flux_fill,
+    "flux control": flux_control,
     "flux kontext": flux_kontext,
     "flux.2 klein": flux2_klein,
     "flux.2 klein kv": lambda: flux2_klein(Flux2KleinKVPipeline),

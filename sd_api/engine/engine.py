@@ -66,6 +66,7 @@ class DiffusersEngine:
             planned=self._library.planned(),
             memory=memory_of(self._device.device),
             abilities=self._library.abilities(),
+            flops=self._library.flops(),
         )
 
     def at_once(self) -> int:

@@ -13,6 +13,31 @@ Guidance = Literal["classifier-free", "distilled", "none"]
 it was trained with instead; or nothing."""
 
 
+MEGAPIXEL = 1024 * 1024
+"""The pixels of a million, about as many as models were trained to see of an image."""
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """How large a model sees images beside the picture that it draws, in pixels of each; 0 where it sees none.
+
+    Attributes:
+        changed: The image that is changed; None is as large as the picture.
+        least: A reference, however small it is.
+        most: A reference, however large it is.
+        kept: Whether it looks at them once, and keeps what the layers of its attention made of them.
+    """
+
+    changed: int | None = 0
+    least: int = 0
+    most: int = 0
+    kept: bool = False
+
+    def usual(self, picture: int) -> int:
+        """The pixels of what an edit of so many pixels sees: the image and one reference."""
+        return (picture if self.changed is None else self.changed) + self.most
+
+
 @dataclass(frozen=True)
 class ModelAbilities:
     """What a model can do, as far as its files say once it is loaded.
@@ -26,6 +51,7 @@ class ModelAbilities:
         guidance: What guidance means to it.
         defaults: What requests get that name no value, by the canonical names of fields, such as ``steps``: what its
             publisher advises, or what the configuration says. None as a scheduler is the model's own.
+        seen: What it sees in each step beside its picture.
     """
 
     modes: tuple[OperationName, ...]
@@ -35,6 +61,7 @@ class ModelAbilities:
     schedulers: tuple[str, ...] = ()
     guidance: Guidance = "classifier-free"
     defaults: Mapping[str, int | float | str | None] = field(default_factory=dict)
+    seen: SeenImages = SeenImages()
 
 
 def without_effect(abilities: ModelAbilities, operation: Operation) -> Iterator[str]:

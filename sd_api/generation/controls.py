@@ -1,5 +1,6 @@
 """What a ControlNet (arXiv:2302.05543) or a T2I adapter (arXiv:2302.08453) is to follow, as plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -17,6 +18,12 @@ MAX_CONTROLS = 4
 
 # As other programs write them into their pictures.
 _RESIZE_MODES = {"stretch": "Just Resize", "crop": "Crop and Resize", "fill": "Resize and Fill"}
+CONTROL_MODES: Mapping[str, str] = {
+    "balanced": "Balanced",
+    "prompt": "My prompt is more important",
+    "control": "ControlNet is more important",
+}
+"""Which of the two decides where a prompt and a map disagree, with other programs' names."""
 
 
 def _preprocessor_problem(name: str, _limits: Limits) -> str | None:
@@ -94,6 +101,20 @@ class Control(ActsInSteps):
         ),
     ] = None
 
+    mode: Annotated[
+        str,
+        Param(
+            label="Mode",
+            description="Which decides where the prompt and the map disagree: both; the prompt, so that deeper layers "
+            "follow the map less; or the map, which then acts beside the prompt alone and not beside the negative one.",
+            example="balanced",
+            choices=tuple(CONTROL_MODES),
+            labels=tuple(CONTROL_MODES.values()),
+            per_image=True,
+            control="choice",
+        ),
+    ] = "balanced"
+
     @property
     def shown(self) -> str | None:
         """What the map shows; None where that is not said."""
@@ -109,6 +130,6 @@ class Control(ActsInSteps):
             "Pixel Perfect": True,
             "Guidance Start": self.start,
             "Guidance End": self.end,
-            "Control Mode": "Balanced",
+            "Control Mode": CONTROL_MODES[self.mode],
         }
         return ", ".join(f"{key}: {value}" for key, value in pairs.items())

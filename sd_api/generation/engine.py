@@ -97,6 +97,8 @@ class ModelMemory:
         plan: how it runs, in few words: precision, weights, placement.
         reasons: why, in short sentences.
         peak: the most bytes of the device's memory that one picture of its native size takes, about; None if unknown.
+        seen: the pixels of images for which ``peak`` is enough, which its denoiser sees beside the picture.
+        more_seen: the bytes that each further million of such pixels takes at most.
     """
 
     model: str
@@ -106,6 +108,8 @@ class ModelMemory:
     plan: str = ""
     reasons: tuple[str, ...] = ()
     peak: int | None = None
+    seen: int = 0
+    more_seen: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +119,15 @@ class PlannedModel:
     Attributes:
         model: its label.
         bytes: the size of its weights as they would be loaded.
-        peak: see ModelMemory.
+        peak, seen, more_seen: see ModelMemory.
         reasons: how it would run and why, in short sentences.
     """
 
     model: str
     bytes: int
     peak: int
+    seen: int
+    more_seen: int
     reasons: tuple[str, ...]
 
 
@@ -166,6 +172,8 @@ class EngineStatus:
         planned: those that are not, as far as their files are on this machine.
         memory: of the device; None where it shares the host's.
         abilities: what each of them can do, by its ``url_path``; that of the main model is None.
+        flops: what models compute for each pixel of a prediction, about, by the same names; also of those that are not
+            loaded, as far as their files are on this machine.
     """
 
     state: Literal["loading", "ready", "failed"]
@@ -178,6 +186,7 @@ class EngineStatus:
     planned: tuple[PlannedModel, ...] = ()
     memory: DeviceMemory | None = None
     abilities: Mapping[str | None, ModelAbilities] = field(default_factory=dict)
+    flops: Mapping[str | None, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from sd_api import __version__
 from sd_api.generation.fields import Field, fields_of
 from sd_api.generation.operations import OPERATIONS
-from sd_api.generation.schedulers import KARRAS, SCHEDULERS, find_scheduler
+from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
 from sd_api.generation.spec import JobSpec, Outputs, PictureSeeds
 
 # The key beside "Sampler"; older writers have both in one value, as in "DPM++ 2M Karras".
@@ -74,8 +74,8 @@ def parameters_text(
     width, height = spec.size
     pairs: dict[str, object] = {"Seed": picture.seed, "Size": f"{width}x{height}", "Model": model}
     choice = SCHEDULERS.get(scheduler)
-    if choice is not None and choice.karras:
-        pairs[_SCHEDULE] = KARRAS
+    if choice is not None and choice.schedule is not None:
+        pairs[_SCHEDULE] = choice.schedule
     chosen = {"scheduler": scheduler if choice is None else choice.sampler, "variation_seed": picture.variation}
     for declared in fields_of(type(operation)):
         value = chosen.get(declared.name, getattr(operation, declared.name))

@@ -121,7 +121,7 @@ class Operation(Prompted):
         Param(
             label="Eta",
             aliases=("ddim_eta",),
-            description="Noise added at each step (arXiv:2010.02502); only the scheduler ddim uses it.",
+            description="Noise added at each step (arXiv:2010.02502); the schedulers ddim and tcd use it.",
             example=0.0,
             low=0,
             high=1,

@@ -207,7 +207,7 @@ class Inpaint(EditedArea, Redrawing):
         """Give back the memory of the mask, and of a canvas of which ``samples`` has more; they are made again."""
         self.__dict__.pop("replaced", None)
         if self.mask is not None:
-            self.mask.let_go()
+            self.mask.let_go(small=True)
         if self.has_samples:
             self.image.let_go()
 
@@ -233,8 +233,8 @@ class Inpaint(EditedArea, Redrawing):
         if self.rectangle is not None:
             mask = within(mask, self.rectangle)
         if self.mask is not None and mask is not self.mask.pixels:
-            # One of the two is enough.
-            self.mask.let_go()
+            # What it was made of is needed no more.
+            self.mask.let_go(small=True)
         return mask
 
     def _faults(self, limits: Limits) -> Iterator[InvalidField]:

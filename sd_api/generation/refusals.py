@@ -1,6 +1,7 @@
 """How validators tell pydantic of our faults, and pydantic tells of them to a dialect."""
 
 from collections.abc import Callable
+from reprlib import Repr
 from typing import Final
 
 from pydantic import ValidationError
@@ -11,6 +12,32 @@ from sd_api.errors import InvalidField, OutOfLimits
 # The types of pydantic's errors that are ours.
 _MALFORMED: Final = "malformed_field"
 _OUT_OF_LIMITS: Final = "out_of_limits"
+
+LONGEST_SHOWN = 40
+"""Characters of what came that a message shows."""
+
+_SHORT = Repr()
+_SHORT.maxlong = _SHORT.maxother = _SHORT.maxstring = LONGEST_SHOWN + 1
+
+
+def in_short(value: object) -> str:
+    """The beginning of ``str(value)``, without a text of the whole, which for 60 MB takes twice as much."""
+    text = value if isinstance(value, str) else _SHORT.repr(value)
+    return text[: LONGEST_SHOWN + 1]
+
+
+def shown(value: object) -> str:
+    """A value of any size as a message shows it: texts in quotation marks, and "…" where it goes on."""
+    text = in_short(value)
+    text = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+    return repr(text) if isinstance(value, str) else text
+
+
+def wrong_type(error: ErrorDetails) -> str:
+    """What is wrong with a value that has the wrong type, in pydantic's words; see ``faults_in``."""
+    if error["type"] == "missing":
+        return "is missing"
+    return f"is {shown(error['input'])}; {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def faults_in(error: ValidationError, malformed: Callable[[ErrorDetails], str]) -> list[InvalidField]:

@@ -2,10 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 KARRAS = "Karras"
 """What other programs call the sigmas of arXiv:2206.00364."""
+
+TRAILING = "SGM Uniform"
+"""What other programs call timesteps that begin with the noisiest one, however few they are (arXiv:2305.08891)."""
+
+SCHEDULES: tuple[str, ...] = (KARRAS, TRAILING)
+"""The names of the schedules in other programs."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,19 @@ class SchedulerChoice:
     aliases: tuple[str, ...] = ()
 
     @property
-    def karras(self) -> bool:
-        """Whether it uses the sigmas of arXiv:2206.00364."""
-        return self.options.get("use_karras_sigmas") is True
+    def schedule(self) -> str | None:
+        """Which of ``SCHEDULES`` it has; None where it follows the model's configuration."""
+        if self.options.get("use_karras_sigmas") is True:
+            return KARRAS
+        return TRAILING if self.options.get(_SPACING) == "trailing" else None
 
     @property
     def label(self) -> str:
         """Its name in AUTOMATIC1111's web UI, with the schedule."""
-        return f"{self.sampler} {KARRAS}" if self.karras else self.sampler
+        return self.sampler if self.schedule is None else f"{self.sampler} {self.schedule}"
 
+
+_SPACING = "timestep_spacing"
 
 # The plain schedule; stated, because a model's own configuration may have another one.
 _SIGMAS = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
@@ -54,6 +64,9 @@ _PLAIN: Mapping[str, SchedulerChoice] = {
     "dpm++-sde": SchedulerChoice("DPMSolverSinglestepScheduler", "DPM++ SDE", {**_SDE, "lower_order_final": True}),
     "dpm++-2m-sde": SchedulerChoice("DPMSolverMultistepScheduler", "DPM++ 2M SDE", _SDE),
     "unipc": SchedulerChoice("UniPCMultistepScheduler", "UniPC", _SIGMAS, ("uni_pc_bh2",)),
+    # For models and LoRAs that were distilled to few steps: arXiv:2310.04378 and arXiv:2402.19159.
+    "lcm": SchedulerChoice("LCMScheduler", "LCM"),
+    "tcd": SchedulerChoice("TCDScheduler", "TCD"),
 }
 
 
@@ -66,7 +79,13 @@ _KARRAS = {
     f"{name}-karras": _with_karras(choice) for name, choice in _PLAIN.items() if choice.options.keys() >= _SIGMAS.keys()
 }
 
-SCHEDULERS: Mapping[str, SchedulerChoice] = {**_PLAIN, **_KARRAS}
+# For what was distilled to few steps, of which the first would begin in the middle of the noise otherwise.
+_TRAILING = {
+    f"{name}-trailing": replace(_PLAIN[name], options={**_PLAIN[name].options, _SPACING: "trailing"}, aliases=())
+    for name in ("euler", "euler-a")
+}
+
+SCHEDULERS: Mapping[str, SchedulerChoice] = {**_PLAIN, **_KARRAS, **_TRAILING}
 
 
 def find_scheduler(name: str) -> str | None:

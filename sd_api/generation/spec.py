@@ -6,13 +6,14 @@ from functools import cached_property
 from typing import Annotated, Any
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
-from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.abilities import ModelAbilities, SeenImages
 from sd_api.generation.fields import Param, derived, fields_of, out_of_range
 from sd_api.generation.operation import Operation
-from sd_api.generation.operations import FromImage, images_of
+from sd_api.generation.operations import Edit, FromImage, Inpaint, images_of
 from sd_api.generation.plan import Pass, Plan, area
 from sd_api.generation.planning import plan
 from sd_api.generation.seeds import MAX_SEED, seeds_from
+from sd_api.generation.words import Words
 from sd_api.settings import Limits
 
 # Decoding a picture and looking at it for the safety filter take about as long as so many steps, and encoding an image
@@ -21,6 +22,9 @@ DECODING_STEPS, ENCODING_STEPS = 7, 2
 
 # Compositing a canvas and encoding it as PNG, for each pixel: on the processor, whatever the model.
 FINISHING_SECONDS = 6e-8
+
+# What a ControlNet computes of each step in which it acts, by what the model does: it is a copy of its first half.
+FOLLOWING = 0.5
 
 # What a forward costs beside its own pixels, in pixels.
 FORWARD_PIXELS = 256 * 256
@@ -188,6 +192,13 @@ class JobSpec:
         return plan(self.operation) if self.abilities is None else plan(self.operation, self.abilities)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether neither its plan nor its fields nor its work depend on what its model can do."""
+        operation = self.operation
+        beside = isinstance(operation, (Edit, Inpaint)) or operation.references or operation.controls
+        return self.plan.whole and not self.left_open and not beside
+
+    @property
     def rows(self) -> int:
         """How many regions of pictures there are to make."""
         return len(self.seeds) * len(self.plan.regions)
@@ -197,25 +208,47 @@ class JobSpec:
         """How much there is to do: pictures times steps, those of the autoencoder included, times pixels."""
         regions = self.plan.regions
         each = sum(self._work(one, number) for region in regions for number, one in enumerate(region.passes))
-        return len(self.seeds) * each
+        # All pictures have the same words, unless they choose among alternatives.
+        return len(self.seeds) * each + self._words.reading_pixels
 
     def _work(self, one: Pass, number: int) -> float:
         """What a pass computes; ``number`` counts the passes of its region from 0."""
         begins_with_image = number > 0 or isinstance(self.operation, FromImage)
         autoencoder = DECODING_STEPS + (ENCODING_STEPS if begins_with_image else 0)
         forwards = max(1, len(one.tiles))
-        steps = self.steps_of(one) * self._predictions
-        return (steps + autoencoder) * one.pixels + steps * forwards * FORWARD_PIXELS
+        steps = self.steps_of(one) * self._words.predictions
+        changed, references = self._seen(one)
+        looks = 1 if self._sees.kept else steps * forwards
+        seen = looks * changed + (looks + ENCODING_STEPS) * references
+        return (steps * (1 + self._followed) + autoencoder) * one.pixels + steps * forwards * FORWARD_PIXELS + seen
+
+    @property
+    def seen(self) -> int:
+        """The pixels that the model sees at once beside what it draws, at most."""
+        return max(sum(self._seen(one)) for region in self.plan.regions for one in region.passes)
+
+    @property
+    def _sees(self) -> SeenImages:
+        return SeenImages() if self.abilities is None else self.abilities.seen
+
+    def _seen(self, one: Pass) -> tuple[int, int]:
+        """The pixels that a forward of a pass sees beside its picture: those of the changed image, of references."""
+        sees, operation = self._sees, self.operation
+        own = area(one.forward) if sees.changed is None else sees.changed
+        changed = own if isinstance(operation, (Edit, Inpaint)) else 0
+        sizes = [area(reference.image.size) for reference in operation.references] if sees.most else []
+        return changed, sum(min(max(size, sees.least), sees.most) for size in sizes)
 
     @cached_property
-    def _predictions(self) -> float:
-        """How much more each step computes than with one prompt and a negative one: prompts that ``AND`` joins."""
-        try:
-            terms = self.operation.for_seed(self.seeds[0]).read("prompt").terms
-        except OutOfLimits:
-            # An alternative that only this seed chooses; the job fails as it begins.
-            return 1.0
-        return (len(terms) + 1) / 2
+    def _followed(self) -> float:
+        """How much of a step's work ControlNets add on average."""
+        if self.abilities is not None and "controls" not in self.abilities.capabilities:
+            return 0.0
+        return sum(FOLLOWING * (control.end - control.start) for control in self.operation.controls)
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words.of(self.operation.for_seed(self.seeds[0]))
 
     @property
     def finishing(self) -> float:

@@ -101,8 +101,12 @@ WITH_WEIGHTS = frozenset(
 )
 """What the names of other programs' preprocessors consist of that are networks, which are not part of this server."""
 
-KINDS = ("openpose", "depth", "softedge", "canny", "normal", "seg", "tile", "inpaint")
-"""What union models were trained with, in the order of their numbers; those with six know no tile and inpaint."""
+KINDS = (
+    *("openpose", "depth", "softedge", "canny", "normal", "seg", "tile", "inpaint"),
+    *("blur", "gray", "low_quality"),
+)
+"""What union models were trained with: first those for SDXL in the order of their numbers, of which those with six know
+no tile and inpaint; the last three are known to those for FLUX.1 alone."""
 
 
 def map_of(image: Image.Image, preprocessor: str) -> Image.Image:

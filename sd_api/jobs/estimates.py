@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from sd_api.generation.abilities import refuse_other_mode, without_effect
+from sd_api.generation.abilities import MEGAPIXEL, refuse_other_mode, without_effect
 from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
+from sd_api.models.adapters.control_files import find_control
 from sd_api.models.catalog import CatalogModel, refuse_unfiltered
+from sd_api.models.folders import IP_ADAPTER, ModelFolders
 from sd_api.models.on_disk import bytes_on_disk
 
 # Latents of most models: 4 channels of 4 bytes, for squares of 8 x 8 pixels.
@@ -23,7 +25,8 @@ class Memory:
         latents: Of the latents of its largest pass, about.
         model: Of the model's weights; None if no engine knows it: it is not loaded, and its files are not where
             the engine is, or it is not in the configuration.
-        device: Of the device's memory, the most for one picture of the model's own size; None likewise.
+        device: Of the device's memory, the most for one picture of the model's own size with the images that the job
+            has the model see, and of the files of its ControlNets and IP-Adapters; None likewise.
         disk: Of the model's files on this machine; None if it is not downloaded.
     """
 
@@ -56,13 +59,27 @@ class Estimate:
     warnings: tuple[str, ...]
 
 
-def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
+def _more_seen(known: ModelMemory | PlannedModel, spec: JobSpec) -> int:
+    """What the images take that the model sees beyond those for which it is planned."""
+    return round(known.more_seen * max(0, spec.seen - known.seen) / MEGAPIXEL)
+
+
+def _added(spec: JobSpec, folders: ModelFolders) -> int:
+    """The files of what runs beside the model: its ControlNets and T2I adapters, and its IP-Adapters."""
+    operation = spec.operation
+    found = {find_control(folders, control.model) for control in operation.controls}
+    found |= {folders.find(IP_ADAPTER, reference.adapter) for reference in operation.references if reference.adapter}
+    return sum(file.size for file in found if file is not None)
+
+
+def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: ModelFolders) -> Estimate:
     """Estimate what a job would take if it was submitted now.
 
     Args:
         queue: The queue to which it would be submitted.
         spec: The job.
         model: Its model.
+        folders: Where the files are that it may name.
 
     Raises:
         OutOfLimits: The model cannot do what the job asks for.
@@ -81,14 +98,16 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel) -> Estimate:
     return Estimate(
         spec=spec,
         loaded=abilities is not None,
-        forecast=queue.forecast(spec),
+        forecast=queue.forecast(spec, status.flops),
         memory=Memory(
             images=spec.memory + 3 * area(spec.size),
             latents=round(
                 LATENT_BYTES * max(area(each.size) for region in spec.plan.regions for each in region.passes)
             ),
             model=known.bytes if known else None,
-            device=known.peak if known else None,
+            device=None
+            if known is None or known.peak is None
+            else known.peak + _more_seen(known, spec) + _added(spec, folders),
             disk=bytes_on_disk(model.source),
         ),
         plan=known.reasons if known else (),

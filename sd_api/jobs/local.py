@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob
@@ -24,7 +24,7 @@ from sd_api.jobs.queue import (
     taken,
     why_full,
 )
-from sd_api.jobs.work_rates import JobKind, Timing, WorkRates
+from sd_api.jobs.work_rates import NOTHING_KNOWN, JobKind, Timing, WorkRates
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import is_of, job_name, job_owner
 from sd_api.settings import Limits
@@ -104,14 +104,14 @@ class LocalQueue:
             self._changed.notify()
         return job
 
-    def forecast(self, spec: JobSpec) -> Forecast:
+    def forecast(self, spec: JobSpec, flops: Mapping[str | None, float] = NOTHING_KNOWN) -> Forecast:
         """See JobQueue."""
         with self._changed:
             self._reap()
             left = [status.seconds_left for status in self._live()]
             known = [seconds for seconds in left if seconds is not None]
             wait = max(known, default=0.0) if len(known) == len(left) else None
-            return Forecast(self._rates.duration(_kind(spec), spec.work, spec.finishing), wait)
+            return Forecast(self._rates.duration(_kind(spec), spec.work, spec.finishing, flops), wait)
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""

@@ -9,7 +9,7 @@ from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
-from sd_api.jobs.work_rates import Duration
+from sd_api.jobs.work_rates import NOTHING_KNOWN, Duration
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
 from sd_api.settings import Limits
@@ -82,8 +82,14 @@ class JobQueue(Protocol):
             ServerStopping: the server is shutting down.
         """
 
-    def forecast(self, spec: JobSpec) -> Forecast:
-        """The time that a planned job would take if it was submitted now."""
+    def forecast(self, spec: JobSpec, flops: Mapping[str | None, float] = NOTHING_KNOWN) -> Forecast:
+        """The time that a planned job would take if it was submitted now.
+
+        Args:
+            spec: The job.
+            flops: What models compute for each pixel, see ``EngineStatus``; without it, nothing is said of models of
+                which no job has been measured.
+        """
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """End a job now: a waiting one leaves the queue, a running one stops at its next step.
@@ -145,10 +151,9 @@ def planned(spec: JobSpec, abilities: Callable[[], Mapping[str | None, ModelAbil
 
     Args:
         spec: The job.
-        abilities: Returns what is known of models, by their names; asked only where the plan or a field depends on it.
+        abilities: Returns what is known of models, by their names; asked only where something depends on it.
     """
-    settled = spec.plan.whole and not spec.left_open
-    return spec if settled else spec.for_model(abilities().get(spec.model))
+    return spec if spec.is_settled else spec.for_model(abilities().get(spec.model))
 
 
 def taken(job_id: str) -> JobIdTaken:

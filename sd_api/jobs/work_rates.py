@@ -1,7 +1,9 @@
 """Estimates of how long jobs take, learned from finished jobs."""
 
+import math
 from collections.abc import Iterable, Mapping
 from statistics import median, quantiles
+from types import MappingProxyType
 from typing import NamedTuple
 
 from sd_api.generation.engine import Progress
@@ -22,6 +24,13 @@ DIFFERENT = 2
 # So many of the latest jobs say that the pace has changed, if all of them differ in one direction by more than a share
 # from what the others let expect: fewer may be odd ones.
 LATEST, ALIKE = 3, 0.1
+
+
+# How much better or worse another model may use a device than its arithmetic lets expect: its layers are wider or
+# narrower, its weights may be moved in each step, and it may make one prediction where the other makes two.
+UNLIKE = 3
+
+NOTHING_KNOWN: Mapping[str | None, float] = MappingProxyType({})
 
 
 class JobKind(NamedTuple):
@@ -62,11 +71,13 @@ class Duration(NamedTuple):
         expected: The estimate.
         least: The lower end of its range.
         most: The upper end of its range.
+        of_others: Whether it follows from the jobs of another model.
     """
 
     expected: float
     least: float
     most: float
+    of_others: bool = False
 
 
 class WorkRates:
@@ -89,7 +100,9 @@ class WorkRates:
         duration = self.duration(kind, work, finishing)
         return None if duration is None else duration.expected
 
-    def duration(self, kind: JobKind, work: float, finishing: float = 0.0) -> Duration | None:
+    def duration(
+        self, kind: JobKind, work: float, finishing: float = 0.0, flops: Mapping[str | None, float] = NOTHING_KNOWN
+    ) -> Duration | None:
         """The estimated seconds of a job with their range; None if no job of its model has finished yet.
 
         The range is as wide as eight of ten finished jobs lay around their estimates, and wider while there are few.
@@ -98,10 +111,12 @@ class WorkRates:
             kind: Of the job.
             work: Its ``JobSpec.work``.
             finishing: Its ``JobSpec.finishing``.
+            flops: What models compute for each pixel, by their names: by it, where no job of the model has finished,
+                the pace of the most similar other model is taken.
         """
         timings = self._closest(kind)
         if not timings:
-            return None
+            return self._of_others(kind, work, finishing, flops)
         overhead, rate = _fit(timings)
         ratios = [timing.seconds / (overhead + rate * timing.work) for timing in timings]
         low, *_, high = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else (1.0, 1.0)
@@ -109,6 +124,22 @@ class WorkRates:
         usual = overhead + rate * work + finishing
         expected = pace * usual
         return Duration(expected, min(low * usual, expected / margin), max(high * usual, expected * margin))
+
+    def _of_others(
+        self, kind: JobKind, work: float, finishing: float, flops: Mapping[str | None, float]
+    ) -> Duration | None:
+        measured = {other.model for other in self._history if flops.get(other.model)}
+        if not measured or not (own := flops.get(kind.model)):
+            return None
+        nearest = min(measured, key=lambda model: abs(math.log(flops[model] / own)))
+        found, factor = self.duration(kind._replace(model=nearest), work), own / flops[nearest]
+        assert found is not None  # noqa: S101 - it has timings
+        return Duration(
+            factor * found.expected + finishing,
+            factor * found.least / UNLIKE + finishing,
+            factor * found.most * UNLIKE + finishing,
+            of_others=True,
+        )
 
     def seconds_left(
         self, kind: JobKind, work: float, progress: Progress | None, worked_seconds: float, finishing: float = 0.0

@@ -1,6 +1,5 @@
 """Identifies what a file of weights is by the names and shapes of its tensors, before any of them is read."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.headers import Header
+from sd_api.models.other_files import refuse_other_files
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
 from sd_api.models.sources import SD1_CONFIG
 
@@ -34,6 +34,12 @@ _FIRST_OF_SDXL, _SECOND_OF_SDXL = ("conditioner.embedders.0.",), ("conditioner.e
 _CLIP_L, _CLIP_G, _T5 = ("text_encoders.clip_l.",), ("text_encoders.clip_g.",), ("text_encoders.t5xxl.",)
 
 
+_LTX = ("patchify_proj.", f"{UNET_PREFIX}patchify_proj.", "vae.")
+
+# What diffusers calls a file in which it recognises nothing else, and what we call one whose shapes it does not know.
+FALLBACK, UNKNOWN = "v1", "unknown"
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A kind of model that this server runs from a file of its weights.
@@ -44,6 +50,7 @@ class Architecture:
         config: The folder in this package with its configuration; None where that comes from ``repo_id``.
         text: Where in the file the weights of each text encoder are; those of others are never in it.
         optional: The parts without which it runs, too.
+        denoiser: The class of its largest part.
     """
 
     name: str
@@ -51,6 +58,7 @@ class Architecture:
     config: Path | None = None
     text: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    denoiser: str = "UNet2DConditionModel"
 
 
 _SD1 = Architecture(
@@ -67,6 +75,30 @@ _THREE = {"text_encoder": _CLIP_L, "text_encoder_2": _CLIP_G, "text_encoder_3": 
 _TWO = {"text_encoder": _CLIP_L, "text_encoder_2": _T5}
 _NO_T5 = ("text_encoder_3", "tokenizer_3")
 
+
+def _sd3(version: str, repository: str) -> Architecture:
+    return Architecture(
+        f"Stable Diffusion 3{version}",
+        f"stabilityai/stable-diffusion-{repository}",
+        text=_THREE,
+        optional=_NO_T5,
+        denoiser="SD3Transformer2DModel",
+    )
+
+
+def _flux(name: str, ending: str = "") -> Architecture:
+    return Architecture(
+        f"FLUX.1 {name}",
+        f"black-forest-labs/FLUX.1-{name}{ending}",
+        text=_TWO,
+        denoiser="FluxTransformer2DModel",
+    )
+
+
+def _one(name: str, repo_id: str, denoiser: str) -> Architecture:
+    return Architecture(name, repo_id, denoiser=denoiser)
+
+
 # By their names in diffusers, and by ours for what it does not know. Stable Diffusion 2 is the
 # community's copy, because its publisher has removed it.
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -78,62 +110,24 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "xl_base": _SDXL,
     "xl_inpaint": _SDXL,
     "playground-v2-5": _SDXL,
-    "sd3": Architecture(
-        "Stable Diffusion 3", "stabilityai/stable-diffusion-3-medium-diffusers", text=_THREE, optional=_NO_T5
-    ),
-    "sd35_medium": Architecture(
-        "Stable Diffusion 3.5 medium", "stabilityai/stable-diffusion-3.5-medium", text=_THREE, optional=_NO_T5
-    ),
-    "sd35_large": Architecture(
-        "Stable Diffusion 3.5 large", "stabilityai/stable-diffusion-3.5-large", text=_THREE, optional=_NO_T5
-    ),
-    "flux-dev": Architecture("FLUX.1 dev", "black-forest-labs/FLUX.1-dev", text=_TWO),
-    "flux-kontext": Architecture("FLUX.1 Kontext", "black-forest-labs/FLUX.1-Kontext-dev", text=_TWO),
-    "flux-fill": Architecture("FLUX.1 Fill", "black-forest-labs/FLUX.1-Fill-dev", text=_TWO),
-    "flux-schnell": Architecture("FLUX.1 schnell", "black-forest-labs/FLUX.1-schnell", text=_TWO),
-    "flux-2-dev": Architecture("FLUX.2", "black-forest-labs/FLUX.2-klein-4B"),
-    "chroma": Architecture("Chroma", "lodestones/Chroma1-HD"),
-    "qwen-image": Architecture("Qwen-Image", "Qwen/Qwen-Image"),
-    "qwen-image-2.1": Architecture("Qwen-Image 2.1", "Qwen/Qwen-Image-2.1"),
-    "z-image-turbo": Architecture("Z-Image", "Tongyi-MAI/Z-Image-Turbo"),
-    "sana": Architecture("Sana", "Efficient-Large-Model/Sana_1600M_1024px_diffusers"),
-    "lumina2": Architecture("Lumina 2", "Alpha-VLLM/Lumina-Image-2.0"),
-    "auraflow": Architecture("AuraFlow", "fal/AuraFlow-v0.3"),
-    "hidream": Architecture("HiDream", "HiDream-ai/HiDream-I1-Dev"),
-    "krea2": Architecture("Krea 2", "krea/Krea-2-Raw"),
+    "sd3": _sd3("", "3-medium-diffusers"),
+    "sd35_medium": _sd3(".5 medium", "3.5-medium"),
+    "sd35_large": _sd3(".5 large", "3.5-large"),
+    "flux-dev": _flux("dev"),
+    "flux-kontext": _flux("Kontext", "-dev"),
+    "flux-fill": _flux("Fill", "-dev"),
+    "flux-schnell": _flux("schnell"),
+    "flux-2-dev": _one("FLUX.2", "black-forest-labs/FLUX.2-klein-4B", "Flux2Transformer2DModel"),
+    "chroma": _one("Chroma", "lodestones/Chroma1-HD", "ChromaTransformer2DModel"),
+    "qwen-image": _one("Qwen-Image", "Qwen/Qwen-Image", "QwenImageTransformer2DModel"),
+    "qwen-image-2.1": _one("Qwen-Image 2.1", "Qwen/Qwen-Image-2.1", "QwenImage21Transformer2DModel"),
+    "z-image-turbo": _one("Z-Image", "Tongyi-MAI/Z-Image-Turbo", "ZImageTransformer2DModel"),
+    "sana": _one("Sana", "Efficient-Large-Model/Sana_1600M_1024px_diffusers", "SanaTransformer2DModel"),
+    "lumina2": _one("Lumina 2", "Alpha-VLLM/Lumina-Image-2.0", "Lumina2Transformer2DModel"),
+    "auraflow": _one("AuraFlow", "fal/AuraFlow-v0.3", "AuraFlowTransformer2DModel"),
+    "hidream": _one("HiDream", "HiDream-ai/HiDream-I1-Dev", "HiDreamImageTransformer2DModel"),
+    "krea2": _one("Krea 2", "krea/Krea-2-Raw", "Krea2Transformer2DModel"),
 }
-
-# What people take for models, by a part of the name of a tensor.
-_OTHERS: tuple[tuple[str, str], ...] = (
-    (r"(?i)lora|hada_w|lokr_w|\.oft_blocks", "a LoRA: a small addition to a model, not a model itself"),
-    (
-        r"emb_params|clip_[lg]|string_to_param.*",
-        "a textual inversion embedding: a word for a model, not a model itself",
-    ),
-    (r"control_model\..*|controlnet_cond_embedding\..*|controlnet_.*", "a ControlNet: an addition to a model"),
-    (r".*\.motion_modules\..*", "an AnimateDiff module, which moves the pictures of a model"),
-    (r".*\.(time_stack|time_mixer)\..*", "a model of videos"),
-    (r"adapter\..*", "a T2I adapter: an addition to a model"),
-    (r"(encoder|decoder)\.(conv_in|mid|mid_block|middle)\..*", 'an autoencoder, which a model takes as its "vae"'),
-    (
-        r"(text_model\.)?embeddings\.token_embedding\..*|encoder\.block\.0\..*|transformer\.resblocks\.0\..*|token_embd\.weight"
-        r"|model\.embed_tokens\.weight",
-        'a text encoder, which a model takes as one of its "text_encoders"',
-    ),
-    (r"concept_embeds", "a safety checker, which looks at the pictures of a model"),
-    (r"vision_model\..*", "an encoder of images: a part of a model"),
-    (r"optimizer(_states)?\..*", "the state of a training"),
-    (r"(image_proj|ip_adapter)\..*", "an IP adapter: an addition to a model"),
-    (r"RRDB_trunk\..*|body\.0\.rdb1\..*|model\.0\.weight", "an upscaler, which draws nothing by itself"),
-    (
-        r".*\.quant_state\.bitsandbytes.*|.*\.absmax",
-        "quantised by bitsandbytes for another program, which only folders can be",
-    ),
-    (r".*\.(qweight|wscales|smooth_factor)", "quantised by Nunchaku, which this server does not run"),
-)
-
-
-_SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
 
 
 def identify(header: Header) -> Architecture:
@@ -142,14 +136,10 @@ def identify(header: Header) -> Architecture:
     Raises:
         ModelUnavailable: the file is not the whole or the largest part of a model that this server runs.
     """
-    refuse_additions(header)
+    refuse_other_files(header)
     kind = kind_of(header)
     if kind not in ARCHITECTURES:
-        known = ", ".join(dict.fromkeys(architecture.name for architecture in ARCHITECTURES.values()))
-        raise ModelUnavailable(
-            f"{header.path} holds a model of the kind {kind!r}, which this server cannot run from a single file. "
-            f"It runs these: {known}."
-        )
+        raise _not_run(header, kind)
     architecture = ARCHITECTURES[kind]
     if header.has(_EMA) and not header.has(UNET_PREFIX):
         raise ModelUnavailable(
@@ -165,22 +155,37 @@ def identify(header: Header) -> Architecture:
     return architecture
 
 
-def refuse_additions(header: Header) -> None:
-    """Refuse what is no model.
+def refuse_misfit(header: Header, denoisers: Mapping[str, str]) -> None:
+    """Refuse a file that does not hold the largest part of the model that has the rest.
+
+    Args:
+        header: of the file.
+        denoisers: the largest parts of that model by their names, with their classes.
 
     Raises:
-        ModelUnavailable: with what it is.
+        ModelUnavailable: with what the file holds.
     """
-    if (shard := _SHARD.search(header.name)) is not None:
-        raise ModelUnavailable(
-            f"{header.path} is one of the {int(shard[1])} files that hold the weights of one part of a model. Give the "
-            "folder of the whole model, the one with model_index.json."
-        )
-    for pattern, name in _OTHERS:
-        matching = re.compile(pattern)
-        whole = not pattern.startswith("(?i)")
-        if any((matching.fullmatch if whole else matching.search)(tensor) for tensor in header.tensors):
-            raise ModelUnavailable(f"{header.path} is {name}. Give the file of a whole model.")
+    refuse_other_files(header)
+    kind = kind_of(header)
+    if kind not in (FALLBACK, UNKNOWN, *ARCHITECTURES):
+        raise _not_run(header, kind)
+    if kind in (FALLBACK, UNKNOWN):
+        misfits = unet_channels(header) is not None and "unet" not in denoisers
+        held = "a UNet"
+    else:
+        misfits = ARCHITECTURES[kind].denoiser not in denoisers.values()
+        held = ARCHITECTURES[kind].name
+    if misfits:
+        own = ", ".join(denoisers.values()) or "nothing"
+        raise ModelUnavailable(f"{header.path} holds {held}, and its base has {own} in that place.")
+
+
+def _not_run(header: Header, kind: str) -> ModelUnavailable:
+    known = ", ".join(dict.fromkeys(architecture.name for architecture in ARCHITECTURES.values()))
+    return ModelUnavailable(
+        f"{header.path} holds a model of the kind {kind!r}, which this server cannot run from a single file. "
+        f"It runs these: {known}."
+    )
 
 
 def kind_of(header: Header) -> str:
@@ -194,7 +199,10 @@ def kind_of(header: Header) -> str:
         kind = str(infer_diffusers_model_type(tensors))
     except (LookupError, NameError, TypeError, ValueError):
         # diffusers recognises the family, but not the shape of a tensor.
-        return "unknown"
+        return UNKNOWN
+    if kind.startswith("ltx-video") and not header.has(*_LTX):
+        # Other transformers of diffusers have as many blocks, whose tables have the same name.
+        return FALLBACK
     if kind == "flux-dev" and "kontext" in header.name.lower():
         return "flux-kontext"
     return kind
@@ -215,7 +223,8 @@ def pipelines_by_channels(pipeline: str) -> Mapping[int, str]:
 
 def unet_channels(header: Header) -> int | None:
     """The input channels of the UNet in a file; None where there is none."""
-    first = header.tensors.get(UNET_PREFIX + _FIRST_LAYER) or header.tensors.get("conv_in.weight")
+    names = (UNET_PREFIX + _FIRST_LAYER, "conv_in.weight", f"{UNET_PREFIX}conv_in.weight")
+    first = next((header.tensors[name] for name in names if name in header.tensors), None)
     return first.shape[1] if first is not None and len(first.shape) == 4 else None
 
 

@@ -3,19 +3,7 @@
 from functools import cache
 from typing import Any
 
-from diffusers.pipelines.auto_pipeline import (
-    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-    AUTO_INPAINT_PIPELINES_MAPPING,
-    AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-)
-
 from sd_api.generation.operation import OperationName
-
-_MAPPINGS: dict[OperationName, Any] = {
-    "txt2img": AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-    "img2img": AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-    "masking": AUTO_INPAINT_PIPELINES_MAPPING,
-}
 
 
 @cache
@@ -28,11 +16,19 @@ def auto_classes(class_name: str) -> dict[OperationName, Any]:
     Returns:
         Nothing for models that do not draw from text alone.
     """
-    for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING:
+    # Imported only for models that no family of its own runs, because it imports every pipeline, which takes seconds.
+    from diffusers.pipelines import auto_pipeline
+
+    mappings: dict[OperationName, Any] = {
+        "txt2img": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "img2img": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "masking": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
+    }
+    for kind in mappings["txt2img"]:
         # Those need a second image or another model beside the text.
         if "controlnet" in kind:
             continue
-        classes = {name: mapping[kind] for name, mapping in _MAPPINGS.items() if kind in mapping}
+        classes = {name: mapping[kind] for name, mapping in mappings.items() if kind in mapping}
         if class_name in {pipeline.__name__ for pipeline in classes.values()}:
             return classes
     return {}

@@ -85,11 +85,15 @@ class ModelCatalog:
 
     Args:
         settings: the configuration.
+
+    Attributes:
+        folders: The folders of models that it names.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._local = _LocalModels(settings)
+        self.folders = ModelFolders.of(settings)
+        self._local = _LocalModels(settings, self.folders)
         self._providers: Mapping[str, ModelProvider] = {HUB: _HubModels(settings), LOCAL: self._local}
 
     @property
@@ -225,9 +229,9 @@ def refuse_unfiltered(label: str, wanted: bool | None, *, required: bool) -> Non
 class _LocalModels:
     """The provider ``local``: the custom models by their ``url_path``, and the checkpoints in the folders of models."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, folders: ModelFolders) -> None:
         self._settings = settings
-        self._folders = ModelFolders.of(settings)
+        self._folders = folders
         self._custom = {model.url_path: model for model in settings.custom_models}
         paths = [str(settings.model), *(str(model.model_path) for model in settings.custom_models)]
         # What the configuration has by another name.

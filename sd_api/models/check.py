@@ -7,6 +7,7 @@ from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
 from sd_api.models.catalog import CatalogModel, ModelCatalog
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice, choose_device
+from sd_api.models.hub_parts import check_part
 from sd_api.models.loader import base_folder, check_pipeline
 from sd_api.models.memory_values import gigabytes
 from sd_api.models.on_disk import bytes_on_disk
@@ -19,9 +20,8 @@ from sd_api.models.sources import (
     ModelDirectory,
     ModelFile,
     ModelSource,
-    parse_part,
 )
-from sd_api.settings import Settings
+from sd_api.settings import Limits, Settings
 
 
 @dataclass(frozen=True)
@@ -79,22 +79,22 @@ def _check_model(model: CatalogModel, settings: Settings, device: DeviceChoice |
     planned = device or choose_device("cpu", settings.dtype)
     half = in_own_precision(planned, own).torch_dtype in HALF_PRECISIONS
     files = on_this_machine(source, own, planned)
-    if isinstance(files, ToCome):
+    if isinstance(files, list):
         # What has to be downloaded first can only be asked for.
-        return _to_come(hub.check_access(files.repo_id, token, limits, half=half, without=files.without))
-    vae = parse_part(own.vae) if own.vae else None
-    if isinstance(vae, HubModel) and hub.cached_part(vae.repo_id, half=half) is None:
-        hub.check_exists(vae.repo_id, token)
-        return "its autoencoder is to be downloaded; from then on it is known how it runs"
+        size = sum(_check_on_hub(each, token, limits, half=half) for each in files)
+        return f"{gigabytes(size)} are to be downloaded; from then on it is known how it runs"
     base = base_folder(own, token, limits, half=half) if isinstance(files.model, ModelFile) else None
     plan = plan_for(files.model, own, settings, planned, base)
     check_pipeline(files.model, replace(planned, dtype=plan.dtype), token, limits, own)
     disk = f"{gigabytes(bytes_on_disk(files.model) or 0)} on the disk"
-    return disk if device is None else "; ".join([disk, *plan.reasons])
+    seconds = "its seconds are known once a server has made pictures"
+    return disk if device is None else "; ".join([disk, *plan.reasons, seconds])
 
 
-def _to_come(size: int) -> str:
-    return f"{gigabytes(size)} are to be downloaded; from then on it is known how it runs"
+def _check_on_hub(wanted: ToCome, token: str | None, limits: Limits, *, half: bool) -> int:
+    if wanted.part is not None:
+        return check_part(wanted.repo_id, wanted.part, token, limits, half=half)
+    return hub.check_access(wanted.repo_id, token, limits, half=half, without=wanted.without)
 
 
 def _lacks_filter(models: dict[str, CatalogModel]) -> str | None:

@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of
-from sd_api.models.architectures import kind_of, unet_channels
+from sd_api.models.architectures import UNET_PREFIX, kind_of, unet_channels
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.image_words import REPLACED, ImageWords
 from sd_api.models.opened_checkpoint import DENOISERS, OpenedCheckpoint, origins_of
@@ -89,7 +89,7 @@ def _from_file(
     library, class_name = entry
     changes = _changes(checkpoint, name, tensors)
     with _explained(checkpoint, name):
-        bound_part(class_of(*entry), checkpoint.config / name, checkpoint.weights.header.shapes, changes)
+        made = bound_part(class_of(*entry), checkpoint.config / name, checkpoint.weights.header.shapes, changes)
         if name in DENOISERS and checkpoint.weights.header.format == "gguf":
             changes["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=precision.dtype)
         part = load_single_file_sub_model(
@@ -97,7 +97,7 @@ def _from_file(
             class_name,
             name,
             # Some conversions take what they use out of it.
-            dict(tensors),
+            _of_part(made, tensors),
             pipelines,
             is_pipeline_module=False,
             cached_model_config_path=str(checkpoint.config),
@@ -108,6 +108,15 @@ def _from_file(
         if any(weight.is_meta for weight in part.parameters()):
             raise NotImplementedError
     return part
+
+
+def _of_part(part: torch.nn.Module, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of a part by diffusers' names alone, if the file has all of them; else all, by whichever names."""
+    names = part.state_dict().keys()
+    for prefix in ("", UNET_PREFIX):
+        if all(prefix + name in tensors for name in names):
+            return {name: tensors[prefix + name] for name in names}
+    return dict(tensors)
 
 
 def _dtype(tensors: Mapping[str, Any], precision: Precision) -> torch.dtype:
@@ -183,7 +192,6 @@ def _explained(checkpoint: OpenedCheckpoint, part: str) -> Iterator[None]:
         FileFaultError,
         SingleFileComponentError,
         AttributeError,
-        IndexError,
         LookupError,
         TypeError,
         ValueError,
@@ -193,5 +201,13 @@ def _explained(checkpoint: OpenedCheckpoint, part: str) -> Iterator[None]:
             raise
         raise ModelUnavailable(
             f"{checkpoint.path} seems to hold {checkpoint.name}, but its {part} is of another architecture, which "
-            f"this server cannot run: {str(error).split('. ')[0]}"
+            f"this server cannot run: {_reason(checkpoint, error)}"
         ) from error
+
+
+def _reason(checkpoint: OpenedCheckpoint, error: Exception) -> str:
+    text, of_shapes = str(error).split(". ")[0], "Cannot load  because "
+    if isinstance(error, FileFaultError) or text.startswith(of_shapes):
+        return text.removeprefix(of_shapes)
+    # A conversion has come upon names that it does not know; what it says is not for people.
+    return f"its tensors are called {checkpoint.first_name} and the like"

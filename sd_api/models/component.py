@@ -18,6 +18,7 @@ class Component:
         call: What a call runs; the module itself unless a backend has replaced it.
         size: The bytes of its weights.
         working: The bytes that it needs beside its weights while it runs.
+        streamed: Whether its layers come to the device one by one.
     """
 
     def __init__(self, name: str, module: torch.nn.Module) -> None:
@@ -26,6 +27,7 @@ class Component:
         self.call: Callable[..., Any] = module
         self.size = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
         self.working = WORKING_MEMORY
+        self.streamed = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it."""

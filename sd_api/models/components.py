@@ -2,12 +2,13 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.adapters.autoencoders import Autoencoders
 from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
@@ -16,6 +17,7 @@ from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
 from sd_api.models.folders import FoundFile, ModelFolders
 from sd_api.models.model_sizes import AUTOENCODERS, DENOISERS
+from sd_api.models.sharing import pipeline_of
 
 # Of each kind. A chunk of a prompt takes about 0.2 MB for Stable Diffusion 1, 0.3 MB for SDXL, and a prompt may have
 # some fifty; the latents of an image of 1024 x 1024 pixels take 0.5 MB.
@@ -41,7 +43,7 @@ class Parts:
         device: Where the components run.
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
-        loras: The layers beside them, for models with a UNet.
+        loras: The layers beside them.
         ip_adapters: What sees references, for models with a UNet.
         embeddings: The words that were trained, for models with a UNet.
         controls: The ControlNets and T2I adapters beside them.
@@ -68,7 +70,7 @@ class Parts:
             if isinstance(module, torch.nn.Module)
         }
         self.folders = folders = folders or ModelFolders()
-        self.loras = LoraLayers(pipeline, self.components, place, forget, folders)
+        self.loras = LoraLayers(pipeline, self.components, device, place, forget, folders)
         widths = {
             part.name: int(part.config.hidden_size)
             for part in self.text_encoders
@@ -119,6 +121,17 @@ class Parts:
         other = copy.copy(self)
         other.vae_file, vae = self._autoencoders.named(name)
         other.components = {**self.components, self.autoencoder.name: vae}
+        return other
+
+    def reading(self, loras: Sequence[ActiveLora]) -> "Parts":
+        """The same model with LoRAs in its text encoders, which are on the device; itself where none act there."""
+        if not loras:
+            return self
+        other = copy.copy(self)
+        encoders = self.text_encoders
+        changed = {part.name: self.loras.applied(part, loras, beside=encoders) for part in encoders}
+        modules = {name: each.module if isinstance(each, Component) else each for name, each in changed.items()}
+        other.pipeline = pipeline_of(type(self.pipeline), self.pipeline, **modules)
         return other
 
     @property

@@ -146,10 +146,10 @@ def missing(folders: ModelFolders, kind: Kind) -> str:
     return f"; there are: {listed(names)}" if names else f"; this server has no {kind.name}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first of some names in a sentence, and how many more there are."""
-    more = "" if len(names) <= _LISTED else f" and {len(names) - _LISTED} more"
-    return ", ".join(names[:_LISTED]) + more if names else "none"
+def listed(names: Sequence[str], most: int = _LISTED) -> str:
+    """The first of some names in a sentence, ``most`` of them, and how many more there are."""
+    more = "" if len(names) <= most else f" and {len(names) - most} more"
+    return ", ".join(names[:most]) + more if names else "none"
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:

@@ -29,9 +29,9 @@ from sd_api.models.download_progress import LARGE_FILES, progress_bars
 from sd_api.models.files import find_faults
 from sd_api.models.hub_faults import explained
 from sd_api.models.memory_values import gigabytes
-from sd_api.models.pipeline_files import missing_parts, needed_files, weight_files, why_unfit
+from sd_api.models.pipeline_files import missing_parts, needed_files, why_unfit
 from sd_api.models.resumed import fetch, large_files
-from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, ModelDirectory
+from sd_api.models.sources import MODEL_INDEX, ModelDirectory
 from sd_api.settings import Limits, Settings
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def download(repo_id: str, token: str | None, limits: Limits, *, half: bool, wit
     """
     with conversation(repo_id, token):
         needed, _ = _find_needed(repo_id, token, limits, half=half, without=without)
-        folder = _fetch(repo_id, needed, token, limits)
+        folder = fetch_named(repo_id, needed, token, limits)
     _remove_leftovers(repo_id)
     return folder
 
@@ -147,37 +147,7 @@ def fetch_files(repo_id: str, names: Sequence[str], token: str | None, limits: L
     if (folder := cached_files(repo_id, names)) is not None:
         return folder
     with conversation(repo_id, token):
-        return _fetch(repo_id, names, token, limits)
-
-
-def cached_part(repo_id: str, *, half: bool) -> Path | None:
-    """The folder in the cache with one part of a model, such as an autoencoder; None if it is not complete there."""
-    config = try_to_load_from_cache(repo_id, PART_CONFIG)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    return folder if weight_files([file.name for file in folder.iterdir()], half=half) else None
-
-
-def fetch_part(repo_id: str, token: str | None, limits: Limits, *, half: bool) -> Path:
-    """Download a repository that holds one part of a model, such as an autoencoder, unless it is there.
-
-    Returns:
-        The folder with its ``config.json``.
-
-    Raises:
-        ModelUnavailable: the message has the reason, and what to do.
-    """
-    if (folder := cached_part(repo_id, half=half)) is not None:
-        return folder
-    with conversation(repo_id, token):
-        siblings = HfApi(token=token).model_info(repo_id, files_metadata=True).siblings or ()
-        sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
-        weights = weight_files(sizes, half=half)
-        if PART_CONFIG not in sizes or not weights:
-            raise ModelUnavailable(f"{repo_id} holds no part of a model: it lacks {PART_CONFIG} or its weights.")
-        check_size(repo_id, sum(sizes[name] for name in weights), limits)
-        return _fetch(repo_id, [PART_CONFIG, *weights], token, limits)
+        return fetch_named(repo_id, names, token, limits)
 
 
 @contextmanager
@@ -248,7 +218,12 @@ def _find_needed(
     return needed, to_come
 
 
-def _fetch(repo_id: str, names: Sequence[str], token: str | None, limits: Limits) -> Path:
+def fetch_named(repo_id: str, names: Sequence[str], token: str | None, limits: Limits) -> Path:
+    """Download files of a repository into the cache, within a ``conversation``; those that are there are kept.
+
+    Returns:
+        The folder of the repository.
+    """
     log.info("Downloading %s from the Hugging Face hub", repo_id)
 
     def check(written: int) -> None:

@@ -26,8 +26,9 @@ from sd_api.models.folders import ModelFolders
 from sd_api.models.loader import base_folder, load_pipeline, local_directory, refuse
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
-from sd_api.models.planned import ToCome, in_own_precision, on_this_machine, plan_for
+from sd_api.models.planned import in_own_precision, on_this_machine, plan_for
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
+from sd_api.models.separate_parts import fetch_separate
 from sd_api.models.sources import ModelDirectory, ModelFile
 from sd_api.models.weight_formats import format_of
 from sd_api.settings import Settings
@@ -147,6 +148,8 @@ class ModelLibrary:
                 model.plan.summary,
                 model.plan.reasons,
                 model.plan.peak,
+                model.plan.seen,
+                model.plan.more_seen,
             )
             for model in list(self._loaded.values())
         )
@@ -167,7 +170,7 @@ class ModelLibrary:
 
     def _planned_ahead(self, model: CatalogModel) -> MemoryPlan | None:
         files = on_this_machine(model.source, model.settings, self._device)
-        if isinstance(files, ToCome):
+        if isinstance(files, list):
             return None
         if isinstance(files.model, ModelFile) and format_of(files.model.path) == "pickle":
             # It has no header, and is converted once it is needed.
@@ -181,11 +184,18 @@ class ModelLibrary:
                 model=self._catalog.named(name).label,
                 bytes=sum(plan.weights.values()),
                 peak=plan.peak,
+                seen=plan.seen,
+                more_seen=plan.more_seen,
                 reasons=plan.reasons,
             )
             for name, plan in list(self._plans.items())
             if name not in self._loaded
         )
+
+    def flops(self) -> dict[str | None, float]:
+        """What the models compute for each pixel, as far as their files are here; may be called from any thread."""
+        loaded = {name: model.plan for name, model in list(self._loaded.items())}
+        return {name: plan.flops for name, plan in (self._plans | loaded).items()}
 
     def abilities(self) -> dict[str | None, ModelAbilities]:
         """What the models that are loaded can do; may be called from any thread."""
@@ -249,6 +259,7 @@ class ModelLibrary:
         else:
             source = ModelDirectory(local_directory(source, self._token, limits, half=half))
             refuse(find_faults(source))
+        fetch_separate(model.settings, self._token, limits, half=half)
         plan = plan_for(source, model.settings, self._settings, self._device, base)
         log.info("%s on %s: %s", model.label, self._device.device, "; ".join(plan.reasons))
         if not plan.fits:

@@ -7,6 +7,7 @@ nothing here knows torch, so servers without it, ``--check`` and the table in ``
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from sd_api.generation.abilities import MEGAPIXEL
 from sd_api.models.memory_values import (
     PLACING_WORDS,
     QUANTIZATION_WORDS,
@@ -180,6 +181,9 @@ def _plan(
         host=needed if machine.shares_memory else host,
         weights=weights,
         working=working,
+        seen=model.seen,
+        more_seen=_denoising(model, dtype, model.seen + MEGAPIXEL) - working[model.denoiser.name] if model.seen else 0,
+        flops=model.denoiser.flops,
         fits=needed <= machine.budget and (machine.shares_memory or host <= machine.host_free),
         reasons=(),
     )
@@ -204,12 +208,17 @@ def _working(model: ModelSizes, dtype: str, tile: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in model.components:
         if part.role == DENOISER:
-            found[part.name] = denoising_bytes(part, model.native, rows=2 if model.guided else 1, dtype=dtype)
+            found[part.name] = _denoising(model, dtype, model.seen)
         elif part.role == "autoencoder":
             found[part.name] = decoding_bytes(part, model.native, dtype=dtype, tile=tile)
         else:
             found[part.name] = encoding_bytes(part, dtype=dtype)
     return found
+
+
+def _denoising(model: ModelSizes, dtype: str, seen: int) -> int:
+    rows = 2 if model.guided else 1
+    return denoising_bytes(model.denoiser, model.native, rows=rows, dtype=dtype, seen=seen, keeps_seen=model.keeps_seen)
 
 
 def _explained(

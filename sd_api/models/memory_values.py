@@ -91,6 +91,9 @@ class MemoryPlan:
         host: bytes of the machine's own memory.
         weights: bytes of each component's weights as they are loaded, by its name.
         working: bytes that each component needs beside its weights while it runs, by its name.
+        seen: the pixels of images that the denoiser sees beside the picture, for which ``peak`` is enough.
+        more_seen: bytes that each further million of such pixels takes at most; 0 where it sees none.
+        flops: the arithmetic of one prediction for each pixel, about, by which models are compared.
         fits: whether the machine has that much.
         reasons: short sentences, the first says what was chosen.
     """
@@ -107,6 +110,9 @@ class MemoryPlan:
     host: int
     weights: dict[str, int]
     working: dict[str, int]
+    seen: int
+    more_seen: int
+    flops: float
     fits: bool
     reasons: tuple[str, ...]
 

@@ -9,13 +9,12 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import shown
 from sd_api.models.architectures import (
     ARCHITECTURES,
-    UNET_PREFIX,
     VAE_PREFIXES,
     Architecture,
     identify,
     kind_of,
     pipelines_by_channels,
-    refuse_additions,
+    refuse_misfit,
     unet_channels,
 )
 from sd_api.models.bounded_files import FileFaultError, read_object
@@ -58,6 +57,11 @@ class OpenedCheckpoint:
         return self.architecture.name if self.architecture else f"a {self.pipeline}"
 
     @property
+    def first_name(self) -> str:
+        """The name of one of its tensors, for messages."""
+        return shown(min(self.weights.header.tensors))
+
+    @property
     def traits(self) -> Traits:
         """What distinguishes it from others of its architecture; only models with a UNet differ in that."""
         if "unet" not in self.index:
@@ -80,15 +84,16 @@ def open_checkpoint(path: Path, base: Path | None, fetch_config: Callable[[Archi
     """
     weights = WeightFile(path)
     if base is not None:
-        refuse_additions(weights.header)
         architecture, config = None, base
+        index = _read_index(path, config)
+        refuse_misfit(weights.header, {name: kind for name, (_, kind) in parts(index) if name in DENOISERS})
     else:
         architecture = identify(weights.header)
         config = architecture.config or fetch_config(architecture)
-    index = _read_index(path, config)
-    if architecture is not None and architecture.config is None:
-        # What came from the hub has been looked at by nothing yet; a base has.
-        _refuse_faults(path, config, [name for name, _ in parts(index)])
+        index = _read_index(path, config)
+        if architecture.config is None:
+            # What came from the hub has been looked at by nothing yet; a base has.
+            _refuse_faults(path, config, [name for name, _ in parts(index)])
     pipeline = str(index["_class_name"])
     by_channels, channels = pipelines_by_channels(pipeline), unet_channels(weights.header)
     if by_channels and channels is not None:
@@ -134,8 +139,8 @@ def origins_of(
         # All of the model would be the base's own, in silence.
         raise ModelUnavailable(
             f"{checkpoint.path} holds no {_spoken(denoiser)}, so it is not "
-            "the largest part of a model whose rest is in a base; its tensors are called "
-            f"{shown(min(checkpoint.weights.header.tensors))} and the like."
+            f"the largest part of a model whose rest is in a base; its tensors are called {checkpoint.first_name} and "
+            "the like."
         )
     architecture = checkpoint.architecture
     needed = [name for name in missing if architecture is None or name not in architecture.optional]
@@ -161,7 +166,7 @@ def _is_in_file(checkpoint: OpenedCheckpoint, part: str) -> bool:
     if part == "vae":
         return header.has(*VAE_PREFIXES)
     if part == "unet":
-        return header.has(UNET_PREFIX, "down_blocks.")
+        return unet_channels(header) is not None
     if part == "transformer":
         others = (*VAE_PREFIXES, "text_encoders.", "cond_stage_model.", "conditioner.")
         return any(not name.startswith(others) for name in header.tensors)

@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessor, PreTrainedModel
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of, shown
 from sd_api.models.bounded_files import FileFaultError
+from sd_api.models.folders import listed
 from sd_api.models.headers import read_header
 from sd_api.models.narrow_inputs import guard_narrow_inputs
 from sd_api.models.part_claims import compare_part
@@ -55,7 +56,7 @@ def load_part(
         ModelUnavailable: weights are missing or do not fit its configuration, or it is quantised in a way that
             cannot be read here.
     """
-    refuse_unreadable(folder)
+    refuse_unreadable(folder, library)
     part_class = class_of(library, class_name)
     if not compared:
         with refused_claims():
@@ -145,9 +146,8 @@ def refuse_missing_weights(place: object, missing: Any) -> None:
         ModelUnavailable: there are some.
     """
     if names := sorted(map(str, missing)):
-        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-        listed = ", ".join(shown(name) for name in names[:_LISTED])
-        raise ModelUnavailable(f"{place} is incomplete: it lacks the weights {listed}{more}. Get the complete model.")
+        lacking = listed([shown(name) for name in names], _LISTED)
+        raise ModelUnavailable(f"{place} is incomplete: it lacks the weights {lacking}. Get the complete model.")
 
 
 def _stored(names: list[str], precision: Precision) -> list[str]:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from filelock import FileLock
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import shown
-from sd_api.models.bounded_files import read_object
+from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.confinement import seconds_for
 from sd_api.models.copies import NoRoomError, lock_of, make_copy, mark_used, place_of
 from sd_api.models.files import find_faults, find_part_faults
@@ -120,7 +121,10 @@ def _fill(folder: Path, files: Mapping[str, Path]) -> None:
 def _is_pickled(file: Path) -> bool:
     if file.suffix in CONFIG_SUFFIXES:
         return False
-    return format_of(file) == "pickle"
+    # What is no weights at all is not needed, or its faults have been found before.
+    with suppress(FileFaultError):
+        return format_of(file) == "pickle"
+    return False
 
 
 def _share(file: Path, target: Path) -> None:

@@ -8,18 +8,15 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from diffusers.hooks import HookRegistry, apply_group_offloading
 from psutil import virtual_memory
 
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.memory import free_memory, is_out_of_memory
 from sd_api.models.memory_values import MemoryPlan
+from sd_api.models.streaming import stream, unstream
 
 log = logging.getLogger(__name__)
-
-# What diffusers calls the hooks of a module whose layers come to the device one by one.
-_HOOKS = ("group_offloading", "layer_execution_tracker", "lazy_prefetch_group_offloading")
 
 
 class Placement:
@@ -36,8 +33,6 @@ class Placement:
         self._free_bytes = free_bytes
         # In the order of their use, the latest last.
         self._resident: list[Component] = []
-        # Those whose layers come to the device one by one, by a hook of diffusers.
-        self._streamed: set[Component] = set()
         # Those of which a plan says that they are to run so, before they are used first.
         self._to_stream: set[Component] = set()
         # Those that run so because a picture was larger than the plan is for.
@@ -69,10 +64,10 @@ class Placement:
         for component in wanted:
             if component in self._to_stream:
                 self._stream(component)
-            elif component not in self._resident and component not in self._streamed:
+            elif component not in self._resident and not component.streamed:
                 self._make_room(component.size + component.working, wanted)
                 self._move_in(component, wanted)
-            if component not in self._streamed:
+            if not component.streamed:
                 # In one assignment, because other threads read it.
                 self._resident = [*(other for other in self._resident if other is not component), component]
 
@@ -83,7 +78,8 @@ class Placement:
     def forget(self, components: Iterable[Component]) -> None:
         """Drop components that are not used any more, so that their memory can be freed."""
         gone = set(components)
-        self._streamed -= gone
+        for component in gone:
+            component.streamed = False
         self._slowed -= gone
         self._to_stream -= gone
         self._resident = [component for component in self._resident if component not in gone]
@@ -122,14 +118,12 @@ class Placement:
     def run_as_planned(self) -> None:
         """Have what was slowed down run whole again, because its next picture may be smaller."""
         for component in self._slowed:
-            registry = HookRegistry.check_if_exists_or_initialize(component.module)
-            for name in _HOOKS:
-                registry.remove_hook(name, recurse=True)
+            unstream(component.module)
+            component.streamed = False
             with torch.inference_mode(mode=False):
                 # What its last layers left on the device.
                 component.module.to("cpu")
             log.info("%s runs whole again", component.name)
-        self._streamed -= self._slowed
         self._slowed.clear()
 
     def _keep_only(self, kept: Sequence[Component]) -> bool:
@@ -179,16 +173,9 @@ class Placement:
         )
         # Layers move while others run where there is room for a copy of the weights that the system may not move.
         pinned = virtual_memory().available > 2 * component.size
-        apply_group_offloading(
-            component.module,
-            onload_device=self.device,
-            offload_device=torch.device("cpu"),
-            offload_type="leaf_level",
-            use_stream=self.device.type in ("cuda", "xpu"),
-            low_cpu_mem_usage=not pinned,
-        )
+        stream(component.module, self.device, pinned=pinned)
         self._to_stream.discard(component)
-        self._streamed.add(component)
+        component.streamed = True
 
     def _move_out(self, component: Component) -> None:
         log.info("Moving %s (%.1f GB) to the host's memory to make room", component.name, component.size / 1e9)

@@ -1,5 +1,6 @@
 """The plan for a model of the catalog on this machine: what is measured and what is configured, put together."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import torch
 from psutil import virtual_memory
 
 from sd_api.errors import ModelUnavailable
+from sd_api.generation.plan import area
 from sd_api.models import hub
 from sd_api.models.architectures import text_encoders_of, unet_channels
 from sd_api.models.attention import Asked, choose_attention
 from sd_api.models.backends.quantized import installed_quantizers, require_quantizer
-from sd_api.models.bounded_files import read_object
+from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice
 from sd_api.models.families.any_pipeline import AnyPipeline
 from sd_api.models.families.base import Family
@@ -20,11 +22,13 @@ from sd_api.models.families.registry import family_named
 from sd_api.models.families.transformer import TransformerFamily
 from sd_api.models.file_sizes import folder_sizes, single_file_sizes, with_autoencoder, with_text_encoders
 from sd_api.models.files import find_faults
+from sd_api.models.hub_parts import cached_part
 from sd_api.models.loader import not_needed_of_base, refuse
 from sd_api.models.memory_plan import plan_memory
 from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes
 from sd_api.models.pipeline_files import weight_files
+from sd_api.models.separate_parts import separate_names, text_encoder_file
 from sd_api.models.sources import (
     MODEL_INDEX,
     PART_CONFIG,
@@ -58,8 +62,9 @@ def sizes_of(
         denoiser = "transformer" if unet_channels(header) is None else "unet"
         text = text_encoders_of(header)
         sizes = single_file_sizes(header, denoiser, folder, text=text, half=half)
-        given = [source.path for name in own.text_encoders if isinstance(source := parse_part(name), ModelFile)]
-        sizes = with_text_encoders(sizes, given, text or ("text_encoder",))
+        given = [_place_of(name, "text_encoder", half=half) for name in own.text_encoders]
+        files = [text_encoder_file(place, half=half) for place in given if place is not None]
+        sizes = with_text_encoders(sizes, files, text or ("text_encoder",))
     else:
         sizes = folder_sizes(model, half=half)
     if own.vae is not None:
@@ -67,8 +72,10 @@ def sizes_of(
     if folder is None:
         return sizes
     family = _family_in(folder.path)
-    guided = not isinstance(family, TransformerFamily) or family.one_forward
-    return replace(sizes, together=isinstance(family, AnyPipeline), guided=guided)
+    if not isinstance(family, TransformerFamily):
+        return replace(sizes, together=isinstance(family, AnyPipeline))
+    seen = family.sees.usual(area(sizes.native))
+    return replace(sizes, guided=family.one_forward, seen=seen, keeps_seen=family.sees.kept)
 
 
 def _family_in(folder: Path) -> Family | None:
@@ -95,13 +102,15 @@ class ToCome:
     Attributes:
         repo_id: the repository.
         without: the parts of it that are not needed.
+        part: the only part of it that is needed, such as ``vae``; None where it is a whole model.
     """
 
     repo_id: str
     without: tuple[str, ...] = ()
+    part: str | None = None
 
 
-def on_this_machine(source: ModelSource, own: ModelSettings, device: DeviceChoice) -> Files | ToCome:
+def on_this_machine(source: ModelSource, own: ModelSettings, device: DeviceChoice) -> Files | list[ToCome]:
     """Where a model is, or what of it is not here yet; without network.
 
     Args:
@@ -113,30 +122,45 @@ def on_this_machine(source: ModelSource, own: ModelSettings, device: DeviceChoic
         ModelUnavailable: its files, or what its settings name, have faults.
     """
     half = in_own_precision(device, own).torch_dtype in HALF_PRECISIONS
+    to_come = []
     if isinstance(source, HubModel):
         if (cached := hub.cached(source.repo_id, half=half)) is None:
-            return ToCome(source.repo_id)
-        source = ModelDirectory(cached)
-    refuse(find_faults(source))
+            to_come.append(ToCome(source.repo_id))
+        else:
+            source = ModelDirectory(cached)
+    if not isinstance(source, HubModel):
+        refuse(find_faults(source))
     base = parse_source(own.base) if own.base else None
+    folder = base.path if isinstance(base, ModelDirectory) else None
     if isinstance(base, HubModel):
         without = not_needed_of_base(own)
-        folder = hub.cached(base.repo_id, half=half, without=without)
-        return ToCome(base.repo_id, without) if folder is None else Files(source, folder)
-    return Files(source, base.path if isinstance(base, ModelDirectory) else None)
+        if (folder := hub.cached(base.repo_id, half=half, without=without)) is None:
+            to_come.append(ToCome(base.repo_id, without=without))
+    for part, names in separate_names(own).items():
+        repositories = [found.repo_id for name in names if isinstance(found := parse_part(name), HubModel)]
+        to_come += [ToCome(each, part=part) for each in repositories if cached_part(each, part, half=half) is None]
+    return to_come if to_come or isinstance(source, HubModel) else Files(source, folder)
+
+
+def _place_of(name: str, part: str, *, half: bool) -> Path | None:
+    """Where a part that the settings name is on this machine; None where it is to be downloaded first."""
+    source = parse_part(name)
+    return cached_part(source.repo_id, part, half=half) if isinstance(source, HubModel) else source.path
 
 
 def _autoencoder(name: str, *, half: bool) -> tuple[list[Path], dict[str, Any]]:
     """The files with the weights of an autoencoder, and its configuration, as far as they are on this machine."""
-    source = parse_part(name)
-    if isinstance(source, ModelFile):
-        return [source.path], {}
-    folder = hub.cached_part(source.repo_id, half=half) if isinstance(source, HubModel) else source.path
-    if folder is None:
+    place = _place_of(name, "vae", half=half)
+    if place is None:
         return [], {}
-    folder = folder / "vae" if isinstance(source, ModelDirectory) else folder
-    names = weight_files([file.name for file in folder.iterdir()], half=half)
-    return [folder / name for name in names], read_object(folder / PART_CONFIG)
+    if place.is_file():
+        return [place], {}
+    folder = place / "vae" if (place / MODEL_INDEX).is_file() else place
+    # What is wrong with it is found where it is loaded.
+    with suppress(OSError, FileFaultError):
+        names = weight_files([file.name for file in folder.iterdir()], half=half)
+        return [folder / name for name in names], read_object(folder / PART_CONFIG)
+    return [], {}
 
 
 def wishes_of(settings: Settings, own: ModelSettings) -> Wishes:

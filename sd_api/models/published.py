@@ -8,6 +8,7 @@ in the precision that its publisher chose.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from sd_api.generation.abilities import MEGAPIXEL
 from sd_api.models.model_sizes import STORED_BYTES, ModelSizes, Weights, role_of
 
 
@@ -48,6 +49,9 @@ _CHECKER = _part("safety_checker", 303_981_588, 4_194_304, 1024, "F16")
 _QWEN_VAE = _part("vae", 126_892_531, 3_981_312, 96, is_video=True)
 _GEMMA_2 = _part("text_encoder", 2_614_341_888, 589_824_000, 2304)
 _QWEN_25_VL = _qwen3(8_292_166_656, 544_997_376, 3584)
+
+_FLUX = (_clip_l(), _t5("text_encoder_2"), _transformer(11_902_391_360, 56_623_104, 3072), _vae())
+_QWEN_IMAGE = (_QWEN_25_VL, _transformer(20_430_401_088, 56_623_104, 3072), _QWEN_VAE)
 
 _SMALL = (512, 512)
 
@@ -102,15 +106,8 @@ PUBLISHED: Mapping[str, ModelSizes] = MappingProxyType(
         "Lumina 2": ModelSizes(
             components=(_GEMMA_2, _transformer(2_609_769_152, 21_233_664, 2304), _vae()), guided=False
         ),
-        "FLUX.1 dev, Fill, Kontext": ModelSizes(
-            components=(
-                _clip_l(),
-                _t5("text_encoder_2"),
-                _transformer(11_902_391_360, 56_623_104, 3072),
-                _vae(),
-            ),
-            guided=False,
-        ),
+        "FLUX.1 dev, Fill": ModelSizes(components=_FLUX, guided=False),
+        "FLUX.1 Kontext": ModelSizes(components=_FLUX, guided=False, seen=2 * MEGAPIXEL),
         "FLUX.1 schnell": ModelSizes(
             components=(
                 _clip_l(),
@@ -130,6 +127,7 @@ PUBLISHED: Mapping[str, ModelSizes] = MappingProxyType(
                 _vae(),
             ),
             guided=False,
+            seen=2 * MEGAPIXEL,
         ),
         "FLUX.2 klein 9B": ModelSizes(
             components=(
@@ -138,6 +136,7 @@ PUBLISHED: Mapping[str, ModelSizes] = MappingProxyType(
                 _vae(),
             ),
             guided=False,
+            seen=2 * MEGAPIXEL,
         ),
         "Z-Image-Turbo": ModelSizes(
             components=(
@@ -146,9 +145,8 @@ PUBLISHED: Mapping[str, ModelSizes] = MappingProxyType(
                 _vae(),
             )
         ),
-        "Qwen-Image, -Edit": ModelSizes(
-            components=(_QWEN_25_VL, _transformer(20_430_401_088, 56_623_104, 3072), _QWEN_VAE), guided=False
-        ),
+        "Qwen-Image": ModelSizes(components=_QWEN_IMAGE, guided=False),
+        "Qwen-Image-Edit, -Edit-Plus": ModelSizes(components=_QWEN_IMAGE, guided=False, seen=2 * MEGAPIXEL),
         "Krea 2": ModelSizes(
             components=(
                 _qwen3(4_437_815_808, 388_956_160, 2560),

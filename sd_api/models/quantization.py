@@ -46,8 +46,12 @@ def refuse_whole_numbers(place: Path, header: Header) -> None:
         )
 
 
-def refuse_unreadable(folder: Path) -> None:
+def refuse_unreadable(folder: Path, library: str) -> None:
     """Refuse a quantised part that cannot be read here.
+
+    Args:
+        folder: of the part.
+        library: that of its class, ``diffusers`` or ``transformers``.
 
     Raises:
         ModelUnavailable: its method is not known, or the package or the device that it needs is not here.
@@ -58,13 +62,18 @@ def refuse_unreadable(folder: Path) -> None:
     if (package := _PACKAGES_OF_METHODS.get(method)) is None:
         known = ", ".join(dict.fromkeys(_PACKAGES_OF_METHODS.values()))
         raise ModelUnavailable(f"{folder} is quantised by {shown(method, 40)!r}; this server reads weights of {known}.")
-    if reason := _why_unusable(package):
+    if reason := _why_unusable(package, library):
         raise ModelUnavailable(f"{folder}: {reason}.")
 
 
-def _why_unusable(package: str) -> str | None:
+def _why_unusable(package: str, library: str) -> str | None:
     if reason := missing_extra(package):
         return reason
-    if package == "bitsandbytes" and not torch.cuda.is_available():
-        return "weights quantised by bitsandbytes need a graphics card of NVIDIA or AMD, and there is none"
+    # bitsandbytes itself computes on a processor, and transformers lets it; diffusers does not.
+    if package == "bitsandbytes" and library != "transformers" and not _has_card():
+        return "diffusers reads weights quantised by bitsandbytes on graphics cards only, and there is none"
     return None
+
+
+def _has_card() -> bool:
+    return any(kind.is_available() for kind in (torch.cuda, torch.xpu, torch.mps))

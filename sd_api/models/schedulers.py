@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import diffusers
 import torch
 
 from sd_api.generation.schedulers import SCHEDULERS
+
+Noise = Literal["flow", "trigonometric", "consistency", "diffusion"]
+"""What a model was trained to lead out of, and how its schedulers count time."""
 
 # The schedulers for models whose noise is that of EDM (arXiv:2206.00364); with any other they draw garbage.
 _EDM = {
@@ -93,6 +96,17 @@ def is_flow(scheduler: Any) -> bool:
 def is_trigonometric(scheduler: Any) -> bool:
     """Whether its timesteps are angles between the original and noise (arXiv:2410.11081)."""
     return bool(scheduler.config.get("prediction_type") == "trigflow")
+
+
+def noise_of(scheduler: Any) -> Noise:
+    """What a scheduler leads out of, which has to be what the model was trained with."""
+    if is_flow(scheduler):
+        return "flow"
+    # A configuration may have options of another class.
+    known = signature(scheduler.set_timesteps).parameters
+    if "intermediate_timesteps" in known:
+        return "trigonometric"
+    return "consistency" if "original_inference_steps" in known else "diffusion"
 
 
 def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

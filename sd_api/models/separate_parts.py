@@ -4,31 +4,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models import hub
 from sd_api.models.allowed_classes import class_of, why_refused
+from sd_api.models.autoencoder import latent_channels, scale_factor
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.files import find_faults, find_part_faults
+from sd_api.models.hub_parts import fetch_part
 from sd_api.models.part_claims import bound_part
 from sd_api.models.part_loading import load_part, refuse_missing_weights, refused_claims
 from sd_api.models.pickled import without_pickles
-from sd_api.models.pipeline_files import parts
+from sd_api.models.pipeline_files import parts, weight_files
 from sd_api.models.precision import Precision
 from sd_api.models.sources import (
     MODEL_INDEX,
     PART_CONFIG,
     HubModel,
     ModelDirectory,
-    ModelFile,
     PartDirectory,
     parse_part,
 )
 from sd_api.models.state_dict import WeightFile
 from sd_api.settings import Limits, ModelSettings
 
-_VAE = "vae"
+_VAE, _TEXT = "vae", "text_encoder"
 
 
 def separate_parts(
@@ -52,37 +53,84 @@ def separate_parts(
     Raises:
         ModelUnavailable: one is damaged, of another kind, or fits none of the model's parts.
     """
+    if settings.vae is not None and _VAE not in entries:
+        raise ModelUnavailable("vae: this model has no autoencoder that another could replace.")
+    places = fetch_separate(settings, token, limits, half=precision.half)
     found: dict[str, Any] = {}
-    if settings.vae is not None:
-        if _VAE not in entries:
-            raise ModelUnavailable("vae: this model has no autoencoder that another could replace.")
-        found[_VAE] = _autoencoder(settings.vae, config, entries[_VAE], precision, token, limits)
-    for name in settings.text_encoders:
-        source = parse_part(name)
-        if not isinstance(source, ModelFile):
-            raise ModelUnavailable(f"text_encoders: {name} is no file of weights.")
-        found |= _text_encoder(source.path, config, entries, precision)
+    for place in places[_VAE]:
+        found[_VAE] = _autoencoder(place, config, entries[_VAE], precision)
+        kind = class_of(*entries[_VAE])
+        with torch.device("meta"), refused_claims("vae: "):
+            own = kind.from_config(kind.load_config(config / _VAE, local_files_only=True))
+        try:
+            refuse_other_latents(own, found[_VAE])
+        except ModelUnavailable as error:
+            raise ModelUnavailable(f"vae: {place} does not fit this model: {error.message}") from None
+    for place in places[_TEXT]:
+        found |= _text_encoder(text_encoder_file(place, half=precision.half), config, entries, precision)
     return found
 
 
-def _autoencoder(
-    name: str, config: Path, entry: tuple[str, str], precision: Precision, token: str | None, limits: Limits
-) -> Any:
-    source = parse_part(name)
-    if isinstance(source, ModelFile):
-        return autoencoder_of_file(source.path, config, entry, precision)
-    if isinstance(source, HubModel):
-        folder = hub.fetch_part(source.repo_id, token, limits, half=precision.half)
-    elif isinstance(source, ModelDirectory):
-        if faults := find_faults(source):
-            raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
-        whole = without_pickles(source).path
-        if (found := dict(parts(read_object(whole / MODEL_INDEX))).get(_VAE)) is None:
-            raise ModelUnavailable(f"vae: {source} has no autoencoder.")
-        return load_part(whole / _VAE, *found, precision)
-    else:
-        folder = source.path
-    return autoencoder_of_folder(folder, precision)
+def fetch_separate(settings: ModelSettings, token: str | None, limits: Limits, *, half: bool) -> dict[str, list[Path]]:
+    """Where on this machine the parts are that a model's settings name; those of the hub are downloaded first.
+
+    Args:
+        settings: of the model.
+        token: for the hub.
+        limits: for what is downloaded.
+        half: whether weights in half precision will do.
+
+    Returns:
+        Files and folders by the kind of part: ``vae``, ``text_encoder``.
+
+    Raises:
+        ModelUnavailable: one is nowhere.
+    """
+
+    def place(name: str, part: str) -> Path:
+        source = parse_part(name)
+        if isinstance(source, HubModel):
+            return fetch_part(source.repo_id, part, token, limits, half=half)
+        return source.path
+
+    return {part: [place(name, part) for name in names] for part, names in separate_names(settings).items()}
+
+
+def separate_names(settings: ModelSettings) -> dict[str, list[str]]:
+    """What a model's settings name in place of its own parts, by the kind of part."""
+    return {_VAE: [settings.vae] if settings.vae else [], _TEXT: list(settings.text_encoders)}
+
+
+def text_encoder_file(place: Path, *, half: bool) -> Path:
+    """The file with the weights of a text encoder.
+
+    Args:
+        place: it, or the folder with it and ``config.json``.
+        half: whether weights in half precision will do.
+
+    Raises:
+        ModelUnavailable: the weights are in none, or in several files.
+    """
+    if place.is_file():
+        return place
+    files = weight_files([file.name for file in place.iterdir()], half=half)
+    if len(files) != 1:
+        raise ModelUnavailable(f"text_encoders: {place} has no weights in one file; name a file of them.")
+    return place / files[0]
+
+
+def _autoencoder(place: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
+    if place.is_file():
+        return autoencoder_of_file(place, config, entry, precision)
+    if not (place / MODEL_INDEX).is_file():
+        return autoencoder_of_folder(place, precision)
+    source = ModelDirectory(place)
+    if faults := find_faults(source):
+        raise ModelUnavailable(f"vae: {'; '.join(faults)}.")
+    whole = without_pickles(source).path
+    if (found := dict(parts(read_object(whole / MODEL_INDEX))).get(_VAE)) is None:
+        raise ModelUnavailable(f"vae: {source} has no autoencoder.")
+    return load_part(whole / _VAE, *found, precision)
 
 
 def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
@@ -97,7 +145,35 @@ def autoencoder_of_folder(folder: Path, precision: Precision) -> Any:
     class_name = str(read_object(readable / PART_CONFIG).get("_class_name"))
     if reason := why_refused("diffusers", class_name):
         raise ModelUnavailable(f"vae: {folder} {reason}.")
+    if not hasattr(class_of("diffusers", class_name), "decode"):
+        raise ModelUnavailable(f"vae: {folder} is of diffusers.{class_name}, which is no autoencoder.")
     return load_part(readable, "diffusers", class_name, precision, place=folder)
+
+
+def refuse_other_latents(own: Any, vae: Any) -> None:
+    """Refuse an autoencoder whose latents are not those of a model.
+
+    Args:
+        own: The model's own.
+        vae: The other one.
+
+    Raises:
+        ModelUnavailable: With how they differ.
+    """
+    try:
+        shapes = [(latent_channels(each), scale_factor(each)) for each in (own, vae)]
+    except AttributeError:
+        raise ModelUnavailable(f"it is of {type(vae).__name__}, whose latents this server does not know.") from None
+    if shapes[0] != shapes[1]:
+        (channels, cell), (others, other_cell) = shapes
+        raise ModelUnavailable(
+            f"its latents have {others} channels and cells of {other_cell} pixels; this model's {channels} and {cell}."
+        )
+    scales = [getattr(each.config, "scaling_factor", None) for each in (own, vae)]
+    if type(own) is type(vae) and scales[0] != scales[1]:
+        raise ModelUnavailable(
+            f"it was made for another architecture: its latents are scaled by {scales[1]}, this model's by {scales[0]}."
+        )
 
 
 def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:

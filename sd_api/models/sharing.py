@@ -7,11 +7,18 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from sd_api.models.streaming import hooks_of, unstream
+
 
 def shared_copy(module: torch.nn.Module) -> Any:
-    """A module of the same structure and with the same weights, of which anything but the weights may be changed."""
-    shared = (*module.parameters(), *module.buffers())
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
+    """A module of the same structure and with the same weights, of which anything but the weights may be changed.
+
+    Where the layers of the original are streamed to the device, those of the copy are not yet.
+    """
+    shared = (*module.parameters(), *module.buffers(), *hooks_of(module))
+    copied = copy.deepcopy(module, {id(each): each for each in shared})
+    unstream(copied)
+    return copied
 
 
 def follow(shared: torch.nn.Module, device: torch.device) -> None:

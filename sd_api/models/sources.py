@@ -9,6 +9,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public by its documentation
 
 from sd_api.errors import ModelUnavailable, UnknownModel
+from sd_api.models.folders import listed
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +157,7 @@ def _contents(directory: Path) -> str:
         entries = sorted(entry.name + "/" * entry.is_dir() for entry in directory.iterdir())
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    more = f" and {len(entries) - _MAX_LISTED_ENTRIES} more" if len(entries) > _MAX_LISTED_ENTRIES else ""
-    return f"contains {', '.join(entries[:_MAX_LISTED_ENTRIES])}{more}" if entries else "contains nothing"
+    return f"contains {listed(entries, _MAX_LISTED_ENTRIES)}" if entries else "contains nothing"
 
 
 def _valid_names() -> str:

@@ -19,6 +19,8 @@ _SHORT, _FULL = "cond_stage_model.transformer.", "cond_stage_model.transformer.t
 
 # What programs put before the names of all tensors when they save a model inside of another object.
 _WRAPPERS = ("state_dict.", "module.", "_orig_mod.")
+# What stands before all names where a part of a pipeline is saved as its attribute.
+_PARTS = ("transformer.", "unet.")
 # What ComfyUI calls a denoiser that it saves alone.
 _DENOISER = "diffusion_model."
 
@@ -47,7 +49,8 @@ class WeightFile:
         plain = read_header(without_pickles(source).path, path.stem)
         refuse_whole_numbers(path, plain)
         bare = is_bare_unet(plain.tensors)
-        self._names = {name: _full_name(name, bare=bare) for name in plain.tensors}
+        part = next((part for part in _PARTS if all(name.startswith(part) for name in plain.tensors)), "")
+        self._names = {name: _full_name(name.removeprefix(part), bare=bare) for name in plain.tensors}
         tensors = {self._names[name]: info for name, info in plain.tensors.items()}
         self.header = Header(path, plain.format, tensors, plain.metadata, plain.name)
         self._readable = plain.path

@@ -98,7 +98,8 @@ class Traits:
         changed = dict(config)
         if self.prediction_type is not None:
             changed["prediction_type"] = self.prediction_type
-        if self.zero_snr:
+        # At zero terminal SNR, predicted noise says nothing about the image, so no model was trained so.
+        if self.zero_snr and changed.get("prediction_type", EPSILON) != EPSILON:
             changed |= {"rescale_betas_zero_snr": True, **_TRAILING}
             # It has no such option.
             class_name = "DDIMScheduler" if class_name == "PNDMScheduler" else class_name

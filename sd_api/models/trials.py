@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from PIL import Image
 
 from sd_api.models.allowed_classes import shown
 from sd_api.models.autoencoder import has_scale, latent_channels, scaled, unscaled
@@ -11,6 +12,8 @@ from sd_api.models.schedulers import make_scheduler, noised, step_options
 
 # The steps of a trial, and the side of its latents.
 _STEPS, _SIDE = 3, 8
+# The pixels of a side of a picture.
+_PICTURE = 64
 # The tokens before and after those of the words.
 _FRAME = 2
 
@@ -61,6 +64,47 @@ def try_words(tokenizer: Any, encoder: Any) -> None:
     tokens = tokenizer("a", padding="max_length", max_length=longest, truncation=True).input_ids
     if (highest := max(*tokens, *tokenizer.get_vocab().values())) >= encoder.vocab_size:
         raise TrialError(f"it has a token {highest}, and the text encoder knows {encoder.vocab_size}")
+
+
+def try_tokens(tokenizer: Any, encoder: Any, *, chats: bool) -> None:
+    """Have words read as the families with a transformer have them read: padded, within a chat where they are so.
+
+    Args:
+        tokenizer: of a text encoder.
+        encoder: the configuration of the text encoder.
+        chats: whether prompts are written into a chat, by the template of the tokenizer.
+
+    Raises:
+        TrialError: the tokenizer has no room for words, or tokens that the text encoder does not know.
+        Exception: whatever the tokenizer raises.
+    """
+    if not isinstance(longest := tokenizer.model_max_length, int | float) or longest <= _FRAME:
+        raise TrialError(f"its model_max_length is {shown(longest)}, which should be a number of tokens")
+    text = "a"
+    if chats:
+        message = [{"role": "user", "content": text}]
+        text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        if not text:
+            raise TrialError("its template of a chat leaves nothing of a prompt")
+    tokens = tokenizer([text, "a b"], padding="max_length", max_length=2 * _FRAME, truncation=True).input_ids
+    known = encoder.get_text_config().vocab_size
+    if (highest := max(*tokens[0], *tokens[1], *tokenizer.get_vocab().values())) >= known:
+        raise TrialError(f"it has a token {highest}, and the text encoder knows {known}")
+
+
+def try_images(processor: Any) -> None:
+    """Have a processor prepare a picture for a text encoder that sees images.
+
+    Args:
+        processor: of the text encoder.
+
+    Raises:
+        TrialError: what comes out are not numbers.
+        Exception: whatever the processor raises.
+    """
+    picture = Image.new("RGB", (2 * _PICTURE, _PICTURE))
+    if not processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"].isfinite().all():
+        raise TrialError("what its processor makes of a picture are not numbers")
 
 
 def try_scale(part: Any) -> None:

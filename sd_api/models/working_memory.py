@@ -17,6 +17,10 @@ AUTOENCODER_FACTOR = 8
 # Those that keep frames of a video beside them. Counted: 18.1 (Qwen-Image's).
 VIDEO_AUTOENCODER_FACTOR = 24
 
+# The weights by the numbers that all layers keep of one token, in widths: keys and values are 2 * width for each layer,
+# which has 12 * width**2 weights or more.
+KEPT_DIVISOR = 6
+
 # The longest prompts of all families, in tokens.
 TEXT_TOKENS = 512
 
@@ -24,7 +28,9 @@ AUTOENCODER_TILES = (0, 512, 256)
 """Sides of the autoencoder's tiles in pixels, from the fastest; 0 is the whole picture at once."""
 
 
-def denoising_bytes(part: Weights, size: tuple[int, int], *, rows: int, dtype: str) -> int:
+def denoising_bytes(
+    part: Weights, size: tuple[int, int], *, rows: int, dtype: str, seen: int = 0, keeps_seen: bool = False
+) -> int:
     """What one step takes beside the weights.
 
     Args:
@@ -32,11 +38,17 @@ def denoising_bytes(part: Weights, size: tuple[int, int], *, rows: int, dtype: s
         size: width and height of the picture in pixels.
         rows: those of one forward: two for a picture with guidance.
         dtype: of the arithmetic.
+        seen: the pixels of the images that it sees beside the picture.
+        keeps_seen: whether it keeps their keys and values, in place of looking at them in each step.
     """
     cells = -(-size[0] // part.cell) * -(-size[1] // part.cell)
     if part.is_unet:
         return rows * cells * part.width * UNET_FACTOR * ITEM_BYTES[dtype]
-    return rows * (cells + TEXT_TOKENS) * part.width * TRANSFORMER_FACTOR * ITEM_BYTES[dtype]
+    tokens, others = cells + TEXT_TOKENS, -(-seen // part.cell**2)
+    if not keeps_seen:
+        return rows * (tokens + others) * part.width * TRANSFORMER_FACTOR * ITEM_BYTES[dtype]
+    kept = rows * others * part.count // (KEPT_DIVISOR * part.width)
+    return (rows * max(tokens, others) * part.width * TRANSFORMER_FACTOR + kept) * ITEM_BYTES[dtype]
 
 
 def decoding_bytes(part: Weights, size: tuple[int, int], *, dtype: str, tile: int) -> int:

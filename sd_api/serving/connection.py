@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import h11
@@ -30,6 +31,10 @@ FREE_PIECES, BYTES_OF_PIECE = 1024, 512
 
 # So many answers may lie in memory because their clients do not read.
 MAX_WRITE_PAUSED = 64
+
+# Bytes of an answer that the system holds for a client beyond those that are on their way. Without this limit, it takes
+# megabytes from who does not read, and each copy keeps the event loop.
+MOST_UNSENT = 128 * 1024
 
 BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
@@ -117,6 +122,8 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for this connection, or close it. See asyncio."""
         super().connection_made(transport)
+        if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, MOST_UNSENT)
         self._timer = self.loop.call_later(1, self._check_deadlines)
         if len(self.connections) > self._table.most and not self._table.drop_longest_waiting():
             transport.write(BUSY)

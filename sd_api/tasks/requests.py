@@ -14,6 +14,7 @@ from sd_api.generation.seeds import choose_seed
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.stored_files import StoredFile
 from sd_api.models.catalog import CatalogModel, ModelCatalog
+from sd_api.models.folders import ModelFolders
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore
 from sd_api.tasks.parameters import KINDS, TASKS, TaskParams, TaskReading, parse_parameters
@@ -35,6 +36,11 @@ class RequestMaker:
         self._catalog = catalog
         self._blobs = blobs
         self._limits = limits
+
+    @property
+    def folders(self) -> ModelFolders:
+        """The folders of models that parameters may name files of."""
+        return self._catalog.folders
 
     def complete(self, owner: str, fields: Mapping[str, Any], *, from_here: bool) -> dict[str, Any]:
         """Validate a client's parameters, and choose the model and the seeds that they leave open.

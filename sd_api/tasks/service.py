@@ -78,7 +78,7 @@ class TaskService:
             OutOfLimits: the model cannot do what they ask for.
         """
         spec, warnings, model = self._requests.read(owner, fields, from_here=from_here)
-        found = estimate(self._jobs, spec, model)
+        found = estimate(self._jobs, spec, model, self._requests.folders)
         return replace(found, warnings=(*warnings, *found.warnings))
 
     def last_event(self, owner: str, task_id: str) -> Event:

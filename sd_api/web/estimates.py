@@ -52,6 +52,11 @@ class EstimatedSeconds(BaseModel):
     expected: float = Field(description="the estimate", examples=[12.0])
     least: float = Field(description="the lower end of its range", examples=[10.0])
     most: float = Field(description="the upper end of its range", examples=[14.4])
+    of_others: bool = Field(
+        description="whether its model has made no picture yet, so that the time follows from another model's jobs and "
+        "what both compute, with a wide range",
+        examples=[False],
+    )
 
 
 class EstimatedMemory(BaseModel):
@@ -66,7 +71,8 @@ class EstimatedMemory(BaseModel):
         examples=[4265000000],
     )
     device: int | None = Field(
-        description="the most of the device's memory, for one picture of the model's own size; null likewise",
+        description="the most of the device's memory, for one picture of the model's own size with the images that the "
+        "request has the model see, and of the files of its ControlNets and IP-Adapters; null likewise",
         examples=[3600000000],
     )
     disk: int | None = Field(
@@ -86,7 +92,8 @@ class EstimateAnswer(BaseModel):
     regions: list[EstimatedRegion] = Field(description="what is computed of each picture")
     steps: int = Field(description="the denoising steps of all pictures and regions", examples=[25])
     seconds: EstimatedSeconds | None = Field(
-        description="how long it will work, by the measured jobs of its model; null before there are any"
+        description="how long it will work, by the measured jobs of its model, else by those of another; null before "
+        "there are any"
     )
     wait_seconds: float | None = Field(
         description="how long it will wait for other jobs, at most; null before their models have measured jobs",

@@ -369,7 +369,7 @@ def test_pictures_are_resized(api: webuiapi.WebUIApi, url: str) -> None:
 
 def test_all_that_webuiapi_asks_for_is_there(api: webuiapi.WebUIApi) -> None:
     assert {"Euler a", "DPM++ 2M Karras", "DDIM"} <= set(api.util_get_sampler_names())
-    assert api.util_get_scheduler_names() == ["automatic", "karras"]
+    assert api.util_get_scheduler_names() == ["automatic", "karras", "sgm_uniform"]
     assert [upscaler["name"] for upscaler in api.get_upscalers()] == ["None", "Lanczos", "Nearest"]
     assert api.get_scripts() == {"txt2img": [], "img2img": []}
     assert api.get_embeddings() == {"loaded": {}, "skipped": {}}

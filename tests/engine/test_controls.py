@@ -1,5 +1,6 @@
 """ControlNets and T2I adapters act as in diffusers' own pipelines, for the rows that ask for them."""
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from controlled import FIRST, IMAGE, MAP, MASK, OTHER_MAP, SECOND, SEED, SIDE, STEPS, begun, control, ours
-from diffusers import MultiAdapter, MultiControlNetModel
+from diffusers import ControlNetModel, MultiAdapter, MultiControlNetModel
 from diffusers.models.controlnets.multicontrolnet_union import MultiControlNetUnionModel
 from pictures import photograph
 from running import FullAt
@@ -140,6 +141,26 @@ def test_control_nets_act_as_in_diffusers(name: str, kind: str, folder: Path) ->
         read = derived(both, type(both), controls=(first, replace(second, model="original.safetensors")))
         assert torch.equal(ours(parts, read), expected)
     assert torch.equal(ours(parts, asked(kind)), plain)
+
+
+def test_the_map_decides_as_in_guess_mode_and_the_prompt_by_softer_layers(folder: Path) -> None:
+    # From the same place in memory, its weights round alike.
+    parts, made = model("sd", folder), ControlNetModel.from_pretrained(folder / "sd" / "lines").eval()
+    decides = asked("txt2img", control("lines", weight=0.8, mode="control"))
+    class_name, arguments = "StableDiffusionControlNetPipeline", {"controlnet": made, "image": MAP}
+    expected = by_hand("sd", decides, class_name, guess_mode=True, controlnet_conditioning_scale=0.8, **arguments)
+    assert torch.equal(ours(parts, decides), expected)
+    # A net whose last layers have the factors in their weights.
+    softer = deepcopy(made)
+    layers = [*softer.controlnet_down_blocks, softer.controlnet_mid_block]
+    for number, layer in enumerate(layers):
+        for tensor in layer.parameters():
+            tensor.data *= 0.825 ** (len(layers) - 1 - number)
+    arguments["controlnet"] = softer
+    follows = asked("txt2img", control("lines", mode="prompt"))
+    assert torch.allclose(ours(parts, follows), by_hand("sd", follows, class_name, **arguments), atol=1e-4)
+    rows = [begun(parts, asked("txt2img", control("lines", mode=mode))) for mode in ("balanced", "control")]
+    assert rows[0].key != rows[1].key
 
 
 def test_union_nets_act_as_in_diffusers(folder: Path) -> None:

@@ -153,9 +153,7 @@ def test_a_model_says_what_it_can_do(engine_of: Any) -> None:
 def test_more_steps_than_a_consistency_model_has_are_as_many_as_it_has(engine_of: Any) -> None:
     engine = engine_of("latent consistency")
     result = generate(engine, request(steps=60))
-    assert [warning.partition(",")[0] for warning in result.warnings] == [
-        "steps: this model has 50 steps to choose from"
-    ]
+    assert [warning.partition(",")[0] for warning in result.warnings] == ["steps: there are 50 steps to choose from"]
     (image,), (most,) = result.images, generate(engine, request(steps=50)).images
     assert from_png(image.png).tobytes() == from_png(most.png).tobytes()
 

@@ -28,7 +28,7 @@ from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImag
 from sd_api.generation.references import Reference
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.adapters.image_encoders import load_encoder
-from sd_api.models.adapters.ip_adapter_files import described_adapters
+from sd_api.models.adapters.ip_adapter_files import described_adapters, header_of
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import ModelFolders
@@ -315,3 +315,16 @@ def test_what_cannot_act_is_refused(folder: Path, name: str, words: str) -> None
     alone = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None)
     with pytest.raises(OutOfLimits, match="no IP-Adapter for this model"):
         begun(alone, asked(seen(None)))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight": (8, 8)}, "with a transformer"),
+        ({"ip_adapter.0.to_k_ip.weight": (8, 8), "ip_adapter.1.to_k_ip.weight": (8, 8)}, "with a transformer"),
+        ({"ip_adapter.1.to_k_ip.weight": (8, 768), "image_proj.proj.0.weight": (1024, 512)}, "sees faces by another"),
+    ],
+)
+def test_other_kinds_are_called_by_what_they_are(shapes: dict[str, tuple[int, ...]], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        header_of(shapes)

@@ -23,11 +23,14 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.adapters.lora_files import described_loras, read_header
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import LORA, ModelFolders
+from sd_api.models.placement import Placement
 from sd_api.models.schedulers import make_scheduler
+from sd_api.prompting.prompt import Lora
 from sd_api.settings import Limits
 
 LIMITS = Limits()
@@ -87,7 +90,9 @@ def ours(parts: Parts, prompt: str, **changes: Any) -> torch.Tensor:
     return latents
 
 
-def by_hand(name: str, *loras: tuple[Path, float, float], pipeline: Any = None, **arguments: Any) -> torch.Tensor:
+def by_hand(
+    name: str, *loras: tuple[Path, float, float], pipeline: Any = None, fused: bool = True, **arguments: Any
+) -> torch.Tensor:
     """The latents of a pipeline of its own, with LoRAs as diffusers fuses them: their files and their two weights."""
     pipeline = pipeline or deepcopy(pipelines()[name])
     pipeline.scheduler = make_scheduler("euler", pipeline.scheduler)
@@ -99,7 +104,8 @@ def by_hand(name: str, *loras: tuple[Path, float, float], pipeline: Any = None, 
         encoders = ["text_encoder", *(["text_encoder_2"] if name == "sdxl" else [])]
         weights = [{"unet": weight, **dict.fromkeys(encoders, text)} for _, weight, text in loras]
         pipeline.set_adapters(names, weights)
-        pipeline.fuse_lora(components=["unet"])
+        if fused:
+            pipeline.fuse_lora(components=["unet"])
     latents: torch.Tensor = pipeline(
         "a dog",
         negative_prompt="blue",
@@ -131,9 +137,49 @@ def test_one_and_several_act_as_in_diffusers(name: str, folder: Path) -> None:
     assert torch.equal(ours(parts, "a dog", loras='{"style1": 0}'), plain)
 
 
-def test_keys_of_kohyas_scripts_are_read(folder: Path) -> None:
-    parts, path = model("sd", folder), folder / "sd" / "kohya.safetensors"
-    assert torch.equal(ours(parts, "a dog <lora:kohya:0.7>"), by_hand("sd", (path, 0.7, 0.7)))
+IN_UNET = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+IN_ENCODER = "text_model.encoder.layers.0.self_attn.q_proj"
+# What the layers of the UNet and of the text encoder begin with, whether their paths have dots, and their factors.
+LAYOUTS: dict[str, tuple[str, str | None, bool, tuple[str, str]]] = {
+    "kohya": ("lora_unet_", "lora_te_", False, ("lora_down", "lora_up")),
+    "kohya for two encoders": ("lora_unet_", "lora_te1_", False, ("lora_down", "lora_up")),
+    "lycoris alone": ("lycoris_", None, False, ("lora_down", "lora_up")),
+    "comfy": ("diffusion_model.", "text_encoders.clip_l.transformer.", True, ("lora_down", "lora_up")),
+    "comfy by peft's names": ("diffusion_model.", None, True, ("lora_A", "lora_B")),
+    "diffusers": ("unet.", "text_encoder.", True, ("lora_A", "lora_B")),
+    "peft": ("base_model.model.", None, True, ("lora_A", "lora_B")),
+    "a component alone": ("", None, True, ("lora_A", "lora_B")),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_changes_the_weights_by_the_same(layout: str, tmp_path: Path) -> None:
+    """With a scale of 3 to 4; no layer of the text encoder has a projection of its output beside it."""
+    of_unet, of_encoder, dotted, (down, up) = LAYOUTS[layout]
+    parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=ModelFolders({LORA: [tmp_path]}))
+    modules: dict[str, Any] = {name: parts.components[name].module for name in ("unet", "text_encoder")}
+    layers = [("unet", of_unet, IN_UNET)] + ([] if of_encoder is None else [("text_encoder", of_encoder, IN_ENCODER)])
+    tensors: dict[str, torch.Tensor] = {}
+    factors = {}
+    for name, begin, path in layers:
+        weight = modules[name].get_submodule(path.removeprefix("text_model.")).weight
+        factors[name] = torch.randn(4, weight.shape[1]), torch.randn(weight.shape[0], 4)
+        layer = begin + (path if dotted else path.replace(".", "_"))
+        tensors |= {f"{layer}.{down}.weight": factors[name][0], f"{layer}.{up}.weight": factors[name][1]}
+        if layout not in ("diffusers", "peft", "a component alone"):
+            tensors[f"{layer}.alpha"] = torch.tensor(3.0)
+    settings = {f"{name}.{key}": value for name in modules for key, value in (("r", 4), ("lora_alpha", 3))}
+    has_settings = layout in ("diffusers", "peft", "a component alone")
+    metadata = {"lora_adapter_metadata": json.dumps(settings)} if has_settings else None
+    save_file(tensors, tmp_path / "styled.safetensors", metadata)
+    (file,) = ModelFolders({LORA: [tmp_path]}).files(LORA)
+    parts.loras.find({"prompt": [Lora("styled")]})
+    for name, _, path in layers:
+        applied: Any = parts.loras.applied(parts.components[name], [ActiveLora(file, 1.0, 1.0)])
+        changed, given = (each.get_submodule(path.removeprefix("text_model.")) for each in (applied, modules[name]))
+        first, second = factors[name]
+        seen = torch.randn(2, first.shape[1])
+        assert torch.allclose(changed(seen), given(seen) + 0.75 * seen @ first.T @ second.T, atol=1e-4)
 
 
 LYCORIS: dict[str, tuple[PeftConfig, float]] = {
@@ -218,6 +264,42 @@ def test_the_model_itself_is_never_changed(folder: Path) -> None:
     assert all(torch.equal(one, other) for one, other in zip(tensors, after, strict=True))
     assert [list(part.module.modules()) for part in parts.components.values()] == modules
     assert not any(isinstance(module, BaseTunerLayer) for several in modules for module in several)
+
+
+def test_they_act_where_layers_are_streamed_to_the_device(folder: Path) -> None:
+    """A processor is in the place of a card whose memory counts."""
+    device = Placement(torch.device("cpu"), lambda: 2**40)
+    folders = ModelFolders({LORA: [folder / "sd"]})
+    parts = Parts(deepcopy(pipelines()["sd"]), device.device, device.use, device.forget, folders)
+    first, second = ((folder / "sd" / f"style{number}.safetensors", 1.0, 1.0) for number in range(2))
+    plain, one = ours(parts, "a dog"), ours(parts, "a dog <lora:style0>")
+    for component in (parts.denoiser, parts.components["text_encoder"]):
+        device.use([component])
+        assert device.slow_down()
+    parts._cached.clear()
+    assert torch.equal(ours(parts, "a dog <lora:style0>"), by_hand("sd", first, fused=False))
+    assert not any(device.has(part) for part in (parts.denoiser, *parts.loras.components))
+    # Another one is loaded into what is streamed.
+    both = by_hand("sd", first, second, fused=False)
+    assert torch.equal(ours(parts, "a dog <lora:style0> <lora:style1>"), both)
+    assert torch.equal(ours(parts, "a dog"), plain)
+    device.run_as_planned()
+    assert torch.equal(ours(parts, "a dog <lora:style0>"), one)
+    assert torch.equal(ours(parts, "a dog"), plain)
+
+
+def test_they_act_beside_weights_that_are_stored_in_fp8(folder: Path) -> None:
+    """Also where those are streamed."""
+    device = Placement(torch.device("cpu"), lambda: 2**40)
+    pipeline = deepcopy(pipelines()["sd"])
+    pipeline.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    parts = Parts(pipeline, device.device, device.use, device.forget, ModelFolders({LORA: [folder / "sd"]}))
+    prompts = ("a dog", "a dog <lora:style0>")
+    plain, styled = (ours(parts, prompt) for prompt in prompts)
+    assert (styled - plain).abs().max() > 0.01 * plain.abs().max()
+    device.use([parts.denoiser])
+    assert device.slow_down()
+    assert all(torch.equal(ours(parts, prompt), whole) for prompt, whole in zip(prompts, (plain, styled), strict=True))
 
 
 def test_rows_with_other_loras_do_not_share_forwards(folder: Path) -> None:
@@ -308,6 +390,29 @@ HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
     ),
     "IA3": ({"lora_unet_x.on_input": torch.zeros(())}, "of a kind that is not read: .IA.³"),
     "DoRA": ({"lora_unet_x.dora_scale": torch.zeros(4, 1)}, "of a kind that is not read: kohya's DoRA"),
+    "elsewhere": (
+        {
+            f"{layer}.lora_{factor}.weight": torch.zeros(4, 32) if factor == "A" else torch.zeros(32, 4)
+            for layer in (LAYER, "transformer.blocks.0.to_q")
+            for factor in "AB"
+        },
+        "this model has 1 of the 2 layers that it changes",
+    ),
+    "transformer": (
+        {f"lora_unet_double_blocks_0_img_attn_proj.lora_{end}.weight": torch.zeros(4, 4) for end in ("down", "up")},
+        "was made for a model with a transformer; this model has a UNet",
+    ),
+    "deeper": (
+        {
+            f"lora_te_text_model_encoder_layers_9_self_attn_q_proj.lora_{factor}.weight": torch.zeros(shape)
+            for factor, shape in (("down", (4, 64)), ("up", (64, 4)))
+        },
+        "this model cannot use|no layers for this model",
+    ),
+    "settings": (
+        {f"{LAYER}.lora_A.weight": torch.zeros(4, 32), f"{LAYER}.lora_B.weight": torch.zeros(32, 4)},
+        "its metadata lora_adapter_metadata cannot be read",
+    ),
     "flat": ({f"{LAYER.replace('attn1.to_q', 'attn2.to_k')}.lora_A.weight": torch.zeros(4)}, "cannot use"),
 }
 
@@ -315,7 +420,8 @@ HOSTILE: dict[str, tuple[dict[str, torch.Tensor], str]] = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_file_costs_next_to_nothing_and_the_next_one_acts(case: str, folder: Path, tmp_path: Path) -> None:
     tensors, reason = HOSTILE[case]
-    save_file(tensors, tmp_path / "hostile.safetensors")
+    metadata = {"lora_adapter_metadata": "[1]"} if case == "settings" else None
+    save_file(tensors, tmp_path / "hostile.safetensors", metadata)
     (tmp_path / "right.safetensors").symlink_to(folder / "sd" / "style0.safetensors")
     folders = ModelFolders({LORA: [tmp_path]})
     parts = Parts(pipelines()["sd"], torch.device("cpu"), lambda _: None, folders=folders)

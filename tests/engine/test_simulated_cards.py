@@ -16,9 +16,11 @@ from sd_api.engine import engine as engine_module
 from sd_api.engine import memory as engine_memory
 from sd_api.engine.engine import DiffusersEngine
 from sd_api.errors import OutOfMemory
-from sd_api.generation.abilities import ModelAbilities
+from sd_api.generation.abilities import MEGAPIXEL, ModelAbilities
+from sd_api.generation.images import ImageRef
+from sd_api.generation.references import Reference
 from sd_api.jobs.job import Job
-from sd_api.models import decoding, placement
+from sd_api.models import decoding, placement, streaming
 from sd_api.models.component import Component
 from sd_api.models.decoding import decode
 from sd_api.models.families.base import Row
@@ -34,6 +36,7 @@ GB = 2**30
 REQUESTS = 1000
 # Pictures are this much smaller than the memory that they are counted with, so that finishing them takes no time.
 SCALE = 8
+REFERENCE = Reference(image=ImageRef.of(Image.new("RGB", (64, 64)), "image"))
 
 
 class Parts:
@@ -97,11 +100,14 @@ class Family:
         parts.run(words, max(parts.plan.working[name] for name in words))
 
     def start(self, parts: Parts, operation: Any, seeds: Any, size: tuple[int, int], *_: Any) -> Row:
-        return Row(key=size, scheduler_name="none", steps=1, latents=torch.zeros(1, 4, size[1] // 8, size[0] // 8))
+        seen = len(operation.references) * MEGAPIXEL
+        latents = torch.zeros(1, 4, size[1] // 8, size[0] // 8)
+        return Row(key=(size, seen), scheduler_name="none", steps=1, latents=latents)
 
     def predict(self, parts: Parts, rows: Sequence[Row]) -> list[None]:
-        size: Any = rows[0].key
-        parts.run([parts.denoiser.name], denoising(parts.sizes, parts.plan, size, len(rows)))
+        key: Any = rows[0].key
+        size, seen = key
+        parts.run([parts.denoiser.name], denoising(parts.sizes, parts.plan, size, seen, len(rows)))
         return [None] * len(rows)
 
     def advance(self, row: Row, prediction: None) -> None:
@@ -116,16 +122,16 @@ class Family:
         return [Image.new("RGB", (picture.shape[2], picture.shape[1])) for picture in pixels]
 
 
-def denoising(sizes: ModelSizes, plan: MemoryPlan, size: tuple[int, int], rows: int) -> int:
+def denoising(sizes: ModelSizes, plan: MemoryPlan, size: tuple[int, int], seen: int, rows: int) -> int:
     each = 2 if sizes.guided else 1
     scaled = SCALE * size[0], SCALE * size[1]
-    return denoising_bytes(sizes.denoiser, scaled, rows=each * rows, dtype=plan.dtype)
+    return denoising_bytes(sizes.denoiser, scaled, rows=each * rows, dtype=plan.dtype, seen=seen)
 
 
-def least(sizes: ModelSizes, plan: MemoryPlan, size: tuple[int, int]) -> int:
+def least(sizes: ModelSizes, plan: MemoryPlan, size: tuple[int, int], seen: int) -> int:
     """What the slowest way takes: layers streamed, one picture at a time, the smallest tiles."""
     streamed = {part.name: residue(sizes, plan, part.name) for part in sizes.components}
-    stages = [denoising(sizes, plan, size, 1) + streamed[sizes.denoiser.name]]
+    stages = [denoising(sizes, plan, size, seen, 1) + streamed[sizes.denoiser.name]]
     words = [part for part in sizes.components if part.role == "text"]
     stages.append(sum(streamed[part.name] for part in words) + max(plan.working[part.name] for part in words))
     vae = next(part for part in sizes.components if part.role == "autoencoder")
@@ -154,13 +160,16 @@ class Library:
     def abilities(self) -> dict[str | None, ModelAbilities]:
         return {None: self._model.abilities}
 
+    def flops(self) -> dict[str | None, float]:
+        return {}
+
     def safety_filter(self, *_: Any) -> None:
         return None
 
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "apply_group_offloading", lambda module, **_: None)
+    monkeypatch.setattr(streaming, "apply_group_offloading", lambda module, **_: None)
     monkeypatch.setattr(decoding, "AUTOENCODER_TILES", (0, 512 // SCALE, 256 // SCALE))
     for module in (placement, decoding, engine_module, engine_memory):
         monkeypatch.setattr(module, "free_memory", lambda: None)
@@ -190,7 +199,9 @@ def test_of_random_requests_none_runs_out_of_memory_that_a_slower_way_would_have
         for _ in range(10):
             size = [8 * max(8, round(native * chance.choice((0.5, 1, 1, 1.5, 2)) / 8)) for _side in "wh"]
             count = chance.choice((1, 1, 2, 4))
-            job = Job(request(size=(size[0], size[1]), seeds=tuple(range(count))))
+            references = (REFERENCE,) * chance.choice((0, 1, 2, 3, 6)) if sizes.seen else ()
+            seen = len(references) * MEGAPIXEL
+            job = Job(request(size=(size[0], size[1]), seeds=tuple(range(count)), references=references))
             serve(engine, [job])
             assert not placed._slowed, "what one picture has slowed down is whole for the next one"
             try:
@@ -199,8 +210,10 @@ def test_of_random_requests_none_runs_out_of_memory_that_a_slower_way_would_have
                 as_planned += plan.fits and not stolen
             except OutOfMemory:
                 failed += 1
-                assert least(sizes, plan, (size[0], size[1])) > card.capacity, (name, total / GB, plan.summary, size)
-                assert stolen or not plan.fits or size[0] * size[1] > native**2, "what the plan is for fits"
+                asked = (name, total / GB, plan.summary, size, seen)
+                assert least(sizes, plan, (size[0], size[1]), seen) > card.capacity, asked
+                beyond = size[0] * size[1] > native**2 or seen > sizes.seen
+                assert stolen or not plan.fits or beyond, "what the plan is for fits"
     # Few of the pictures are beyond all ways.
     assert failed < REQUESTS / 10
     assert as_planned > REQUESTS / 3

@@ -22,15 +22,19 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits
 from sd_api.generation.abilities import without_effect
 from sd_api.generation.fields import derived
+from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.references import Reference
 from sd_api.models.components import Parts
 from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 
-NAMES = ("flux", "stable diffusion 3", "qwen-image")
+NAMES = ("flux", "stable diffusion 3", "qwen-image", "sana", "z-image")
+# Which a single file of is not enough for.
+OF_FOLDERS = ("z-image",)
 
 
 @cache
@@ -45,7 +49,10 @@ def nets(name: str) -> dict[str, Any]:
             transformer, joint_attention_dim=None, use_pos_embed=False, force_zeros_for_pooled_projection=False
         )
         made["inpaint"] = transformer_net(transformer, extra_conditioning_channels=1)
-    else:
+    elif name == "z-image":
+        wide: dict[str, Any] = {"control_in_dim": 9, "add_control_noise_refiner": "control_noise_refiner"}
+        made["wide"] = transformer_net(transformer, control_refiner_layers_places=[0], **wide)
+    elif name == "qwen-image":
         made["inpaint"] = transformer_net(transformer, extra_condition_channels=4)
     return made
 
@@ -88,7 +95,9 @@ def by_hand(name: str, operation: Operation, class_name: str, net: Any, **argume
         arguments["negative_prompt"] = operation.negative_prompt
     else:
         arguments["guidance_scale"] = operation.guidance
-    if name == "stable diffusion 3" or operation.true_guidance > 1:
+    if name == "sana":
+        arguments["use_resolution_binning"] = False
+    if name in ("stable diffusion 3", "sana", "z-image") or operation.true_guidance > 1:
         arguments["negative_prompt"] = operation.negative_prompt
     if operation.true_guidance > 1:
         arguments["true_cfg_scale"] = operation.true_guidance
@@ -191,7 +200,60 @@ def test_those_of_qwen_image_act_as_in_diffusers(folder: Path) -> None:
     same(ours(parts, one), expected, ours(parts, asked("txt2img")))
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in NAMES for kind in nets(name)])
+def test_those_of_sana_act_as_in_diffusers(folder: Path) -> None:
+    """Without guidance to the last bit; with it diffusers encodes each map twice at once, which rounds otherwise."""
+    parts, net = model("sana", folder), loaded("sana", "lines", folder)
+    for guidance, most in ((1.0, 0.0), (5.0, 1e-5)):
+        one = asked("txt2img", control("lines/sana", weight=0.8), guidance=guidance)
+        arguments = {"control_image": MAP, "controlnet_conditioning_scale": 0.8}
+        expected = by_hand("sana", one, "SanaControlNetPipeline", net, **arguments)
+        assert (ours(parts, one) - expected).abs().max() <= most * expected.abs().max()
+        plain = ours(parts, asked("txt2img", guidance=guidance))
+        assert (expected - plain).abs().max() > 0.001 * plain.abs().max()
+
+
+def test_a_model_that_was_trained_to_follow_a_map_sees_it_as_in_diffusers() -> None:
+    pipeline = weights("flux control")
+    pipeline.set_progress_bar_config(disable=True)
+    parts = Parts(pipeline, torch.device("cpu"), lambda _: None)
+    seen = [Reference(image=ImageRef.of(image, "image")) for image in (MAP, OTHER_MAP)]
+    latents = [ours(parts, asked("txt2img", references=(reference,))) for reference in seen]
+    pipeline.scheduler = make_scheduler(None, pipeline.scheduler)
+    expected = pipeline(
+        "a dog",
+        control_image=MAP,
+        width=SIDE,
+        height=SIDE,
+        num_inference_steps=STEPS,
+        guidance_scale=5.0,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        output_type="latent",
+    ).images
+    assert torch.equal(latents[0], unpack(expected, (SIDE // 8, SIDE // 8)))
+    assert not torch.equal(*latents)
+    with pytest.raises(OutOfLimits, match="has 0 images; this model follows one"):
+        begun(parts, asked("txt2img"))
+
+
+@pytest.mark.parametrize("kind", ["lines", "wide"])
+def test_those_of_z_image_act_as_in_diffusers(kind: str, folder: Path) -> None:
+    """They borrow parts of the transformer for each step, and give them back."""
+    parts = model("z-image", folder)
+    net = type(nets("z-image")[kind]).from_transformer(loaded("z-image", kind, folder), parts.denoiser.module)
+    one = asked("txt2img", control(f"{kind}/z-image", weight=0.8))
+    expected = by_hand(
+        "z-image", one, "ZImageControlNetPipeline", net, control_image=MAP, controlnet_conditioning_scale=0.8
+    )
+    same(ours(parts, one), expected, ours(parts, asked("txt2img")))
+    (own,) = parts.controls.placed(parts.controls.find(one.controls))
+    assert not {id(each) for each in own.module.parameters()} & {
+        id(each) for each in parts.denoiser.module.parameters()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name in NAMES if name not in OF_FOLDERS for kind in nets(name)]
+)
 def test_single_files_are_built_as_their_folders(name: str, kind: str, folder: Path) -> None:
     controls = model(name, folder).controls
     nets_of: Any = (
@@ -274,7 +336,7 @@ def test_each_tile_follows_its_own_part(kind: str, folder: Path) -> None:
     [
         ("flux", "lines/qwen-image", "it was made for Qwen-Image; this model is FLUX.1"),
         ("flux", "unet", "it was made for a model whose prompts are 64 wide; this model is FLUX.1"),
-        ("flux", "union/flux", "kind must be one of canny, tile, depth, openpose"),
+        ("flux", "union/flux", "kind must be one of canny, tile, depth, blur, openpose"),
     ],
 )
 def test_what_cannot_act_is_refused(name: str, file: str, words: str, folder: Path) -> None:

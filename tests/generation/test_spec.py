@@ -1,6 +1,7 @@
 """The job's own limits, which hold for every dialect, and its seeds."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,13 @@ from pictures import photograph, png
 from PIL import Image
 
 from sd_api.errors import InvalidFields
+from sd_api.generation.abilities import ModelAbilities, SeenImages
 from sd_api.generation.images import ImageRef
-from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
+from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
+from sd_api.generation.references import Reference
 from sd_api.generation.seeds import MAX_SEED
-from sd_api.generation.spec import FORWARD_PIXELS, JobSpec, Outputs, PictureSeeds
+from sd_api.generation.spec import ENCODING_STEPS, FORWARD_PIXELS, JobSpec, Outputs, PictureSeeds
+from sd_api.generation.words import LONGER, READING_PIXELS
 from sd_api.settings import Limits
 
 LIMITS = Limits()
@@ -79,8 +83,48 @@ def test_prompts_that_are_joined_are_work() -> None:
     )
     step = 512 * 512 + FORWARD_PIXELS
     # Four predictions and the negative one, in place of two.
-    assert four.work - one.work == len(one.seeds) * one.operation.steps * step * 1.5
+    assert four.work - one.work == len(one.seeds) * one.operation.steps * step * 1.5 + 3 * READING_PIXELS
     assert plain.work == one.work
+
+
+def test_prompts_that_change_and_long_ones_are_work() -> None:
+    one, two, three, plain, long, cut = (
+        job(operation=drawn(prompt=prompt, steps=30, prompt_syntax=syntax))
+        for prompt, syntax in (
+            ("a", "full"),
+            ("[a|b]", "full"),
+            ("[a:b [c|d|e]:5] [f|g]", "full"),
+            ("[a|b]", "plain"),
+            ("a " * 450, "full"),
+            ("a BREAK b BREAK c BREAK d", "full"),
+        )
+    )
+    assert two.work - one.work == READING_PIXELS
+    # Two stages, of which one has three alternatives, by two others: no more are counted.
+    assert three.work - one.work == (2 * 3 * 2 - 1) * READING_PIXELS
+    assert plain.work == one.work
+    # Three chunks more, for both prompts.
+    assert long.work == cut.work
+    step = len(one.seeds) * one.operation.steps * (512 * 512 + FORWARD_PIXELS)
+    assert long.work - one.work == pytest.approx(3 * LONGER * step + 2 * 3 * READING_PIXELS)
+    often = job(operation=drawn(prompt="[a|b][c|d|e][f|g|h|i|j][k:l:5]" * 40, steps=30)).work
+    assert often < one.work * 2
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_model_sees_beside_its_picture_is_work(kept: bool) -> None:
+    references = tuple(Reference(image=ImageRef.of(Image.new("RGB", size), "image")) for size in ((512, 512), (16, 16)))
+    sees = SeenImages(changed=None, least=1024, most=512 * 256, kept=kept)
+    image = ImageRef.of(Image.new("RGB", (512, 512)), "image")
+    alone, one, both = (
+        job(operation=Edit(**{**COMMON, "steps": 4}, image=image, references=references[:count])) for count in range(3)
+    )
+    able = ModelAbilities(modes=("edit",), size_multiple=8, native_size=512)
+    unseen, *others = (each.for_model(replace(able, seen=sees)).work / len(each.seeds) for each in (alone, one, both))
+    looks = 1 if kept else 4
+    assert unseen - alone.for_model(able).work / len(alone.seeds) == looks * 512 * 512
+    encoded = looks + ENCODING_STEPS
+    assert [other - unseen for other in others] == [encoded * 512 * 256, encoded * (512 * 256 + 1024)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pictures import photograph
 from requested import request
 
 from sd_api.generation.engine import Progress
-from sd_api.jobs.work_rates import HISTORY, JobKind, Timing, WorkRates
+from sd_api.jobs.work_rates import HISTORY, UNLIKE, JobKind, Timing, WorkRates
 
 KIND = JobKind(None, "txt2img", "cpu")
 OVERHEAD, RATE = 2.0, 5e-7
@@ -19,6 +19,13 @@ def learned(*timings: tuple[float, float], kind: JobKind = KIND) -> WorkRates:
     for timing in timings:
         rates.learn(kind, Timing(*timing))
     return rates
+
+
+def ranged(rates: WorkRates) -> tuple[float, float, float]:
+    """The estimate of a usual job, and the ends of its range."""
+    found = rates.duration(KIND, USUAL)
+    assert found is not None
+    return found.expected, found.least, found.most
 
 
 def true_seconds(work: float) -> float:
@@ -51,6 +58,21 @@ def test_one_size_is_estimated_by_its_median(seconds: tuple[float, ...]) -> None
     assert smaller is not None
     assert larger is not None
     assert 3.0 * SMALL / USUAL < smaller < 3.0 < larger < 3.0 * LARGE / USUAL
+
+
+def test_a_model_without_jobs_is_estimated_by_the_most_similar_other_in_a_wide_range() -> None:
+    rates = learned((USUAL, 3.0), (2 * LARGE, 20.0), kind=JobKind("small", "txt2img", "cpu"))
+    rates.learn(JobKind("large", "txt2img", "cpu"), Timing(USUAL, 90.0))
+    kind = JobKind("new", "txt2img", "cpu")
+    flops: dict[str | None, float] = {"small": 100.0, "large": 4000.0, "new": 200.0, "unmeasured": 200.0}
+    found, other = rates.duration(kind, USUAL, 5.0, flops), rates.duration(JobKind("small", "txt2img", "cpu"), USUAL)
+    assert found is not None
+    assert other is not None
+    assert found.expected == pytest.approx(2 * other.expected + 5.0)
+    assert (found.least, found.most) == (2 * other.least / UNLIKE + 5.0, 2 * other.most * UNLIKE + 5.0)
+    assert (found.of_others, other.of_others) == (True, False)
+    # Nothing is known of its arithmetic, or of that of those that were measured.
+    assert all(rates.duration(kind, USUAL, 0.0, {name: 100.0}) is None for name in ("small", "new"))
 
 
 def test_after_one_tiny_job_others_are_not_announced_with_minutes() -> None:
@@ -130,13 +152,13 @@ def test_what_is_left_comes_more_and_more_from_the_jobs_own_steps() -> None:
 def test_the_range_holds_what_the_jobs_were_and_is_wide_while_there_are_few() -> None:
     assert WorkRates().duration(KIND, USUAL) is None
     # Of one job, from half as long to twice as long.
-    assert learned((USUAL, 6.0)).duration(KIND, USUAL) == pytest.approx((6.0, 3.0, 12.0))
-    assert learned(*[(USUAL, 6.0)] * 5).duration(KIND, USUAL) == pytest.approx((6.0, 5.0, 7.2))
+    assert ranged(learned((USUAL, 6.0))) == pytest.approx((6.0, 3.0, 12.0))
+    assert ranged(learned(*[(USUAL, 6.0)] * 5)) == pytest.approx((6.0, 5.0, 7.2))
     # Odd ones do not count; of the others, some take half as long again.
-    busy = learned(*[(USUAL, 9.0)] * 4, (USUAL, 600.0), *[(USUAL, 6.0)] * 10).duration(KIND, USUAL)
+    busy = ranged(learned(*[(USUAL, 9.0)] * 4, (USUAL, 600.0), *[(USUAL, 6.0)] * 10))
     assert busy == pytest.approx((6.0, 6.0 / (1 + 1 / 15), 9.0))
     # After a change of pace, both the usual and the present one.
-    slower = learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 3).duration(KIND, USUAL)
+    slower = ranged(learned(*[(USUAL, 6.0)] * 10, *[(USUAL, 9.0)] * 3))
     assert slower == pytest.approx((9.0, 6.0, 9.0 * (1 + 1 / 13)))
 
 

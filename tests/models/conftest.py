@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline
 from fake_hub import FakeHub
-from hub_app import App, make_repositories
-from huggingface_hub import close_session, constants
+from hub_app import App
+from hub_client import client_of, working_hub
 from huggingface_hub.utils import _cache_assets
 from original_layout import to_original_layout
 from safetensors.torch import save_file
@@ -33,24 +33,15 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
     """A hub that works and has every model."""
-    hub = FakeHub()
-    hub.repositories.update(make_repositories())
-    yield hub
-    hub.stop()
+    with working_hub() as hub:
+        yield hub
 
 
 @pytest.fixture
-def cache(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and this process as if its variables had named the hub and the cache when it was started."""
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    yield tmp_path / "cache"
-    close_session()
+def cache(hub: FakeHub, tmp_path: Path) -> Iterator[Path]:
+    """An empty cache, and this process as a client of the hub."""
+    with client_of(hub, tmp_path) as cache:
+        yield cache
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_what_says_nothing_of_a_model_is_refused(names: list[str]) -> None:
     ("shapes", "kind"),
     [
         ({FLUX: (128,), GUIDED: (1,), "img_in.weight": (3072, 128)}, "flux-depth"),
-        ({"patch_embedding.weight": (1536, 16, 1, 2, 2), "head.modulation": (1, 2, 1536)}, "wan-t2v-1.3B"),
+        ({"patchify_proj.weight": (8, 8)}, "ltx-video"),
         ({"conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias": (1280,)}, "xl_refiner"),
         # Of a family that is known, in a size that is not.
         (

@@ -19,7 +19,7 @@ from tiny_model import tiny_model
 from tiny_pipelines import write_pipeline
 
 from sd_api.errors import ModelUnavailable
-from sd_api.models import architectures, hub, opened_checkpoint
+from sd_api.models import architectures, hub, opened_checkpoint, separate_parts
 from sd_api.models.device import choose_device
 from sd_api.models.loader import check_pipeline, load_pipeline
 from sd_api.models.safety import fetch_safety_filter
@@ -94,7 +94,7 @@ def as_a_model_for_the_autoencoder(model: Path, _whole: Path, _monkeypatch: Any)
 
 
 def from_the_hub_for_the_autoencoder(model: Path, _whole: Path, monkeypatch: Any) -> Load:
-    monkeypatch.setattr(hub, "fetch_part", lambda *_, **__: model / "vae")
+    monkeypatch.setattr(separate_parts, "fetch_part", lambda *_, **__: model / "vae")
     return loaded(tiny_model(), vae="demo/vae")
 
 

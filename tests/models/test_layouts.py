@@ -46,7 +46,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = sd()
     other.unet = filled(remade(other.unet, in_channels=5))
     other.save_pretrained(path / "sd5")
-    write_pipeline("flux", path / "flux")
+    for name in ("flux", "z-image", "latent consistency", "sana sprint", "qwen-image-edit"):
+        write_pipeline(name, path / name)
     save_file(to_original_layout(sd()), path / "sd.safetensors")
     return path
 
@@ -163,6 +164,46 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "betas that are words": ("sd4", edited("scheduler/scheduler_config.json", beta_start="x"), "cannot be loaded"),
     "a marked index": ("sd4", marked("model_index.json"), "model_index.json: not valid JSON: line 1, column 1"),
     "a marked list of tokens": ("sd4", marked("tokenizer/tokenizer_config.json"), "tokenizer_config.json: not valid"),
+    "diffusion in place of a flow": (
+        "flux",
+        scheduled("EulerDiscreteScheduler"),
+        "has the scheduler EulerDiscreteScheduler, which is for diffusion; those of a FluxPipeline are for flows",
+    ),
+    "diffusion in place of consistency": (
+        "latent consistency",
+        scheduled("EulerDiscreteScheduler"),
+        "those of a LatentConsistencyModelPipeline are for latent consistency",
+    ),
+    "a flow in place of angles": (
+        "sana sprint",
+        scheduled("FlowMatchEulerDiscreteScheduler"),
+        "those of a SanaSprintPipeline are for consistency with angles as times",
+    ),
+    "a processor of images that is damaged": (
+        "qwen-image-edit",
+        edited("processor/preprocessor_config.json", image_mean=""),
+        "has a processor that fits no text encoder: ValueError: mean must have 3 elements",
+    ),
+    "a processor without padding": (
+        "qwen-image-edit",
+        lambda model: (model / "processor" / "tokenizer_config.json").unlink(),
+        "has a processor that fits no text encoder: ValueError: Asking to pad",
+    ),
+    "no padding": (
+        "flux",
+        edited("tokenizer_2/tokenizer_config.json", pad_token=...),
+        "has a tokenizer_2 that fits no text encoder: ValueError: Asking to pad",
+    ),
+    "a bound that is a list": (
+        "flux",
+        edited("tokenizer_2/tokenizer_config.json", model_max_length=[7]),
+        "has a tokenizer_2 that fits no text encoder: its model_max_length is [7]",
+    ),
+    "no template of a chat": (
+        "z-image",
+        lambda model: (model / "tokenizer" / "chat_template.jinja").unlink(),
+        "has a tokenizer that fits no text encoder: ValueError: Cannot use chat template",
+    ),
     "an unknown quantisation": (
         "flux",
         edited("transformer/config.json", quantization_config={"quant_method": "x"}),
@@ -398,6 +439,9 @@ def test_another_text_encoder_takes_the_place_that_its_shape_says(collection: Pa
     [
         ({"vae": "{collection}/sd4/unet/diffusion_pytorch_model.safetensors"}, "holds no autoencoder for this model"),
         ({"vae": "{collection}/nothing.safetensors"}, "does not exist"),
+        ({"vae": "{collection}/sd4/unet"}, "is of diffusers.UNet2DConditionModel, which is no autoencoder"),
+        ({"vae": "{collection}/flux"}, "its latents have 1 channels and cells of 8 pixels; this model's 4 and 8"),
+        ({"vae": "{collection}/sdxl"}, "its latents are scaled by 0.13025, this model's by 0.18215"),
         ({"text_encoders": ["{collection}/sd4/" + VAE]}, "fits none of this model's text encoders (text_encoder)"),
         ({"base": "{collection}/flux"}, "only a file of weights has a base"),
     ],

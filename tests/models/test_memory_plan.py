@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sd_api.generation.abilities import MEGAPIXEL
 from sd_api.models.memory_plan import OVERHEAD, plan_memory
 from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes, Weights, role_of
@@ -41,6 +42,16 @@ def test_no_plan_exceeds_its_card_and_what_does_not_fit_fits_in_no_way(mode: str
             ways = product(("none", "fp8"), get_args(PlacementWish)[1:])
             others = [plan_memory(sizes, machine, Wishes(quantize=q, placement=p)) for q, p in ways]  # type: ignore[arg-type]
             assert not any(other.fits for other in others), (name, total)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_further_references_take_is_what_the_plan_says(kept: bool) -> None:
+    sizes = replace(PUBLISHED["FLUX.2 klein 4B"], keeps_seen=kept)
+    usual, more = (
+        plan_memory(replace(sizes, seen=sizes.seen + further * MEGAPIXEL), card(80), Wishes()) for further in (0, 8)
+    )
+    assert usual.working["transformer"] + 8 * usual.more_seen == more.working["transformer"]
+    assert plan("FLUX.1 schnell", card(24)).more_seen == 0
 
 
 def test_more_memory_is_never_slower() -> None:

@@ -13,7 +13,10 @@ from original_layout import to_original_layout
 from outcomes import outcome
 from safetensors.torch import load_file, save_file
 from tiny_families import sd
-from tiny_pipelines import weights
+from tiny_pipelines import weights, write_pipeline
+
+from sd_api.models.architectures import refuse_misfit
+from sd_api.models.headers import Header, TensorInfo
 
 model = cache(sd)
 Tensors = dict[str, torch.Tensor]
@@ -26,6 +29,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "sd"
     model().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def other_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pipeline("flux", tmp_path_factory.mktemp("models") / "flux")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,24 @@ def test_the_weights_are_those_of_the_file(case: str, base: Path, whole: Tensors
     expected = model().unet.state_dict()
     for name, tensor in pipeline.unet.state_dict().items():
         assert torch.allclose(tensor, expected[name] + 0.25, atol=0.01), name
+
+
+@pytest.mark.parametrize("prefix", ["", UNET, "transformer."])
+def test_what_stands_before_and_beside_the_names_of_diffusers_does_not_matter(
+    prefix: str, base: Path, other_base: Path, tmp_path: Path
+) -> None:
+    for part, folder in (("unet", base), ("transformer", other_base)):
+        own = model().unet if part == "unet" else weights("flux").transformer
+        expected = {name: tensor + 0.25 for name, tensor in own.state_dict().items()}
+        before = prefix.replace("transformer", part)
+        path = tmp_path / f"{part}.safetensors"
+        save_file(
+            {before + name: tensor for name, tensor in expected.items()} | {f"{before}epoch": torch.ones(1)}, path
+        )
+        refusal, pipeline = outcome(path, base=str(folder))
+        assert refusal is None
+        found = pipeline.components[part].state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_fp8_with_five_bits_of_exponent_is_read(base: Path, whole: Tensors, tmp_path: Path) -> None:
@@ -120,11 +146,6 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Tensors], bool, str]] = {
         False,
         "is a model of videos",
     ),
-    "wan": (
-        lambda _: zeros(**{"patch_embedding.weight": (8, 16, 1, 2, 2), "head.modulation": (1, 2, 8)}),
-        False,
-        "holds a model of the kind 'wan",
-    ),
     "upscaler": (
         lambda whole: whole | zeros(**{f"{UNET}input_blocks.0.0.weight": (32, 7, 3, 3)}),
         False,
@@ -144,6 +165,76 @@ def test_it_is_refused_as_what_it_is(case: str, base: Path, whole: Tensors, tmp_
     assert refusal is not None
     assert reason in refusal
     assert str(path) in refusal
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+# By the name of the file: its tensors, and what it is, whichever base is named.
+OTHERS: dict[str, tuple[Shapes, str]] = {
+    "wan": ({"patch_embedding.weight": (8, 16, 1, 2, 2), "head.modulation": (1, 2, 8)}, "is a model of videos"),
+    "wan-comfyui": ({f"{UNET}head.modulation": (1, 2, 8)}, "is a model of videos"),
+    "ltx": ({"patchify_proj.weight": (8, 8)}, "of the kind 'ltx-video'"),
+    "hunyuan": (
+        {"txt_in.individual_token_refiner.blocks.0.adaLN_modulation.1.bias": (8,)},
+        "of the kind 'hunyuan-video'",
+    ),
+    "upscaling-unet": ({f"{UNET}input_blocks.10.0.skip_connection.bias": (8,)}, "of the kind 'upscale'"),
+    "refiner": (
+        {"conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias": (8,)},
+        "of the kind 'xl_refiner'",
+    ),
+    "swinir": ({"conv_first.weight": (8, 3, 3, 3)}, "is an upscaler"),
+    "sounds": ({"pretransform.model.decoder.layers.0.weight_v": (8, 8, 7)}, "is a model of sounds"),
+    "lora-of-differences": ({"diffusion_model.blocks.0.diff_b": (8,)}, "is a LoRA"),
+    "z-image-control": ({"control_all_x_embedder.2-1.weight": (8, 8)}, "is a ControlNet"),
+    "small-autoencoder": ({"decoder.layers.1.weight": (8, 8, 3, 3)}, "is an autoencoder"),
+    "deep-autoencoder": ({"decoder.stages.1.op_list.0.main.conv.conv.bias": (8,)}, "is an autoencoder"),
+    "qwen-vl": ({"model.language_model.embed_tokens.weight": (8, 8)}, "is a text encoder"),
+    "openclip-vision": ({"visual.conv1.weight": (8, 3, 4, 4)}, "is an encoder of images"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_it_is_refused_as_what_it_is_whichever_base_is_named(
+    case: str, base: Path, other_base: Path, tmp_path: Path
+) -> None:
+    shapes, reason = OTHERS[case]
+    path = tmp_path / f"{case}.safetensors"
+    save_file(zeros(**shapes), path)
+    alone, with_sd, with_flux = (outcome(path, base=name)[0] for name in (None, str(base), str(other_base)))
+    assert alone == with_sd == with_flux
+    assert alone is not None
+    assert f"{path} " in alone
+    assert reason in alone
+
+
+@pytest.mark.parametrize(
+    ("shapes", "reason"),
+    [
+        ({"layers.0.adaLN_modulation.0.weight": (8, 8)}, "holds Z-Image, and its base has FluxTransformer2DModel"),
+        ({f"{UNET}input_blocks.0.0.weight": (8, 4, 3, 3)}, "holds a UNet, and its base has FluxTransformer2DModel"),
+        ({"stem.0.weight": (8, 3, 3, 3)}, "its tensors are called stem.0.weight and the like"),
+    ],
+)
+def test_a_file_that_is_no_part_of_its_base_is_refused(
+    shapes: Shapes, reason: str, other_base: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(zeros(**shapes), path)
+    refusal, _ = outcome(path, base=str(other_base))
+    assert refusal is not None
+    assert reason in refusal
+
+
+@pytest.mark.parametrize("name", ["flux", "chroma", "qwen-image", "z-image", "sana", "pixart sigma", "lumina 2"])
+def test_no_denoiser_is_taken_for_something_else(name: str) -> None:
+    part = weights(name).transformer
+    tensors = {key: TensorInfo(tuple(tensor.shape), "F32", tensor.nbytes) for key, tensor in part.state_dict().items()}
+    if name == "pixart sigma":
+        # Published ones have as many blocks.
+        tensors["transformer_blocks.27.scale_shift_table"] = tensors["transformer_blocks.0.scale_shift_table"]
+    header = Header(Path("model.safetensors"), "safetensors", tensors, name="model")
+    refuse_misfit(header, {"transformer": type(part).__name__})
 
 
 SHARD = "diffusion_pytorch_model-00001-of-00001.safetensors"

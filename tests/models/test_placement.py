@@ -7,7 +7,7 @@ import torch
 from simulated_card import Card, Module
 from tiny_families import sd
 
-from sd_api.models import placement
+from sd_api.models import placement, streaming
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.placement import Placement
@@ -29,7 +29,7 @@ def device(card: Card) -> Placement:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
     """The modules that were given to diffusers to be moved layer by layer."""
     given: list[torch.nn.Module] = []
-    monkeypatch.setattr(placement, "apply_group_offloading", lambda module, **_: given.append(module))
+    monkeypatch.setattr(streaming, "apply_group_offloading", lambda module, **_: given.append(module))
     return given
 
 

@@ -63,8 +63,8 @@ MADE: dict[tuple[str, str], Callable[[], Any]] = {
         guidance_embeds=False,
     ),
     ("Z-Image-Turbo", "transformer"): diffusers.ZImageTransformer2DModel,
-    ("Qwen-Image, -Edit", "transformer"): diffusers.QwenImageTransformer2DModel,
-    ("Qwen-Image, -Edit", "vae"): diffusers.AutoencoderKLQwenImage,
+    ("Qwen-Image", "transformer"): diffusers.QwenImageTransformer2DModel,
+    ("Qwen-Image", "vae"): diffusers.AutoencoderKLQwenImage,
     ("Krea 2", "transformer"): diffusers.Krea2Transformer2DModel,
 }
 

@@ -11,6 +11,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLQwenImage,
     AutoencoderTiny,
+    Flux2Transformer2DModel,
     FluxTransformer2DModel,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -20,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from sd_api.models.model_sizes import ModelSizes, Weights
 from sd_api.models.published import PUBLISHED
@@ -81,6 +83,9 @@ def part(model: str, name: str) -> tuple[ModelSizes, Weights]:
     return sizes, next(part for part in sizes.components if part.name == name)
 
 
+UNET = ("Stable Diffusion 1.5", "unet")
+
+
 def unet() -> int:
     module = made(UNet2DConditionModel, sample_size=64, cross_attention_dim=768)
     return peak(lambda: module(empty(2, 4, 64, 64), empty(2), empty(2, 77, 768)))
@@ -102,6 +107,28 @@ def flux() -> int:
     )
 
 
+# A picture of a million pixels, the image that is changed and one reference.
+def flux_2_edit() -> int:
+    module = made(
+        Flux2Transformer2DModel,
+        num_layers=1,
+        num_single_layers=1,
+        num_attention_heads=24,
+        joint_attention_dim=7680,
+        guidance_embeds=False,
+    )
+    tokens = 3 * 4096
+    return peak(
+        lambda: module(
+            empty(1, tokens, 128),
+            empty(1, TEXT_TOKENS, 7680),
+            empty(1),
+            empty(1, tokens, 4),
+            empty(1, TEXT_TOKENS, 4),
+        )
+    )
+
+
 def stable_diffusion_3() -> int:
     module = made(SD3Transformer2DModel, num_layers=1, num_attention_heads=24, caption_projection_dim=1536)
     return peak(lambda: module(empty(2, 16, 128, 128), empty(2, 333, 4096), empty(2, 2048), empty(2)))
@@ -115,16 +142,36 @@ def sana() -> int:
 @pytest.mark.parametrize(
     ("model", "name", "count"),
     [
-        ("Stable Diffusion 1.5", "unet", unet),
-        ("FLUX.1 dev, Fill, Kontext", "transformer", flux),
+        (*UNET, unet),
+        ("FLUX.1 dev, Fill", "transformer", flux),
+        ("FLUX.2 klein 4B", "transformer", flux_2_edit),
         ("Stable Diffusion 3.5 medium", "transformer", stable_diffusion_3),
         ("Sana 1.6B", "transformer", sana),
     ],
 )
 def test_a_step_takes_no_more_than_its_bound_and_not_much_less(model: str, name: str, count: Callable[[], int]) -> None:
     sizes, denoiser = part(model, name)
-    bound = denoising_bytes(denoiser, sizes.native, rows=2 if sizes.guided else 1, dtype="bf16")
+    bound = denoising_bytes(denoiser, sizes.native, rows=2 if sizes.guided else 1, dtype="bf16", seen=sizes.seen)
     assert bound / 4 < count() < bound
+
+
+def test_what_a_unet_computes_is_counted() -> None:
+    module, denoiser = made(UNet2DConditionModel, sample_size=64, cross_attention_dim=768), part(*UNET)[1]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(empty(1, 4, 64, 64), empty(1), empty(1, 77, 768))
+    assert counter.get_total_flops() / 512**2 == pytest.approx(denoiser.flops, rel=0.4)
+
+
+@pytest.mark.parametrize(("model", "layers"), [("FLUX.2 klein 4B", 5 + 20), ("FLUX.2 klein 9B", 8 + 24)])
+def test_kept_keys_and_values_take_no_more_than_their_bound_and_not_much_less(model: str, layers: int) -> None:
+    sizes, denoiser = part(model, "transformer")
+    seen = 512 * 512
+    none, some = (
+        denoising_bytes(denoiser, sizes.native, rows=1, dtype="bf16", seen=pixels, keeps_seen=True)
+        for pixels in (0, seen)
+    )
+    kept = 2 * layers * denoiser.width * (seen // denoiser.cell**2) * 2
+    assert kept < some - none < 2 * kept
 
 
 _LEVELS = {
@@ -149,7 +196,7 @@ _DEEP = {
     [
         ("Stable Diffusion 1.5", AutoencoderKL, {**_LEVELS, "layers_per_block": 2}, (1, 4, 64, 64)),
         ("FLUX.1 schnell", AutoencoderKL, {**_LEVELS, "latent_channels": 16}, (1, 16, 64, 64)),
-        ("Qwen-Image, -Edit", AutoencoderKLQwenImage, {}, (1, 16, 1, 64, 64)),
+        ("Qwen-Image", AutoencoderKLQwenImage, {}, (1, 16, 1, 64, 64)),
         ("Sana 1.6B", AutoencoderDC, {**_DEEP, "latent_channels": 32}, (1, 32, 16, 16)),
         ("Stable Diffusion 1.5", AutoencoderTiny, {}, (1, 4, 64, 64)),
     ],

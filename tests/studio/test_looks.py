@@ -1,19 +1,17 @@
 """The studio's looks: light and dark, a phone, accessibility, and little to transfer."""
 
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted import scripted_server
-from studio_page import WATCH_SHIFTS, Studio, expect
+from studio_page import WATCH_SHIFTS, Studio, expect, look
 
 from sd_api.settings import Settings
 
 OpenStudio = Callable[..., Studio]
 
-AXE = Path(__file__).parent / "axe" / "axe.min.js.gz"
 NARROW: Any = {"width": 390, "height": 844}
 PHONE = {"viewport": NARROW, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
@@ -23,24 +21,6 @@ FOCUSED = """() => {
   const words = [...(labels?.[0]?.childNodes ?? [])].find((node) => node.nodeType === Node.TEXT_NODE);
   return [ariaLabel ?? words?.data ?? textContent, getComputedStyle(document.activeElement).outlineStyle];
 }"""
-
-
-def faults(studio: Studio) -> list[str]:
-    """What axe-core finds, of any impact."""
-    if not studio.page.evaluate("'axe' in window"):
-        # Not as a script of the page, which its policy forbids.
-        studio.page.evaluate(gzip.decompress(AXE.read_bytes()).decode())
-    found = studio.page.evaluate("async () => (await axe.run({ resultTypes: ['violations'] })).violations")
-    return [f"{fault['id']}: {fault['nodes'][0]['html']} {fault['nodes'][0]['failureSummary']}" for fault in found]
-
-
-def look(studio: Studio) -> None:
-    """In light and in dark: nothing is wrong, and nothing is wider than the window."""
-    for scheme in ("light", "dark"):
-        # Colours that are on their way from one to the other have no contrast to be judged.
-        studio.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        assert faults(studio) == []
-    assert studio.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
 
 
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])

@@ -102,9 +102,15 @@ def test_units_of_the_web_uis_extension_are_controls() -> None:
     assert (second.resize, second.kind, second.preprocessor) == ("crop", "canny", "none")
     assert second.image is not None
     assert second.image.pixels.tobytes() == photograph(40, 30).tobytes()
-    assert warnings == ["control_mode of ControlNet's unit 0 has no effect here and was ignored."]
+    assert (first.mode, second.mode, warnings) == ("prompt", "balanced", [])
+    guessing, warned = of_units({"model": "a", "image": MAP, "module": "canny", "guessmode": True, "threshold_a": 30})
+    assert guessing.operation.controls[0].mode == "control"
+    assert warned == ["threshold_a of ControlNet's unit 0 has no effect here: canny has 100."]
+    with pytest.raises(InvalidFields, match="mode"):
+        of_units({"model": "a", "image": MAP, "control_mode": "mine"})
     text = parameters_text(spec, spec.pictures[0], scheduler="euler", model="m")
     assert 'ControlNet 0: "Module: lineart, Model: control_v11p_sd15_canny [d14c016b], Weight: 0.75, ' in text
+    assert "Control Mode: My prompt is more important" in text
     assert "Resize Mode: Resize and Fill" in text
     # Those of image to image follow its image.
     own, _ = of_units({"model": "tile", "module": "tile_resample"}, operation="img2img", init_images=MAP)

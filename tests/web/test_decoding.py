@@ -318,7 +318,7 @@ def test_without_variations_no_variation_seed_is_reported(client: FlaskClient, e
     assert "variation_seed" not in image
 
 
-SOMETIMES = {"start": 0.25, "end": 0.75, "resize": "crop", "kind": "canny"}
+SOMETIMES = {"start": 0.25, "end": 0.75, "resize": "crop", "kind": "canny", "mode": "control"}
 
 
 def test_a_task_of_every_field(client: FlaskClient, engine: Recording) -> None:

@@ -153,10 +153,10 @@ def test_the_loras_of_the_folder_are_listed_with_what_their_files_say(make_setti
     broken, fast, sketch, tagged = client.get("/models").get_json()["loras"]
     assert "damaged" in broken["problem"]
     assert (fast["name"], fast["architecture"]) == ("sdxl_lightning_8step", "Stable Diffusion XL")
-    assert fast["hint"] == {"num_inference_steps": 8, "guidance_scale": 1.0, "scheduler": "euler"}
+    assert fast["hint"] == {"num_inference_steps": 8, "guidance_scale": 1.0, "scheduler": "euler-trailing"}
     assert (sketch["words"], sketch["hint"], sketch["problem"]) == (["pencil sketch", "grey"], {}, None)
     assert (tagged["words"], tagged["architecture"]) == (["ada", "sea", "hat"], "Stable Diffusion 1")
-    assert tagged["hint"] == {"num_inference_steps": 4, "guidance_scale": 1.0, "scheduler": "euler-a"}
+    assert tagged["hint"] == {"num_inference_steps": 4, "guidance_scale": 1.0, "scheduler": "lcm"}
     listed = client.get("/sdapi/v1/loras").get_json()
     names = [(lora["name"], lora["alias"]) for lora in listed]
     assert names == [(name, name) for name in ("sdxl_lightning_8step", "sketch")] + [("tagged", "LCM of Ada")]

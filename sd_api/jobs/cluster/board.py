@@ -190,10 +190,10 @@ class JobBoard(Board):
         _, statuses = self._overview_of_all()
         return statuses
 
-    def forecast(self, spec: JobSpec) -> Forecast:
+    def forecast(self, spec: JobSpec, flops: Mapping[str | None, float]) -> Forecast:
         """See JobQueue."""
         overview, statuses = self._overview_of_all()
-        return overview.forecast(spec, len(statuses))
+        return overview.forecast(spec, len(statuses), flops)
 
     def _overview_of_all(self) -> tuple[Overview, list[JobStatus]]:
         running, queued = ([job_id.decode() for job_id in ids] for ids in self._call("list"))

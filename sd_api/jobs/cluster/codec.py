@@ -121,16 +121,22 @@ def read_timings(found: Mapping[bytes, bytes]) -> dict[JobKind, list[Timing]]:
     return {JobKind(*json.loads(kind)): [Timing(*pair) for pair in json.loads(text)] for kind, text in found.items()}
 
 
+# What an engine says of each model.
+_BY_MODEL = ("abilities", "flops")
+
+
 def worker_text(worker: WorkerStatus) -> str:
     """Encode the status of a worker."""
     plain = dataclasses.asdict(worker)
     # JSON has string keys only, but the main model's key is None.
-    plain["engine"]["abilities"] = list(plain["engine"]["abilities"].items())
+    for name in _BY_MODEL:
+        plain["engine"][name] = list(plain["engine"][name].items())
     return json.dumps(plain)
 
 
 def read_worker(text: bytes | str) -> WorkerStatus:
     """Decode what ``worker_text`` has encoded."""
     plain = json.loads(text)
-    plain["engine"]["abilities"] = dict(plain["engine"]["abilities"])
+    for name in _BY_MODEL:
+        plain["engine"][name] = dict(plain["engine"][name])
     return _WORKER.validate_python(plain)

@@ -113,17 +113,17 @@ class Overview:
             statuses.append(replace(status, position=position, seconds_left=left))
         return statuses
 
-    def forecast(self, spec: JobSpec, jobs: int) -> Forecast:
+    def forecast(self, spec: JobSpec, jobs: int, flops: Mapping[str | None, float]) -> Forecast:
         """The time that a job would take behind all jobs seen so far; to be called after ``queued``.
 
         Args:
             spec: the job.
             jobs: how many have been seen.
+            flops: see ``JobQueue.forecast``.
         """
         kind = JobKind(spec.model, spec.operation.name, self._device)
-        return Forecast(
-            self._rates.duration(kind, spec.work, spec.finishing), self._left if jobs >= self._workers else 0.0
-        )
+        duration = self._rates.duration(kind, spec.work, spec.finishing, flops)
+        return Forecast(duration, self._left if jobs >= self._workers else 0.0)
 
     def _kind(self, status: JobStatus) -> JobKind:
         return JobKind(status.model, status.mode, self._device_of.get(status.id, self._device))

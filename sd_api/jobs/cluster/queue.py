@@ -22,6 +22,7 @@ from sd_api.jobs.cluster.work_tokens import TokenBroker
 from sd_api.jobs.job import Job, JobStatus, Listener, is_drawing
 from sd_api.jobs.queue import FIRST_GUESS_SECONDS, Forecast, planned, taken
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS, Outcome
+from sd_api.jobs.work_rates import NOTHING_KNOWN
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.settings import Cluster, Limits
 
@@ -121,9 +122,9 @@ class ClusterQueue:
         return job
 
     @translate_redis_errors()
-    def forecast(self, spec: JobSpec) -> Forecast:
+    def forecast(self, spec: JobSpec, flops: Mapping[str | None, float] = NOTHING_KNOWN) -> Forecast:
         """See JobQueue."""
-        return self._fail_fast_board.forecast(spec)
+        return self._fail_fast_board.forecast(spec, flops)
 
     @translate_redis_errors()
     def cancel(self, job_id: str, reason: str) -> JobStatus:
@@ -173,7 +174,8 @@ class ClusterQueue:
         best = min(engines, key=lambda engine: _READINESS.index(engine.state))
         models = {model.model: model for engine in (*engines, best) for model in engine.models}
         abilities = {name: able for engine in (*engines, best) for name, able in engine.abilities.items()}
-        return replace(best, models=tuple(models.values()), abilities=abilities)
+        flops = {name: count for engine in engines for name, count in engine.flops.items()}
+        return replace(best, models=tuple(models.values()), abilities=abilities, flops=flops)
 
     @translate_redis_errors()
     def workers(self) -> list[WorkerStatus]:

@@ -11,12 +11,11 @@ from weakref import WeakSet
 import torch
 
 from sd_api.errors import ModelUnavailable, OutOfLimits
-from sd_api.models.autoencoder import latent_channels, scale_factor
 from sd_api.models.component import Component
 from sd_api.models.folders import VAE, FoundFile, ModelFolders, missing
 from sd_api.models.part_loading import prepare_half
 from sd_api.models.precision import Precision
-from sd_api.models.separate_parts import autoencoder_of_file, autoencoder_of_folder
+from sd_api.models.separate_parts import autoencoder_of_file, autoencoder_of_folder, refuse_other_latents
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ class Autoencoders:
                 # The shape is that of the model's own.
                 own.save_config(Path(folder) / "vae")
                 vae = autoencoder_of_file(file.path, Path(folder), ("diffusers", type(own).__name__), precision)
-        _refuse_other_latents(own, vae)
+        refuse_other_latents(own, vae)
         if precision.half:
             prepare_half(vae, self._device, convolutional=True)
         component = Component(f"vae {file.name}", vae)
@@ -103,18 +102,3 @@ class Autoencoders:
         while len(self._loaded) > MAX_KEPT:
             self._left.add(self._loaded.popitem(last=False)[1])
         self._forget(list(self._left))
-
-
-def _refuse_other_latents(own: Any, vae: Any) -> None:
-    """Refuse an autoencoder whose latents are not those of a model."""
-    shapes = [(latent_channels(each), scale_factor(each)) for each in (own, vae)]
-    if shapes[0] != shapes[1]:
-        (channels, cell), (others, other_cell) = shapes
-        raise ModelUnavailable(
-            f"its latents have {others} channels and cells of {other_cell} pixels; this model's {channels} and {cell}."
-        )
-    scales = [getattr(each.config, "scaling_factor", None) for each in (own, vae)]
-    if type(own) is type(vae) and scales[0] != scales[1]:
-        raise ModelUnavailable(
-            f"it was made for another architecture: its latents are scaled by {scales[1]}, this model's by {scales[0]}."
-        )

@@ -22,12 +22,16 @@ _CLASSES: Mapping[str, ControlKind] = {
     "FluxControlNetModel": "ControlNet",
     "SD3ControlNetModel": "ControlNet",
     "QwenImageControlNetModel": "ControlNet",
+    "SanaControlNetModel": "ControlNet",
+    "ZImageControlNetModel": "ControlNet",
 }
 
 OF_TRANSFORMERS: Mapping[str, str] = {
     "FluxControlNetModel": "FLUX.1",
     "SD3ControlNetModel": "Stable Diffusion 3",
     "QwenImageControlNetModel": "Qwen-Image",
+    "SanaControlNetModel": "Sana",
+    "ZImageControlNetModel": "Z-Image",
 }
 """The architectures of the ControlNets that are made for transformers, by their classes in diffusers."""
 
@@ -93,6 +97,9 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
         return ControlHeader("union ControlNet" if _MODES in shapes else "ControlNet", found)
     if any(name.startswith("double_blocks.") for name in shapes):
         return ControlHeader(problem="its file is in its authors' own format; use it as a folder of diffusers")
+    if any(name.startswith("control_layers.") for name in shapes):
+        problem = "its file does not tell which layers of Z-Image it acts on; use it as a folder of diffusers"
+        return ControlHeader(problem=problem)
     width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name) and len(shape) > 1), None)
     if any(name.endswith("task_embedding") for name in shapes):
         return ControlHeader("union ControlNet", "ControlNetUnionModel", width)
@@ -111,7 +118,7 @@ def _of_transformer(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     if "pos_embed_input.proj.weight" in shapes:
         return "SD3ControlNetModel"
     if "controlnet_x_embedder.weight" not in shapes:
-        return None
+        return "SanaControlNetModel" if "input_block.weight" in shapes else None
     return "QwenImageControlNetModel" if "img_in.weight" in shapes else "FluxControlNetModel"
 
 

@@ -55,7 +55,7 @@ def load_control(file: FoundFile, header: ControlHeader, denoiser: Any, dtype: t
 
 
 def _of_folder(file: FoundFile, header: ControlHeader, dtype: torch.dtype) -> Any:
-    refuse_unreadable(file.path)
+    refuse_unreadable(file.path, "diffusers")
     part_class = getattr(diffusers, header.class_name or "")
     try:
         compare_part(part_class, file.path, half=not (file.path / WEIGHTS[0]).is_file())

@@ -26,11 +26,19 @@ log = logging.getLogger(__name__)
 _OF_UNETS = ("cross_attention_dim", "layers_per_block", "block_out_channels")
 _OF_TRANSFORMERS = (
     *("in_channels", "attention_head_dim", "num_attention_heads"),
-    *("joint_attention_dim", "pooled_projection_dim"),
+    *("joint_attention_dim", "pooled_projection_dim", "dim", "n_heads"),
 )
 
-# What union models for FLUX.1 were trained with, by their numbers; kinds that have no name here are left out.
-_FLUX_KINDS: Mapping[str, int] = {"canny": 0, "tile": 1, "depth": 2, "openpose": 4}
+# What union models for FLUX.1 were trained with, by their numbers.
+_FLUX_KINDS: Mapping[str, int] = {
+    "canny": 0,
+    "tile": 1,
+    "depth": 2,
+    "blur": 3,
+    "openpose": 4,
+    "gray": 5,
+    "low_quality": 6,
+}
 
 
 class ControlNets:

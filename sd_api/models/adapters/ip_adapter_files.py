@@ -16,6 +16,9 @@ from sd_api.models.sources import PART_CONFIG
 # The tables of such a file; the names of its weights begin with them.
 IMAGE, ATTENTION = "image_proj.", "ip_adapter."
 
+# What the names of weights begin with in XLabs' adapters for FLUX.1. Others for transformers have numbers without gaps.
+_XLABS = ("double_blocks.0.processor.ip_adapter", "ip_adapter_proj_model.")
+
 # Where repositories have the image encoder, seen from an adapter's folder.
 _BESIDE = ("image_encoder", "../image_encoder", "../models/image_encoder")
 
@@ -49,6 +52,8 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
     Raises:
         ValueError: It is none that can act here; the message is the end of a sentence that begins with its file.
     """
+    if any(name.startswith(_XLABS) for name in shapes) or f"{ATTENTION}0.to_k_ip.weight" in shapes:
+        raise ValueError("holds an IP-Adapter for a model with a transformer, such as FLUX.1, which does not act here")
     if f"{ATTENTION}1.to_k_ip.weight" not in shapes:
         raise ValueError("holds no IP-Adapter for Stable Diffusion")
     width = shapes[f"{ATTENTION}1.to_k_ip.weight"][1]

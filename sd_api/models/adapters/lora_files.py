@@ -4,7 +4,7 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -43,13 +43,19 @@ _NOT_READ = {
     ".dora_scale": "kohya's DoRA",
 }
 
+# What layers of UNets and of transformers are called by all programs.
+_OF_UNET = re.compile(r"^unet[._]|(?:down|up|mid|input|output|middle)_blocks?[._]")
+_OF_TRANSFORMER = re.compile(
+    r"^transformer[._]|(?:double|single|joint|transformer)_blocks[._]|diffusion_model\.layers\."
+)
+
 # A matrix (LoHa), or one of two whose widths have that of the prompt as their product (LoKr).
 _PROMPT_WIDTHS = re.compile(r"attn2[._](?:processor[._])?to_k\.(hada_w1|lokr_w[12])(?:_b)?$")
 
 # The width of a prompt's embeddings in each architecture.
 _ARCHITECTURES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
-# What metadata calls the architectures, as its words begin.
+# What metadata calls the architectures, as its words begin; the longer ones first.
 _SAID = {
     "stable-diffusion-v1": "Stable Diffusion 1",
     "sd_v1": "Stable Diffusion 1",
@@ -57,17 +63,28 @@ _SAID = {
     "sd_v2": "Stable Diffusion 2",
     "stable-diffusion-xl": "Stable Diffusion XL",
     "sdxl": "Stable Diffusion XL",
+    "stable-diffusion-3": "Stable Diffusion 3",
+    "sd3": "Stable Diffusion 3",
+    "flux-2": "FLUX.2",
+    "flux2": "FLUX.2",
+    "flux": "FLUX.1",
+    "qwen-image": "Qwen-Image",
+    "qwen_image": "Qwen-Image",
+    "z-image": "Z-Image",
+    "zimage": "Z-Image",
 }
 
-# What the makers of LoRAs for few steps call theirs, with the fields that they need. Those of consistency models draw
-# all noise anew in each step, which Euler's ancestral steps nearly do where there are few (arXiv:2310.04378).
+# What the makers of LoRAs for few steps call theirs, with the fields that they need. Each begins with the noisiest
+# step: without ``eta``, tcd is DDIM with timesteps that do (arXiv:2402.19159). The first that fits counts.
 _FEW_STEPS: Mapping[str, Mapping[str, Any]] = {
-    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
-    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler"},
-    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "ddim"},
-    r"hyper-?flux": {"steps": 8, "guidance": 3.5},
-    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
-    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a"},
+    r"(hyper-?flux|flux.*(turbo|hyper))(?![a-z])": {"steps": 8, "guidance": 3.5},
+    r"qwen.*lightning(?![a-z])": {"steps": 8, "guidance": 1.0},
+    r"lcm(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "lcm"},
+    r"tcd(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "tcd"},
+    r"lightning(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-trailing"},
+    r"hyper-?sd": {"steps": 4, "guidance": 1.0, "scheduler": "tcd"},
+    r"dmd2": {"steps": 4, "guidance": 1.0, "scheduler": "lcm"},
+    r"turbo(?![a-z])": {"steps": 4, "guidance": 1.0, "scheduler": "euler-a-trailing"},
 }
 _STEPS = re.compile(r"(\d{1,2})[ _-]?steps?", re.IGNORECASE)
 
@@ -84,6 +101,7 @@ class LoraHeader:
         metadata: As texts; without the longest, if all of them take too much.
         hint: The fields that a LoRA for few steps needs, by their canonical names; empty for others.
         layers: How many layers of a model it changes.
+        denoiser: The kind of network that it changes: ``unet`` or ``transformer``; None where its names do not tell.
     """
 
     width: int | None
@@ -93,6 +111,7 @@ class LoraHeader:
     metadata: Mapping[str, str]
     hint: Mapping[str, Any]
     layers: int
+    denoiser: str | None
 
     @property
     def architecture(self) -> str | None:
@@ -124,6 +143,7 @@ def read_header(file: FoundFile) -> LoraHeader:
         if any(each.endswith(end) for each in keys):
             raise FileFaultError(file.path, f"it has layers of a kind that is not read: {kind}")
     layers = {_OF_LAYER.split(each, maxsplit=1)[0] for each in keys}
+    denoiser = _denoiser(layers)
     names = [file.name, metadata.get("ss_output_name", ""), metadata.get("modelspec.title", "")]
     return LoraHeader(
         width=_width(shapes),
@@ -131,8 +151,9 @@ def read_header(file: FoundFile) -> LoraHeader:
         words=_trigger_words(metadata),
         alias=_one_line(names[1]),
         metadata=_kept(metadata),
-        hint=_hint("\n".join(names)),
+        hint=_hint("\n".join(names), denoiser),
         layers=len(layers),
+        denoiser=denoiser,
     )
 
 
@@ -202,12 +223,23 @@ def _one_line(text: str) -> str:
     return "".join(character for character in text.strip()[:100] if character.isprintable())
 
 
-def _hint(names: str) -> Mapping[str, Any]:
+def _denoiser(layers: Iterable[str]) -> str | None:
+    found = list(layers)
+    # UNets have transformer blocks as well.
+    for name, pattern in (("unet", _OF_UNET), ("transformer", _OF_TRANSFORMER)):
+        if any(pattern.search(layer) for layer in found):
+            return name
+    return None
+
+
+def _hint(names: str, denoiser: str | None) -> Mapping[str, Any]:
     kind = next((kind for kind in _FEW_STEPS if re.search(f"(?<![a-z]){kind}", names, re.IGNORECASE)), None)
     if kind is None:
         return {}
     steps = _STEPS.search(names)
-    return {**_FEW_STEPS[kind], **({} if steps is None else {"steps": int(steps[1])})}
+    hint = {**_FEW_STEPS[kind], **({} if steps is None else {"steps": int(steps[1])})}
+    # The schedulers are those of UNets; transformers follow a flow, with their own.
+    return {name: value for name, value in hint.items() if name != "scheduler" or denoiser != "transformer"}
 
 
 def described_loras(folders: ModelFolders) -> list[dict[str, Any]]:

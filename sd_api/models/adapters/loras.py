@@ -1,8 +1,8 @@
 """The LoRAs of one model (arXiv:2106.09685), which act for the rows that ask for them.
 
 The model itself is never changed. Its LoRAs are in copies of its modules that share its weights: diffusers loads them
-there as it does into a pipeline, and each call chooses which of them act. A UNet runs them in its weights, in copies
-of its own, where there is memory for these.
+there as it does into a pipeline, and each call chooses which of them act. A denoiser runs them in its weights, in
+copies of its own, where there is memory for these.
 """
 
 import logging
@@ -14,54 +14,25 @@ import torch
 from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
 from sd_api.errors import OutOfLimits
-from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, reason_of
+from sd_api.models.adapters.active_loras import ActiveLora, FoundLora
+from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, denoiser_of, reason_of
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
-from sd_api.models.adapters.lycoris import as_lora, is_lycoris
-from sd_api.models.adapters.merged import MergedUNets, place_together
+from sd_api.models.adapters.lora_reading import tensors_for
+from sd_api.models.adapters.merged import MergedDenoisers, place_together
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
 from sd_api.models.sharing import follow, pipeline_of, shared_copy
 from sd_api.models.state_dict import WeightFile
+from sd_api.models.streaming import stream, unstream
 from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class ActiveLora:
-    """A LoRA that acts for a row.
-
-    Attributes:
-        file: The LoRA.
-        weight: The factor of its layers in the denoiser.
-        text_weight: The factor of its layers in the text encoders.
-    """
-
-    file: FoundFile
-    weight: float
-    text_weight: float
-
-
-@dataclass(frozen=True)
-class FoundLora:
-    """A LoRA that a request asks for, with its file."""
-
-    file: FoundFile
-    lora: Lora
-
-
-def acting(found: Sequence[FoundLora], step: int, steps: int) -> tuple[ActiveLora, ...]:
-    """What acts in a step, counted from 0; one that is named twice acts with the sum of its weights."""
-    active: dict[FoundFile, ActiveLora] = {}
-    for each in found:
-        if each.lora.acts(step, steps):
-            before = active.get(each.file, ActiveLora(each.file, 0.0, 0.0))
-            weights = before.weight + each.lora.weight, before.text_weight + each.lora.text_weight
-            active[each.file] = ActiveLora(each.file, *weights)
-    return tuple(active.values())
+# What people call the networks.
+_SHOWN = {"unet": "UNet", "transformer": "transformer"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +54,12 @@ class LoraLayers:
     Not for several threads at once: it belongs to the engine's thread.
 
     Attributes:
-        merged: The copies of the UNet that have some of them in their weights.
+        merged: The copies of the denoiser that have some of them in their weights.
 
     Args:
         pipeline: The model.
         components: Its modules.
+        device: Where they run.
         place: Has components on the device.
         forget: Drops components that are not used any more.
         folders: Where the files are.
@@ -97,22 +69,27 @@ class LoraLayers:
         self,
         pipeline: Any,
         components: Mapping[str, Component],
+        device: torch.device,
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None],
         folders: ModelFolders,
     ) -> None:
         self._pipeline = pipeline
         self._components = components
+        self._device = device
         self._place = place
+        self._forget = forget
         self._folders = folders
         # A pipeline over the copies with the layers, and the modules that they are copies of.
         self._host: Any = None
         self._copied_from: dict[str, torch.nn.Module] = {}
+        # The copies whose layers are streamed to the device.
+        self._streams: set[str] = set()
         self._count = 0
         # What acts in each copy, which takes a moment to set.
         self._acting: dict[str, dict[str, float]] = {}
         self._cache = AdapterCache(components, self._load, lambda layers: layers.parts.values(), forget, self._remove)
-        self.merged = MergedUNets(components, place, forget)
+        self.merged = MergedDenoisers(components, place, forget)
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -142,7 +119,9 @@ class LoraLayers:
         """Those that change how prompts are read."""
         files = [lora.file for lora in loras]
         parts = {file: self._layers(file, files).parts for file in files}
-        return tuple(lora for lora in loras if lora.text_weight and any(name != "unet" for name in parts[lora.file]))
+        return tuple(
+            lora for lora in loras if lora.text_weight and any(name != self._denoiser.name for name in parts[lora.file])
+        )
 
     def applied(self, component: Component, loras: Sequence[ActiveLora], beside: Iterable[Component] = ()) -> Any:
         """What runs in place of a component, on the device, with some LoRAs.
@@ -158,7 +137,7 @@ class LoraLayers:
         active: dict[str, float] = {}
         for lora in loras:
             loaded = self._layers(lora.file, files)
-            weight = lora.weight if component.name == "unet" else lora.text_weight
+            weight = lora.weight if component is self._denoiser else lora.text_weight
             if weight and component.name in loaded.parts:
                 active[loaded.adapter] = weight
                 layers.append(loaded.parts[component.name])
@@ -166,8 +145,11 @@ class LoraLayers:
             self._place([*beside, component])
             return component
         acting = tuple(active.items())
+        self._place([*beside, component])
+        if component.streamed:
+            return self._streamed(component, active)
         # Prompts are read once, which takes less time than to merge.
-        merges = component.name == "unet"
+        merges = component is self._denoiser
         found = self.merged.placed(acting, beside) if merges else None
         if found is None:
             place_together(self._place, component, beside, layers)
@@ -177,9 +159,29 @@ class LoraLayers:
         follow(found, component.device)
         return found
 
+    def _streamed(self, component: Component, active: Mapping[str, float]) -> Any:
+        """The copy of a component whose layers are streamed: PEFT's layers come to the device as its own do."""
+        host = self._activated(component.name, active)
+        if component.name not in self._streams:
+            pinned = next(component.module.parameters()).is_pinned()
+            with torch.inference_mode(mode=False):
+                stream(host, self._device, pinned=pinned)
+            self._streams.add(component.name)
+            # What was on the device is not any more, and copies have weights that stay there.
+            self._forget(self._cache.components)
+            self.merged.clear()
+        return host
+
+    def _stop_streaming(self, name: str) -> None:
+        if name in self._streams:
+            self._streams.remove(name)
+            unstream(getattr(self._host, name))
+
     def _activated(self, name: str, active: Mapping[str, float]) -> Any:
         """The copy of a component with PEFT's layers, of which some act."""
         host = getattr(self._host, name)
+        if not self._components[name].streamed:
+            self._stop_streaming(name)
         if self._acting.get(name) != active:
             self._acting.pop(name, None)
             set_weights_and_activate_adapters(host, list(active), list(active.values()))
@@ -201,16 +203,21 @@ class LoraLayers:
         self._refuse_other_model(file)
         if self._host is None:
             self._host = self._copy()
+        for name in self._copied_from:
+            # The hooks know the layers that were there.
+            self._stop_streaming(name)
         self._count += 1
         adapter = f"lora_{self._count}"
-        dtype = self._components["unet"].dtype
-        tensors = WeightFile(file.path).tensors()
+        dtype = self._denoiser.dtype
+        weight_file = WeightFile(file.path)
+        found = weight_file.tensors()
         # What is loaded begins to act.
         self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
-            if is_lycoris(tensors):
-                tensors = as_lora(tensors, self._host, 2 * self._numbers())
+            tensors, claimed = tensors_for(
+                found, weight_file.header.metadata, self._host, self._denoiser.name, 2 * self._numbers()
+            )
             weights = {
                 name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
                 for name, tensor in tensors.items()
@@ -218,8 +225,8 @@ class LoraLayers:
             with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
                 self._host.load_lora_weights(weights, adapter_name=adapter)
             parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
-            if any(weight.is_meta for part in parts.values() for weight in part.module.parameters()):
-                raise ValueError("a layer of it lacks one of its two weights")
+            if (there := self._count_layers(adapter)) != claimed:
+                raise ValueError(f"this model has {there:,} of the {claimed:,} layers that it changes")
         except Exception as error:
             # What is loaded by half must not act later; the others are loaded again when they are asked for.
             self._forget_all()
@@ -237,8 +244,11 @@ class LoraLayers:
         except FileFaultError as fault:
             problem = str(fault).removeprefix(f"{file.path}: ")
             raise UnfitError(f", whose file cannot be used: {problem}") from None
-        own = self._components["unet"].config.cross_attention_dim
-        if header.width is not None and header.width != own:
+        if header.denoiser not in (None, self._denoiser.name):
+            made_for = header.architecture or f"a model with a {_SHOWN[header.denoiser]}"
+            raise UnfitError(f", which was made for {made_for}; this model has a {_SHOWN[self._denoiser.name]}")
+        own = self._denoiser.config.get("cross_attention_dim") if self._denoiser.name == "unet" else None
+        if own is not None and header.width is not None and header.width != own:
             made_for = architecture_of(header.width)
             raise UnfitError(f", which was made for {made_for}; this model is {architecture_of(own)}")
         # The time that the libraries take grows with the square of the layers.
@@ -247,13 +257,17 @@ class LoraLayers:
         if header.layers > most:
             raise UnfitError(f", which changes {header.layers:,} layers; this model has {most:,}")
 
+    @property
+    def _denoiser(self) -> Component:
+        return denoiser_of(self._components)
+
     def _numbers(self) -> int:
         """How many there are in the weights that LoRAs change."""
         return sum(weight.numel() for name in self._changed() for weight in self._components[name].module.parameters())
 
     def _changed(self) -> list[str]:
         """The components that LoRAs change."""
-        return [name for name in self._components if name == "unet" or name.startswith("text_encoder")]
+        return [name for name in self._components if name == self._denoiser.name or name.startswith("text_encoder")]
 
     def _copy(self) -> Any:
         """A pipeline over copies of the modules, with the same weights."""
@@ -275,10 +289,17 @@ class LoraLayers:
         ]
         if not layers:
             return None
-        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers))
+        # PEFT stores them as the layers are, which may be fewer bits than what computes.
+        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers).to(self._components[name].dtype))
         # What they compute is small beside what the model does.
         part.working = 0
         return part
+
+    def _count_layers(self, adapter: str) -> int:
+        """How many layers of the model an adapter changes."""
+        hosts = (getattr(self._host, name) for name in self._copied_from)
+        modules = (found for host in hosts for found in host.named_modules())
+        return sum(path.endswith((".lora_A", ".lora_embedding_A")) and adapter in module for path, module in modules)
 
     def _remove(self, layers: _Layers) -> None:
         self._acting.clear()
@@ -291,4 +312,5 @@ class LoraLayers:
         self.merged.clear()
         self._host = None
         self._copied_from.clear()
+        self._streams.clear()
         self._acting.clear()

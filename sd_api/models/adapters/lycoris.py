@@ -1,25 +1,18 @@
-"""The layers of LyCORIS (arXiv:2309.14859) as those of LoRAs that change the weights by the same.
+"""The layers of LyCORIS (arXiv:2309.14859) and of kohya's scripts as LoRAs of PEFT that change the weights by the same.
 
 LoHa has the elementwise product of two low-rank matrices, and LoKr the Kronecker product of two small ones. Both are
 products of low rank again, whose two factors are written down from theirs, so that PEFT runs them beside others.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-from diffusers.utils.state_dict_utils import (
-    StateDictType,
-    convert_state_dict_to_peft,
-    convert_unet_state_dict_to_peft,
-)
+
+from sd_api.models.adapters.lora_layouts import Tensors, with_kohyas_prefixes
 
 # The tensors of a layer that make a file one of LyCORIS; ``lora_mid`` is the core of a convolution's decomposition.
 _OWN = (".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".lora_mid.weight")
-
-# What kohya's scripts and LyCORIS begin the names of layers with, which have no dots.
-_KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 
 # What a layer may have.
 _TENSOR = re.compile(r"alpha|lora_(up|down|mid|A|B)|(hada|lokr)_(w[12](_[ab])?|t[12])")
@@ -27,56 +20,46 @@ _TENSOR = re.compile(r"alpha|lora_(up|down|mid|A|B)|(hada|lokr)_(w[12](_[ab])?|t
 # What the factors of a LoRA are called by PEFT and by kohya's scripts.
 _PLAIN = (("lora_B", "lora_up"), ("lora_A", "lora_down"))
 
-Tensors = Mapping[str, torch.Tensor]
 Pair = tuple[torch.Tensor, torch.Tensor]
+"""The two factors, (out, rank) and (rank, in), of what a layer changes its weights by; kernels count as inputs."""
 
 
 def is_lycoris(names: Iterable[str]) -> bool:
-    """Whether tensors of these names have to be rewritten before the libraries read them."""
-    return any(name.endswith(_OWN) for name in names)
+    """Whether tensors of these names are of LyCORIS."""
+    return any(name.endswith(_OWN) or name.startswith("lycoris_") for name in names)
 
 
-def as_lora(tensors: Tensors, pipeline: Any, most: int) -> dict[str, torch.Tensor]:
-    """The same as a LoRA, in single precision and with the names of diffusers.
+def factors_of(tensors: Tensors, most: int) -> dict[str, Pair]:
+    """What the layers of a file change their weights by, by their names, in single precision.
 
     Args:
-        tensors: Those of a file.
-        pipeline: Whose modules it changes; it knows the names, and the kernels of its convolutions.
-        most: Of numbers that the LoRA may have. Its rank is at most the width of each layer, so that what fits the
+        tensors: Those of the file.
+        most: Of numbers that all factors may have. Their rank is at most the width of each layer, so that what fits the
             model has at most twice as many as that.
 
     Raises:
         ValueError: A layer is of another kind, its tensors do not belong together, or it is larger than allowed.
     """
     layers: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in with_kohyas_prefixes(tensors).items():
         layer, _, of_layer = name.removesuffix(".weight").rpartition(".")
         if not _TENSOR.fullmatch(of_layer):
             raise ValueError(f"its layer {layer} has the tensor {of_layer}, which is not read")
         layers.setdefault(layer, {})[of_layer] = tensor.float()
     factors = _Factors(most)
-    plain = {}
+    found = {}
     for layer, own in layers.items():
-        up, down = (names[layer.startswith(_KOHYA)] for names in _PLAIN)
         try:
-            plain[f"{layer}.{up}.weight"], plain[f"{layer}.{down}.weight"] = factors.of_layer(own)
+            found[layer] = factors.of_layer(own)
         except KeyError as error:
             raise ValueError(f"its layer {layer} lacks {error.args[0]}") from None
         except (RuntimeError, IndexError):
             raise ValueError(f"the tensors of its layer {layer} do not belong together") from None
-    named, _ = pipeline.lora_state_dict(plain, unet_config=pipeline.unet.config)
-    of_unet = {name.removeprefix("unet."): tensor for name, tensor in named.items() if name.startswith("unet.")}
-    others = {name: tensor for name, tensor in named.items() if not name.startswith("unet.")}
-    found = convert_unet_state_dict_to_peft(of_unet)
-    # Without this, attention is left out where the projection of its output is not changed.
-    shaped = {f"unet.{name}": _shaped(name, tensor, pipeline.unet) for name, tensor in found.items()}
-    return shaped | dict(convert_state_dict_to_peft(others, original_type=StateDictType.DIFFUSERS_OLD))
+    return found
 
 
 class _Factors:
-    """The two factors, (out, rank) and (rank, in), of what layers change their weights by.
-
-    Kernels of convolutions count as inputs.
+    """See ``Pair``.
 
     Args:
         most: Of numbers that all of them may have.
@@ -157,19 +140,3 @@ def _trivial(matrix: torch.Tensor) -> Pair:
     """A matrix as a product with ones, on its shorter side."""
     outputs, inputs = matrix.shape
     return (torch.eye(outputs), matrix) if outputs < inputs else (matrix, torch.eye(inputs))
-
-
-def _shaped(name: str, tensor: torch.Tensor, unet: Any) -> torch.Tensor:
-    """One of the factors as the module has it that it changes: convolutions have a kernel, of which one has 1 x 1."""
-    module_name, _, factor = name.removesuffix(".weight").rpartition(".")
-    try:
-        weight = unet.get_submodule(module_name).weight
-    except AttributeError:
-        raise ValueError(f"this model has no layer {module_name}") from None
-    if weight.ndim != 4:
-        return tensor
-    if factor == "lora_B":
-        return tensor[:, :, None, None]
-    if tensor.shape[1] != weight[0].numel():
-        raise ValueError(f"its layer {module_name} has {tensor.shape[1]} inputs, and this model's {weight[0].numel()}")
-    return tensor.reshape(-1, *weight.shape[1:])

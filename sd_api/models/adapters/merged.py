@@ -1,4 +1,4 @@
-"""LoRAs in the weights of a UNet, so that they cost nothing in a step: in copies, of which they change some layers.
+"""LoRAs in the weights of a denoiser, so that they cost nothing in a step: in copies, of which they change some layers.
 
 All other weights are the model's own. PEFT computes the changed ones, as diffusers' ``fuse_lora`` has it do that, so
 the pixels are the same.
@@ -14,6 +14,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from sd_api.errors import OutOfMemory
+from sd_api.models.adapters.adapter_cache import denoiser_of
 from sd_api.models.component import Component
 from sd_api.models.memory import room_of
 from sd_api.models.sharing import shared_copy
@@ -24,7 +25,7 @@ Acting = Sequence[tuple[str, float]]
 
 @dataclass(frozen=True, eq=False)
 class _Merged:
-    """A copy of the UNet.
+    """A copy of the denoiser.
 
     Attributes:
         module: The copy.
@@ -51,8 +52,8 @@ def place_together(
         raise OutOfMemory("A LoRA needs the whole model on the device.")
 
 
-class MergedUNets:
-    """The copies of one model's UNet; the least recently used leave when their own weights are larger than the UNet.
+class MergedDenoisers:
+    """The copies of one model's denoiser; the least recently used leave when their own weights are larger than it.
 
     Not for several threads at once: it belongs to the engine's thread.
 
@@ -89,14 +90,14 @@ class MergedUNets:
         if (merged := self._made.get(tuple(acting))) is None:
             return None
         self._made.move_to_end(tuple(acting))
-        place_together(self._place, self._components["unet"], beside, [merged.changed])
+        place_together(self._place, denoiser_of(self._components), beside, [merged.changed])
         return merged.module
 
     def make(self, host: Any, acting: Acting, beside: Sequence[Component]) -> Any:
         """Make a copy on the device.
 
         Args:
-            host: The UNet with PEFT's layers, of which these act; it is not changed.
+            host: The denoiser with PEFT's layers, of which these act; it is not changed.
             acting: Which they are.
             beside: What else is on the device meanwhile.
 
@@ -105,25 +106,25 @@ class MergedUNets:
         """
         if self._paused:
             return None
-        unet, names = self._components["unet"], [name for name, _ in acting]
+        denoiser, names = denoiser_of(self._components), [name for name, _ in acting]
         layers = dict(_changed(host, names))
         size = sum(weight.nbytes for layer in layers.values() for weight in layer.get_base_layer().parameters())
         # Which is looked for in all of the module.
-        dtype = unet.dtype
+        dtype = denoiser.dtype
         if not all(_is_plain(layer.get_base_layer(), dtype) for layer in layers.values()):
             return None
-        while self._made and sum(part.size for part in self.components) + size > unet.size:
+        while self._made and sum(part.size for part in self.components) + size > denoiser.size:
             self._drop(next(iter(self._made)))
-        if room_of(unet.device) < size + unet.working:
+        if room_of(denoiser.device) < size + denoiser.working:
             return None
         weights = torch.nn.ParameterList()
-        changed = Component("unet with LoRAs", weights)
+        changed = Component(f"{denoiser.name} with LoRAs", weights)
         changed.size, changed.working = size, 0
         # Before the weights are there, so that they are not counted twice.
-        self._place([*beside, unet, changed])
+        self._place([*beside, denoiser, changed])
         # Weights that are made in inference mode could never be moved outside of it.
         with torch.inference_mode(mode=False), torch.no_grad():
-            module = shared_copy(unet.module)
+            module = shared_copy(denoiser.module)
             for path, layer in layers.items():
                 weights.extend(_merge(layer, module.get_submodule(path), names))
         self._made[tuple(acting)] = _Merged(module, changed)

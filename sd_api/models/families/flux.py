@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RESOLUTIONS
 
-from sd_api.generation.abilities import Guidance
+from sd_api.generation.abilities import MEGAPIXEL, Guidance, SeenImages
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.models.attention import Asked
@@ -66,7 +66,7 @@ class Flux(TransformerFamily):
         if channels:
             tokens[0] = torch.cat([tokens[0], pack(torch.cat(channels))], 2)
         places = [grid(image, number) for number, image in enumerate(images)]
-        output = parts.denoiser(
+        output = call.network(
             hidden_states=torch.cat(tokens, 1),
             timestep=call.timesteps.to(call.samples.dtype) / 1000,
             encoder_hidden_states=call.words["words"],
@@ -137,6 +137,7 @@ class FluxKontext(Flux):
     name = "FLUX.1 Kontext"
     pipelines = dict.fromkeys(("FluxKontextPipeline", "FluxKontextInpaintPipeline"), _KONTEXT)
     capabilities = ("negative_prompt", TRUE_GUIDANCE, REFERENCES)
+    sees = SeenImages(changed=None, least=MEGAPIXEL, most=MEGAPIXEL)
     most_probable = True
 
     def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:

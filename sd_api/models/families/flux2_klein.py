@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
-from sd_api.generation.abilities import Guidance
+from sd_api.generation.abilities import MEGAPIXEL, Guidance, SeenImages
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Edit, Inpaint
 from sd_api.models.attention import Asked
@@ -32,7 +32,9 @@ class Flux2Klein(TransformerFamily):
     attention: Asked = "dispatched"
     pipelines = dict.fromkeys(("Flux2KleinPipeline", "Flux2KleinInpaintPipeline"), _PUBLISHED)
     capabilities = (REFERENCES,)
+    sees = SeenImages(changed=None, most=MEGAPIXEL)
     schedulers = ("euler", "dpm++", "unipc")
+    chats = True
     most_probable = True
 
     def published(self, parts: Parts) -> Published:
@@ -78,7 +80,7 @@ class Flux2Klein(TransformerFamily):
         images = seen_by(call.samples, call.rows)
         places = [places_of(image, number * FIRST) for number, image in enumerate(images)]
         count, length, _ = call.words["words"].shape
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             hidden_states=torch.cat([tokens_of(image) for image in images], 1).to(parts.denoiser.dtype),
             timestep=call.timesteps.to(call.samples.dtype) / 1000,
             guidance=None,

@@ -74,8 +74,11 @@ class Flux2KleinKV(Flux2Klein):
 
     name = "FLUX.2 klein with kept references"
     pipelines = dict.fromkeys(("Flux2KleinKVPipeline",), replace(DISTILLED, modes=("txt2img", "edit")))
+    sees = replace(Flux2Klein.sees, kept=True)
     # Keys and values of several rows would be copied together in each step.
     max_rows = 1
+    # What is kept of images would be another for each of them.
+    takes_loras = False
 
     def own(self, start: TransformerStart) -> Sequence[torch.Tensor]:
         """See TransformerFamily; ``memory`` has them."""

@@ -54,7 +54,7 @@ class Krea2(TransformerFamily):
     def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
         places = grid(call.samples.float(), 0)
-        output = parts.denoiser(
+        output = call.network(
             hidden_states=pack(call.samples),
             encoder_hidden_states=call.words["words"],
             timestep=(call.timesteps / parts.pipeline.scheduler.config.num_train_timesteps).to(call.samples.dtype),

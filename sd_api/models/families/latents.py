@@ -1,6 +1,6 @@
 """What all families share whose rows are latents: starting, tiles, steps, what a mask keeps, previews, decoding."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from sd_api.errors import OutOfLimits
+from sd_api.generation.fields import derived
 from sd_api.generation.operation import Operation
 from sd_api.generation.plan import Box, size_of
 from sd_api.generation.spec import PictureSeeds
@@ -127,13 +128,15 @@ class LatentFamily:
             if most is not None and length > most:
                 raise OutOfLimits(side, f"is {length}; this model draws at most {most} at once")
         scheduler = self.own_scheduler(parts, operation)
-        timesteps = self.timesteps(parts, operation, scheduler, at_once)
+        possible = derived(operation, type(operation), steps=self.steps_there(scheduler, operation))
+        timesteps = self.timesteps(parts, possible, scheduler, at_once)
         generator = torch.Generator("cpu").manual_seed(seeds.seed)
         cells = tuple(in_cells(tile, self.cell(parts)) for tile in tiles)
         start = self.beginning(
             make_encoder=self.image_encoder,
             parts=parts,
             operation=operation,
+            conditioning=conditioning,
             seeds=seeds,
             size=size,
             cell=self.cell(parts),
@@ -161,6 +164,17 @@ class LatentFamily:
         )
         row.key = self.key_of(self.view(row, cells[0]) if cells else row)
         return row
+
+    def steps_there(self, scheduler: Any, operation: Operation) -> int:
+        """The steps of an operation as far as a scheduler has them: some choose theirs from those of a distillation."""
+        there: int = scheduler.config.get("original_inference_steps", operation.steps)
+        return min(operation.steps, there)
+
+    def fewer_steps(self, parts: Parts, operation: Operation) -> Iterator[str]:
+        """A sentence where fewer steps are made than were asked for."""
+        there = self.steps_there(self.own_scheduler(parts, operation), operation)
+        if there < operation.steps:
+            yield f"steps: there are {there} steps to choose from, so {there} were made."
 
     def own_scheduler(self, parts: Parts, operation: Operation) -> Any:
         """A scheduler for one row: the named one where it works with the family, else the model's own."""

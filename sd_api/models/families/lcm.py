@@ -1,7 +1,6 @@
 """Latent consistency models (arXiv:2310.04378): Stable Diffusion 1 distilled to few steps."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Redrawing
 from sd_api.models.components import Parts
 from sd_api.models.families.sd import StableDiffusion
+from sd_api.models.schedulers import Noise
 
 
 class LatentConsistency(StableDiffusion):
@@ -21,6 +21,7 @@ class LatentConsistency(StableDiffusion):
     name = "Latent consistency"
     pipelines = frozenset(f"LatentConsistencyModel{kind}Pipeline" for kind in ("", "Img2Img"))
     schedulers = ()
+    noise: Noise = "consistency"
 
     def loading_class(self, class_name: str) -> Any:
         """See Family."""
@@ -30,12 +31,9 @@ class LatentConsistency(StableDiffusion):
         """See Family."""
         return replace(super().abilities(parts), guidance="distilled", defaults={"steps": 4, "guidance": 8.5})
 
-    def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
-        """See Family: more steps than there are to choose from."""
-        yield from super().warnings(parts, operation)
-        steps, _ = _chosen(parts.pipeline.scheduler, operation)
-        if steps < operation.steps:
-            yield f"steps: this model has {steps} steps to choose from, so {steps} were made."
+    def steps_there(self, scheduler: Any, operation: Operation) -> int:
+        """See LatentFamily: a part of the schedule has fewer."""
+        return _chosen(scheduler, operation)[0]
 
     def timesteps(self, parts: Parts, operation: Operation, scheduler: Any, size: tuple[int, int]) -> torch.Tensor:
         """See LatentFamily."""

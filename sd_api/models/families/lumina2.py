@@ -56,7 +56,7 @@ class Lumina2(TransformerFamily):
 
     def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily; its time runs the other way, and so does its flow."""
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             hidden_states=call.samples,
             timestep=1 - call.timesteps / parts.pipeline.scheduler.config.num_train_timesteps,
             encoder_hidden_states=call.words["words"],

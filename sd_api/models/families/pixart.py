@@ -7,6 +7,7 @@ from sd_api.generation.schedulers import SCHEDULERS
 from sd_api.models.components import Parts
 from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_rows import Call, Words
+from sd_api.models.schedulers import Noise
 
 _PUBLISHED = Published(steps=20, guidance=4.5)
 
@@ -17,6 +18,7 @@ class PixArtSigma(TransformerFamily):
     name = "PixArt-Sigma"
     pipelines = dict.fromkeys(("PixArtSigmaPipeline",), _PUBLISHED)
     schedulers = tuple(SCHEDULERS)
+    noise: Noise = "diffusion"
     longest = 300
     one_forward = True
 
@@ -31,7 +33,7 @@ class PixArtSigma(TransformerFamily):
 
     def forward(self, parts: Parts, call: Call) -> torch.Tensor:
         """See TransformerFamily."""
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             call.samples,
             encoder_hidden_states=call.words["words"],
             encoder_attention_mask=call.words["mask"],

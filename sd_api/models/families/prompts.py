@@ -6,14 +6,23 @@ from typing import Any
 from sd_api.generation.operation import Operation
 from sd_api.generation.prompted import PROMPTS
 
+# What prompts call them in ``devices``.
+LORAS = "LoRAs"
+
 # Characters of a prompt in a warning.
 QUOTED = 200
 
 
-def plain_only(operation: Operation) -> Iterator[str]:
-    """Sentences about what of the prompt language has no effect on a model that reads the words alone."""
+def plain_only(operation: Operation, *, takes_loras: bool = False) -> Iterator[str]:
+    """Sentences about what of the prompt language has no effect on a model that reads the words alone.
+
+    Args:
+        operation: What is asked for.
+        takes_loras: Whether the LoRAs that a prompt names act.
+    """
     for name in PROMPTS:
-        if devices := operation.read(name).devices:
+        devices = [each for each in operation.read(name).devices if not (takes_loras and each == LORAS)]
+        if devices:
             yield f"{name}: this model reads the words alone, so {', '.join(devices)} had no effect."
 
 

@@ -13,6 +13,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 )
 from PIL import Image
 
+from sd_api.generation.abilities import SeenImages
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MIN_SIDE, Operation
 from sd_api.generation.operations import FromImage
@@ -64,7 +65,7 @@ class QwenImage(TransformerFamily):
         """See TransformerFamily."""
         images = seen_by(call.samples, call.rows)
         tokens = [pack(image) for image in images]
-        output = parts.denoiser(
+        output = call.network(
             hidden_states=torch.cat(tokens, 1),
             timestep=call.timesteps.to(call.samples.dtype) / 1000,
             guidance=guidance_of(parts.denoiser, call, parts.device),
@@ -97,6 +98,7 @@ class QwenImageEdit(QwenImage):
 
     name = "Qwen-Image-Edit"
     capabilities: tuple[str, ...] = ("negative_prompt",)
+    sees = SeenImages(changed=VAE_IMAGE_SIZE)
     pipelines = dict.fromkeys(("QwenImageEditPipeline",), _EDIT)
     most_probable = True
 
@@ -137,6 +139,7 @@ class QwenImageEditPlus(QwenImageEdit):
     name = "Qwen-Image-Edit-Plus"
     pipelines = dict.fromkeys(("QwenImageEditPlusPipeline",), _EDIT_PLUS)
     capabilities = (*QwenImageEdit.capabilities, REFERENCES)
+    sees = SeenImages(changed=VAE_IMAGE_SIZE, least=VAE_IMAGE_SIZE, most=VAE_IMAGE_SIZE)
 
     def shown_images(self, operation: Operation) -> Sequence[ImageRef]:
         """See QwenImageEdit."""

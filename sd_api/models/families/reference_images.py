@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from sd_api.generation.abilities import MEGAPIXEL
 from sd_api.generation.operation import MIN_SIDE
 from sd_api.imaging.sizing import pad
-
-# The pixels of a million, to which larger ones are reduced.
-MEGAPIXEL = 1024 * 1024
 
 
 def of_nearest_shape(image: Image.Image, sizes: Sequence[tuple[int, int]]) -> Image.Image:

@@ -8,6 +8,7 @@ from sd_api.models.families.chroma import Chroma
 from sd_api.models.families.flux import Flux, FluxFill, FluxKontext
 from sd_api.models.families.flux2_klein import Flux2Klein
 from sd_api.models.families.flux2_klein_kv import Flux2KleinKV
+from sd_api.models.families.flux_control import FluxControl
 from sd_api.models.families.krea2 import Krea2
 from sd_api.models.families.lcm import LatentConsistency
 from sd_api.models.families.lumina2 import Lumina2
@@ -29,6 +30,7 @@ FAMILIES: tuple[Any, ...] = (
     Flux(),
     FluxFill(),
     FluxKontext(),
+    FluxControl(),
     Flux2Klein(),
     Flux2KleinKV(),
     Chroma(),

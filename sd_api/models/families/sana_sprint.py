@@ -1,5 +1,6 @@
 """Sana-Sprint (arXiv:2503.09641): Sana distilled to few steps, along an arc between noise and the original."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +11,7 @@ from sd_api.models.components import Parts
 from sd_api.models.families.sana import Sana
 from sd_api.models.families.transformer import Published
 from sd_api.models.families.transformer_rows import Call
+from sd_api.models.schedulers import Noise
 
 _PUBLISHED = Published(steps=2, guidance=4.5)
 
@@ -25,6 +27,7 @@ class SanaSprint(Sana):
     guidance = "distilled"
     capabilities = ()
     schedulers = ()
+    noise: Noise = "trigonometric"
     alone = MappingProxyType({})
 
     def scale(self, parts: Parts) -> float:
@@ -42,7 +45,7 @@ class SanaSprint(Sana):
         timesteps: torch.Tensor = scheduler.timesteps[:-1]
         return timesteps
 
-    def forward(self, parts: Parts, call: Call) -> torch.Tensor:
+    def forward(self, parts: Parts, call: Call, **added: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TransformerFamily; the transformer predicts a flow, whose time is another measure of the angle."""
         dtype, scale = parts.denoiser.dtype, self.scale(parts)
         times = torch.sin(call.timesteps) / (torch.cos(call.timesteps) + torch.sin(call.timesteps))
@@ -50,7 +53,7 @@ class SanaSprint(Sana):
         norm = torch.sqrt(time**2 + (1 - time) ** 2)
         seen = call.samples / scale * norm
         guidance = torch.tensor([row.guidance for row in call.rows], device=parts.device).to(call.words["words"].dtype)
-        flow = parts.denoiser(
+        flow = call.network(
             seen.to(dtype),
             encoder_hidden_states=call.words["words"].to(dtype),
             encoder_attention_mask=call.words["mask"],

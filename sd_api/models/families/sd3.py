@@ -49,7 +49,7 @@ class StableDiffusion3(TransformerFamily):
 
     def forward(self, parts: Parts, call: Call, **added: Sequence[torch.Tensor]) -> torch.Tensor:
         """See TransformerFamily."""
-        output: torch.Tensor = parts.denoiser(
+        output: torch.Tensor = call.network(
             hidden_states=call.samples,
             timestep=call.timesteps,
             encoder_hidden_states=call.words["words"],

@@ -55,6 +55,7 @@ class Start:
         make_encoder: Returns the autoencoder that encodes images.
         parts: The model's components.
         operation: What to do.
+        conditioning: What ``encode`` returned.
         seeds: Of the picture.
         size: Width and height to work at.
         cell: The pixels of the side of one cell of the latents.
@@ -67,6 +68,7 @@ class Start:
     make_encoder: Callable[[Parts], Any]
     parts: Parts
     operation: Operation
+    conditioning: Any
     seeds: PictureSeeds
     size: tuple[int, int]
     cell: int

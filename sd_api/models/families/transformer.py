@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import torch
 
-from sd_api.generation.abilities import Guidance, ModelAbilities, without_effect
+from sd_api.generation.abilities import Guidance, ModelAbilities, SeenImages, without_effect
 from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
@@ -31,7 +31,8 @@ from sd_api.models.families.transformer_rows import (
     joined,
     key_of,
 )
-from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE, TransformerWords
+from sd_api.models.families.transformer_words import CONTROLS, LORAS, REFERENCES, TRUE_GUIDANCE, TransformerWords
+from sd_api.models.schedulers import Noise
 from sd_api.models.tiling import cut
 
 
@@ -61,6 +62,8 @@ class TransformerFamily(TransformerWords):
         takes_mask: Whether the transformer was trained to take what a mask keeps as further channels.
         attention: How the transformer has its attention computed.
         in_fp32: Whether latents stay in fp32 where the transformer computes in half precision.
+        noise: What the schedulers of its models lead out of.
+        sees: Which images go through the transformer beside the picture.
     """
 
     name: str
@@ -72,6 +75,8 @@ class TransformerFamily(TransformerWords):
     takes_mask = False
     attention: Asked = "own"
     in_fp32 = False
+    noise: Noise = "flow"
+    sees = SeenImages()
 
     def loading_class(self, class_name: str) -> Any:
         """See Family."""
@@ -100,20 +105,24 @@ class TransformerFamily(TransformerWords):
             modes=published.modes,
             size_multiple=self.multiple(parts),
             native_size=self.native_size(parts),
-            capabilities=("tiles", "vae", "variations", *self.capabilities),
+            capabilities=("tiles", "vae", "variations", *self.capabilities_of(parts)),
             schedulers=self.schedulers,
             guidance=self.meaning(parts),
             defaults={"steps": published.steps, "guidance": published.guidance},
+            seen=self.sees,
         )
 
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what has no effect, and what does not fit into the text encoder."""
         yield from without_effect(self.abilities(parts), operation)
-        yield from plain_only(operation)
+        yield from self.fewer_steps(parts, operation)
+        yield from plain_only(operation, takes_loras=LORAS in self.capabilities_of(parts))
         if REFERENCES in self.capabilities and any(reference.of_adapters for reference in operation.references):
             yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."
         if TRUE_GUIDANCE in self.capabilities and operation.negative_prompt and not self.guided(parts, operation):
             yield "negative_prompt: it acts with a true guidance above 1 only, so it was not used."
+        if CONTROLS in self.capabilities and any(control.mode != "balanced" for control in operation.controls):
+            yield "controls: ControlNets of this model have no mode, so mode had no effect."
         tokenizer = getattr(parts.pipeline, self.tokenizer)
         for name in PROMPTS:
             if name == "prompt" or name in self.capabilities:
@@ -233,6 +242,12 @@ class TransformerFamily(TransformerWords):
             scheduler.set_begin_index(begin)
         return timesteps[begin:]
 
+    def advance(self, row: Any, prediction: torch.Tensor) -> None:
+        """See Family; other LoRAs may act in the next step."""
+        super().advance(row, prediction)
+        if not row.done and len(row.conditioning.loras) > 1:
+            row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
+
     def predict(self, parts: Parts, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
         """See Family."""
         parts.place([parts.denoiser])
@@ -242,21 +257,26 @@ class TransformerFamily(TransformerWords):
         # Rows that share a forward have either all of them a negative prompt or none.
         negatives = [row.conditioning.negative for row in rows if row.conditioning.negative is not None]
         if not negatives:
-            return list(torch.split(self.forward(parts, call, **self._added(parts, call)), 1))
+            return list(torch.split(self._through(parts, call, self._added(parts, call)), 1))
         negative = joined(negatives)
         if self.one_forward:
             # In diffusers' order: the place in a batch decides the last bit.
             words = joined([call.words, negative] if self.from_zero else [negative, call.words])
             twice = Call([*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), words)
-            doubled = self.forward(parts, twice, **self._added(parts, twice)).chunk(2)
+            doubled = self._through(parts, twice, self._added(parts, twice)).chunk(2)
             with_prompt, without = doubled if self.from_zero else reversed(doubled)
         else:
             # As in diffusers: what is added with the prompt acts without it, too.
             added = self._added(parts, call)
-            with_prompt = self.forward(parts, call, **added)
-            without = self.forward(parts, replace(call, words=negative), **added)
+            with_prompt = self._through(parts, call, added)
+            without = self._through(parts, replace(call, words=negative), added)
         pairs = zip(rows, torch.split(with_prompt, 1), torch.split(without, 1), strict=True)
         return [self.guide(row, one, other) for row, one, other in pairs]
+
+    def _through(self, parts: Parts, call: Call, added: Added) -> torch.Tensor:
+        """One call of the transformer, with the LoRAs that act in this step."""
+        network = parts.loras.applied(parts.denoiser, call.rows[0].loras)
+        return self.forward(parts, replace(call, network=network), **added)
 
     def _added(self, parts: Parts, call: Call) -> Added:
         """What all ControlNets add in this step."""

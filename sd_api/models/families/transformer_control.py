@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any
 
 import torch
-from diffusers import SD3ControlNetModel
+from diffusers import SD3ControlNetModel, ZImageControlNetModel
 from PIL import Image
 
 from sd_api.errors import OutOfLimits
@@ -53,14 +53,14 @@ def row_controls(start: Start) -> tuple[RowControl, ...]:
     """The controls of a row; the order in which the generator is used is diffusers', the images come later.
 
     Args:
-        start: How the row begins; each control of its operation has an image of the operation's size.
+        start: How the row begins; each control of its operation has an image of the operation's size, and its
+            conditioning has their files.
 
     Raises:
-        OutOfLimits: One of them is not there, or does not fit the model.
+        OutOfLimits: One of them does not fit the operation.
     """
-    asked = start.operation.controls
-    files = start.parts.controls.find(asked)
-    return tuple(_row_control(start, control, file) for control, file in zip(asked, files, strict=True))
+    pairs = zip(start.operation.controls, start.conditioning.controls, strict=True)
+    return tuple(_row_control(start, control, file) for control, file in pairs)
 
 
 def _row_control(start: Start, control: Control, file: FoundFile) -> RowControl:
@@ -87,13 +87,14 @@ def _row_control(start: Start, control: Control, file: FoundFile) -> RowControl:
 def _latents(start: Start, net: Component, image: Image.Image) -> torch.Tensor:
     takes_mask = _takes_mask(net)
     if not isinstance(net.module, SD3ControlNetModel):
-        return start.encode(image, most_probable=takes_mask, latents_of=_shifted)
+        most_probable = takes_mask or isinstance(net.module, ZImageControlNetModel)
+        return start.encode(image, most_probable=most_probable, latents_of=latents_of_map)
     # diffusers draws here from no generator that a seed belongs to.
     unshifted = net.config.force_zeros_for_pooled_projection and not takes_mask
-    return start.encode(image, most_probable=True, latents_of=_unshifted if unshifted else _shifted)
+    return start.encode(image, most_probable=True, latents_of=_unshifted if unshifted else latents_of_map)
 
 
-def _shifted(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None, **options: Any) -> torch.Tensor:
+def latents_of_map(vae: Any, pixels: torch.Tensor, generator: torch.Generator | None, **options: Any) -> torch.Tensor:
     """The latents of a map; in the memory order that diffusers gives it, in which convolutions round alike."""
     latents = encode_unscaled(vae, pixels.contiguous(), generator, **options).to(pixels.dtype)
     return scaled(vae, latents, random=True)

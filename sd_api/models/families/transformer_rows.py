@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
+from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.autoencoder import encode_pixels
 from sd_api.models.component import Component
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.start import Kept, Start
 from sd_api.models.families.transformer_control import RowControl, row_controls
+from sd_api.models.folders import FoundFile
 from sd_api.models.schedulers import noised
 
 Words = Mapping[str, Any]
@@ -41,15 +43,19 @@ def tensors_of(words: Words) -> list[torch.Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What the text encoders make of the prompts of one picture.
+    """What the text encoders make of the prompts of one picture, and the LoRAs that act beside it.
 
     Attributes:
         prompt: Of the prompt.
         negative: The same of the negative prompt; None where there is no classifier-free guidance.
+        loras: What acts in the transformer: for all steps, or for each step that was asked for.
+        controls: The files of the operation's controls.
     """
 
     prompt: Words
     negative: Words | None
+    loras: tuple[tuple[ActiveLora, ...], ...]
+    controls: tuple[FoundFile, ...]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -74,6 +80,12 @@ class TransformerRow(LatentRow):
     true_guidance: float = 1.0
 
     @property
+    def loras(self) -> tuple[ActiveLora, ...]:
+        """What acts in the next step of its scheduler, which may make more steps than were asked for."""
+        several = self.conditioning.loras
+        return several[self.step * len(several) // self.steps]
+
+    @property
     def seen(self) -> tuple[torch.Tensor, ...]:
         """The latents of all images that the model sees beside its own."""
         return *self.own, *self.references
@@ -89,6 +101,7 @@ def key_of(seen: TransformerRow) -> Hashable:
         _shape(seen.channels),
         tuple(image.shape for image in seen.seen),
         tuple(each.file for each in seen.controls),
+        seen.loras,
     )
 
 
@@ -159,12 +172,14 @@ class Call:
         samples: (n, channels, height, width).
         timesteps: (n,) in fp32, as the schedulers count them.
         words: Of the rows, see ``joined``.
+        network: What runs in place of the transformer.
     """
 
     rows: Sequence[TransformerRow]
     samples: torch.Tensor
     timesteps: torch.Tensor
     words: Words
+    network: Any = None
 
 
 def guidance_of(network: Component, call: Call, device: torch.device) -> torch.Tensor | None:

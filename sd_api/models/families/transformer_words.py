@@ -4,13 +4,17 @@ from collections.abc import Hashable
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.operation import Operation
+from sd_api.models.adapters.active_loras import ActiveLora, acting
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.transformer_rows import CachedWords, Conditioning, Words, tensors_of
 
 # Capabilities that families with a transformer have or do not.
-CONTROLS, REFERENCES, TRUE_GUIDANCE = "controls", "references", "true_guidance"
+CONTROLS, LORAS, REFERENCES, TRUE_GUIDANCE = "controls", "loras", "references", "true_guidance"
+
+# The method of diffusers' pipelines that load LoRAs.
+_LOADER = "load_lora_weights"
 
 
 class TransformerWords(LatentFamily):
@@ -20,17 +24,25 @@ class TransformerWords(LatentFamily):
         capabilities: Of its models, beside those that every family of this kind has.
         tokenizer: The name of the tokenizer whose text encoder reads the most.
         longest: The tokens that it reads.
+        chats: Whether prompts are written into a chat, by the template of the tokenizer.
+        takes_loras: Whether LoRAs act, where the pipeline loads any.
         from_zero: Whether guidance adds to the prompt's own prediction, so that it acts above 0 rather than above 1.
     """
 
     capabilities: tuple[str, ...] = ("negative_prompt",)
     tokenizer = "tokenizer"
     longest = 512
+    chats = False
     from_zero = False
+    takes_loras = True
 
     def instruction(self, parts: Parts, *, negative: bool) -> str:
         """What stands before a prompt and takes of the tokens that are read."""
         return ""
+
+    def capabilities_of(self, parts: Parts) -> tuple[str, ...]:
+        """Those of a model: its pipeline may load LoRAs."""
+        return (*self.capabilities, *((LORAS,) if self.takes_loras and hasattr(parts.pipeline, _LOADER) else ()))
 
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """Whether there is classifier-free guidance."""
@@ -44,22 +56,38 @@ class TransformerWords(LatentFamily):
 
     def encode(self, parts: Parts, operation: Operation) -> Conditioning:
         """See Family."""
-        if CONTROLS in self.capabilities:
-            # What does not fit is refused before work is done.
-            parts.controls.find(operation.controls)
+        # What does not fit is refused before work is done.
+        controls = parts.controls.find(operation.controls) if CONTROLS in self.capabilities else ()
+
+        loras = self._loras(parts, operation)
+        # As of the words, what acts in the last step.
+        of_texts = parts.loras.of_texts(loras[-1])
 
         def read(prompt: str, *, negative: bool) -> Words:
-            key = prompt, negative, self.context(operation)
-            return parts.cached("words", key, lambda: self._read(parts, operation, prompt, negative=negative)).words
+            key = prompt, negative, self.context(operation), of_texts
+
+            def made() -> CachedWords:
+                parts.place(parts.text_encoders)
+                return self._read(parts.reading(of_texts), operation, prompt, negative=negative)
+
+            return parts.cached("words", key, made).words
 
         prompt = read(operation.read("prompt").plain, negative=False)
         if not self.guided(parts, operation):
-            return Conditioning(prompt=prompt, negative=None)
+            return Conditioning(prompt=prompt, negative=None, loras=loras, controls=controls)
         words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
-        return Conditioning(prompt=prompt, negative=read(words, negative=True))
+        negative = read(words, negative=True)
+        return Conditioning(prompt=prompt, negative=negative, loras=loras, controls=controls)
+
+    def _loras(self, parts: Parts, operation: Operation) -> tuple[tuple[ActiveLora, ...], ...]:
+        """What acts in all steps, or in each step that was asked for."""
+        if LORAS not in self.capabilities_of(parts):
+            return ((),)
+        found = parts.loras.find(operation.asked_loras)
+        steps = operation.steps_run if any(each.lora.changes for each in found) else 1
+        return tuple(acting(found, step, steps) for step in range(steps))
 
     def _read(self, parts: Parts, operation: Operation, prompt: str, *, negative: bool) -> CachedWords:
-        parts.place(parts.text_encoders)
         words = self.words(parts, operation, prompt, negative=negative)
         # What is cached would break every later picture of these words as well.
         if not all(tensor.isfinite().all() for tensor in tensors_of(words)):

@@ -21,8 +21,8 @@ from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
-from sd_api.models.families.unet_control import residuals, row_controls
-from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, variants
+from sd_api.models.families.unet_control import is_adapter, residuals, row_controls
+from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, negatives, variants
 from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
@@ -73,6 +73,9 @@ class UNetFamily(LatentFamily):
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """See Family: what has no effect, and embeddings that do not fit."""
         yield from without_effect(self.abilities(parts), operation)
+        yield from self.fewer_steps(parts, operation)
+        if any(control.mode != "balanced" and is_adapter(parts, control) for control in operation.controls):
+            yield "controls: a T2I adapter has no mode, so its mode had no effect."
         if operation.prompt_syntax == "plain":
             return
         for name in PROMPTS:
@@ -86,10 +89,11 @@ class UNetFamily(LatentFamily):
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
         # What does not fit is refused before work is done.
-        parts.controls.find(operation.controls)
+        controls = parts.controls.find(operation.controls)
         conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
         guided = conditioning.moments[0].negative is not None
-        return replace(conditioning, references=parts.ip_adapters.see(operation.references, guided=guided))
+        references = parts.ip_adapters.see(operation.references, guided=guided)
+        return replace(conditioning, references=references, controls=controls)
 
     def words_layer(self, encoder: Any, output: Any, clip_skip: int) -> torch.Tensor:
         """The embeddings that the UNet takes: (1, tokens, width).
@@ -168,7 +172,8 @@ class UNetFamily(LatentFamily):
         beside = added(rows, passes)
         controlled = {}
         if rows[0].controls[None]:
-            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside)
+            prompted = [not negative for row in rows for negative in negatives(row)]
+            controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside, prompted)
         denoiser = adapted(parts, rows[0])
         output = denoiser(
             torch.cat(samples),

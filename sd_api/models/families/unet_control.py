@@ -16,12 +16,16 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box
 from sd_api.imaging.sizing import pad, resize_mask
+from sd_api.models.adapters.control_files import find_control, read_control
 from sd_api.models.adapters.controls import expected_shapes, kind_numbers
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.start import Start
 from sd_api.models.folders import FoundFile
 from sd_api.models.tiling import cut, in_pixels
+
+# By how much less each layer counts than the one below it where the prompt decides.
+_SOFTER = 0.825
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,23 +49,32 @@ class RowControl:
     @property
     def key(self) -> Hashable:
         """Rows share a forward if theirs are equal; when each one acts, and how much, may differ."""
-        return self.file if self.image is not None else tuple(part.shape for part in self.features), self.kind
+        if self.image is None:
+            return tuple(part.shape for part in self.features)
+        return self.file, self.kind, self.control.mode
 
 
 Controls = tuple[RowControl, ...]
+
+
+def is_adapter(parts: Parts, control: Control) -> bool:
+    """Whether a control is one of a T2I adapter, as far as its file tells before it is loaded."""
+    file = find_control(parts.folders, control.model)
+    return file is not None and read_control(file).kind == "T2I adapter"
 
 
 def row_controls(start: Start) -> Mapping[Box | None, Controls]:
     """The controls of a row: those of each tile by its box in cells, or of all of it by None.
 
     Args:
-        start: How the row begins; each control of its operation has an image of the operation's size.
+        start: How the row begins; each control of its operation has an image of the operation's size, and its
+            conditioning has their files.
 
     Raises:
-        OutOfLimits: One of them is not there, or does not fit the model.
+        OutOfLimits: One of them does not fit the model.
     """
     parts, cell, asked = start.parts, start.cell, start.operation.controls
-    files = parts.controls.find(asked)
+    files = start.conditioning.controls
     images = [_pixels(control, start.operation, start.size) for control in asked]
     whole = (0, 0, start.size[0] // cell, start.size[1] // cell)
     return {
@@ -126,6 +139,7 @@ def residuals(
     timesteps: torch.Tensor,
     words: torch.Tensor,
     added: Mapping[str, torch.Tensor] | None,
+    prompted: Sequence[bool],
 ) -> dict[str, Any]:
     """The further arguments of a UNet's forward: what ControlNets and T2I adapters add in this step.
 
@@ -137,6 +151,7 @@ def residuals(
         timesteps: (n,).
         words: (n, tokens, width).
         added: What SDXL is conditioned with beside the words.
+        prompted: Which of them have a prompt, rather than the negative one.
     """
     several = [row.controls[None] for row in rows]
     files = [each.file for each in several[0] if each.image is not None]
@@ -153,9 +168,12 @@ def residuals(
         net = next(nets)
         if any(acting):
             scales = _scales(column, acting, rows, counts, net, samples)
-            added_down, added_middle = _through(net, column, counts, samples, timesteps, words, added)
-            down = _summed(down, [part * scales for part in added_down])
-            middle = _summed(middle, [added_middle * scales])
+            mode = column[0].control.mode
+            seen = prompted if mode == "control" else [True] * len(samples)
+            several_down, added_middle = _through(net, column, counts, samples, timesteps, words, added, seen)
+            factors = _factors(mode, len(several_down) + 1, samples.device)
+            down = _summed(down, [part * (one * scales) for part, one in zip(several_down, factors, strict=False)])
+            middle = _summed(middle, [added_middle * (factors[-1] * scales)])
     arguments: dict[str, Any] = {}
     if down:
         arguments |= {"down_block_additional_residuals": down, "mid_block_additional_residual": middle[0]}
@@ -206,20 +224,26 @@ def _through(
     timesteps: torch.Tensor,
     words: torch.Tensor,
     added: Mapping[str, torch.Tensor] | None,
+    seen: Sequence[bool],
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """What a ControlNet makes of the latents: one tensor for each layer on the way down, and that of the middle."""
-    images: Any = torch.cat(
-        [
-            each.image.expand(count, -1, -1, -1)
-            for each, count in zip(column, counts, strict=True)
-            if each.image is not None
-        ]
-    )
+    """What a ControlNet makes of the latents: one tensor for each layer on the way down, and that of the middle.
+
+    It goes through those that are ``seen`` alone, and adds zeros to the others.
+    """
+    chosen = [number for number, is_seen in enumerate(seen) if is_seen]
+    owners = [each for each, count in zip(column, counts, strict=True) for _ in range(count)]
+    images: Any = torch.cat([image for number in chosen if (image := owners[number].image) is not None])
+    if len(chosen) == 1:
+        # As diffusers has a single one.
+        images = images.contiguous()
+    if len(chosen) < len(samples):
+        samples, timesteps, words = samples[chosen], timesteps[chosen], words[chosen]
+        added = None if added is None else {name: tensor[chosen] for name, tensor in added.items()}
     options: dict[str, Any] = {}
     if (known := net.config.get("num_control_type")) is not None:
-        chosen = torch.zeros(len(samples), known).to(samples)
-        chosen[:, column[0].kind] = 1
-        images, options = [images], {"control_type": chosen, "control_type_idx": [column[0].kind], "from_multi": True}
+        shown = torch.zeros(len(samples), known).to(samples)
+        shown[:, column[0].kind] = 1
+        images, options = [images], {"control_type": shown, "control_type_idx": [column[0].kind], "from_multi": True}
     down, middle = net(
         samples,
         timesteps,
@@ -230,7 +254,23 @@ def _through(
         return_dict=False,
         **options,
     )
-    return list(down), middle
+    several = [*down, middle]
+    if len(chosen) < len(seen):
+        several = [_with_zeros(part, seen) for part in several]
+    return several[:-1], several[-1]
+
+
+def _with_zeros(part: torch.Tensor, seen: Sequence[bool]) -> torch.Tensor:
+    """The samples of those that are ``seen``, and zeros for the others; in the same memory order."""
+    samples = iter(torch.split(part, 1))
+    return torch.cat([next(samples) if is_seen else torch.zeros_like(part[:1]) for is_seen in seen])
+
+
+def _factors(mode: str, layers: int, device: torch.device) -> Sequence[torch.Tensor | float]:
+    """What each layer counts, the middle one last: as diffusers' ``guess_mode`` has it, and the web UI's extension."""
+    if mode == "control":
+        return list(torch.logspace(-1, 0, layers, device=device))
+    return [_SOFTER ** (layers - 1 - number) if mode == "prompt" else 1.0 for number in range(layers)]
 
 
 def _summed(before: Sequence[torch.Tensor], more: Sequence[torch.Tensor]) -> list[torch.Tensor]:

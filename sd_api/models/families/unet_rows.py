@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from sd_api.generation.plan import Box
+from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.adapters.active_references import ActiveReference
-from sd_api.models.adapters.loras import ActiveLora
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.unet_control import Controls
+from sd_api.models.folders import FoundFile
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ class Conditioning:
     Attributes:
         moments: One for all steps, or one for each step that was asked for; all embeddings have one shape.
         references: What it attends to beside the words.
+        controls: The files of the operation's controls.
     """
 
     moments: tuple[Moment, ...]
     references: tuple[ActiveReference, ...] = ()
+    controls: tuple[FoundFile, ...] = ()
 
     def at(self, step: int, steps: int) -> Moment:
         """What acts in a step of a scheduler, which may make more steps than were asked for.

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
 
 from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS, TextToImage
 from sd_api.generation.projection import Dialect
 from sd_api.generation.reading import Reading
-from sd_api.generation.refusals import faults_in
+from sd_api.generation.refusals import faults_in, in_short, wrong_type
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of
@@ -212,7 +211,7 @@ def decode_fields(
         fields = _in_our_terms(_followed(came, reading))
         read = FORMS[operation].model_validate({**said, **fields}, context=reading)
     except ValidationError as error:
-        raise InvalidFields([*faults, *faults_in(error, in_words)]) from None
+        raise InvalidFields([*faults, *faults_in(error, wrong_type)]) from None
     if faults:
         raise InvalidFields(faults)
     return A1111.spec(OPERATIONS[operation], read, reading, model=model), read
@@ -221,8 +220,8 @@ def decode_fields(
 def _in_our_terms(came: Mapping[str, Any]) -> dict[str, Any]:
     fields = {**own_fields(came).in_our_terms, **came}
     if not {"sampler_name", "sampler_index", "scheduler"}.isdisjoint(fields):
-        sampler = str(fields.get("sampler_name", fields.get("sampler_index", "Euler")))
-        fields["sampler_name"] = scheduler_of(sampler, str(fields.get("scheduler", "Automatic")))
+        sampler = in_short(fields.get("sampler_name", fields.get("sampler_index", "Euler")))
+        fields["sampler_name"] = scheduler_of(sampler, in_short(fields.get("scheduler", "Automatic")))
     if fields.get("sampler_name") != "ddim":
         # Some programs send eta with everything; nothing else uses it.
         fields.pop("eta", None)
@@ -280,12 +279,5 @@ def _means_nothing(name: str, value: Any) -> bool:
     """Whether a value of a field asks for nothing, as the usual values do that programs send with every request."""
     if isinstance(value, list):
         return all(_means_nothing(name, each) for each in value)
-    return str(value).lower() in _MEANS_NOTHING or (name in _FACTORS and str(value) in ("1", "1.0"))
-
-
-def in_words(error: ErrorDetails) -> str:
-    """What is wrong with a value that has the wrong type, see ``faults_in``."""
-    if error["type"] == "missing":
-        return "is missing"
-    shown = repr(error["input"])
-    return f"is {shown if len(shown) <= 40 else shown[:40] + '…'}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    text = in_short(value).lower()
+    return text in _MEANS_NOTHING or (name in _FACTORS and text in ("1", "1.0"))

@@ -9,12 +9,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidField, InvalidFields, QuotaExceeded, RequestError, UnknownModel
-from sd_api.generation.refusals import faults_in
+from sd_api.generation.refusals import faults_in, wrong_type
 from sd_api.models.catalog import ModelCatalog
 from sd_api.models.folders import VAE, ModelFolders, listed
 from sd_api.models.sources import parse_source
 from sd_api.settings import Settings
-from sd_api.web.a1111.forms import in_words
 
 _HASH = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 
@@ -139,7 +138,7 @@ class Options:
             changed = A1111Options.model_validate({**self._current.model_dump(), **given})
             size = len(json.dumps(changed.model_dump(), allow_nan=False))
         except ValidationError as error:
-            raise InvalidFields(faults_in(error, in_words)) from None
+            raise InvalidFields(faults_in(error, wrong_type)) from None
         except ValueError:
             raise RequestError("An option has a number that JSON does not have; send no NaN and no Infinity.") from None
         if changed.vae is not None and self._folders.find(VAE, changed.vae) is None:

@@ -6,8 +6,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidFields, RequestError
-from sd_api.generation.refusals import faults_in
-from sd_api.web.a1111.forms import in_words
+from sd_api.generation.refusals import faults_in, wrong_type
 
 Content = TypeVar("Content", bound=BaseModel)
 
@@ -68,4 +67,4 @@ def _read(kind: type[Content], fields: dict[str, Any]) -> Content:
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        raise InvalidFields(faults_in(error, in_words)) from None
+        raise InvalidFields(faults_in(error, wrong_type)) from None

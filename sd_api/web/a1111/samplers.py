@@ -3,7 +3,7 @@
 from typing import Any
 
 from sd_api.errors import InvalidField, RequestError
-from sd_api.generation.schedulers import KARRAS, SCHEDULERS, find_scheduler
+from sd_api.generation.schedulers import KARRAS, SCHEDULERS, SCHEDULES, find_scheduler
 
 _AUTOMATIC = "Automatic"
 
@@ -45,13 +45,12 @@ def scheduler_of(sampler: str, schedule: str) -> str:
         raise SamplerNotFound(sampler)
     if schedule.strip().lower() in _LIKE_AUTOMATIC or alone in _WITHOUT_SCHEDULE:
         return alone
-    if schedule.strip().lower() != KARRAS.lower():
-        raise InvalidField("scheduler", f"is {schedule[:40]!r}; valid are {_AUTOMATIC} and {KARRAS}")
-    if SCHEDULERS[alone].karras:
-        return alone
-    both = find_scheduler(f"{SCHEDULERS[alone].label} {KARRAS}")
+    known = {_spelling(name): name for name in SCHEDULES}.get(_spelling(schedule))
+    if known is None:
+        raise InvalidField("scheduler", f"is {schedule[:40]!r}; valid are {', '.join((_AUTOMATIC, *SCHEDULES))}")
+    both = find_scheduler(f"{SCHEDULERS[alone].sampler} {known}")
     if both is None:
-        raise InvalidField("scheduler", f"is {KARRAS}, which {SCHEDULERS[alone].label} does not have")
+        raise InvalidField("scheduler", f"is {known}, which {SCHEDULERS[alone].label} does not have")
     return both
 
 
@@ -61,7 +60,7 @@ def samplers() -> list[dict[str, Any]]:
         {
             "name": choice.label,
             "aliases": [name, *choice.aliases],
-            "options": {"scheduler": KARRAS.lower()} if choice.karras else {},
+            "options": {} if choice.schedule is None else {"scheduler": _spelling(choice.schedule)},
         }
         for name, choice in SCHEDULERS.items()
     ]
@@ -70,9 +69,20 @@ def samplers() -> list[dict[str, Any]]:
 def schedulers() -> list[dict[str, Any]]:
     """Every schedule."""
     return [
-        {"name": label.lower(), "label": label, "aliases": None, "default_rho": rho, "need_inner_model": False}
-        for label, rho in ((_AUTOMATIC, -1), (KARRAS, 7.0))
+        {
+            "name": _spelling(label),
+            "label": label,
+            "aliases": None,
+            "default_rho": 7.0 if label == KARRAS else -1,
+            "need_inner_model": False,
+        }
+        for label in (_AUTOMATIC, *SCHEDULES)
     ]
+
+
+def _spelling(schedule: str) -> str:
+    """A schedule's name as programs send it."""
+    return schedule.strip().lower().replace(" ", "_")
 
 
 def _labels() -> list[str]:

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.operation import MIN_SIDE, OperationName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.generation.reading import Reading
-from sd_api.generation.refusals import faults_in
+from sd_api.generation.refusals import faults_in, in_short, shown, wrong_type
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import unknown_fields
 from sd_api.settings import Limits
@@ -117,13 +116,13 @@ def decode_fields(
     known = {*FORMS[operation].model_fields, "width", "height", "size"}
     ignored = unknown_fields(OPENAI, OPERATIONS[operation], list(fields), known)
     reading.warnings += [f"{sentence}." for sentence in ignored]
-    quality = str(fields.get("quality", "auto"))
+    quality = in_short(fields.get("quality", "auto"))
     # Where it says nothing, the model's own number goes before the one of the dialect.
     steps = {} if quality == "auto" else {"steps": STEPS.get(_SAME_QUALITY.get(quality, quality), STEPS["medium"])}
     try:
         read = FORMS[operation].model_validate({**steps, **fields}, context=reading)
     except ValidationError as error:
-        faults = faults_in(error, _in_words)
+        faults = faults_in(error, wrong_type)
         # What is missing or wrong may have come under another name.
         raise InvalidFields(faults, "; ".join([*(fault.message for fault in faults), *ignored])) from None
     return OPENAI.spec(OPERATIONS[operation], read, reading, model=model), read
@@ -141,18 +140,11 @@ def size_of(fields: Mapping[str, Any], limits: Limits) -> tuple[int, int] | None
     size = fields.get("size", "auto")
     if size in ("auto", ""):
         return None
-    width, cross, height = str(size)[:40].lower().partition("x")
+    width, cross, height = in_short(size).lower().partition("x")
     if not (cross and width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-        raise InvalidField("size", f"is {str(size)[:40]!r}; valid are auto and WIDTHxHEIGHT, such as 1024x1024")
+        raise InvalidField("size", f"is {shown(size)}; valid are auto and WIDTHxHEIGHT, such as 1024x1024")
     side = int(width), int(height)
     most = limits.max_width, limits.max_height
     if not (MIN_SIDE <= side[0] <= most[0] and MIN_SIDE <= side[1] <= most[1]):
         raise OutOfLimits("size", f"is {width}x{height}; it must be from {MIN_SIDE}x{MIN_SIDE} to {most[0]}x{most[1]}")
     return side
-
-
-def _in_words(error: ErrorDetails) -> str:
-    if error["type"] == "missing":
-        return "is missing"
-    shown = repr(error["input"])
-    return f"is {shown if len(shown) <= 40 else shown[:40] + '…'}; {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -49,7 +49,7 @@ def make_blueprint(settings: Settings, queue: JobQueue, pictures: Pictures) -> B
         fields = without(form, EstimateFields)
         spec, _ = decode_form(fields, _operation(form), settings.limits, pictures.read, model.name)
         give_up_body(request)
-        return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model))}
+        return {"status": "success", "estimate": estimate_json(estimate(queue, spec, model, catalog.folders))}
 
     blueprint.add_url_rule("/estimate", "estimate", estimate_form, methods=["POST"])
     return blueprint

@@ -13,7 +13,7 @@ from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
 from sd_api.generation.reading import Reading
-from sd_api.generation.refusals import faults_in
+from sd_api.generation.refusals import faults_in, shown
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.stored_files import StoredFile
 from sd_api.generation.unknown_fields import unknown_fields
@@ -164,10 +164,8 @@ def without(form: MultiDict[str, str], fields: type[JobForm]) -> MultiDict[str, 
 
 def _in_words(error: ErrorDetails) -> str:
     problem = PROBLEMS.get(error["type"], error["msg"])
-    came = error["input"] if isinstance(error["input"], str) else repr(error["input"])
     if error["type"] in ("missing", "string_too_short", "extra_forbidden"):
         return problem
-    if not came:
+    if not error["input"]:
         return f"is empty; it {problem}"
-    shown = came if len(came) <= 40 else came[:40] + "…"
-    return f"is {shown!r}; it {problem}"
+    return f"is {shown(error['input'])}; it {problem}"

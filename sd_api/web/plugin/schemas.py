@@ -211,6 +211,14 @@ class LoadedModelEntry(BaseModel):
         "that is not known",
         examples=[3600000000],
     )
+    seen: int = Field(
+        description="the pixels of images for which that is enough, which a model for edits sees beside its picture",
+        examples=[0],
+    )
+    more_seen: int = Field(
+        description="the bytes that each further million of such pixels takes at most; 0 where it sees none",
+        examples=[0],
+    )
 
 
 class MemoryEntry(BaseModel):

@@ -87,6 +87,13 @@ export const jobResult = (id) => call(`${job(id)}/result`);
 export const moveJob = (id, place) => call(`${job(id)}/move?${new URLSearchParams(place)}`, { method: "POST" });
 export const cancelJob = (id) => call(`${job(id)}/cancel`, { method: "POST" });
 
+const oneDownload = (id) => `/downloads/${id.split("/").map(encodeURIComponent).join("/")}`;
+
+/** The caller's downloads of models. */
+export const downloads = async () => (await call("/downloads")).downloads;
+export const download = (id) => call(oneDownload(id), { method: "POST" });
+export const removeDownload = (id) => call(oneDownload(id), { method: "DELETE" });
+
 /** Where the model could not be loaded, this is a 503 that says why: an answer like any other. */
 export async function health() {
   const [, answer] = await ask("/health");

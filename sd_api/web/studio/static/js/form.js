@@ -113,6 +113,8 @@ export const faults = ({ fields }) =>
   });
 
 export const model = () => offer.models.find((offered) => (offered.url_path ?? "") === control("model").value);
+/** All models, as GET /models has them. */
+export const models = () => offer.models;
 export const path = (request) => offer.models.find((one) => one.url_path === request.model).paths[request.mode];
 /** Whether a picture's model is there still, and has its operation. */
 export const canMake = ({ model: name, mode }) => Boolean(offer.models.find(({ url_path }) => url_path === name)?.paths[mode]);

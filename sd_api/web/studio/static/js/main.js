@@ -1,4 +1,5 @@
 // The studio: form, table, jobs and pictures put together.
+import * as api from "./api.js";
 import * as canvas from "./canvas.js";
 import { announce, banner, button, byId, count } from "./dom.js";
 import { clearProblems } from "./errors.js";
@@ -10,7 +11,7 @@ import { listen } from "./incoming.js";
 import { later, loadTheRest } from "./later.js";
 import * as making from "./making.js";
 import { closeMenus } from "./menus.js";
-import { fillWelcome, noteHealth, noteModel } from "./model_note.js";
+import { fillWelcome, loadedModels, noteHealth, noteModel } from "./model_note.js";
 import { copyFrom } from "./picture_actions.js";
 import { textChunk } from "./png.js";
 import * as scene from "./scene.js";
@@ -32,6 +33,14 @@ const loras = later(async () => {
     },
     addWords: (words) => form.setField("prompt", [form.request().fields.prompt, words].filter(Boolean).join(", ")),
     follow: (fields) => Object.entries(fields).forEach(([name, value]) => form.setField(name, String(value))),
+  });
+  return loaded;
+});
+const models = later(async () => {
+  const loaded = await import("./models.js");
+  loaded.setUp({
+    offered: form.models, loaded: loadedModels, chosen: () => form.request().model,
+    choose: (url_path) => form.setField("model", url_path ?? ""), describe: async () => described(await api.models()),
   });
   return loaded;
 });
@@ -244,6 +253,7 @@ function wire() {
   byId("archive").addEventListener("change", () => byId("archive").files[0] && importPictures(byId("archive").files[0]));
   if (navigator.platform.startsWith("Mac")) byId("generate").querySelector("kbd").textContent = "⌘ ↵";
   byId("open-help").addEventListener("click", openHelp);
+  byId("open-models").addEventListener("click", async () => (await models()).open());
   byId("open-settings").addEventListener("click", async () => (await settings()).open());
   byId("used-prompts").addEventListener("toggle", async () => (await prompts()).showUsed());
   byId("styles").addEventListener("toggle", async () => (await prompts()).showStyles());
@@ -251,11 +261,15 @@ function wire() {
   listen(takeFile);
 }
 
+function described(offered) {
+  form.describe(offered);
+  fillWelcome(form.model(), tryPrompt, openFor);
+}
+
 // The form is inert until it holds what the server offers.
 const pictures = gallery.open(look);
 await new Promise((resolve) => watchServer((offered) => {
-  form.describe(offered);
-  fillWelcome(form.model(), tryPrompt, openFor);
+  described(offered);
   resolve();
 }, noteHealth));
 wire();

@@ -21,6 +21,15 @@ export function noteModel(model) {
   show();
 }
 
+/** The models that are loaded, as GET /health has them. */
+export const loadedModels = () => loaded;
+
+/** How far downloads of models are; empty where there are none. */
+export function downloadNote(words) {
+  byId("download-note").textContent = words;
+  byId("download-note").hidden = !words;
+}
+
 const isBuiltin = ({ label, url_path }) => label === "builtin" && url_path === null;
 
 function show() {
