@@ -34,7 +34,7 @@ def test_it_tells_how_the_server_is(status: Studio) -> None:
     expect(page.locator("#server")).to_contain_text("cpu")
     expect(page.locator("#server")).to_contain_text("torch")
     expect(page.locator("#models")).to_contain_text("MB, on the device")
-    expect(page.locator("#queue")).to_contain_text("Nothing runs")
+    expect(page.locator("#queue")).to_contain_text("No jobs.")
     expect(page.locator("#failures")).to_contain_text("None since the server was started")
     assert results(status) == ["good"] * 7
     expect(page.locator("#checks")).to_contain_text("1 custom model: My Other Model")
