@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 
 import click
-from attack_bodies import BODIES, read_prompts, send_body, send_many
+from attack_bodies import BODIES, draw_prompts, read_prompts, send_body, send_many
 from attack_clusters import halt_redis, race_for_a_limit, restart_redis
 from attack_connections import begin_badly, fill_pipe, flood_websockets, open_links, pipeline, sign_up, write_into_log
 from attack_malformed import send_malformed
+from attack_pictures import PICTURES, read_texts, send_pictures
 from attack_stores import fill_disk, watch_task, write_protect
 from attacked_server import MB, Row, Target, attacked, watching
 
@@ -75,11 +76,13 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
         patience: seconds for the server to close what is half open.
         report: called with each row.
     """
-    if only in (None, "bodies", "prompts", "crowds", "connections", "floods", "malformed"):
+    if only in (None, "bodies", "prompts", "pictures", "crowds", "connections", "floods", "malformed"):
         with attacked() as target:
             for body in BODIES if only in (None, "bodies") else []:
                 report(send_body(target, body, size))
-            for row in read_prompts(target) if only in (None, "prompts") else []:
+            for row in [*read_prompts(target), *draw_prompts(target)] if only in (None, "prompts") else []:
+                report(row)
+            for row in [*send_pictures(target, PICTURES), read_texts(target)] if only in (None, "pictures") else []:
                 report(row)
             for clients, held in ((8, False), (30, False), (30, True)) if only in (None, "crowds") else ():
                 report(send_many(target, clients, size, held=held))
@@ -112,7 +115,19 @@ def run(only: str | None, size: int, many: int, patience: float, report: Callabl
                 report(kept)
 
 
-GROUPS = ["bodies", "prompts", "crowds", "connections", "floods", "malformed", "descriptors", "log", "disk", "redis"]
+GROUPS = [
+    "bodies",
+    "prompts",
+    "pictures",
+    "crowds",
+    "connections",
+    "floods",
+    "malformed",
+    "descriptors",
+    "log",
+    "disk",
+    "redis",
+]
 
 
 @click.command()

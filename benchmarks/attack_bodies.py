@@ -106,6 +106,35 @@ PROMPTS = {
 }
 
 
+# Prompts whose reading would cost more than the picture: one in hundreds of ways, or hundreds that are long.
+READINGS = {
+    "a new text in each step": "[" + "|".join(f"w{number}" for number in range(300)) + "]" + " word" * 400,
+    "one long text among short ones": "[" + "BREAK " * 400 + "|" + "|".join(map(str, range(200))) + "]",
+    "600 chunks": "BREAK " * 600,
+}
+assert all(len(prompt) < 4000 for prompt in READINGS.values())
+
+
+def draw_prompts(target: Target) -> list[Row]:
+    """Have the server draw each prompt in many steps, which it refuses before it draws, and then another one."""
+
+    def draw(prompt: str, steps: int) -> int:
+        fields = {"prompt": prompt, "num_inference_steps": steps, "width": 64, "height": 64}
+        content = urlencode(fields).encode()
+        return post(target, "/txt2img", FORM, f"Content-Length: {len(content)}", memoryview(content))
+
+    # The first picture of a process takes longer.
+    draw("a", 1)
+    rows = []
+    for name, prompt in READINGS.items():
+        with watching(target) as notice:
+            status = draw(prompt, 500)
+        next_one = draw("a", 1)
+        right = (status, next_one) == (422, 200)
+        rows.append(Row(f"a picture: {name}", notice, f"{status}, then {next_one}", 2, 100 * MB, 50, right))
+    return rows
+
+
 def read_prompts(target: Target) -> list[Row]:
     """Have the server say how it reads each prompt."""
     rows = []

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from PIL import Image
@@ -17,7 +18,9 @@ from sd_api.engine.passes import Drawn
 from sd_api.errors import generation_failure
 from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operations import FromImage, Inpaint
+from sd_api.generation.plan import area
 from sd_api.generation.result import GeneratedImage
+from sd_api.generation.spec import JobSpec
 from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb
@@ -30,6 +33,10 @@ log = logging.getLogger(__name__)
 # Pictures that may wait to be finished; beyond that the device waits, or they would fill the memory.
 BACKLOG = 32
 
+# Pixels of a canvas from which pictures are finished one at a time: its file is read again for its alpha and its 16
+# bits, which takes up to 20 bytes for each pixel.
+LARGE = 32 * 1024 * 1024
+
 
 class Finisher:
     """Finishes pictures in the background, and the jobs with them."""
@@ -37,6 +44,7 @@ class Finisher:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="finishing")
         self._room = threading.Semaphore(BACKLOG)
+        self._large = threading.Lock()
 
     def finish(self, job: ActiveJob, drawn: Drawn, *, scheduler: str) -> None:
         """Finish a picture soon; what goes wrong ends its job.
@@ -57,7 +65,7 @@ class Finisher:
 
     def _finish(self, job: ActiveJob, drawn: Drawn, *, scheduler: str) -> None:
         try:
-            with out_of_memory_as_ours():
+            with out_of_memory_as_ours(), self._alone(job.spec):
                 picture = finished(job, drawn, scheduler=scheduler)
             if job.add(drawn.picture, picture):
                 log.info("%s", _summary(job))
@@ -65,6 +73,10 @@ class Finisher:
             job.fail(generation_failure(log, error, "finishing a picture"))
         finally:
             self._room.release()
+
+    def _alone(self, spec: JobSpec) -> AbstractContextManager[object]:
+        large = isinstance(spec.operation, FromImage) and area(spec.size) > LARGE
+        return self._large if large else nullcontext()
 
 
 def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:

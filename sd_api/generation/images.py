@@ -63,9 +63,13 @@ class ImageRef:
         """Width and height in pixels, upright; decodes the image."""
         return self.pixels.size
 
-    def let_go(self) -> None:
-        """Give back the memory of the pixels, where they are many; they are decoded again when they are needed."""
-        if self.content and "pixels" in self.__dict__ and let_go(self.pixels):
+    def let_go(self, *, small: bool = False) -> None:
+        """Give back the memory of the pixels; they are decoded again when they are needed.
+
+        Args:
+            small: Whether also where they are few, and decoded soon.
+        """
+        if self.content and "pixels" in self.__dict__ and let_go(self.pixels, small=small):
             self.size  # noqa: B018 - it stays known
             del self.__dict__["pixels"]
 

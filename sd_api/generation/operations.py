@@ -230,7 +230,12 @@ class Inpaint(EditedArea, Redrawing):
             )
         if any(self.margins):
             mask = extended(mask, self.margins)
-        return mask if self.rectangle is None else within(mask, self.rectangle)
+        if self.rectangle is not None:
+            mask = within(mask, self.rectangle)
+        if self.mask is not None and mask is not self.mask.pixels:
+            # What it was made of is needed no more.
+            self.mask.let_go(small=True)
+        return mask
 
     def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)

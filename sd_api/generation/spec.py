@@ -13,6 +13,7 @@ from sd_api.generation.operations import Edit, FromImage, Inpaint, images_of
 from sd_api.generation.plan import Pass, Plan, area
 from sd_api.generation.planning import plan
 from sd_api.generation.seeds import MAX_SEED, seeds_from
+from sd_api.generation.words import Words
 from sd_api.settings import Limits
 
 # Decoding a picture and looking at it for the safety filter take about as long as so many steps, and encoding an image
@@ -207,14 +208,15 @@ class JobSpec:
         """How much there is to do: pictures times steps, those of the autoencoder included, times pixels."""
         regions = self.plan.regions
         each = sum(self._work(one, number) for region in regions for number, one in enumerate(region.passes))
-        return len(self.seeds) * each
+        # All pictures have the same words, unless they choose among alternatives.
+        return len(self.seeds) * each + self._words.reading_pixels
 
     def _work(self, one: Pass, number: int) -> float:
         """What a pass computes; ``number`` counts the passes of its region from 0."""
         begins_with_image = number > 0 or isinstance(self.operation, FromImage)
         autoencoder = DECODING_STEPS + (ENCODING_STEPS if begins_with_image else 0)
         forwards = max(1, len(one.tiles))
-        steps = self.steps_of(one) * self._predictions
+        steps = self.steps_of(one) * self._words.predictions
         changed, references = self._seen(one)
         looks = 1 if self._sees.kept else steps * forwards
         seen = looks * changed + (looks + ENCODING_STEPS) * references
@@ -245,14 +247,8 @@ class JobSpec:
         return sum(FOLLOWING * (control.end - control.start) for control in self.operation.controls)
 
     @cached_property
-    def _predictions(self) -> float:
-        """How much more each step computes than with one prompt and a negative one: prompts that ``AND`` joins."""
-        try:
-            terms = self.operation.for_seed(self.seeds[0]).read("prompt").terms
-        except OutOfLimits:
-            # An alternative that only this seed chooses; the job fails as it begins.
-            return 1.0
-        return (len(terms) + 1) / 2
+    def _words(self) -> Words:
+        return Words.of(self.operation.for_seed(self.seeds[0]))
 
     @property
     def finishing(self) -> float:

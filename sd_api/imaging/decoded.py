@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from PIL import Image
 
 from sd_api.errors import ImagesHeld
+from sd_api.imaging.samples import Array
 
 # So many of the largest images are in memory at a time, or more of smaller ones.
 LARGEST_IMAGES = 4
@@ -26,6 +27,9 @@ BYTES_OF_PIXEL = 4
 
 # Bytes of an image that is decoded so soon that its memory is worth more, where that is needed.
 SMALL_BYTES = 32 * 1024 * 1024
+
+Samples = Image.Image | Array | None
+"""What a file holds beside an image of 8 bits; None where that is nothing."""
 
 
 class DecodedPixels:
@@ -73,6 +77,25 @@ class DecodedPixels:
         self._keep(key, image)
         return image
 
+    def count(self, read: Callable[[], Samples], unpacked: int) -> Samples:
+        """Decode what is needed whatever others hold, and count it until nothing refers to it any more.
+
+        Args:
+            read: Decodes it.
+            unpacked: Bytes that this takes at its peak.
+        """
+        with self._lock:
+            self._held += (taken := unpacked // BYTES_OF_PIXEL)
+        held = 0
+        try:
+            samples = read()
+            if samples is not None:
+                held = _size(samples) // BYTES_OF_PIXEL
+                weakref.finalize(samples, self._give, held)
+        finally:
+            self._give(taken - held)
+        return samples
+
     @contextmanager
     def room(self, pixels: int, max_pixels: int) -> Iterator[None]:
         """Count the pixels of images that are made and given up meanwhile.
@@ -104,9 +127,9 @@ class DecodedPixels:
             while sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
                 self._kept.popitem(last=False)
 
-    def let_go(self, image: Image.Image) -> bool:
-        """Keep an image no longer, unless it is small; whether it is not."""
-        if _bytes(image) <= SMALL_BYTES:
+    def let_go(self, image: Image.Image, *, small: bool = False) -> bool:
+        """Keep an image no longer, unless it is small and ``small`` is false; whether it was let go."""
+        if not small and _bytes(image) <= SMALL_BYTES:
             return False
         with self._lock:
             for key in [key for key, kept in self._kept.items() if kept is image]:
@@ -116,6 +139,10 @@ class DecodedPixels:
     def _give(self, pixels: int) -> None:
         with self._lock:
             self._held -= pixels
+
+
+def _size(samples: Image.Image | Array) -> int:
+    return _bytes(samples) if isinstance(samples, Image.Image) else samples.nbytes
 
 
 def _bytes(image: Image.Image) -> int:

@@ -44,13 +44,17 @@ def _starts(pattern: bytes) -> Callable[[bytes], object]:
 # Bytes of all samples of a file, for each pixel that an image may have: RGB and alpha of 16 bits.
 _SAMPLE_BYTES = 8
 
+# Pixels of one side, as many as the format for the largest pictures has, PSB: a row costs a pointer to it, however
+# short it is.
+_LONGEST_SIDE = 300_000
+
 # One for the process, as its memory is.
 _DECODED = DecodedPixels()
 
 _FORMATS = [
     _Format("PNG", "image/png", _starts(rb"\x89PNG\r\n\x1a\n"), open_png),
     _Format("JPEG", "image/jpeg", _starts(rb"\xff\xd8\xff"), open_jpeg),
-    _Format("WEBP", "image/webp", _starts(rb"RIFF....WEBP"), partial(pillow_source, WebPImageFile)),
+    _Format("WEBP", "image/webp", _starts(rb"RIFF....WEBP"), partial(pillow_source, WebPImageFile, decoder_bytes=16)),
     _Format("TIFF", "image/tiff", _starts(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), open_tiff),
     _Format("BMP", "image/bmp", _starts(rb"BM"), open_bmp),
     _Format("GIF", "image/gif", _starts(rb"GIF8[79]a"), partial(pillow_source, GifImageFile)),
@@ -142,14 +146,18 @@ def read_samples(field: str, data: bytes, *, deep: bool) -> Image.Image | Array 
 
     Returns:
         A new array (height, width, 3 or 4) of uint16, or an image of mode RGBA, in the colours of ``read_image``; the
-        alpha is straight. None where the picture is opaque and of 8 bits, or is read as such.
+        alpha is straight. None where the picture is opaque and of 8 bits, or is read as such. It counts for the pixels
+        that are decoded, but is never refused: a picture has been drawn for it.
     """
     known = _known_format(field, data)
     try:
         source = known.open(data)
-        if deep and source.load_deep is not None:
-            return source.load_deep()
-        return to_rgba(source.load()) if source.may_be_transparent else None
+        width, height = source.size
+        if deep and (load_deep := source.load_deep) is not None:
+            return _DECODED.count(load_deep, width * height * source.decoder_bytes)
+        if not source.may_be_transparent:
+            return None
+        return _DECODED.count(lambda: to_rgba(source.load()), width * height * source.decoder_bytes)
     except MemoryError:
         raise OutOfMemory(f"There is not enough memory to read {field}; send a smaller picture.") from None
     except Exception as error:
@@ -169,9 +177,9 @@ def room_for(pixels: int, *, max_pixels: int) -> AbstractContextManager[None]:
     return _DECODED.room(pixels, max_pixels)
 
 
-def let_go(image: Image.Image) -> bool:
-    """Keep a decoded image no longer for later requests, if it is large; whether it is."""
-    return _DECODED.let_go(image)
+def let_go(image: Image.Image, *, small: bool = False) -> bool:
+    """Keep a decoded image no longer for later requests, if it is large or ``small`` is true; whether that is so."""
+    return _DECODED.let_go(image, small=small)
 
 
 def has_samples(data: bytes, *, deep: bool) -> bool:
@@ -235,12 +243,18 @@ def _read(field: str, data: bytes, max_pixels: int, convert: Callable[[Image.Ima
                 field,
                 f"has {width} x {height} pixels, {width * height:,} in all; at most {max_pixels:,} are allowed",
             )
+        if max(width, height) > _LONGEST_SIDE:
+            raise OutOfLimits(
+                field, f"has {width} x {height} pixels; at most {_LONGEST_SIDE:,} are allowed on one side"
+            )
         if (unpacked := width * height * source.pixel_bytes) > (most := _SAMPLE_BYTES * max_pixels):
             raise OutOfLimits(
                 field,
                 f"has {unpacked:,} bytes of samples; at most {most:,} are allowed, so save it without further channels",
             )
-        return _DECODED.decode(key, width * height, max_pixels, lambda: convert(source.load()), unpacked)
+        # No image alone takes more than half of what all may.
+        taken = min(max(unpacked, width * height * source.decoder_bytes), most)
+        return _DECODED.decode(key, width * height, max_pixels, lambda: convert(source.load()), taken)
     except ServerError:
         raise
     except MemoryError:

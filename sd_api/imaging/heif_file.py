@@ -11,6 +11,7 @@ _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _GAIN_MAP = b"tmap"  # the brand of pictures that have high dynamic range beside an ordinary one
 _MOST_BRANDS = 64
+_DECODER_BYTES = 8
 # Where an AVIF file lists an item of EXIF data. Its orientation does not count, and to unpack it would cost.
 _EXIF_ITEM = re.compile(rb"(infe\x02...(?:..|....)..)Exif", re.DOTALL)
 # Where a file says that its colours have high dynamic range, PQ or HLG.
@@ -34,7 +35,7 @@ def open_avif(data: bytes) -> Source:
         ValueError: it has high dynamic range.
     """
     _refuse_hdr(data)
-    return pillow_source(AvifImageFile, _EXIF_ITEM.sub(rb"\1none", data))
+    return pillow_source(AvifImageFile, _EXIF_ITEM.sub(rb"\1none", data), _DECODER_BYTES)
 
 
 def open_heic(data: bytes) -> Source:
@@ -44,7 +45,7 @@ def open_heic(data: bytes) -> Source:
         ValueError: it has high dynamic range.
     """
     _refuse_hdr(data)
-    return pillow_source(pillow_heif.HeifImageFile, data)
+    return pillow_source(pillow_heif.HeifImageFile, data, _DECODER_BYTES)
 
 
 def _brands(data: bytes) -> list[bytes]:

@@ -23,6 +23,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTH = 24  # where the header has the bits of a sample
 _MOST_CHUNKS = 1 << 16
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+# Bytes of all texts of a file, unpacked; those of programs that keep a whole workflow have some 100 kB.
+_MOST_TEXT = 1 << 20
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
@@ -53,7 +55,8 @@ def open_png(data: bytes) -> Source:
     # Grey with a profile of its own becomes sRGB, in 8 bits.
     is_deep = bare[_DEPTH] == 16 and (profile or b"")[16:20] != b"GRAY"
     load_deep = (lambda: _deep(bare)) if is_deep else None
-    return Source(source.size, load, load_deep, source.may_be_transparent)
+    decoder_bytes = 16 if bare[_DEPTH] == 16 else 4
+    return Source(source.size, load, load_deep, source.may_be_transparent, decoder_bytes=decoder_bytes)
 
 
 def _deep(data: bytes) -> Array:
@@ -70,17 +73,42 @@ def _deep(data: bytes) -> Array:
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """The text chunks of a PNG file that stand before its pixels, by their keywords."""
-    kept = [_SIGNATURE]
+    """The text chunks of a PNG file that stand before its pixels, by their keywords.
+
+    Raises:
+        ValueError: they have more than 1 MiB, unpacked.
+    """
+    kept, length = [_SIGNATURE], 0
     for number, (name, start, end) in enumerate(_chunks(data)):
         if number == _MOST_CHUNKS:
             raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
+        if name in _TEXTS:
+            length += _text_length(name, data[start + 8 : end - 4])
+        if length > _MOST_TEXT:
+            raise ValueError(f"its texts have more than {_MOST_TEXT:,} bytes")
         if name in _TEXTS or name in (b"IHDR", b"IDAT"):
             kept.append(data[start:end])
         if name == b"IDAT":
             break
     with PngImageFile(io.BytesIO(b"".join(kept))) as image:
         return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
+
+
+def _text_length(name: bytes, body: bytes) -> int:
+    """The bytes of a text chunk once it is unpacked; more than are allowed are not counted to their end."""
+    # A keyword; then, of zTXt, the method, and of iTXt whether it is packed, the method, and two texts more.
+    _, _, rest = body.partition(b"\0")
+    if name == b"zTXt":
+        packed = rest[1:]
+    elif name == b"iTXt" and rest[:1] == b"\1":
+        packed = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    else:
+        return len(body)
+    try:
+        return len(zlib.decompressobj().decompress(packed, _MOST_TEXT + 1))
+    except zlib.error:
+        # It is no text, then.
+        return len(body)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

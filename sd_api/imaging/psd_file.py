@@ -90,7 +90,12 @@ def open_psd(data: bytes) -> Source:
     # The colours, and one channel more that may be their alpha.
     pixel_bytes = (_MODES[header.mode][1] + 1) * ceil(header.depth / 8)
     return Source(
-        (header.width, header.height), lambda: _load(header, reader), load_deep, may_be_transparent, pixel_bytes
+        (header.width, header.height),
+        lambda: _load(header, reader),
+        load_deep,
+        may_be_transparent,
+        pixel_bytes,
+        decoder_bytes=4 + 2 * pixel_bytes,
     )
 
 

@@ -35,6 +35,8 @@ class Source:
             that are not kept as they are.
         may_be_transparent: whether the header leaves that open.
         pixel_bytes: bytes of one pixel with all samples that are unpacked, as the header says.
+        decoder_bytes: bytes that the decoder takes for one pixel at its peak, the image that it makes included, as
+            measured.
     """
 
     size: tuple[int, int]
@@ -42,9 +44,10 @@ class Source:
     load_deep: Callable[[], Array] | None = None
     may_be_transparent: bool = True
     pixel_bytes: int = 4
+    decoder_bytes: int = 4
 
 
-def pillow_source(reader: type[ImageFile.ImageFile], data: bytes) -> Source:
+def pillow_source(reader: type[ImageFile.ImageFile], data: bytes, decoder_bytes: int = 4) -> Source:
     """The source that one of Pillow's readers makes of a file.
 
     Readers are called directly, not through ``Image.open``: that one guesses among all formats, and warns about
@@ -58,7 +61,7 @@ def pillow_source(reader: type[ImageFile.ImageFile], data: bytes) -> Source:
             del image.info["icc_profile"]
         return upright(image, orientation_of(image))
 
-    return Source(image.size, load, may_be_transparent=image.has_transparency_data)
+    return Source(image.size, load, may_be_transparent=image.has_transparency_data, decoder_bytes=decoder_bytes)
 
 
 def upright(image: Image.Image, orientation: int | None) -> Image.Image:

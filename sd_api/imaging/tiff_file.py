@@ -52,7 +52,14 @@ def open_tiff(data: bytes) -> Source:
     may_be_transparent = tiff.SAMPLES not in directory or directory.number(tiff.SAMPLES) not in (1, 3)
     bits = max(directory.numbers(tiff.BITS, (1,)))
     pixel_bytes = ceil(directory.number(tiff.SAMPLES, 1) * bits / 8)
-    return Source(size, lambda: upright(_load(directory), turn), load_deep, may_be_transparent, pixel_bytes)
+    return Source(
+        size,
+        lambda: upright(_load(directory), turn),
+        load_deep,
+        may_be_transparent,
+        pixel_bytes,
+        decoder_bytes=4 + 2 * pixel_bytes,
+    )
 
 
 def _is_deep(directory: Directory) -> bool:

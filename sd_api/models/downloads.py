@@ -20,6 +20,8 @@ AT_ONCE = 2
 """Downloads that run at the same time; further ones wait."""
 MAX_UNFINISHED = 8
 """Downloads that run or wait, those of all owners."""
+MAX_OF_OWNER = 4
+"""Downloads that run or wait, those that one owner has begun or joined."""
 MAX_ENDED = 64
 """Downloads that have ended and are still listed; the oldest are forgotten first."""
 
@@ -83,13 +85,13 @@ class ModelDownloads:
         with self._lock:
             download = self._downloads.get(source.repo_id)
             if download is None or download.ended:
-                self._refuse_too_many()
+                self._refuse_too_many(owner)
                 owners = set() if download is None else download.owners
                 self._forget(source.repo_id)
                 download = self._downloads[source.repo_id] = _Download(source, owners)
-                future = self._pool.submit(download.run, self._pull)
-                self._running.add(future)
-                future.add_done_callback(self._running.discard)
+                download.future = self._pool.submit(download.run, self._pull)
+                self._running.add(download.future)
+                download.future.add_done_callback(self._running.discard)
             download.owners.add(owner)
             return download.status()
 
@@ -123,11 +125,18 @@ class ModelDownloads:
     def _forget(self, model_id: str) -> None:
         if (download := self._downloads.pop(model_id, None)) is not None:
             download.unwanted.set()
+            # Where it waits, it has ended with that.
+            if download.future is not None:
+                download.future.cancel()
 
-    def _refuse_too_many(self) -> None:
+    def _refuse_too_many(self, owner: str) -> None:
         ended = [model_id for model_id, download in self._downloads.items() if download.ended]
-        if len(self._downloads) - len(ended) >= MAX_UNFINISHED:
+        # Those that are stopped count until they have.
+        if len(self._running) >= MAX_UNFINISHED:
             raise QueueFull(f"{MAX_UNFINISHED} models are being downloaded or wait for that. Try again later.")
+        own = sum(owner in download.owners and not download.ended for download in self._downloads.values())
+        if own >= MAX_OF_OWNER:
+            raise QueueFull(f"{own} models are being downloaded for you or wait for that. Try again later.")
         for model_id in ended[:-MAX_ENDED]:
             self._forget(model_id)
 
@@ -139,6 +148,7 @@ class _Download:
         owners: Who wants it.
         unwanted: Set once nobody does.
         ended: Whether it has ended in some way.
+        future: When it ends; None until it waits for its turn.
     """
 
     def __init__(self, source: HubModel, owners: set[str]) -> None:
@@ -146,6 +156,7 @@ class _Download:
         self.owners = owners
         self.unwanted = threading.Event()
         self.ended = False
+        self.future: Future[None] | None = None
         self._reports: deque[tuple[float, int, int]] = deque(maxlen=_REPORTS)
         self._status = DownloadStatus(model_id=source.repo_id, state="waiting")
 

@@ -1,9 +1,12 @@
 """The models that are on this machine: what they take on the disk, when they were used last, and their removal."""
 
 import shutil
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from huggingface_hub import constants, scan_cache_dir
@@ -15,6 +18,12 @@ from sd_api.models import hub
 from sd_api.models.files import find_faults
 from sd_api.models.sources import HubModel, ModelFile, ModelSource, is_repo_id, parse_source
 from sd_api.settings import Settings
+
+# Seconds after which a model is looked at again, although nothing has changed in the folders of its repository: a file
+# further inside may be gone.
+_KEPT = 60
+
+_looking = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +70,34 @@ def stored_models() -> list[StoredModel]:
 
 
 def complete_models() -> list[str]:
-    """The ids of the hub's models that are complete on this machine, in the order of the alphabet."""
-    folders = sorted(Path(constants.HF_HUB_CACHE).glob("models--*/refs"))
-    ids = [folder.parent.name.removeprefix("models--").replace("--", "/") for folder in folders]
-    return [repo_id for repo_id in ids if is_repo_id(repo_id) and _is_complete(repo_id)]
+    """The ids of the hub's models that are complete on this machine, in the order of the alphabet.
+
+    To look at one costs milliseconds, so each is looked at again only once it has changed, or a minute later.
+    """
+    repositories = [refs.parent for refs in sorted(Path(constants.HF_HUB_CACHE).glob("models--*/refs"))]
+    # Many clients at the same time look once.
+    with _looking:
+        return [_id(repository) for repository in repositories if _is_complete(repository, _state(repository))]
 
 
-def _is_complete(repo_id: str) -> bool:
+def _id(repository: Path) -> str:
+    return repository.name.removeprefix("models--").replace("--", "/")
+
+
+def _state(repository: Path) -> tuple[int, ...]:
+    """What changes with each file that is downloaded or removed, and each minute."""
+    changed = [int(time.monotonic() // _KEPT)]
+    for name in ("refs", "refs/main", "snapshots", "blobs", "trees"):
+        with suppress(OSError):
+            changed.append((repository / name).stat().st_mtime_ns)
+    return tuple(changed)
+
+
+@lru_cache(maxsize=4096)
+def _is_complete(repository: Path, state: tuple[int, ...]) -> bool:  # noqa: ARG001 - the state is a part of the key
+    repo_id = _id(repository)
     try:
-        return hub.cached(repo_id, half=True) is not None
+        return is_repo_id(repo_id) and hub.cached(repo_id, half=True) is not None
     except ModelUnavailable:
         # Its index is damaged.
         return False

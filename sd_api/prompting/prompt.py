@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, lcm, prod
 
 from sd_api.prompting.moments import When, first_step
 
@@ -162,6 +162,15 @@ class Prompt:
         """Whether other text acts in other steps."""
         return any(isinstance(part, Scheduled | Alternating) for part in self._every())
 
+    def texts(self, steps: int) -> int:
+        """How many texts act in so many steps, at most, those of all terms together."""
+        return sum(min(steps, _texts(term.parts)) for term in self.terms)
+
+    @property
+    def breaks(self) -> int:
+        """How often ``BREAK`` stands in it."""
+        return sum(isinstance(part, Break) for part in self._every())
+
     @property
     def plain(self) -> str:
         """The text that acts in the end, for models that read nothing else."""
@@ -199,6 +208,16 @@ def _inner(part: Part) -> tuple[Parts, ...]:
     if isinstance(part, Weighted):
         return (part.parts,)
     return part.options if isinstance(part, Scheduled | Alternating) else ()
+
+
+def _texts(parts: Parts) -> int:
+    """How many texts parts have over any number of steps, at most."""
+    within = [inner for part in parts for inner in _inner(part)]
+    stages = sum(isinstance(part, Scheduled) for part in parts)
+    alternating = [part for part in parts if isinstance(part, Alternating)]
+    turns = lcm(*(len(part.options) for part in alternating if part.share is None))
+    shared = 1 << sum(part.share is not None for part in alternating)
+    return (1 + stages) * turns * shared * prod(map(_texts, within))
 
 
 def _loras(parts: Parts, within: tuple[tuple[Scheduled | Alternating, int], ...]) -> Iterator[Lora]:

@@ -10,6 +10,7 @@ import attack
 import attack_bodies
 import attack_connections
 import attack_malformed
+import attack_pictures
 import attack_stores
 import pytest
 from attacked_server import Row, Target, attacked
@@ -38,8 +39,14 @@ def test_a_costly_body_is_refused_at_the_cost_of_its_size(target: Target, body: 
 
 
 def test_a_costly_prompt_is_read_at_the_cost_of_its_size(target: Target) -> None:
-    for row in attack_bodies.read_prompts(target):
+    for row in [*attack_bodies.read_prompts(target), *attack_bodies.draw_prompts(target)]:
         accept(row)
+
+
+def test_a_small_picture_costs_what_its_pixels_cost(target: Target) -> None:
+    for row in attack_pictures.send_pictures(target, [one for one in attack_pictures.PICTURES if one.status != 200]):
+        accept(row)
+    accept(attack_pictures.read_texts(target))
 
 
 def test_many_large_bodies_take_bounded_memory_and_are_answered(target: Target) -> None:

@@ -17,6 +17,7 @@ from sd_api.errors import OutOfLimits
 from sd_api.generation.operations import TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
+from sd_api.models.families import unet_words
 from sd_api.models.families.registry import family_of
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits, Settings
@@ -170,6 +171,23 @@ def test_joined_prompts_add_what_they_change() -> None:
 def test_joined_prompts_need_guidance() -> None:
     with pytest.raises(OutOfLimits, match="prompt joins prompts with AND"):
         begun("sd", asked("a dog AND a cat", guidance=1.0))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        # One long text, and many short ones that would become as long.
+        "[" + "BREAK " * 60 + "|" + "|".join(f"x{number}" for number in range(20)) + "]",
+        "BREAK " * 300,
+        "[a|b|c|d|e][f|g|h|i|j|k|l][x|y|z][v|w]" + "BREAK " * 5,
+    ],
+)
+def test_prompts_that_cost_more_than_the_picture_are_refused_before_they_are_read(
+    prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unet_words, "read_chunk", lambda *_: pytest.fail("nothing is read"))
+    with pytest.raises(OutOfLimits, match="more than 512 chunks"):
+        begun("sd", asked(prompt, steps=200))
 
 
 @pytest.mark.parametrize("name", MODELS)

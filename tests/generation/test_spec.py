@@ -15,6 +15,7 @@ from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImag
 from sd_api.generation.references import Reference
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.generation.spec import ENCODING_STEPS, FORWARD_PIXELS, JobSpec, Outputs, PictureSeeds
+from sd_api.generation.words import LONGER, READING_PIXELS
 from sd_api.settings import Limits
 
 LIMITS = Limits()
@@ -82,8 +83,32 @@ def test_prompts_that_are_joined_are_work() -> None:
     )
     step = 512 * 512 + FORWARD_PIXELS
     # Four predictions and the negative one, in place of two.
-    assert four.work - one.work == len(one.seeds) * one.operation.steps * step * 1.5
+    assert four.work - one.work == len(one.seeds) * one.operation.steps * step * 1.5 + 3 * READING_PIXELS
     assert plain.work == one.work
+
+
+def test_prompts_that_change_and_long_ones_are_work() -> None:
+    one, two, three, plain, long, cut = (
+        job(operation=drawn(prompt=prompt, steps=30, prompt_syntax=syntax))
+        for prompt, syntax in (
+            ("a", "full"),
+            ("[a|b]", "full"),
+            ("[a:b [c|d|e]:5] [f|g]", "full"),
+            ("[a|b]", "plain"),
+            ("a " * 450, "full"),
+            ("a BREAK b BREAK c BREAK d", "full"),
+        )
+    )
+    assert two.work - one.work == READING_PIXELS
+    # Two stages, of which one has three alternatives, by two others: no more are counted.
+    assert three.work - one.work == (2 * 3 * 2 - 1) * READING_PIXELS
+    assert plain.work == one.work
+    # Three chunks more, for both prompts.
+    assert long.work == cut.work
+    step = len(one.seeds) * one.operation.steps * (512 * 512 + FORWARD_PIXELS)
+    assert long.work - one.work == pytest.approx(3 * LONGER * step + 2 * 3 * READING_PIXELS)
+    often = job(operation=drawn(prompt="[a|b][c|d|e][f|g|h|i|j][k:l:5]" * 40, steps=30)).work
+    assert often < one.work * 2
 
 
 @pytest.mark.parametrize("kept", [False, True])

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory
 from sd_api.generation.images import ImageRef
 from sd_api.imaging.decoded import ALWAYS, KEPT_BYTES, DecodedPixels
-from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask
+from sd_api.imaging.decoding import decode_image, decode_mask, read_image, read_mask, read_texts
 
 Bytes = Callable[..., bytes]
 FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF"]
@@ -290,6 +290,51 @@ def test_deep_samples_count_while_they_are_unpacked() -> None:
         decoded.decode(object(), 1, 10, picture)
     del held, deep
     decoded.decode(object(), ALWAYS, 10, picture)
+
+
+def test_what_is_read_again_is_never_refused_and_counts_while_it_is_held() -> None:
+    decoded = DecodedPixels()
+    samples = decoded.count(lambda: np.zeros((8, 8, 4), np.uint16), 4 * ALWAYS)
+    assert samples is not None
+    # Its 8 x 8 pixels of 8 bytes are what is left.
+    with pytest.raises(OutOfMemory):
+        decoded.decode(object(), ALWAYS - 127, 10, picture)
+    assert decoded.count(lambda: None, 8 * ALWAYS) is None
+    first = decoded.decode(object(), ALWAYS - 128, 10, picture)
+    del samples, first
+    with pytest.raises(ZeroDivisionError):
+        decoded.count(lambda: np.zeros(1 // 0), ALWAYS)
+    decoded.decode(object(), ALWAYS, 10, picture)
+
+
+@pytest.mark.parametrize("size", [(1, 300_001), (300_001, 1)])
+def test_a_side_that_no_picture_has_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
+    header = struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    data = b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    with pytest.raises(OutOfLimits, match="300,000 are allowed on one side"):
+        read_image("image", data, max_pixels=10**9)
+
+
+@pytest.mark.parametrize("packed", [b"zTXt", b"iTXt"])
+def test_texts_that_are_packed_are_bounded_before_they_are_unpacked(packed: bytes) -> None:
+    def with_texts(count: int) -> bytes:
+        whole = png(Image.new("RGB", (2, 2)))
+        middle = b"\0" if packed == b"zTXt" else b"\1\0\0\0"
+        for number in range(count):
+            body = f"key{number}".encode() + b"\0" + middle + zlib.compress(bytes([65]) * 500_000)
+            chunk = packed + body
+            added = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+            whole = whole[:33] + added + whole[33:]
+        return whole
+
+    assert {key: len(text) for key, text in read_texts("image", with_texts(2)).items()} == dict.fromkeys(
+        ("key0", "key1"), 500_000
+    )
+    with pytest.raises(InvalidField, match="texts have more than 1,048,576 bytes"):
+        read_texts("image", with_texts(3))
+    # Where they are not asked for, they do not matter.
+    assert read_image("image", with_texts(3), max_pixels=4).size == (2, 2)
 
 
 def test_the_latest_images_stay_decoded() -> None:

@@ -20,7 +20,7 @@ from sd_api.wiring import build_services
 
 ELSEWHERE = {"REMOTE_ADDR": "10.0.0.2"}
 FORM = {"prompt": "a dog", "width": "64", "height": "64", "wait": "false"}
-ANN, BOB = "user:ann", "user:bob"
+ANN, BOB, CAT = "user:ann", "user:bob", "user:cat"
 
 
 @pytest.fixture
@@ -125,11 +125,15 @@ def state_of(found: ModelDownloads, owner: str, model_id: str) -> DownloadStatus
 def test_few_run_at_once_and_each_goes_on_while_an_owner_wants_it() -> None:
     hub = Hub()
     running = ModelDownloads(hub.pull)
-    for number in range(downloads.MAX_UNFINISHED):
+    for number in range(downloads.MAX_OF_OWNER):
         running.start(HubModel(f"a/{number}"), ANN)
+    with pytest.raises(QueueFull, match="for you"):
+        running.start(HubModel("a/last"), ANN)
+    for number in range(downloads.MAX_UNFINISHED - downloads.MAX_OF_OWNER):
+        running.start(HubModel(f"c/{number}"), CAT)
     until(lambda: (state_of(running, ANN, "a/1").seconds_left or 0) > 0)
     states = [status.state for status in running.of(ANN)]
-    assert states == ["downloading"] * 2 + ["waiting"] * (downloads.MAX_UNFINISHED - 2)
+    assert states == ["downloading"] * 2 + ["waiting"] * (downloads.MAX_OF_OWNER - 2)
     with pytest.raises(QueueFull, match="Try again later"):
         running.start(HubModel("a/last"), BOB)
     assert running.start(HubModel("a/0"), BOB).model_id == "a/0"
@@ -145,6 +149,34 @@ def test_few_run_at_once_and_each_goes_on_while_an_owner_wants_it() -> None:
     hub.let_go.set()
     until(lambda: {status.state for status in running.of(ANN)} == {"complete"})
     assert "a/3" not in hub.begun
+    running.stop(timeout=10)
+
+
+def test_downloads_that_are_stopped_count_until_they_have() -> None:
+    hub_answers, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait_for_hub(_source: HubModel, _note: DownloadWatcher) -> int:
+        begun.release()
+        hub_answers.wait()
+        return 1
+
+    running = ModelDownloads(wait_for_hub)
+    for number in range(2):
+        running.start(HubModel(f"a/{number}"), ANN)
+        assert begun.acquire(timeout=10)
+        running.remove(f"a/{number}", ANN)
+    # One that waits leaves its place at once, one that runs does so later.
+    for number in range(50):
+        running.start(HubModel(f"waits/{number}"), ANN)
+        running.remove(f"waits/{number}", ANN)
+    # Two of the eight have not stopped.
+    owners = [ANN] * downloads.MAX_OF_OWNER + [CAT] * 2
+    started = [running.start(HubModel(f"b/{number}"), owner) for number, owner in enumerate(owners)]
+    assert {status.state for status in started} == {"waiting"}
+    with pytest.raises(QueueFull):
+        running.start(HubModel("b/last"), BOB)
+    hub_answers.set()
+    until(lambda: {status.state for status in running.of(ANN)} == {"complete"})
     running.stop(timeout=10)
 
 

@@ -12,8 +12,9 @@ from tiny_model import tiny_model
 
 from sd_api import commands, server
 from sd_api.errors import JobCancelled
+from sd_api.models import hub as hub_cache
 from sd_api.models.check import look_further
-from sd_api.models.on_disk import bytes_on_disk, configured_models, stored_models
+from sd_api.models.on_disk import bytes_on_disk, complete_models, configured_models, stored_models
 from sd_api.models.sources import HubModel, ModelFile
 from sd_api.settings import Settings
 
@@ -84,6 +85,33 @@ def test_models_of_the_configuration_are_listed(make_settings: Callable[..., Set
     )
     assert [(model.repo_id, model.complete) for model in found] == [(single_file, True), (str(tiny_model()), True)]
     assert found[0].bytes == Path(single_file).stat().st_size
+
+
+def test_a_model_of_the_cache_is_looked_at_again_once_it_has_changed(
+    call: Call, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("pull", "demo/tiny").exit_code == 0
+    looks: list[str] = []
+
+    def cached(repo_id: str, *, half: bool) -> Path | None:
+        looks.append(repo_id)
+        return look(repo_id, half=half)
+
+    look = hub_cache.cached
+    monkeypatch.setattr("sd_api.models.on_disk.hub.cached", cached)
+    # Not with the beginning of a minute between them.
+    monkeypatch.setattr("sd_api.models.on_disk.time.monotonic", lambda: 1.0)
+    complete_models()
+    looks.clear()
+    assert [complete_models() for _ in range(3)] == [["demo/tiny"]] * 3
+    assert looks == []
+    (blobs,) = Path(constants.HF_HUB_CACHE).glob("models--demo--tiny/blobs")
+    largest = max(blobs.iterdir(), key=lambda file: file.stat().st_size)
+    largest.rename(part := largest.with_suffix(".incomplete"))
+    assert complete_models() == []
+    part.rename(largest)
+    assert complete_models() == ["demo/tiny"]
+    assert len(looks) == 2
 
 
 def _stop_after(limit: int) -> Callable[[int, int], None]:

@@ -1,6 +1,6 @@
 """What the families with a UNet make of prompts: what each step is conditioned with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
 from sd_api.models.adapters.active_loras import ActiveLora, acting
 from sd_api.models.adapters.embedding_files import Named
-from sd_api.models.chunks import chunks
+from sd_api.models.chunks import Chunk, chunks
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
@@ -21,6 +21,9 @@ from sd_api.prompting.prompt import Piece, Pieces
 
 Layer = Callable[[Any, Any, int], torch.Tensor]
 """From an encoder, its output and ``clip_skip`` to the embeddings that a UNet takes."""
+
+MOST_CHUNKS = 512
+"""Chunks of all texts of a picture, each as long as the longest one: in full precision, they take 300 MB with SDXL."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ class PromptReader:
             terms = [Asked(pieces, operation.clip_skip, text_loras) for pieces in prompt.at(step, steps)]
             asked.append((terms, Asked(negative.at(step, steps)[0], 1, text_loras) if guided else None, loras))
         wanted = [each for terms, without, _ in asked for each in (*terms, without) if each is not None]
-        words = self._of_one_length({each: self._words(each) for each in dict.fromkeys(wanted)})
+        texts = tuple(dict.fromkeys(wanted))
+        self._refuse_too_many(texts)
+        words = self._of_one_length({each: self._words(each) for each in texts})
         return Conditioning(
             tuple(
                 Moment(
@@ -95,6 +100,21 @@ class PromptReader:
                 for terms, without, loras in asked
             )
         )
+
+    def _refuse_too_many(self, texts: Sequence[Asked]) -> None:
+        """Refuse prompts that change so often, and are so long, that they would cost more than the picture."""
+        component = self._parts.text_encoders[0]
+        longest = 0
+        for number, asked in enumerate(texts, 1):
+            named = self._named(asked)
+            vectors = self._vectors(component, named)
+            longest = max(longest, len(self._chunks(component, asked, vectors)))
+            if number * longest > MOST_CHUNKS:
+                raise OutOfLimits(
+                    "prompt",
+                    "changes so often, or is so long, that the model would have to read more than "
+                    f"{MOST_CHUNKS} chunks of 75 tokens; shorten it, or ask for fewer steps",
+                )
 
     def _is_guided(self) -> bool:
         # Guidance does nothing at 1 and below, and costs as much as the picture itself. A UNet that was distilled
@@ -122,9 +142,22 @@ class PromptReader:
         return Words(torch.cat([words.embeddings, *[empty] * (missing // empty.shape[1])], 1), words.pooled)
 
     def _words(self, asked: Asked) -> Words:
-        text = "\n".join(piece.text for piece in asked.pieces if isinstance(piece, Piece))
-        named = {} if self._operation.prompt_syntax == "plain" else self._parts.embeddings.usable_in(text)
+        named = self._named(asked)
         return self._parts.cached("words", (asked, tuple(named.items())), lambda: self._read(asked, named))
+
+    def _named(self, asked: Asked) -> Named:
+        text = "\n".join(piece.text for piece in asked.pieces if isinstance(piece, Piece))
+        return {} if self._operation.prompt_syntax == "plain" else self._parts.embeddings.usable_in(text)
+
+    def _vectors(self, component: Component, named: Named) -> dict[str, torch.Tensor]:
+        return {name: self._parts.embeddings.vectors(file)[component.name] for name, file in named.items()}
+
+    def _tokenizer(self, component: Component) -> Any:
+        return getattr(self._parts.pipeline, component.name.replace("text_encoder", "tokenizer"))
+
+    def _chunks(self, component: Component, asked: Asked, vectors: Mapping[str, torch.Tensor]) -> list[Chunk]:
+        counts = {name: len(tensor) for name, tensor in vectors.items()}
+        return chunks(self._tokenizer(component), asked.pieces, counts)
 
     def _read(self, asked: Asked, named: Named) -> Words:
         encoders = sorted(self._parts.text_encoders, key=lambda part: part.name)
@@ -137,9 +170,8 @@ class PromptReader:
         return words
 
     def _read_by(self, component: Component, asked: Asked, named: Named) -> Words:
-        tokenizer = getattr(self._parts.pipeline, component.name.replace("text_encoder", "tokenizer"))
-        vectors = {name: self._parts.embeddings.vectors(file)[component.name] for name, file in named.items()}
-        several = chunks(tokenizer, asked.pieces, {name: len(tensor) for name, tensor in vectors.items()})
+        tokenizer, vectors = self._tokenizer(component), self._vectors(component, named)
+        several = self._chunks(component, asked, vectors)
         applied = self._parts.loras.applied(component, asked.loras)
         encoder = applied.module if isinstance(applied, Component) else applied
         outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors) for chunk in several]

@@ -1,7 +1,7 @@
 """``GET /models``: the models, their capabilities, and the fields of the forms."""
 
 import time
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from flask import Blueprint
@@ -19,9 +19,10 @@ from sd_api.models.folders import VAE, ModelFolders
 from sd_api.settings import Settings
 from sd_api.web.client import is_on_this_computer
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
+from sd_api.web.plugin.model_schemas import OfferedModel
 
-# A model's abilities are known only after it has been loaded.
-UNKNOWN_ABILITIES = dict.fromkeys(field.name for field in fields(ModelAbilities))
+# What is said of a model's abilities; the others are for estimates.
+SHOWN_ABILITIES = [field.name for field in fields(ModelAbilities) if field.name in OfferedModel.model_fields]
 
 
 def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
@@ -77,9 +78,9 @@ def _lora_entry(lora: dict[str, Any]) -> dict[str, Any]:
 def _model_entry(
     label: str, url_path: str | None, requires_safety_checker: bool, abilities: ModelAbilities | None
 ) -> dict[str, Any]:
-    known = UNKNOWN_ABILITIES if abilities is None else asdict(abilities)
+    # They are known only after it has been loaded.
+    known = {name: None if abilities is None else getattr(abilities, name) for name in SHOWN_ABILITIES}
     if abilities is not None:
-        del known["seen"]
         known["defaults"] = {PLUGIN.name(field): value for field, value in abilities.defaults.items()}
     return {
         "label": label,

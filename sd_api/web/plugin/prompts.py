@@ -33,8 +33,8 @@ class PromptFields(JobForm):
     )
 
 
-# Characters of all stages of a prompt that are shown; with one that changes in each step, a short request would have a
-# long answer.
+# Characters, or tokens, of all stages of a prompt that are shown; with one that changes in each step, or that names
+# words of many vectors, a short request would have a long answer.
 MOST_SHOWN = 50_000
 
 PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
@@ -103,20 +103,28 @@ class _Words:
 def _read(operation: Operation, name: PromptName, words: _Words | None) -> dict[str, Any]:
     """What a prompt says; see ``ReadPrompt`` in the schemas."""
     prompt = operation.read(name)
-    stages, shown = [], 0
+    stages, characters, tokens = [], 0, 0
     for first, terms in _stages(operation, name):
-        shown += sum(len(piece.text) for pieces in terms for piece in pieces if isinstance(piece, Piece))
-        if shown > MOST_SHOWN:
-            raise OutOfLimits(
-                name, f"changes so often that its stages have more than {MOST_SHOWN} characters; ask with fewer steps"
-            )
-        stages.append({"first_step": first, "prompts": [_words(pieces, words) for pieces in terms]})
+        characters += sum(len(piece.text) for pieces in terms for piece in pieces if isinstance(piece, Piece))
+        if characters > MOST_SHOWN:
+            raise _too_long(name, "characters")
+        shown = [_words(pieces, words) for pieces in terms]
+        tokens += sum(len(chunk) for each in shown for chunk in each["chunks"] or ())
+        if tokens > MOST_SHOWN:
+            raise _too_long(name, "tokens")
+        stages.append({"first_step": first, "prompts": shown})
     return {
         "text": getattr(operation, name),
         "weights": [term.weight for term in prompt.terms],
         "loras": [_lora(lora, operation.steps_run) for lora in prompt.loras],
         "stages": stages,
     }
+
+
+def _too_long(name: PromptName, what: str) -> OutOfLimits:
+    return OutOfLimits(
+        name, f"changes so often that its stages have more than {MOST_SHOWN} {what}; ask with fewer steps"
+    )
 
 
 def _lora(lora: Lora, steps: int) -> dict[str, Any]:
