@@ -57,7 +57,7 @@ async function isLetIn(address) {
     return ["look", "The server listens to this computer only. Once it listens on the network, it accepts its addresses there by itself."];
   }
   if (refusal) return ["bad", refusal];
-  return ["good", "The server accepts this name. Programs such as Photoshop need nothing more; web pages of other sites must be listed in allowed_origins."];
+  return ["good", "Programs such as Photoshop need nothing more; web pages of other sites must be listed in allowed_origins."];
 }
 
 async function isReachable(address) {

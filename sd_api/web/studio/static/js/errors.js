@@ -8,6 +8,9 @@ const NAMES = {
   scheduler: "The scheduler", safety_checker: "The safety filter", init_image: "The image", mask_image: "The mask",
 };
 
+// What is shown here; panels and pickers have errors of their own.
+const SHOWN = "[data-field] > .error";
+
 /** What the server says of fields as [field, words] pairs in the page's words; empty where none is on the page. */
 export function inOurWords(problems) {
   return problems
@@ -54,8 +57,8 @@ function mark(field, words) {
 const shortName = (field) => (NAMES[field] ?? label(field) ?? field).replace(/^The /, "").toLowerCase();
 
 export function clearProblems(root = document) {
-  root.querySelectorAll(".error").forEach((node) => node.remove());
-  if (byId("problems") && !document.querySelector(".error")) byId("problems").hidden = true;
+  root.querySelectorAll(SHOWN).forEach((node) => node.remove());
+  if (byId("problems") && !document.querySelector(SHOWN)) byId("problems").hidden = true;
   const marked = [...root.querySelectorAll("[aria-invalid]")];
   if (root !== document && root.hasAttribute("aria-invalid")) marked.push(root);
   for (const control of marked) {

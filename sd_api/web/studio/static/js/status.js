@@ -53,7 +53,7 @@ function show(state) {
   byId("server-state").dataset.state = state;
   byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", "signed-out": "Not signed in" }[state] ?? "Not reachable";
   byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
-  byId("subline").textContent = SUBLINES[state] ?? health.message ?? `Asked at ${new Date().toLocaleTimeString()}`;
+  byId("subline").textContent = SUBLINES[state] ?? health.message ?? `Updated at ${new Date().toLocaleTimeString()}`;
   if (!access) return;
   facts("server", [
     ["Address", location.origin],
