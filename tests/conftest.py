@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from sd_api.wiring import Services
 
 # One thread, here and in the servers that the tests start: several wait for each other for most of the time where
-# other things keep the cores busy.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# other things keep the cores busy. An empty value counts as none: libgomp warns of it and takes every core.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 
 SettingsFactory = Callable[..., Settings]
 StartServer = Callable[..., ServerProcess]
