@@ -1,14 +1,18 @@
 """The memory of an edit of 256 x 256 pixels on a large canvas, beside the model and HTTP.
 
-It counts the file, its pixels, its mask and the encoded answer, by what Linux says of the process's peak.
+It counts the file, its pixels, its mask and the encoded answer, by what Linux says of the process's peak. With
+``--drawn``, the built-in model draws it, in as few steps as there are: counted is by how much its peak is higher than
+that of a canvas of about two megapixels with tiles of the same size, by how much more pixels it has.
 
     python benchmarks/edit_memory.py
     python benchmarks/edit_memory.py --megapixels 12
+    python benchmarks/edit_memory.py --megapixels 12 --drawn
 """
 
 import argparse
 import ctypes
 import multiprocessing
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +20,7 @@ from typing import Any
 import numpy as np
 from canvases import canvas, square_mask
 from PIL import Image
+from running_server import running_queue
 
 from sd_api.engine.composing import composed
 from sd_api.engine.passes import Drawn, drawn
@@ -23,6 +28,7 @@ from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Pass, area, size_of
 from sd_api.generation.planning import plan
+from sd_api.generation.spec import JobSpec
 from sd_api.imaging.encoding import encode_png
 from sd_api.models.memory import M_MMAP_THRESHOLD
 from sd_api.models.tiling import pasted
@@ -44,21 +50,49 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, default=48)
-    height = round((parser.parse_args().megapixels * 1e6 / 12) ** 0.5) * 3
+    parser.add_argument("--drawn", action="store_true", help="with the built-in model; takes minutes")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--contents", nargs="+", choices=CONTENTS, default=CONTENTS)
+    arguments = parser.parse_args()
+    height = round((arguments.megapixels * 1e6 / 12) ** 0.5) * 3
     size = (height // 3 * 4, height)
+    print(f"{'content and kind':37}  decoded       file       peak")
+    for kind, content, extend in product(arguments.kinds, arguments.contents, EXTENDS):
+        pixel = KINDS[kind][2]
+        length, peak = measured(size, kind, content, extend, drawn=arguments.drawn)
+        decoded, counted = pixel * area(size), pixel * area(size)
+        if arguments.drawn:
+            small = _with_such_tiles(size, extend)
+            peak -= measured(small, kind, content, extend, drawn=True)[1]
+            counted -= pixel * area(small)
+        how = f"{kind}, {'extended' if extend else 'of the same size'}"
+        megabytes = "  ".join(f"{count / 1e6:>5.0f} MB" for count in (decoded, length, peak))
+        print(f"{content:5}  {how:30}  {megabytes}  {peak / counted:.1f} times", flush=True)
+
+
+def measured(size: tuple[int, int], kind: str, content: str, extend: str | None, *, drawn: bool) -> tuple[int, int]:
+    """The bytes of the two files of an edit, and those that it needs."""
     # A new process for each, because a peak never falls.
     context = multiprocessing.get_context("spawn")
-    print(f"{'content and kind':37}  decoded       file       peak")
-    for kind, (_, _, pixel) in KINDS.items():
-        for content in CONTENTS:
-            for extend in EXTENDS:
-                with TemporaryDirectory() as folder, context.Pool(1, maxtasksperchild=1) as pool:
-                    length = write(Path(folder), size, kind, content)
-                    peak = pool.apply(edit, (Path(folder), size, extend))
-                decoded = pixel * area(size)
-                how = f"{kind}, {'extended' if extend else 'of the same size'}"
-                megabytes = "  ".join(f"{count / 1e6:>5.0f} MB" for count in (decoded, length, peak))
-                print(f"{content:5}  {how:30}  {megabytes}  {peak / decoded:.1f} times", flush=True)
+    with TemporaryDirectory() as folder, context.Pool(1, maxtasksperchild=1) as pool:
+        length = write(Path(folder), size, kind, content)
+        return length, pool.apply(drawn_edit if drawn else edit, (Path(folder), size, extend))
+
+
+def _with_such_tiles(size: tuple[int, int], extend: str | None) -> tuple[int, int]:
+    """A small canvas that goes through the model in pieces of the same size."""
+
+    def pieces(width: int, height: int) -> list[tuple[int, int]]:
+        image, mask = Image.new("RGB", (width, height)), square_mask((width, height), EDIT**2 / (width * height))[0]
+        images: dict[str, Any] = {"image": ImageRef.of(image, "image"), "mask": ImageRef.of(mask, "mask")}
+        passes = plan(_operation(images, extend, Limits(max_image_pixels=2 * area(size)))).regions[0].passes
+        return [size_of(one.tiles[0]) if one.tiles else one.size for one in passes]
+
+    wanted = pieces(*size)
+    for height, width in product(range(1024, 2048, 64), repeat=2):
+        if pieces(width, height) == wanted:
+            return width, height
+    raise LookupError(f"no small canvas has pieces of {wanted}")
 
 
 def write(folder: Path, size: tuple[int, int], kind: str, content: str) -> int:
@@ -91,17 +125,39 @@ def edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
     return _peak() - before
 
 
+def drawn_edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
+    """The bytes that a process needs in which the built-in model draws an edit."""
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
+    limits = Limits(max_image_pixels=2 * area(size))
+    images = _images((folder / "image").read_bytes(), (folder / "mask").read_bytes(), limits)
+    operation = _operation(images, extend, limits, steps=1)
+    with running_queue("fp32") as queue:
+        queue.submit(JobSpec(operation=operation, seeds=(7,), limits=limits)).result()
+        return _peak()
+
+
 def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> bytes:
     """What an engine does of an edit, all but drawing."""
-    images: dict[str, Any] = {
-        "image": ImageRef(file, "image", "image", limits.max_image_pixels),
-        "mask": ImageRef(mask, "mask", "mask", limits.max_image_pixels),
-    }
-    values: dict[str, Any] = {"prompt": "", "steps": 20, "guidance": 7.5, "strength": 1.0, "depth": "source"}
-    operation = Inpaint(**images, **values, extend=extend, limits=limits)
+    operation = _operation(_images(file, mask, limits), extend, limits)
     planned = plan(operation)
     regions = [_drawn(region.passes[-1]) for region in planned.regions]
     return encode_png(composed(operation, planned, Drawn(0, regions, nsfw=False)))
+
+
+def _images(file: bytes, mask: bytes, limits: Limits) -> dict[str, Any]:
+    refs = {
+        "mask": ImageRef(mask, "mask", "mask", limits.max_image_pixels),
+        "image": ImageRef(file, "image", "image", limits.max_image_pixels),
+    }
+    for ref in refs.values():
+        # As a request decodes them, in this order.
+        assert ref.pixels
+    return refs
+
+
+def _operation(images: dict[str, Any], extend: str | None, limits: Limits, steps: int = 20) -> Inpaint:
+    values: dict[str, Any] = {"prompt": "", "guidance": 7.5, "strength": 1.0, "depth": "source"}
+    return Inpaint(**images, **values, steps=steps, extend=extend, limits=limits)
 
 
 def _drawn(one: Pass) -> Image.Image:

@@ -106,10 +106,11 @@ class ActiveJob:
         last = self.is_last_pass(row)
         unit = self._rows.pop(row)
         self._steps_done += row.steps
-        passes, image = self.spec.plan.regions[unit.region].passes, drawn(image, self._pass(unit))
+        passes = self.spec.plan.regions[unit.region].passes
         if not last:
             self._units.appendleft(replace(unit, step=unit.step + 1, drawn=image))
             return None
+        image = drawn(image, self._pass(unit))
         if passes[unit.step].box != passes[-1].box:
             # It was stopped before the passes that see less.
             image = image.crop(relative(passes[-1].box, passes[unit.step].box))

@@ -22,7 +22,7 @@ WIDEST_SEAM = 24
 
 # The sides of the squares in which a drawing meets the canvas, one at a time, and in which what the mask shows of it is
 # held: of a frame around a large canvas, that is little.
-_MATCHED, _HELD = 1024, 128
+_MATCHED, _HELD = 512, 128
 
 
 def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Collage:
@@ -31,9 +31,8 @@ def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Collage:
     for region in plan.regions:
         # No more is held of a drawing than the mask shows.
         pieces += _pieces(operation, plan, region, drawn.regions.pop(0))
-    if operation.has_samples:
-        # The file is read a second time, so what was decoded of it needs no memory meanwhile.
-        operation.let_go()
+    # Pieces have masks of their own; a file with further samples is read a second time.
+    operation.let_go()
     result = unchanged(operation)
     for piece in pieces:
         result.lay(piece)

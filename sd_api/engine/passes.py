@@ -9,13 +9,16 @@ from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, FromImage, ImageToImage, Inpaint, TextToImage
-from sd_api.generation.plan import Box, Pass, Plan, Region, Size, size_of
+from sd_api.generation.plan import Box, Pass, Plan, Region, Size, size_of, squares
 from sd_api.generation.references import Reference
 from sd_api.imaging.controls import map_of
 from sd_api.imaging.filling import filled
 from sd_api.imaging.masks import within
 from sd_api.imaging.profiles import to_srgb
 from sd_api.imaging.sizing import cover, extended_part, fill_up, part_of, resize_mask, resized
+
+# The side of the squares in which what was drawn is put together with what is kept.
+_SQUARE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class Unit:
         picture: The number of the picture, counted from 0.
         region: The number of the region in the plan.
         step: The number of the pass in the region.
-        drawn: What the pass before it has drawn, at the canvas's scale; None for the first pass.
+        drawn: What came out of the model in the pass before it; None for the first pass.
     """
 
     picture: int
@@ -84,8 +87,9 @@ def _without_controls(operation: Operation, plan: Plan, unit: Unit, seed: int) -
         return _seen_by_models(operation)
     if isinstance(operation, TextToImage) and unit.drawn is None:
         return derived(operation, TextToImage, width=one.size[0], height=one.size[1])
-    image = unit.drawn
-    if image is None:
+    if unit.drawn is not None:
+        image = drawn(unit.drawn, region.passes[unit.step - 1])
+    else:
         assert isinstance(operation, FromImage)  # noqa: S101 - there is nothing else to begin with
         image = resized(to_srgb(operation.image.pixels.crop(one.box), operation.profile), one.inner)
     if isinstance(operation, Edit):
@@ -135,12 +139,11 @@ def _of_size(image: Image.Image, size: Size, resize: str) -> Image.Image:
 
 def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Operation:
     one = region.passes[unit.step]
-    image = to_srgb(operation.part(one.box), operation.profile)
     mask = own_mask(operation.replaced, region, one.box)
-    if unit.drawn is not None:
-        # The second pass sees a part of what the first one has seen.
-        left, upper, right, lower = relative(one.box, region.passes[unit.step - 1].box)
-        image = Image.composite(unit.drawn.crop((left, upper, right, lower)), image, mask)
+    if unit.drawn is None:
+        image = to_srgb(operation.part(one.box), operation.profile)
+    else:
+        image = _continued(operation, unit.drawn, region.passes[unit.step - 1], one, mask)
     image, mask = resized(image, one.inner), resize_mask(mask, one.inner)
     if unit.drawn is None:
         image = filled(image, mask, operation.fill, seed)
@@ -151,6 +154,18 @@ def _inpaint(operation: Inpaint, region: Region, unit: Unit, seed: int) -> Opera
         mask=ImageRef.of(mask, "mask"),
         strength=operation.strength if one.strength is None else one.strength,
     )
+
+
+def _continued(operation: Inpaint, image: Image.Image, before: Pass, one: Pass, mask: Image.Image) -> Image.Image:
+    """What came out of the pass before, at the canvas's scale, with what the mask keeps of the canvas."""
+    # A new image, because the pass before had another scale. The second one sees a part of what the first has seen.
+    image = part_of(drawn(image, before), relative(one.box, before.box))
+    # In place: two more copies of a large canvas would be the most that the job holds.
+    for square in squares(one.box, _SQUARE):
+        place = relative(square, one.box)
+        kept = to_srgb(operation.part(square), operation.profile)
+        image.paste(Image.composite(image.crop(place), kept, mask.crop(place)), place)
+    return image
 
 
 def drawn(image: Image.Image, one: Pass) -> Image.Image:

@@ -71,7 +71,8 @@ class ImageRef:
         """
         if self.content and "pixels" in self.__dict__ and let_go(self.pixels, small=small):
             self.size  # noqa: B018 - it stays known
-            del self.__dict__["pixels"]
+            # Another picture's thread may have let it go meanwhile.
+            self.__dict__.pop("pixels", None)
 
     @classmethod
     def of(cls, image: Image.Image, kind: Kind) -> "ImageRef":

@@ -204,12 +204,12 @@ class Inpaint(EditedArea, Redrawing):
         return self.image.has_samples(deep=self.depth == "source")
 
     def let_go(self) -> None:
-        """Give back the memory of the canvas and its mask, where they are large; they are made again when needed."""
-        for ref in (self.image, self.mask):
-            if ref is not None:
-                ref.let_go()
-        if "pixels" not in self.image.__dict__:
-            self.__dict__.pop("replaced", None)
+        """Give back the memory of the mask, and of a canvas of which ``samples`` has more; they are made again."""
+        self.__dict__.pop("replaced", None)
+        if self.mask is not None:
+            self.mask.let_go(small=True)
+        if self.has_samples:
+            self.image.let_go()
 
     def samples(self) -> Image.Image | Array | None:
         """See FromImage."""

@@ -91,7 +91,7 @@ def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:
     if box is None:
         return []
     # In cells: an average of pixels that are 0 or 255 is above 0 where one of 64 is.
-    cells = np.asarray(mask.point(lambda level: 255 if level else 0).reduce(_CELL, box)) > 0
+    cells = np.asarray(mask.crop(box).point(lambda level: 255 if level else 0).reduce(_CELL)) > 0
     side = _CELL
     labels, count = ndimage.label(cells, np.ones((3, 3)))
     while count > MAX_PARTS:

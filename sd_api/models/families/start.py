@@ -15,7 +15,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Inpaint
 from sd_api.generation.plan import Box
 from sd_api.generation.spec import PictureSeeds
-from sd_api.imaging.sizing import highest_levels, pad, resize_mask
+from sd_api.imaging.sizing import extended_part, highest_levels, pad, resize_mask
 from sd_api.models.autoencoder import Encoding, encode_pixels, encoding, latent_channels
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN
@@ -123,12 +123,13 @@ class Start:
             most_probable: Whether an encoder with randomness draws none.
             latents_of: Makes them of pixels; takes what ``encode_pixels`` takes.
         """
-        image = pad(image, self.size)
+        # Each tile is padded by itself, so that there is no padded copy of a large image.
+        margins = (0, 0, self.size[0] - image.width, self.size[1] - image.height)
         cells = (self.size[0] // self.cell, self.size[1] // self.cell)
         latents = []
         for tile in self.tiles or [(0, 0, *cells)]:
             left, upper, right, lower = box = in_pixels(tile, self.cell)
-            pixels = self.pixels(image.crop(box))
+            pixels = self.pixels(extended_part(image, margins, box))
             if without is not None:
                 pixels = pixels * (1 - without[..., upper:lower, left:right])
             generator = None if most_probable else self.generator
