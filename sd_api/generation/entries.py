@@ -3,6 +3,8 @@
 from typing import Any
 
 from sd_api.imaging.json_text import parse_json
+from sd_api.imaging.long_text import LongText, Text
+from sd_api.imaging.stretches import STRETCH
 
 # Values in the JSON of a field, and entries in all that came of it; a few are used.
 MOST = 1000
@@ -23,8 +25,8 @@ def entries_in(value: Any) -> list[Any]:
     waiting = [value]
     while waiting:
         found = waiting.pop()
-        if isinstance(found, str):
-            found = _meant(found.strip())
+        if isinstance(found, Text):
+            found = _meant(found if isinstance(found, LongText) else found.strip())
         if isinstance(found, list | tuple):
             waiting.extend(reversed(found))
         else:
@@ -34,12 +36,12 @@ def entries_in(value: Any) -> list[Any]:
     return entries
 
 
-def _meant(text: str) -> Any:
+def _meant(text: Text) -> Any:
     """What a text stands for: nothing, entries as JSON, or an image."""
     if not text:
         return []
     # No image begins so, however it is sent.
-    if text[0] not in "[{":
+    if text[:STRETCH].lstrip()[:1] not in ("[", "{"):
         return text
     try:
         return parse_json(text, most=MOST)

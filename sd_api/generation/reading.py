@@ -4,17 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationInfo
+from pydantic import ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from sd_api.errors import InvalidField, OutOfLimits
 from sd_api.generation.fields import Field
 from sd_api.generation.images import ImageRef
 from sd_api.generation.refusals import refusal
 from sd_api.generation.stored_files import ReadBytes, StoredFile
+from sd_api.imaging.long_text import LongText, Text
 from sd_api.settings import Limits
 
 # One for the process, as its memory is.
 _READ = ReadBytes()
+
+
+def _take(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, LongText) else check(value)
+
+
+TAKES_LONG_TEXT = WrapValidator(_take)
+"""Marks the texts of a dialect's models that hold images, which may be a ``LongText``; all others refuse one."""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +70,7 @@ class Reading:
 
 def opens(
     declared: Field, name: str, keep: Callable[[Any, ImageRef, Reading], None]
-) -> Callable[[str, ValidationInfo], str]:
+) -> Callable[[Text, ValidationInfo], Text]:
     """Decode an image in this thread, so that a damaged one is refused before its request goes further.
 
     Args:
@@ -70,14 +79,14 @@ def opens(
         keep: Takes what stood for an image, and the image.
     """
 
-    def check(value: str, info: ValidationInfo) -> str:
+    def check(value: Text, info: ValidationInfo) -> Text:
         reading: Reading = info.context  # type: ignore[assignment]
         if (name, value) not in reading.opened:
             reading.opened[name, value] = opened(value, reading)
         keep(value, reading.opened[name, value], reading)
         return value
 
-    def opened(value: str, reading: Reading) -> ImageRef:
+    def opened(value: Text, reading: Reading) -> ImageRef:
         try:
             image = ImageRef(
                 content=reading.file(name, value),

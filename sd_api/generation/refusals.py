@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sd_api.errors import InvalidField, OutOfLimits
+from sd_api.imaging.long_text import LongText
 
 # The types of pydantic's errors that are ours.
 _MALFORMED: Final = "malformed_field"
@@ -65,6 +66,8 @@ def is_refusal(details: ErrorDetails) -> bool:
 
 def _fault(details: ErrorDetails, malformed: Callable[[ErrorDetails], str]) -> InvalidField:
     field = ".".join(map(str, details["loc"]))
+    if isinstance(details["input"], LongText) and not is_refusal(details):
+        return OutOfLimits(field, details["input"].problem)
     if details["type"] == _OUT_OF_LIMITS:
         return OutOfLimits(field, details["msg"])
     return InvalidField(field, details["msg"] if is_refusal(details) else malformed(details))

@@ -9,19 +9,21 @@ import io
 import re
 
 from sd_api.errors import InvalidField
+from sd_api.imaging.long_text import Text
+from sd_api.imaging.stretches import STRETCH
 
 _DATA_URL = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)
 _FOREIGN = re.compile(r"[^A-Za-z0-9+/]")
+_LINE_BREAK, _SPACE = re.compile(r"[\n\v\f\r]"), re.compile(" ")
 _BREAKS = "\t\n\v\f\r"
 _STANDARD = str.maketrans("-_ ", "+/+", _BREAKS)
 _LONGEST_PREFIX = 4096  # characters of a data URL before its data
 _SHORTEST_LINE = 20  # characters; nobody wraps base64 more tightly
 _LONGEST_GAP = 100  # characters of white space between two lines
 _SHOWN = 16  # characters of a faulty text that its error message quotes
-_STRETCH = 1 << 18  # characters that are decoded at a time
 
 
-def decode_base64(field: str, text: str) -> bytes:
+def decode_base64(field: str, text: Text) -> bytes:
     """Read base64 text leniently.
 
     A ``data:<type>;base64,`` prefix, white space, line breaks, the URL-safe alphabet and missing
@@ -38,12 +40,12 @@ def decode_base64(field: str, text: str) -> bytes:
     Raises:
         InvalidField: the text is empty, is not base64 or was cut off.
     """
-    prefix = _DATA_URL.match(text, 0, _LONGEST_PREFIX)
+    prefix = _DATA_URL.match(text[:_LONGEST_PREFIX])
     start = _start(text, prefix.end() if prefix else 0)
     last = end = _end(text, start)
     width, gap = _gap_between_lines(text, start, end)
     # Whole lines, so that no gap is cut in two.
-    step = _STRETCH // (width + len(gap)) * (width + len(gap)) if gap else _STRETCH
+    step = STRETCH // (width + len(gap)) * (width + len(gap)) if gap else STRETCH
     end = _end(text, start, end, "=" + _BREAKS)
     decoded = io.BytesIO()
     length, rest = 0, ""
@@ -71,27 +73,27 @@ def decode_base64(field: str, text: str) -> bytes:
     return decoded.getvalue()
 
 
-def _foreign(field: str, text: str, characters: str) -> InvalidField:
+def _foreign(field: str, text: Text, characters: str) -> InvalidField:
     found = _FOREIGN.search(characters)
     start = text[:_LONGEST_PREFIX].strip()[:_SHOWN]
     return InvalidField(field, f"is not base64: it starts with {start!a} and holds {found[0] if found else '='!a}")
 
 
-def _start(text: str, at: int) -> int:
+def _start(text: Text, at: int) -> int:
     """Where the first character is that is no white space."""
     while at < len(text):
-        stretch = text[at : at + _STRETCH]
+        stretch = text[at : at + STRETCH]
         at += len(stretch) - len(stretch.lstrip())
         if not stretch.isspace():
             break
     return at
 
 
-def _end(text: str, start: int, end: int | None = None, dropped: str | None = None) -> int:
+def _end(text: Text, start: int, end: int | None = None, dropped: str | None = None) -> int:
     """Where the characters begin that are to be dropped at the end; None drops white space."""
     end = len(text) if end is None else end
     while end > start:
-        stretch = text[max(start, end - _STRETCH) : end]
+        stretch = text[max(start, end - STRETCH) : end]
         kept = len(stretch.rstrip(dropped))
         end -= len(stretch) - kept
         if kept:
@@ -99,17 +101,37 @@ def _end(text: str, start: int, end: int | None = None, dropped: str | None = No
     return end
 
 
-def _pluses_after(text: str, end: int, missing: int) -> str:
+def _pluses_after(text: Text, end: int, missing: int) -> str:
     """The pluses that are lost at the end of a text: as many as its last group of four lacks, if spaces are there."""
     spaces = text[end : end + missing].count(" ")
     return "+" * missing if spaces == missing and text[max(0, end - 1) : end] != "=" else ""
 
 
-def _spaces(text: str, start: int, end: int) -> int:
-    return sum(text.count(" ", at, min(at + _STRETCH, end)) for at in range(start, end, _STRETCH))
+def _spaces(text: Text, start: int, end: int) -> int:
+    return sum(text[at : min(at + STRETCH, end)].count(" ") for at in range(start, end, STRETCH))
 
 
-def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:
+def _find(text: Text, wanted: re.Pattern[str], start: int, end: int) -> int:
+    """Where the first character is that a pattern means; -1 where there is none."""
+    for at in range(start, end, STRETCH):
+        if found := wanted.search(text[at : min(at + STRETCH, end)]):
+            return at + found.start()
+    return -1
+
+
+def _repeats(text: Text, gap: str, first: int, line: int, end: int) -> bool:
+    """Whether the same gap stands in the same place of each line."""
+    step = STRETCH // line * line
+    for at in range(first, end, step):
+        stretch = text[at : min(at + step, end)]
+        for offset, character in enumerate(gap):
+            there = stretch[offset::line]
+            if there.count(character) != len(there):
+                return False
+    return True
+
+
+def _gap_between_lines(text: Text, start: int, end: int) -> tuple[int, str]:
     """Find the white space that only lays the text out, so that other spaces are pluses.
 
     An encoder makes lines that are equally long and wraps between its groups of four.
@@ -118,8 +140,8 @@ def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:
         The length of a line, and what stands between two; 0 and "" where there are no such lines.
     """
     none = 0, ""
-    breaks = [at for at in (text.find(line_break, start, end) for line_break in "\n\v\f\r") if at >= 0]
-    at = min(breaks, default=text.find(" ", start, end))
+    breaks = _find(text, _LINE_BREAK, start, end)
+    at = breaks if breaks >= 0 else _find(text, _SPACE, start, end)
     if at < 0:
         return none
     around = text[at : at + _LONGEST_GAP]
@@ -127,15 +149,13 @@ def _gap_between_lines(text: str, start: int, end: int) -> tuple[int, str]:
     gap = text[first : at + len(around) - len(around.lstrip())]
     width = first - start
     line = width + len(gap)
-    if " " not in gap or width < _SHORTEST_LINE or width % 4 or line > _STRETCH:
+    if " " not in gap or width < _SHORTEST_LINE or width % 4 or line > STRETCH:
         return none
-    for offset, character in enumerate(gap):
-        there = text[first + offset : end : line]
-        if there.count(character) != len(there):
-            return none
+    if not _repeats(text, gap, first, line, end):
+        return none
     count, last = divmod(end - start, line)
-    if not breaks and (gap != " " or _spaces(text, start, end) != count):
+    if breaks < 0 and (gap != " " or _spaces(text, start, end) != count):
         return none
     # Whole groups in the last line leave no room for a lost plus. Nor do three lines: the pieces between several lost
     # pluses would hardly be equally long.
-    return (width, gap) if last % 4 == 0 or (not breaks and count > 1) else none
+    return (width, gap) if last % 4 == 0 or (breaks < 0 and count > 1) else none

@@ -6,29 +6,33 @@ the system has to clear first. Here each call is short.
 
 import io
 from collections.abc import Iterable, Iterator
-from itertools import islice
+
+import numpy as np
 
 # Bytes or characters that are taken at a time.
 STRETCH = 1 << 18
 
-# Stretches by which a text grows. CPython lengthens a text that nobody else holds where it is; where the system has to
-# move it for that, so few moves of 60 MB cost little.
-_GROWTH = 8
+
+def stretches_of(size: int, longest: int = STRETCH) -> Iterator[slice]:
+    """The slices, one after another, of something of a size, none of them longer than ``longest``."""
+    for start in range(0, size, longest):
+        yield slice(start, min(start + longest, size))
 
 
-def stretches_of(size: int) -> Iterator[slice]:
-    """The slices, one after another, of something of a size."""
-    for start in range(0, size, STRETCH):
-        yield slice(start, min(start + STRETCH, size))
+def gather(pieces: Iterable[bytes], most: int) -> memoryview:
+    """The same as ``b"".join``, with other threads in between; the pieces are stretches.
 
-
-def join_text(pieces: Iterable[str]) -> str:
-    """The same as ``"".join``, with other threads in between; the pieces are stretches."""
-    coming, whole = iter(pieces), ""
-    # One place that lengthens it: CPython does so only in a place that it has seen often, and copies all elsewhere.
-    while some := list(islice(coming, _GROWTH)):
-        whole += "".join(some)
-    return whole
+    Args:
+        pieces: what is joined.
+        most: bytes that they have together, or more. The memory is asked for at once, so nothing is moved, and what is
+            not needed of it is never touched.
+    """
+    whole = np.empty(most, np.uint8).data
+    size = 0
+    for piece in pieces:
+        whole[size : size + len(piece)] = piece
+        size += len(piece)
+    return whole[:size]
 
 
 def copy_bytes(content: memoryview) -> bytes:

@@ -78,6 +78,8 @@ class Edge:
         self._trimming = Trimming()
         self._bodies = Bodies(LARGEST_BODIES * max_request_bytes, self._trimming)
         self._stopping = False
+        # Of all long answers, one hands a piece to its socket in each turn of the event loop.
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection's request, as ASGI 3 has it."""
@@ -86,7 +88,11 @@ class Edge:
             if message["type"] == "http.response.start":
                 await send(_with_headers(message))
             elif message["type"] == "http.response.body":
-                for piece in _pieces(message):
+                pieces = _pieces(message)
+                await send(next(pieces))
+                for piece in pieces:
+                    async with self._turn:
+                        await asyncio.sleep(0)
                     await send(piece)
             else:
                 await send(message)

@@ -6,6 +6,7 @@ from typing import Any
 from flask.json.provider import DefaultJSONProvider
 
 from sd_api.imaging.json_text import parse_json
+from sd_api.imaging.long_text import LongText
 
 
 class BoundedJson(DefaultJSONProvider):
@@ -15,6 +16,11 @@ class BoundedJson(DefaultJSONProvider):
     """
 
     sort_keys = False
+
+    @staticmethod
+    def default(o: Any) -> Any:
+        """How a long text is sent back: as its beginning. See the base class."""
+        return str(o) if isinstance(o, LongText) else DefaultJSONProvider.default(o)
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """See the base class, and ``parse_json`` for what else is raised."""

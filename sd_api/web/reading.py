@@ -1,5 +1,6 @@
 """Reads the bodies of requests at a cost that is bounded by their size, whatever is in them."""
 
+import contextlib
 import io
 from typing import IO, Any, NoReturn
 
@@ -11,6 +12,7 @@ from werkzeug.utils import cached_property
 
 from sd_api.errors import InvalidField, RequestError
 from sd_api.imaging.json_text import LONGEST_TEXT, TooManyFields
+from sd_api.imaging.long_text import LONGEST_PLAIN, LongText, Text
 from sd_api.imaging.stretches import STRETCH, copy_bytes, stretches_of
 from sd_api.web.charsets import decode_field, find_charset, recode_json, wrong_bytes_of_json
 from sd_api.web.content_coding import find_unpacker, read_unpacked
@@ -75,7 +77,10 @@ class FormGuard:
 
 
 class FormReader(FormDataParser):
-    """Reads forms from memory: a field is copied once, and the body is given up at the end."""
+    """Reads forms from memory: the body is given up at the end, or with the long texts that lie in it.
+
+    A form's values have the type of werkzeug's, which knows of no ``LongText``; only what reads images gets any.
+    """
 
     def parse(
         self,
@@ -100,7 +105,9 @@ class FormReader(FormDataParser):
             else:
                 self._read_pairs(content, charset, form)
         body.seek(0)
-        body.truncate()
+        with contextlib.suppress(BufferError):
+            # Refused where long texts lie in it.
+            body.truncate()
         return body, form, files
 
     def _read_pairs(self, content: memoryview, charset: str, form: MultiDict[str, str]) -> None:
@@ -109,9 +116,9 @@ class FormReader(FormDataParser):
             guard.take(bytes(content[part]))
         for start, end in _between(content, b"&"):
             middle = _find(content, b"=", start, end)
-            name = _decoded("form", content[start : end if middle < 0 else middle], charset)
+            name = _name(_decoded("form", content[start : end if middle < 0 else middle], charset))
             if middle >= 0:
-                form.add(name, _decoded(name, content[middle + 1 : end], charset))
+                form.add(name, _value(_decoded(name, content[middle + 1 : end], charset)))
             elif name:
                 form.add(name, "")
 
@@ -164,7 +171,7 @@ class FormReader(FormDataParser):
             files.add(name, FileStorage(io.BytesIO(copy_bytes(content)), parameters["filename"], name, headers=headers))
         else:
             own = parse_options_header(headers.get("Content-Type"))[1].get("charset")
-            form.add(name, _text(name, content, charset if own is None else find_charset(own)))
+            form.add(name, _value(_text(name, content, charset if own is None else find_charset(own))))
 
 
 class BoundedRequest(Request):
@@ -240,7 +247,18 @@ def _find(content: memoryview, wanted: bytes, start: int, end: int) -> int:
     return -1
 
 
-def _decoded(name: str, raw: memoryview, charset: str) -> str:
+def _name(text: Text) -> str:
+    if isinstance(text, LongText):
+        raise InvalidField("form", f"has a field whose name has {len(text)} characters")
+    return text
+
+
+def _value(text: Text) -> Any:
+    """The text as a value of a form, see ``FormReader``."""
+    return text
+
+
+def _decoded(name: str, raw: memoryview, charset: str) -> Text:
     """An urlencoded text. What is decoded is never longer than what came, so it is put in its place."""
     read = written = 0
     while read < len(raw):
@@ -255,15 +273,13 @@ def _decoded(name: str, raw: memoryview, charset: str) -> str:
     return _text(name, raw[:written], charset)
 
 
-def _text(name: str, raw: memoryview, charset: str) -> str:
+def _text(name: str, raw: memoryview, charset: str) -> Text:
     if len(raw) <= LONGEST_TEXT:
         return decode_field(name, raw, charset)
-    try:
-        return str(raw, "ascii")
-    except UnicodeDecodeError:
-        raise InvalidField(
-            name[:100], f"is longer than {LONGEST_TEXT} bytes and is no plain text; send images as base64 text"
-        ) from None
+    if not all(bytes(raw[part]).isascii() for part in stretches_of(len(raw))):
+        problem = f"is longer than {LONGEST_TEXT} bytes and is no plain text; send images as base64 text"
+        raise InvalidField(name[:100], problem)
+    return LongText(raw) if len(raw) > LONGEST_PLAIN else str(raw, "ascii")
 
 
 def _too_many(most: int) -> TooManyFields:

@@ -30,7 +30,8 @@ def test_entries_come_in_several_forms(value: Any, entries: list[Any]) -> None:
 
 def test_a_long_picture_within_json_is_read_as_it_is() -> None:
     picture = "QUJD" * 400_000
-    assert entries_in(json.dumps([picture, {**ENTRY, "image": picture}])) == [
+    entries = entries_in(json.dumps([picture, {**ENTRY, "image": picture}]))
+    assert [{**entry, "image": entry["image"][:]} for entry in entries] == [
         {"image": picture},
         {**ENTRY, "image": picture},
     ]

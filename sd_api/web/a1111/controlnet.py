@@ -18,7 +18,7 @@ from sd_api.models.folders import ModelFolders
 from sd_api.settings import Limits
 from sd_api.web.a1111.answers import base64_text
 from sd_api.web.a1111.pictures import picture_bytes
-from sd_api.web.a1111.requests import read_body
+from sd_api.web.a1111.requests import PictureText, read_body
 from sd_api.web.a1111.units import SCRIPT, module_of
 
 # A map takes some fifty bytes for each pixel while it is made, and its picture may come in a few kilobytes.
@@ -40,8 +40,10 @@ class Detect(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     controlnet_module: str = Field(default="none", description="a preprocessor of module_list", examples=["canny"])
-    controlnet_input_images: list[str] = Field(default=[], description="pictures as base64 texts", examples=[[]])
-    controlnet_images: list[str] = Field(default=[], description="an older name of controlnet_input_images")
+    controlnet_input_images: list[PictureText] = Field(
+        default=[], description="pictures as base64 texts", examples=[[]]
+    )
+    controlnet_images: list[PictureText] = Field(default=[], description="an older name of controlnet_input_images")
 
 
 def make_blueprint(folders: ModelFolders, limits: Limits) -> Blueprint:

@@ -13,7 +13,7 @@ from sd_api.imaging.masks import prepared
 from sd_api.settings import Limits
 from sd_api.web.a1111.answers import base64_text, picture_information
 from sd_api.web.a1111.pictures import UPSCALERS, picture_bytes, upscaled
-from sd_api.web.a1111.requests import read_body
+from sd_api.web.a1111.requests import PictureText, read_body
 
 # Rows that are mixed at a time.
 _ROWS = 256
@@ -48,7 +48,7 @@ class Resize(BaseModel):
 class ResizeOne(Resize):
     """A picture to resize."""
 
-    image: str = _PICTURE
+    image: PictureText = _PICTURE
 
 
 class NamedPicture(BaseModel):
@@ -56,7 +56,7 @@ class NamedPicture(BaseModel):
 
     model_config = _FROZEN
 
-    data: str = _PICTURE
+    data: PictureText = _PICTURE
     name: str = Field(default="", description="has no effect")
 
 
@@ -71,7 +71,7 @@ class OnePicture(BaseModel):
 
     model_config = _FROZEN
 
-    image: str = _PICTURE
+    image: PictureText = _PICTURE
 
 
 class Expansion(BaseModel):
@@ -79,7 +79,7 @@ class Expansion(BaseModel):
 
     model_config = _FROZEN
 
-    mask: str = Field(description="the mask as base64 text", examples=["iVBORw0KGgo="])
+    mask: PictureText = Field(description="the mask as base64 text", examples=["iVBORw0KGgo="])
     mask_expansion: int = Field(default=0, ge=0, le=512, description="by how many pixels it grows")
     blur: int = Field(default=0, ge=0, le=512, description="the radius of the blur afterwards, in pixels")
 

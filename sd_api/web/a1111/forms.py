@@ -11,7 +11,7 @@ from sd_api.errors import InvalidField, InvalidFields
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS, TextToImage
 from sd_api.generation.projection import Dialect
-from sd_api.generation.reading import Reading
+from sd_api.generation.reading import TAKES_LONG_TEXT, Reading
 from sd_api.generation.refusals import faults_in, in_short, wrong_type
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
@@ -49,7 +49,7 @@ A1111 = Dialect(
     stands_for_none={"seed": frozenset({-1}), "variation_seed": frozenset({-1})},
     # Its answers have no place for an offset.
     left_out=frozenset({"output"}),
-    image=Annotated[str, Field(min_length=1)],
+    image=Annotated[str, Field(min_length=1), TAKES_LONG_TEXT],
     image_form="base64 text or a data: URL",
     image_example=lambda png: b64encode(png).decode(),
 )

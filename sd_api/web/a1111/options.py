@@ -4,7 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -136,7 +136,7 @@ class Options:
         given = {name: value for name, value in changes.items() if name not in own or value not in (None, "")}
         try:
             changed = A1111Options.model_validate({**self._current.model_dump(), **given})
-            size = len(json.dumps(changed.model_dump(), allow_nan=False))
+            size = len(json.dumps(changed.model_dump(), allow_nan=False, default=_refuse))
         except ValidationError as error:
             raise InvalidFields(faults_in(error, wrong_type)) from None
         except ValueError:
@@ -145,5 +145,14 @@ class Options:
             known = ", ".join(["Automatic", "None", *(file.name for file in self._folders.files(VAE))])
             raise InvalidField("sd_vae", f"is {changed.sd_vae[:40]!r}; valid are {known}")
         if size > MOST_CHARACTERS:
-            raise QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")
+            raise _too_long()
         return changed.model_copy(update={"sd_model_checkpoint": self._checkpoints.title(changed.sd_model_checkpoint)})
+
+
+def _refuse(_long: Any) -> NoReturn:
+    """The only values that are no JSON are long texts."""
+    raise _too_long()
+
+
+def _too_long() -> QuotaExceeded:
+    return QuotaExceeded(f"The options would have more than {MOST_CHARACTERS} characters.")

@@ -10,6 +10,7 @@ from sd_api.generation.operation import MIN_SIDE, OperationName
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.decoding import read_alpha, read_image, read_mask
 from sd_api.imaging.encoding import encode_png
+from sd_api.imaging.long_text import Text
 from sd_api.imaging.sizing import contained_size, cover, fill_up, resize_mask
 from sd_api.settings import Limits
 from sd_api.web.a1111.forms import A1111, as_whole, own_fields
@@ -48,7 +49,7 @@ def picture_bytes(field: str, value: Any) -> bytes:
     Raises:
         InvalidField: It is something else, or the address of a picture elsewhere: this server fetches nothing.
     """
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, Text) or not value:
         raise InvalidField(field, "is no picture; send base64 text")
     if "://" in value[:20]:
         raise InvalidField(field, "is an address, and this server fetches none; send the picture as base64 text")

@@ -1,14 +1,18 @@
 """What requests of this dialect hold: fields in JSON, and the few that may stand in the query."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sd_api.errors import InvalidFields, RequestError
+from sd_api.generation.reading import TAKES_LONG_TEXT
 from sd_api.generation.refusals import faults_in, wrong_type
 
 Content = TypeVar("Content", bound=BaseModel)
+
+PictureText = Annotated[str, TAKES_LONG_TEXT]
+"""A picture as base64 text, which ``picture_bytes`` reads."""
 
 
 class JobQuery(BaseModel):

@@ -14,6 +14,7 @@ from sd_api.generation.entries import entries_in
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.decoding import read_alpha, read_image
 from sd_api.imaging.encoding import encode_png
+from sd_api.imaging.long_text import Text
 from sd_api.imaging.sizing import cover
 from sd_api.jobs.results_cache import RESULT_TTL_SECONDS
 
@@ -37,7 +38,7 @@ def picture_bytes(field: str, value: Any) -> bytes:
         value = value.get("image_url")
     if isinstance(value, dict):
         value = value.get("url")
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, Text) or not value:
         raise InvalidField(field, "is no picture; send a file, base64 text or a data: URL")
     if "://" in value[:20]:
         raise InvalidField(field, "is an address, and this server fetches none; send the picture as a data: URL")

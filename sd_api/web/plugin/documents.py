@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from sd_api.errors import OutOfLimits, RequestError, UnknownBlob
 from sd_api.generation.stored_files import StoredFile
 from sd_api.imaging.base64_text import decode_base64
+from sd_api.imaging.long_text import LongText, Text
 from sd_api.settings import Limits
 from sd_api.storage.protocols import Blob, BlobStore
 from sd_api.tasks.parameters import BLOB_ID, stored_id
@@ -51,7 +52,7 @@ class Pictures:
         self._blobs = blobs
         self._owners = owners
 
-    def read(self, field: str, text: str) -> bytes | StoredFile:
+    def read(self, field: str, text: Text) -> bytes | StoredFile:
         """The file that a field holds, or names.
 
         Raises:
@@ -59,7 +60,7 @@ class Pictures:
             OutOfLimits: the sender has no such document.
         """
         # As base64, an id would be 24 bytes, and no picture is so small.
-        if len(text) > _LONGEST_ID or not re.match(BLOB_ID, text):
+        if isinstance(text, LongText) or len(text) > _LONGEST_ID or not re.match(BLOB_ID, text):
             return decode_base64(field, text)
         with _refused(field, text):
             blob = self._blobs.blob(self._owners.sender(), stored_id(text))

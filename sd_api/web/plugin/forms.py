@@ -8,15 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 from werkzeug.datastructures import MultiDict
 
-from sd_api.errors import InvalidField, InvalidFields
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits
 from sd_api.generation.operation import OperationName
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.projection import Dialect
-from sd_api.generation.reading import Reading
+from sd_api.generation.reading import TAKES_LONG_TEXT, Reading
 from sd_api.generation.refusals import faults_in, shown
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.stored_files import StoredFile
 from sd_api.generation.unknown_fields import unknown_fields
+from sd_api.imaging.long_text import LongText, Text
 from sd_api.settings import Limits
 
 PLUGIN = Dialect(
@@ -40,7 +41,7 @@ PLUGIN = Dialect(
     },
     # A form cannot hold null.
     stands_for_none={"seed": frozenset({0, -1}), "variation_seed": frozenset({0, -1})},
-    image=Annotated[str, Field(min_length=1)],
+    image=Annotated[str, Field(min_length=1), TAKES_LONG_TEXT],
     image_form="base64 text, or as the id of a document",
     image_example=lambda png: b64encode(png).decode(),
     as_text=True,
@@ -107,7 +108,7 @@ def decode_form(
     fields: MultiDict[str, str],
     mode: OperationName,
     limits: Limits,
-    content: Callable[[str, str], bytes | StoredFile],
+    content: Callable[[str, Text], bytes | StoredFile],
     model: str | None = None,
 ) -> tuple[JobSpec, JobForm]:
     """Turn a form into a job.
@@ -150,11 +151,14 @@ def sent_once(form: MultiDict[str, str], name: str) -> str:
     """The value of a field that an endpoint has besides those of a form; empty where it did not come.
 
     Raises:
-        InvalidFields: It came more than once.
+        InvalidFields: It came more than once, or is longer than any text.
     """
     if len(values := form.getlist(name)) > 1:
         raise InvalidFields([InvalidField(name, "came more than once")])
-    return values[0] if values else ""
+    value: Text = values[0] if values else ""
+    if isinstance(value, LongText):
+        raise InvalidFields([OutOfLimits(name, value.problem)])
+    return value
 
 
 def without(form: MultiDict[str, str], fields: type[JobForm]) -> MultiDict[str, str]:

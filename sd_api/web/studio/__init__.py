@@ -8,7 +8,7 @@ from pathlib import Path
 import flask_swagger_ui
 from flask import Blueprint, Response, abort
 
-from sd_api.web.fixed import fixed
+from sd_api.web.fixed import fixed_file
 
 STATIC = Path(__file__).resolve().parent / "static"
 
@@ -25,12 +25,12 @@ def make_blueprint() -> Blueprint:
     def asset(name: str) -> Response:
         if name not in names:
             abort(404)
-        return fixed(name, (STATIC / name).read_bytes())
+        return fixed_file(STATIC / name)
 
     def swagger_ui(name: str) -> Response:
         if name not in SWAGGER_UI_FILES:
             abort(404)
-        return fixed(name, (SWAGGER_UI / name).read_bytes())
+        return fixed_file(SWAGGER_UI / name)
 
     blueprint.add_url_rule("/", "studio", lambda: asset("index.html"))
     blueprint.add_url_rule("/status", "status", lambda: asset("status.html"))
