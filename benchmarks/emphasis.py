@@ -1,8 +1,8 @@
 """What weights, alternations and schedules in prompts move in the built-in model's pictures, over many seeds.
 
 A colour is measured in the border of the pictures, where the background is. All texts are drawn with the same seeds, so
-differences are of pairs. Pictures do not depend on how busy the machine is. The last line is JSON; the exit code is 1 where a part
-of it does not pass.
+differences are of pairs. Pictures do not depend on how busy the machine is. The last line is JSON; the exit code is 1
+where a part of it does not pass.
 
     PYTHONPATH=. python benchmarks/emphasis.py
 """
