@@ -162,6 +162,35 @@ def test_an_edit_is_offered_where_the_model_can(show_offer: ShowOffer) -> None:
     expect(studio.page.locator("#strength")).to_be_hidden()
 
 
+def test_an_operation_to_come_has_its_form(show_offer: ShowOffer, photo: Path) -> None:
+    scale = {
+        "modes": ["upscale"],
+        "label": "Scale",
+        "description": "How much larger it becomes.",
+        "control": "choice",
+        "choices": ["2", "4"],
+        "default": "2",
+    }
+
+    def offer_upscale(offer: dict[str, Any]) -> None:
+        offer["fields"]["scale"] = scale
+        offer["fields"]["init_image"]["modes"].append("upscale")
+        offer["models"][0]["modes"].append("upscale")
+        offer["models"][0]["paths"]["upscale"] = "/img2img"
+
+    studio = show_offer(offer_upscale)
+    expect(studio.page.get_by_label("Scale")).to_be_hidden()
+    studio.page.get_by_text("Upscale", exact=True).click()
+    studio.open(photo)
+    expect(studio.page.locator("#prompt")).to_be_hidden()
+    studio.page.get_by_label("Scale", exact=True).select_option("4")
+    with studio.page.expect_request("**/img2img") as request:
+        studio.generate()
+    form = parse_qs(request.value.post_data)
+    assert form["scale"] == ["4"]
+    assert base64.b64decode(form["init_image"][0].partition(",")[2]) == photo.read_bytes()
+
+
 def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: offer["fields"].update(warmth=WARMTH))
     errors = [{"field": "warmth", "message": "warmth is 501; it must be from 0 to 500"}]

@@ -96,7 +96,7 @@ def test_a_long_job_shows_how_far_it_is_and_cancel_ends_it_and_no_other(studio: 
     studio.quick(prompt="a second one", num_inference_steps=300, width=128, height=120)
     studio.generate()
     second = studio.job().filter(has_text="a second one")
-    expect(second.locator(".words")).to_contain_text("number 1 in the queue")
+    expect(second.locator(".words")).to_contain_text("Number 1 in the queue")
     # What is in progress stays in view.
     expect(studio.page.locator("#view .preview")).to_have_attribute("alt", "Preview of a dog")
     expect(studio.page.locator("#result-note")).to_contain_text("Step")

@@ -99,6 +99,9 @@ def test_a_model_of_the_hub_is_downloaded_and_draws(
     panel.quick()
     panel.generate()
     panel.wait_for_picture()
+    # The panel opens also after a form was sent.
+    page.locator("#open-models").click()
+    expect(model(panel, "demo/tiny").get_by_role("button")).to_be_disabled()
 
 
 @pytest.mark.parametrize(("name", "words"), [("", "Enter the id"), ("a b", "no name of a model")])

@@ -136,6 +136,6 @@ def test_only_what_the_server_allows_is_offered(
         expect(studio.page.locator("#checks")).to_contain_text("the plugin sends none")
         paste(studio, token(60))
         expect(studio.page.locator("#headline")).to_have_text("The model is being loaded")
-        expect(studio.page.locator("#report")).to_contain_text("Needs a token: yes")
+        expect(studio.page.locator("#report")).to_contain_text("Token required: yes")
         report = studio.page.locator("#report").text_content()
         assert studio.page.evaluate("sessionStorage.getItem('token')") not in report

@@ -34,7 +34,7 @@ def test_it_tells_how_the_server_is(status: Studio) -> None:
     expect(page.locator("#server")).to_contain_text("cpu")
     expect(page.locator("#server")).to_contain_text("torch")
     expect(page.locator("#models")).to_contain_text("MB, on the device")
-    expect(page.locator("#queue")).to_contain_text("Nothing runs")
+    expect(page.locator("#queue")).to_contain_text("No jobs.")
     expect(page.locator("#failures")).to_contain_text("None since the server was started")
     assert results(status) == ["good"] * 7
     expect(page.locator("#checks")).to_contain_text("1 custom model: My Other Model")
@@ -69,7 +69,7 @@ def test_an_address_that_cannot_work_is_told_why(status: Studio) -> None:
         ("http://evil.example:{port}", [2, 3], 'add it to "allowed_hosts"'),
         ("http://192.168.0.7:{port}", [3], "Once it listens on the network"),
         ("http://127.0.0.1:{port}/txt2img", [1], "the plugin adds /txt2img by itself"),
-        ("http://[", [1, 2, 3, 6], "That is no address"),
+        ("http://[", [1, 2, 3, 6], "This is not an address"),
     ]:
         status.page.locator("#address").fill(address.format(port=status.url.rpartition(":")[2]))
         status.page.get_by_role("button", name="Check", exact=True).click()

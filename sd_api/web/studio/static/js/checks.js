@@ -21,11 +21,11 @@ export function checks(address) {
   return [
     ["The server answers", answers],
     ["The address is this server’s", () => isHere(address)],
-    ["The server lets that address in", () => isLetIn(address)],
+    ["The server accepts this address", () => isLetIn(address)],
     ["It can be reached from where the plugin runs", () => isReachable(address)],
-    ["The model is there", modelIsThere],
+    ["The model is loaded", modelIsThere],
     ["The plugin’s own calls work", pluginCalls],
-    ["A firewall is not in the way", () => firewall(address)],
+    ["No firewall blocks it", () => firewall(address)],
   ];
 }
 
@@ -54,10 +54,10 @@ async function isLetIn(address) {
   if (protocol !== location.protocol) return ["bad", SCHEMES[location.protocol]];
   const { refusal, listens_on } = await api.access({ address });
   if (refusal && LOOPBACK.test(listens_on) && NUMBERS.test(hostname)) {
-    return ["look", "The server listens to this computer only. Once it listens on the network, it goes by the addresses of that by itself."];
+    return ["look", "The server listens to this computer only. Once it listens on the network, it accepts its addresses there by itself."];
   }
   if (refusal) return ["bad", refusal];
-  return ["good", "Its name is one that this server goes by. Programs such as Photoshop need nothing more; web pages have to be in allowed_origins."];
+  return ["good", "Programs such as Photoshop need nothing more; web pages of other sites must be listed in allowed_origins."];
 }
 
 async function isReachable(address) {
@@ -100,7 +100,7 @@ async function firewall(address) {
   if (LOOPBACK.test(listens_on) && hostname !== location.hostname) {
     return ["look", "That matters only once the server listens on the network."];
   }
-  return ["look", `No page can see that. On the plugin’s computer open ${address}/ping in a browser: if nothing comes, allow port ${OWN_PORT} for Python in this computer’s firewall.`];
+  return ["look", `A web page cannot check this. On the plugin’s computer, open ${address}/ping in a browser: if nothing comes, allow port ${OWN_PORT} for Python in this computer’s firewall.`];
 }
 
 function portOf({ port, protocol }) {

@@ -51,7 +51,7 @@ async function ask({ mode, model, fields, images }) {
 export function inWords({ seconds, wait_seconds, pictures, summary, loaded, warnings }) {
   const parts = [
     ...(seconds ? [about(seconds.expected)] : []),
-    ...(wait_seconds >= 1 ? [`after ${about(wait_seconds)} in the queue`] : []),
+    ...(wait_seconds >= 1 ? [`${about(wait_seconds)} in the queue`] : []),
     ...(pictures > 1 ? [count(pictures, "picture")] : []),
     summary.replaceAll("×", " × "),
     ...(loaded ? [] : ["the model is loaded first"]),

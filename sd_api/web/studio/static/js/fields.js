@@ -1,6 +1,7 @@
 // The controls of the form, drawn from what GET /models says of each field.
 import { byId, element } from "./dom.js";
 import { later } from "./later.js";
+import { isCommon } from "./modes.js";
 
 const form = byId("form");
 const drawn = new Map();
@@ -128,7 +129,10 @@ function options({ choices, choice_labels, default: chosen, none = "Model defaul
 function newPlace(name, { control: kind, entries: holds, requires, modes }) {
   // What every operation has, and not every model, is seldom wanted.
   const seldom = requires && kind !== "text" && modes.length > 1;
-  const parent = byId(holds ? "lists" : seldom ? "other-fields" : { text: "texts", slider: "sliders" }[kind] ?? "other-fields");
+  // What makes an operation what it is stays in view.
+  const own = !modes.some(isCommon);
+  const others = seldom || !(own || kind === "slider") ? "other-fields" : "sliders";
+  const parent = byId(holds ? "lists" : kind === "text" ? "texts" : others);
   const place = element("div", { className: "field" });
   place.dataset.field = name;
   parent.append(place);

@@ -83,7 +83,7 @@ export function share({ state, progress }) {
 /** What is said of a job; "loading" is whether the server has no model yet, "loaded" whether it has the job's. */
 export function inWords({ state, progress, position, seconds_left, message }, { loading = false, loaded = true } = {}) {
   if (state === "queued" && loading) return "Waiting for the model";
-  if (state === "queued") return `Waiting, number ${position} in the queue${left(seconds_left)}`;
+  if (state === "queued") return `Number ${position} in the queue${left(seconds_left)}`;
   if (state === "away") return "The server does not answer. If it was not restarted, this goes on once it does.";
   if (state === "signed-out") return "This goes on once you have signed in.";
   if (state === "failed" || state === "lost") return message;

@@ -93,7 +93,8 @@ function adder(weights) {
     root.querySelector("input[list]").focus();
   };
   for (const kind of ["input", "change"]) input.addEventListener(kind, add);
-  // It is no field of the form.
+  // It is no field of the form, and Enter in it does not send the form.
+  input.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
   input.addEventListener("input", (event) => event.stopPropagation());
   return element("div", {}, input, element("datalist", { id: "lora-names" }, ...options));
 }

@@ -8,6 +8,9 @@ const PLACEHOLDERS = {
 };
 const COMMON = ["txt2img", "img2img", "masking"];
 
+/** Whether nearly every model has an operation. */
+export const isCommon = (mode) => COMMON.includes(mode);
+
 /** What an operation is called. */
 export const modeLabel = (mode) => LABELS[mode] ?? mode.charAt(0).toUpperCase() + mode.slice(1).replaceAll("_", " ");
 
@@ -26,7 +29,7 @@ export function offerModes(modes) {
   for (const radio of radios) {
     radio.disabled = modes !== null && !modes.includes(radio.value);
     // What hardly any model can do is shown where one can.
-    radio.parentElement.hidden = !COMMON.includes(radio.value) && (modes === null || radio.disabled);
+    radio.parentElement.hidden = !isCommon(radio.value) && (modes === null || radio.disabled);
   }
   const usable = radios.filter((radio) => !radio.disabled && !radio.parentElement.hidden);
   const chosen = usable.find(({ checked }) => checked) ?? usable[0];

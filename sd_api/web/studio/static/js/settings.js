@@ -11,7 +11,7 @@ export function setUp({ clearPictures, clearTable }) {
   byId("settings-actions").append(
     confirmed("Delete all pictures", clearPictures),
     confirmed("Clear the table", clearTable),
-    confirmed("Forget the prompts", async () => forgetPrompts()),
+    confirmed("Delete prompt history", async () => forgetPrompts()),
   );
   byId("persist").addEventListener("click", async () => {
     await navigator.storage?.persist?.();

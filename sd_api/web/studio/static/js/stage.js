@@ -21,6 +21,8 @@ let group = [];
 let tooling = null;
 let can = {};
 let leaveJob = () => {};
+// Whether the image is seen with its new margins.
+let withMargins = false;
 // The regions of the image that the estimate has.
 let regions = [];
 
@@ -69,6 +71,7 @@ export function formChanged() {
   if (form.offers("extend") && canvas.current()) canvas.extend(canvas.parseMargins(form.request().fields.extend));
   const begins = seen === "drop" || seen === "image";
   if (seen === "welcome" ? form.startsFromImage(mode()) : begins && !form.startsFromImage(mode())) showDefault();
+  else if (seen === "image" && withMargins !== form.offers("extend")) showImage();
   refresh();
 }
 
@@ -89,7 +92,8 @@ export function showImage() {
   const there = canvas.current() !== null;
   leave(there ? "image" : "drop");
   if (there) {
-    viewer.showImage();
+    withMargins = form.offers("extend");
+    viewer.showImage(withMargins);
     draw();
   } else {
     byId("drop-latest").hidden = gallery.latest() === null;

@@ -53,26 +53,26 @@ function show(state) {
   byId("server-state").dataset.state = state;
   byId("server-state").textContent = { ready: "Ready", loading: "Loading", failed: "No model", "signed-out": "Not signed in" }[state] ?? "Not reachable";
   byId("headline").textContent = HEADLINES[state] ?? HEADLINES.gone;
-  byId("subline").textContent = SUBLINES[state] ?? health.message ?? `Asked at ${new Date().toLocaleTimeString()}`;
+  byId("subline").textContent = SUBLINES[state] ?? health.message ?? `Updated at ${new Date().toLocaleTimeString()}`;
   if (!access) return;
   facts("server", [
     ["Address", location.origin],
     ["Listens on", access.listens_on],
-    ["Further names", access.allowed_hosts.join(", ") || "none"],
-    ["Pages that may call", access.allowed_origins.join(", ") || "only these"],
+    ["Other names", access.allowed_hosts.join(", ") || "none"],
+    ["Allowed web pages", access.allowed_origins.join(", ") || "only its own"],
     ["Main model", health.model],
     ["Device", health.device ?? "not chosen yet"],
     ["Precision", health.dtype ?? "not chosen yet"],
-    ["Needs a token", access.require_token ? "yes" : "no"],
-    ["Jobs are seen by", access.share_jobs ? "every caller (share_jobs)" : "their sender: the same token, else the same computer"],
+    ["Token required", access.require_token ? "yes" : "no"],
+    ["Jobs are visible to", access.share_jobs ? "every caller (share_jobs)" : "their sender: the same token, else the same computer"],
     ...Object.entries(health.versions).map(([name, version]) => [name === "server" ? "This server" : name, version]),
   ]);
   lines("models", "None is loaded yet.", health.models.map(({ model, bytes, on_device, plan, reasons }) => [
     model, [`${size(bytes)}, ${on_device ? "on the device" : "waiting in the host’s memory"}`, plan, ...reasons.slice(1)].filter(Boolean).join("; "),
   ]));
   const own = found.jobs.map((job) => [`${modeLabel(job.mode)}${job.model ? ` with ${job.model}` : ""}${DIALECTS[job.dialect]}`, inWords(job, { loading: health.status === "loading" })]);
-  const others = found.others ? [[`${count(found.others, "job")} of others`, "Only their senders see more."]] : [];
-  lines("queue", "Nothing runs and nothing waits.", [...own, ...others]);
+  const others = found.others ? [[`${count(found.others, "job")} of others`, "Only their senders see the details."]] : [];
+  lines("queue", "No jobs.", [...own, ...others]);
   byId("workers-panel").hidden = found.workers.length === 0;
   lines("workers", "", found.workers.map((worker) => [worker.host, workerInWords(worker)]));
   lines("failures", "None since the server was started.", health.failures.map(({ time, mode, model, message }) => [
@@ -124,7 +124,7 @@ function ended(error, isFirst) {
   if (error instanceof api.SignedOut) return ["look", "Sign in to see that."];
   // The first has said already that there is no answer.
   if (error instanceof api.ServerGone && !isFirst) return ["look", "This can be checked once the server answers."];
-  return ["bad", error instanceof TypeError ? "That is no address; it is like http://127.0.0.1:1337." : error.message];
+  return ["bad", error instanceof TypeError ? "This is not an address. An address looks like http://127.0.0.1:1337." : error.message];
 }
 
 byId("address").value = location.origin;

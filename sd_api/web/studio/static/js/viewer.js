@@ -27,11 +27,11 @@ export function showDrop() {
   note("");
 }
 
-/** The image that is worked on. */
-export function showImage() {
+/** The image that is worked on; withMargins is whether its new margins are computed, too. */
+export function showImage(withMargins) {
   only("scene");
   const { blob, width, height } = canvas.current();
-  const margins = canvas.currentMargins();
+  const margins = withMargins ? canvas.currentMargins() : [0, 0, 0, 0];
   scene.show(boxOf({ width, height }, margins), { blob, alt: "The image", className: "whole", x: 0, y: 0, width, height });
 }
 
