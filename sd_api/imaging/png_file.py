@@ -23,6 +23,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTH = 24  # where the header has the bits of a sample
 _MOST_CHUNKS = 1 << 16
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+# A text in name only: photo editors keep the whole history of a picture in it, megabytes at times.
+_XMP = b"XML:com.adobe.xmp\0"
 # Bytes of all texts of a file, unpacked; those of programs that keep a whole workflow have some 100 kB.
 _MOST_TEXT = 1 << 20
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -73,7 +75,7 @@ def _deep(data: bytes) -> Array:
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """The text chunks of a PNG file that stand before its pixels, by their keywords.
+    """The text chunks of a PNG file that stand before its pixels, by their keywords; XMP data is not among them.
 
     Raises:
         ValueError: they have more than 1 MiB, unpacked.
@@ -83,6 +85,8 @@ def read_texts(data: bytes) -> dict[str, str]:
         if number == _MOST_CHUNKS:
             raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
         if name in _TEXTS:
+            if data.startswith(_XMP, start + 8):
+                continue
             length += _text_length(name, data[start + 8 : end - 4])
         if length > _MOST_TEXT:
             raise ValueError(f"its texts have more than {_MOST_TEXT:,} bytes")

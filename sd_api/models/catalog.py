@@ -145,8 +145,9 @@ class ModelCatalog:
         Raises:
             UnknownModel: there is no such model, or it is not allowed.
         """
-        provider, _, model_id = url_path.partition(":")
-        return self.find(HUB, model_id, from_here=from_here).name if provider == HUB else self.offered(url_path).name
+        if url_path.startswith(f"{HUB}:"):
+            return self.find(HUB, url_path.removeprefix(f"{HUB}:"), from_here=from_here).name
+        return self.offered(url_path).name
 
     def offered(self, name: str) -> OfferedModel:
         """One of ``local``, by its name or its id.

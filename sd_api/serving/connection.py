@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -123,7 +124,9 @@ class Connection(H11Protocol):
         """Make room for this connection, or close it. See asyncio."""
         super().connection_made(transport)
         if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, MOST_UNSENT)
+            # macOS refuses it where the client has gone already.
+            with suppress(OSError):
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, MOST_UNSENT)
         self._timer = self.loop.call_later(1, self._check_deadlines)
         if len(self.connections) > self._table.most and not self._table.drop_longest_waiting():
             transport.write(BUSY)

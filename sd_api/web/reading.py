@@ -254,6 +254,7 @@ def _name(text: Text) -> str:
 
 
 def _value(text: Text) -> Any:
+    """The text as a value of a form, see ``FormReader``."""
     return text
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from imaging.psd_files import psd
 from pictures import png
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from sd_api.errors import InvalidField, OutOfLimits, OutOfMemory
 from sd_api.generation.images import ImageRef
@@ -335,6 +336,15 @@ def test_texts_that_are_packed_are_bounded_before_they_are_unpacked(packed: byte
         read_texts("image", with_texts(3))
     # Where they are not asked for, they do not matter.
     assert read_image("image", with_texts(3), max_pixels=4).size == (2, 2)
+
+
+def test_texts_are_read_beside_xmp_data_of_any_size() -> None:
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", "<history/>" * 200_000)
+    texts.add_text("parameters", "a dog")
+    content = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(content, "PNG", pnginfo=texts)
+    assert read_texts("image", content.getvalue()) == {"parameters": "a dog"}
 
 
 def test_the_latest_images_stay_decoded() -> None:

@@ -77,6 +77,9 @@ def test_local_models_go_by_their_url_path(tmp_path: Path) -> None:
     assert catalog(custom_models=models).named("my/model") == found
     with pytest.raises(UnknownModel, match="This server has: my/model"):
         catalog(custom_models=models).find("local", str(tmp_path))
+    # A provider's name alone is no provider.
+    named_so = [models[0] | {"url_path": "huggingface"}]
+    assert catalog(custom_models=named_so).at_path("huggingface", from_here=False) == "huggingface"
 
 
 def test_by_default_only_clients_on_this_computer_name_any_model() -> None:

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sd_api.app import create_app
 from sd_api.errors import NotEnabled, QueueFull, UnknownDownload
 from sd_api.models import downloads
+from sd_api.models.catalog import DOCUMENTED_DEFAULT
 from sd_api.models.download_progress import DownloadWatcher
 from sd_api.models.downloads import DownloadStatus, ModelDownloads
 from sd_api.models.sources import HubModel
@@ -81,6 +82,9 @@ def test_what_cannot_be_downloaded_says_why(client: FlaskClient, hub: FakeHub) -
     assert "no name of a model" in client.post("/downloads/no such/model").get_json()["message"]
     foreign = client.post("/downloads/demo/tiny", headers={"Sec-Fetch-Site": "cross-site"})
     assert foreign.status_code == 403
+    # A request that names it means the main model, so who may not name others does not fetch it by that name.
+    default = client.post(f"/downloads/{DOCUMENTED_DEFAULT}", environ_overrides=ELSEWHERE)
+    assert (default.status_code, "means the main model" in default.get_json()["message"]) == (404, True)
     client.post("/downloads/demo/absent")
     failed = ended(client)
     assert (failed["state"], failed["model_id"]) == ("failed", "demo/absent")

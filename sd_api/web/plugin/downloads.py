@@ -8,9 +8,10 @@ from typing import Any
 
 from flask import Blueprint
 
+from sd_api.errors import UnknownModel
 from sd_api.models.catalog import HUB, ModelCatalog
 from sd_api.models.downloads import DownloadStatus, ModelDownloads
-from sd_api.models.sources import hub_model
+from sd_api.models.sources import HubModel, hub_model
 from sd_api.settings import Settings
 from sd_api.web.bearer import JobOwners
 from sd_api.web.client import is_on_this_computer
@@ -25,9 +26,14 @@ def make_blueprint(settings: Settings, downloads: ModelDownloads, owners: JobOwn
         return {"status": "success", "downloads": [_entry(one) for one in downloads.of(owners.owner())]}
 
     def start(model_id: str) -> tuple[dict[str, Any], int]:
-        # The same rule as for a request that names the model.
-        catalog.find(HUB, model_id, from_here=is_on_this_computer())
-        begun = downloads.start(hub_model(model_id), owners.owner())
+        # The same rule as for a request that names the model, which may mean the main one.
+        model = catalog.find(HUB, model_id, from_here=is_on_this_computer())
+        if not isinstance(model.source, HubModel):
+            raise UnknownModel(
+                f"{model_id[:100]!r} means the main model here, {model.label}, which is not from the hub. To download "
+                "it, name it in allowed_models in the configuration."
+            )
+        begun = downloads.start(model.source, owners.owner())
         return {"status": "success", "download": _entry(begun)}, 202
 
     def remove(model_id: str) -> dict[str, Any]:
