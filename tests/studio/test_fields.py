@@ -179,8 +179,8 @@ def test_an_operation_to_come_has_its_form(show_offer: ShowOffer, photo: Path) -
         offer["models"][0]["paths"]["upscale"] = "/img2img"
 
     studio = show_offer(offer_upscale)
-    expect(studio.page.get_by_label("Scale")).to_be_hidden()
-    studio.page.get_by_text("Upscale", exact=True).click()
+    expect(studio.page.locator("#scale")).to_be_hidden()
+    studio.mode("upscale")
     studio.open(photo)
     expect(studio.page.locator("#prompt")).to_be_hidden()
     studio.page.get_by_label("Scale", exact=True).select_option("4")

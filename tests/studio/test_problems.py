@@ -48,7 +48,7 @@ def test_several_bad_values_are_told_at_once(refused: Studio) -> None:
     refused.generate()
     for field in ("prompt", "width", "num_inference_steps"):
         expect(refused.problem(field)).to_be_visible()
-    expect(refused.page.locator("#problems")).to_have_text("Please correct 3 fields: prompt, steps, width.")
+    expect(refused.page.locator("#problems")).to_have_text("Please correct 3 fields: prompt, width, steps.")
     refused.quick()
     expect(refused.page.locator("#problems")).to_be_hidden()
     refused.generate()

@@ -143,8 +143,8 @@ function tile(picture) {
     "button",
     {
       type: "button",
-      title: picture.fields.prompt,
-      "aria-label": `${picture.fields.prompt}, seed ${picture.seed}${picture.nsfw ? ", flagged" : ""}`,
+      title: picture.fields.prompt ?? "",
+      "aria-label": `${picture.fields.prompt || "Without a prompt"}, seed ${picture.seed}${picture.nsfw ? ", flagged" : ""}`,
       "aria-current": String(picture.id === current),
       onclick: () => (chosen ? toggle(node, picture) : select(picture)),
     },

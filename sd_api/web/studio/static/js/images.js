@@ -43,7 +43,7 @@ export async function openImage(file) {
 
 /** The name under which a picture is saved. */
 export function fileName({ seed, fields, canvas }) {
-  const words = fields.prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["picture"];
+  const words = (fields.prompt ?? "").toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["picture"];
   const kind = canvas ? `-${fields.output}` : "";
   return `${words.join("-").slice(0, 48)}-${seed}${kind}.png`;
 }

@@ -32,7 +32,7 @@ export async function generate() {
     showProblems([missing, ...form.faults(request)]);
     return;
   }
-  prompts().then(({ note }) => note(request.fields.prompt));
+  prompts().then(({ note }) => note(request.fields.prompt ?? ""));
   await start({ ...request, path: form.path(request), label: form.model().label, ...(await images(request)) });
 }
 

@@ -61,7 +61,7 @@ export async function showPreview(record, status, words) {
   const { box, base } = baseOf(record, size);
   const [x, y, width, height] = region?.split(",").map(Number) ?? [0, 0, size.width, size.height];
   only("scene");
-  const over = { blob, alt: `Preview of ${record.fields.prompt}`, className: "preview", x: box.x + x, y: box.y + y, width, height };
+  const over = { blob, alt: `Preview of ${record.fields.prompt || "the picture"}`, className: "preview", x: box.x + x, y: box.y + y, width, height };
   scene.show(box, base, over);
   scene.draw({ tiles: null, regions: [] });
 }
