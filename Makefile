@@ -11,7 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SERVER := $(VENV)/.server
 TOOLS := $(VENV)/.tools
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
+# On all cores, where pip would compile one file after the other. Some packages have files for other versions of Python.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 TORCH ?= auto
 
 .PHONY: run cluster setup tools test lint types imports unit lock pictures model
@@ -34,6 +36,7 @@ $(SERVER): pyproject.toml constraints.txt
 	@echo "Installing the server into $(VENV)"
 	@$(BIN)/python tools/torch_build.py '$(TORCH)'
 	@$(PIP) --editable '.[cluster]'
+	@$(COMPILE)
 	@touch $@
 
 tools: $(TOOLS)
@@ -41,6 +44,7 @@ tools: $(TOOLS)
 $(TOOLS): $(SERVER)
 	@echo "Installing the tools of the tests into $(VENV): about 0.2 GB to download, 0.4 GB on the disk"
 	@$(PIP) --editable '.[cluster,dev]'
+	@$(COMPILE)
 	@touch $@
 
 test: lint types imports unit
@@ -69,4 +73,5 @@ pictures: tools
 
 model: setup
 	$(PIP) --editable '.[train]'
+	@$(COMPILE)
 	$(BIN)/python -m tools.builtin_model all

@@ -194,7 +194,7 @@ class Trial:
                     # Killed, or just being started.
                     time.sleep(0.1)
                     continue
-                # Taken: it was accepted, and whoever accepted it died before saying so.
+                # Taken: it was accepted, and the process that accepted it died before saying so.
                 if answer.status_code in (202, 409):
                     self._acknowledged[f"job-{number}"] = time.monotonic() - started
                     break

@@ -72,7 +72,7 @@ class Figures:
 def measure_apart(case: Case, device: str, pictures: int, steps: int, rounds: int) -> Figures:
     """Measure in a process of its own."""
     arguments = json.dumps([asdict(case), device, pictures, steps, rounds])
-    # Only warnings for programmers: diffusers' own rows shall be as anybody has them, but quiet.
+    # Only warnings for programmers: diffusers' own rows shall be as every user has them, but quiet.
     quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, __file__, arguments], stdout=subprocess.PIPE, check=True, text=True, env=quiet

@@ -1,8 +1,8 @@
 """The memory of an edit of 256 x 256 pixels on a large canvas, beside the model and HTTP.
 
-It counts the file, its pixels, its mask and the encoded answer, by what Linux says of the process's peak. With
-``--drawn``, the built-in model draws it, in as few steps as there are: counted is by how much its peak is higher than
-that of a canvas of about two megapixels with tiles of the same size, by how much more pixels it has.
+It counts the file, its pixels, its mask, the images of each pass and the encoded answer, by what Linux says of the
+process's peak. With ``--drawn``, the built-in model draws it, in as few steps as there are: counted is by how much its
+peak is higher than that of a canvas of about two megapixels with tiles of the same size, per pixel that it has more.
 
     python benchmarks/edit_memory.py
     python benchmarks/edit_memory.py --megapixels 12
@@ -23,10 +23,10 @@ from PIL import Image
 from running_server import running_queue
 
 from sd_api.engine.composing import composed
-from sd_api.engine.passes import Drawn, drawn
+from sd_api.engine.passes import Drawn, Unit, drawn, operation_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operations import Inpaint
-from sd_api.generation.plan import Pass, area, size_of
+from sd_api.generation.plan import Plan, area, size_of
 from sd_api.generation.planning import plan
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.encoding import encode_png
@@ -140,7 +140,7 @@ def _finished(file: bytes, mask: bytes, extend: str | None, limits: Limits) -> b
     """What an engine does of an edit, all but drawing."""
     operation = _operation(_images(file, mask, limits), extend, limits)
     planned = plan(operation)
-    regions = [_drawn(region.passes[-1]) for region in planned.regions]
+    regions = [_drawn(operation, planned, number) for number in range(len(planned.regions))]
     return encode_png(composed(operation, planned, Drawn(0, regions, nsfw=False)))
 
 
@@ -160,11 +160,16 @@ def _operation(images: dict[str, Any], extend: str | None, limits: Limits, steps
     return Inpaint(**images, **values, steps=steps, extend=extend, limits=limits)
 
 
-def _drawn(one: Pass) -> Image.Image:
-    """A grey picture of a pass, made of its tiles as the engine makes it."""
-    tiles = one.tiles or ((0, 0, *one.size),)
-    made = pasted(((Image.new("RGB", size_of(tile), "grey"), tile) for tile in tiles), one.size)
-    return drawn(made, one)
+def _drawn(operation: Inpaint, planned: Plan, number: int) -> Image.Image:
+    """A grey picture of a region, whose passes have their images made and their tiles put together as in the engine."""
+    image: Image.Image | None = None
+    passes = planned.regions[number].passes
+    for step, one in enumerate(passes):
+        operation_of(operation, planned, Unit(picture=0, region=number, step=step, drawn=image), seed=7)
+        tiles = one.tiles or ((0, 0, *one.size),)
+        image = pasted(((Image.new("RGB", size_of(tile), "grey"), tile) for tile in tiles), one.size)
+    assert image is not None
+    return drawn(image, passes[-1])
 
 
 def _peak() -> int:

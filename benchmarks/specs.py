@@ -34,7 +34,7 @@ def image_to_image(size: int, steps: int, strength: float, **fields: Any) -> Job
 
 
 def masking(width: int, height: int, steps: int, **fields: Any) -> JobSpec:
-    """A photograph of which all but a border is replaced, which is the most work for whoever finishes it."""
+    """A photograph of which all but a border is replaced, which is the most work for the code that finishes it."""
     mask = Image.new("L", (width, height))
     mask.paste(255, (8, 8, width - 8, height - 8))
     images = {"image": _ref("image", photograph(width, height)), "mask": _ref("mask", mask)}

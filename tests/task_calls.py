@@ -1,4 +1,4 @@
-"""What is done with a task by whoever has a token, over a network or not."""
+"""What is done with a task by a client with a token, over a network or not."""
 
 import time
 from abc import ABC, abstractmethod

@@ -143,7 +143,8 @@ def main(wish: str) -> None:
     print("Another one: delete .venv, then make TORCH=cpu, TORCH=default or TORCH=<the URL of an index>.", flush=True)
     if build.index is None:
         return
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
+    # The Makefile compiles everything at the end.
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", "--no-deps"]
     command += ["--constraint", str(CONSTRAINTS), "--index-url", build.index, "torch"]
     if subprocess.run(command, check=False).returncode:
         print("That failed; torch comes from the index that pip is configured with.", flush=True)

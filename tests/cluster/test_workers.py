@@ -26,17 +26,21 @@ def servers(cluster: ClusterProcesses) -> list[str]:
     return [url_of(server) for server in [cluster.start_server(), cluster.start_server()]]
 
 
+@pytest.fixture(scope="module")
+def left() -> list[Process]:
+    """The workers that the last test used."""
+    return []
+
+
 @pytest.fixture
-def workers(cluster: ClusterProcesses, servers: list[str]) -> Iterator[list[Process]]:
-    """Two workers; in the end none is left."""
-    started = [cluster.start_worker() for _ in range(2)]
-    for worker in started:
-        worker.wait()
-    wait_for_workers(servers[0], 2)
-    yield started
-    for worker in started:
-        worker.end(signal.SIGTERM)
-    wait_until(lambda: not about_workers(servers[0]))
+def workers(cluster: ClusterProcesses, servers: list[str], left: list[Process]) -> list[Process]:
+    """Two workers; those that one test has not ended serve the next as well."""
+    left[:] = [worker for worker in left if worker.process.poll() is None]
+    left += [cluster.start_worker() for _ in range(2 - len(left))]
+    ids = {worker.wait().group(1) for worker in left}
+    # Neither fewer nor one that was killed and is still listed.
+    wait_until(lambda: {found["id"] for found in about_workers(servers[0]) if found["state"] == "ready"} == ids)
+    return list(left)
 
 
 def wait_until(condition: Any) -> None:
@@ -148,7 +152,12 @@ def test_a_client_that_goes_ends_its_job_on_the_worker(servers: list[str], worke
     wait_until(lambda: not any(worker["busy"] for worker in about_workers(servers[1])))
 
 
-def test_a_worker_of_another_version_refuses_and_says_why(cluster: ClusterProcesses, servers: list[str]) -> None:
+def test_a_worker_of_another_version_refuses_and_says_why(
+    cluster: ClusterProcesses, servers: list[str], left: list[Process]
+) -> None:
+    for other in left:
+        other.end(signal.SIGTERM)
+    wait_until(lambda: not about_workers(servers[0]))
     worker = cluster.start_worker(PRETENDED_VERSION="9.9")
     wait_for_workers(servers[0], 1)
     job = ended(servers[0], submit(servers[0], "sleep 0"))

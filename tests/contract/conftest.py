@@ -33,7 +33,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenAgain]:
-    """Open what is kept, after whoever did so before has ended."""
+    """Open what is kept, after the process that had it open before has ended."""
     settings: dict[str, object] = {"data": tmp_path}
     if request.param == "redis":
         settings = {"cluster": {"redis_url": request.getfixturevalue("redis_url")}}

@@ -1,4 +1,4 @@
-"""A model that cannot be loaded is told to whoever asks, and tried again by the next request."""
+"""A model that cannot be loaded fails each request with the reason, and the next request tries it again."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a file holds is told from the names and shapes of its tensors."""
+"""What a file holds is recognized by the names and shapes of its tensors."""
 
 import json
 from math import prod

@@ -1,4 +1,4 @@
-"""Models of the hub: downloaded once, whole, and used from then on without asking anybody."""
+"""Models of the hub: downloaded once, whole, and used from then on without asking the hub."""
 
 import os
 import re
@@ -227,7 +227,7 @@ def test_a_server_that_was_stopped_while_downloading_goes_on_at_its_next_start(
     assert hub.downloads(UNET) == 3
     assert hub.downloads("text_encoder/model.safetensors") == 1
     assert list(tmp_path.rglob("*.incomplete")) == []
-    # No library tells anybody anything on the side.
+    # No library sends telemetry: every request is for the model.
     assert all("demo/tiny" in request for request in hub.requests)
     assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in server.output.splitlines()), server.output
     assert "Downloading demo/tiny" in server.output

@@ -1,5 +1,6 @@
 """Models are downloaded without a server, listed with size and last use, and removed."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,11 @@ def test_a_model_of_the_cache_is_looked_at_again_once_it_has_changed(
     part.rename(largest)
     assert complete_models() == ["demo/tiny"]
     assert len(looks) == 2
+    # One that another program has damaged does not hide the others.
+    damaged = shutil.copytree(blobs.parent, blobs.parent.with_name("models--demo--damaged"), symlinks=True)
+    (listed,) = (damaged / "trees").iterdir()
+    listed.write_text("[]", encoding="utf-8")
+    assert complete_models() == ["demo/tiny"]
 
 
 def _stop_after(limit: int) -> Callable[[int, int], None]:

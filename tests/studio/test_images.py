@@ -150,7 +150,7 @@ def test_two_fingers_zoom_and_move_and_paint_nothing(
     def touch(kind: str, *places: tuple[float, float]) -> None:
         points = [{"x": place[0], "y": place[1], "id": index} for index, place in enumerate(places)]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-        # Moves are told with the next frame.
+        # Moves are reported with the next frame.
         studio.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     # The first finger is down a little earlier, and has moved.

@@ -19,7 +19,7 @@ def test_a_newcomer_makes_a_picture(studio: Studio) -> None:
     studio.quick(seed=7)
     studio.generate()
     shown = studio.wait_for_picture()
-    # It is the one that the API gives to anybody else.
+    # It is the one that the API gives to every other client.
     form = {"prompt": "a dog", "width": 64, "height": 64, "num_inference_steps": 3, "seed": 7}
     answer = requests.post(f"{studio.url}/txt2img", data=form, timeout=60).json()
     assert shown.tobytes() == from_base64(answer["images"][0]["base64"]).convert("RGB").tobytes()

@@ -135,7 +135,7 @@ def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_setting
         assert picture.getextrema() == ((0, 0),) * 3
         expect(page.locator("#flagged")).to_contain_text("The safety filter flagged this picture, so it is black.")
         expect(page.locator("#gallery .badge")).to_have_text("Flagged")
-        # Now the model has told that it can do one thing only.
+        # Now the studio knows that the model can do one thing only.
         expect(page.locator("[name=mode][value=masking]")).to_be_checked()
         expect(page.locator("[name=mode][value=txt2img]")).to_be_disabled()
 

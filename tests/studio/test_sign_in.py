@@ -23,7 +23,7 @@ KEY = make_secret()
 
 @pytest.fixture(scope="module")
 def closed(make_settings: Callable[..., Settings]) -> Iterator[str]:
-    """The URL of a server that lets in who has a token, and lets anybody come to one."""
+    """The URL of a server that asks for a token, and gives one to every client."""
     with ready_server(
         make_settings(require_token=True, enable_signup=True, enable_public_token=True, secret_key=KEY)
     ) as url:
