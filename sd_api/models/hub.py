@@ -57,15 +57,24 @@ def cached(repo_id: str, *, half: bool, without: Collection[str] = ()) -> Path |
     if not isinstance(index, str):
         return None
     folder = Path(index).parent
-    try:
-        names = [file.path for file in get_cached_repo_tree(repo_id)]
-    except CachedRepoTreeNotFoundError:
-        # Only newer versions of the library store the list of a repository's files.
+    if (names := listed_in_cache(repo_id)) is None:
         return None if find_faults(ModelDirectory(folder), without) else folder
     content = _read(index)
     precisions = (False, True) if half else (False,)
     choices = [needed_files(content, names, half=choice, without=without) for choice in precisions]
     return folder if any(all((folder / name).is_file() for name in needed) for needed in choices) else None
+
+
+def listed_in_cache(repo_id: str) -> list[str] | None:
+    """The files of a repository by the list in the cache; None where there is none.
+
+    Only newer versions of the library store one, and other programs write into the cache as well.
+    """
+    try:
+        return [file.path for file in get_cached_repo_tree(repo_id)]
+    except (CachedRepoTreeNotFoundError, OSError, ValueError, TypeError, AttributeError, LookupError):
+        # The library looks at nothing that it reads there.
+        return None
 
 
 def folder_of(repo_id: str) -> Path | None:

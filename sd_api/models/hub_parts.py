@@ -4,15 +4,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_cached_repo_tree, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import CachedRepoTreeNotFoundError
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
 from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import why_refused
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.download_limits import check_disk, check_size
 from sd_api.models.folders import listed
-from sd_api.models.hub import conversation, fetch_named
+from sd_api.models.hub import conversation, fetch_named, listed_in_cache
 from sd_api.models.pipeline_files import weight_files
 from sd_api.models.sources import FILE_SUFFIXES, MODEL_INDEX, PART_CONFIG
 from sd_api.settings import Limits
@@ -135,10 +134,9 @@ def _find(names: Collection[str], part: str, *, half: bool) -> PartFiles | None:
 
 def _cached_names(repo_id: str, part: str) -> Iterator[str]:
     """The files of a repository, as far as the cache knows them."""
-    try:
-        yield from [file.path for file in get_cached_repo_tree(repo_id)]
-    except CachedRepoTreeNotFoundError:
-        # Only newer versions of the library store the list of a repository's files.
+    if (names := listed_in_cache(repo_id)) is not None:
+        yield from names
+    else:
         for name in (MODEL_INDEX, PART_CONFIG, f"{part}/{PART_CONFIG}"):
             if isinstance(place := try_to_load_from_cache(repo_id, name), str):
                 folder = name.rpartition("/")[0]

@@ -98,8 +98,8 @@ def _is_complete(repository: Path, state: tuple[int, ...]) -> bool:  # noqa: ARG
     repo_id = _id(repository)
     try:
         return is_repo_id(repo_id) and hub.cached(repo_id, half=True) is not None
-    except Exception:  # the library raises all kinds where a file of its cache is damaged
-        # Other programs write there as well, and one damaged model must not hide the others.
+    except ModelUnavailable:
+        # Its index is damaged.
         return False
 
 

@@ -113,11 +113,15 @@ def test_a_model_of_the_cache_is_looked_at_again_once_it_has_changed(
     part.rename(largest)
     assert complete_models() == ["demo/tiny"]
     assert len(looks) == 2
-    # One that another program has damaged does not hide the others.
+    # A list of files that another program has damaged counts as none: then the files themselves are looked at.
     damaged = shutil.copytree(blobs.parent, blobs.parent.with_name("models--demo--damaged"), symlinks=True)
     (listed,) = (damaged / "trees").iterdir()
-    listed.write_text("[]", encoding="utf-8")
-    assert complete_models() == ["demo/tiny"]
+    for content in ("[]", "{", '{"files": 3}', "\0"):
+        listed.write_text(content, encoding="utf-8")
+        assert hub_cache.cached("demo/damaged", half=True) is not None
+    assert complete_models() == ["demo/damaged", "demo/tiny"]
+    next((damaged / "blobs").iterdir()).unlink()
+    assert hub_cache.cached("demo/damaged", half=True) is None
 
 
 def _stop_after(limit: int) -> Callable[[int, int], None]:
