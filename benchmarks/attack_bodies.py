@@ -75,7 +75,7 @@ BODIES = [
     Body("JSON of one number, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":', b"1", 413, end=b"}"),
     Body("JSON of one text, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"QUJD", 422, end=b'"]}'),
     Body("JSON of escapes, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b"\\u0041", 422, end=b'"]}'),
-    Body("JSON of a long name, /sdapi/v1/img2img", A1111, JSON, UNIT, b"a ", 422, end=b'"}]}}}'),
+    Body("JSON of a long name, /sdapi/v1/img2img", A1111, JSON, UNIT, b"a ", 404, end=b'"}]}}}'),
     Body("JSON of quotation marks, /sdapi/v1/img2img", A1111, JSON, b'{"init_images":["', b'\\"', 413, end=b'"]}'),
     Body("a form with JSON [],[],…, /txt2img", "/txt2img", FORM, b"prompt=a&references=[", b"[],", 413),
     Body("a form with JSON of escapes, /txt2img", "/txt2img", FORM, REFERENCE, b"\\u0041", 400, end=b'"]'),

@@ -452,7 +452,9 @@ def test_what_is_left_is_estimated_once_a_job_has_been_timed(queue: JobQueue, en
     # A third one would begin when both are done, and takes as long as the first.
     forecast = queue.forecast(request())
     assert forecast.duration is not None
-    assert forecast.wait == pytest.approx(until_all, rel=0.5)
+    assert forecast.wait is not None
+    # Milliseconds, which have gone on meanwhile.
+    assert until_all / 4 < forecast.wait < until_all * 4
     assert forecast.duration.least < forecast.duration.expected < forecast.duration.most
 
 

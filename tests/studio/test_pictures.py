@@ -114,7 +114,7 @@ def test_jobs_and_errors(open_studio: OpenStudio, demo: str, save: Callable[...,
     studio.generate()
     studio.fill(prompt="a cat on a red background")
     studio.generate()
-    expect(studio.job().nth(1)).to_contain_text("number 1")
+    expect(studio.job().nth(1)).to_contain_text("Number 1")
     expect(studio.job().nth(0).locator("img")).to_be_visible()
     save(studio, "jobs")
     studio.fill(num_inference_steps=0, width=20)
