@@ -14,7 +14,7 @@ from sd_api.imaging.stretches import STRETCH
 
 _DATA_URL = re.compile(r"\s*data:[^,]*;\s*base64\s*,", re.IGNORECASE)
 _FOREIGN = re.compile(r"[^A-Za-z0-9+/]")
-_LINE_BREAK, _SPACE = re.compile(r"[\n\v\f\r]"), re.compile(" ")
+_LINE_BREAKS = "\n\v\f\r"
 _BREAKS = "\t\n\v\f\r"
 _STANDARD = str.maketrans("-_ ", "+/+", _BREAKS)
 _LONGEST_PREFIX = 4096  # characters of a data URL before its data
@@ -111,11 +111,13 @@ def _spaces(text: Text, start: int, end: int) -> int:
     return sum(text[at : min(at + STRETCH, end)].count(" ") for at in range(start, end, STRETCH))
 
 
-def _find(text: Text, wanted: re.Pattern[str], start: int, end: int) -> int:
-    """Where the first character is that a pattern means; -1 where there is none."""
+def _find(text: Text, wanted: str, start: int, end: int) -> int:
+    """Where the first of some characters is; -1 where there is none."""
     for at in range(start, end, STRETCH):
-        if found := wanted.search(text[at : min(at + STRETCH, end)]):
-            return at + found.start()
+        stretch = text[at : min(at + STRETCH, end)]
+        # Each by itself, which takes a tenth of the time of a pattern for all.
+        if found := [place for each in wanted if (place := stretch.find(each)) >= 0]:
+            return at + min(found)
     return -1
 
 
@@ -140,8 +142,8 @@ def _gap_between_lines(text: Text, start: int, end: int) -> tuple[int, str]:
         The length of a line, and what stands between two; 0 and "" where there are no such lines.
     """
     none = 0, ""
-    breaks = _find(text, _LINE_BREAK, start, end)
-    at = breaks if breaks >= 0 else _find(text, _SPACE, start, end)
+    breaks = _find(text, _LINE_BREAKS, start, end)
+    at = breaks if breaks >= 0 else _find(text, " ", start, end)
     if at < 0:
         return none
     around = text[at : at + _LONGEST_GAP]
