@@ -40,7 +40,7 @@ const models = later(async () => {
   const loaded = await import("./models.js");
   loaded.setUp({
     offered: form.models, loaded: loadedModels, chosen: () => form.request().model,
-    choose: (url_path) => form.setField("model", url_path ?? ""), describe: async () => described(await api.models()),
+    choose: (url_path) => form.setField("model", url_path ?? ""), describe: async () => form.describe(await api.models()),
   });
   return loaded;
 });
@@ -184,6 +184,7 @@ async function showCommand() {
 function updated() {
   stage.formChanged();
   noteModel(form.model());
+  fillWelcome(form.model(), tryPrompt, openFor);
   if (form.loras().length) loras().then(({ show }) => show(form.loras()));
   showCommand();
   making.showEstimate();
@@ -261,15 +262,10 @@ function wire() {
   listen(takeFile);
 }
 
-function described(offered) {
-  form.describe(offered);
-  fillWelcome(form.model(), tryPrompt, openFor);
-}
-
 // The form is inert until it holds what the server offers.
 const pictures = gallery.open(look);
 await new Promise((resolve) => watchServer((offered) => {
-  described(offered);
+  form.describe(offered);
   resolve();
 }, noteHealth));
 wire();

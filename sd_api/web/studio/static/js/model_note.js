@@ -8,6 +8,8 @@ const BUILTIN = "The built-in model draws one of 80 things, from “airplane” 
 
 let loaded = [];
 let chosen = null;
+// Whether what the table says before there is a picture is meant for the built-in model; null before it says anything.
+let welcomed = null;
 
 /** What GET /health says of the models that are loaded. */
 export function noteHealth({ models }) {
@@ -43,6 +45,8 @@ function show() {
 /** Fill the table before there is a picture on it; tryPrompt(prompt) is called for an example, openFor(mode) for a photo. */
 export function fillWelcome(model, tryPrompt, openFor) {
   const builtin = isBuiltin(model);
+  if (builtin === welcomed) return;
+  welcomed = builtin;
   const words = ["Describe a picture and press Generate, or begin with one of these:"];
   if (builtin) words.unshift(BUILTIN);
   const photos = [["masking", "Change a part of it…"], ["img2img", "Change all of it…"]];
