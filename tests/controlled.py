@@ -1,4 +1,4 @@
-"""Pictures with controls, asked for in one way by the tests of every architecture."""
+"""Pictures with controls, asked for in one way by the tests of every architecture, from us and from diffusers."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
+from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
 from sd_api.settings import Limits
 
@@ -50,3 +51,17 @@ def ours(parts: Parts, operation: Operation) -> torch.Tensor:
     latents = denoise(family_of(parts.pipeline), parts, begun(parts, operation)).latents
     assert latents is not None
     return latents
+
+
+def theirs(pipeline: Any, prompt: str = "a dog", **arguments: Any) -> torch.Tensor:
+    """The latents of one of diffusers' pipelines after its last step; arguments that are None are left out."""
+    latents: torch.Tensor = pipeline(
+        prompt,
+        width=SIDE,
+        height=SIDE,
+        num_inference_steps=STEPS,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+        output_type="latent",
+        **{key: value for key, value in arguments.items() if value is not None},
+    ).images
+    return unpack(latents, (SIDE // 8, SIDE // 8)) if latents.ndim == 3 else latents

@@ -114,3 +114,16 @@ class FullAt(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.count == self._number:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return func(*args, **(kwargs or {}))
+
+
+def fresh_runs(
+    kinds: Sequence[Any], forget: Callable[[], None], run: Callable[[Any], torch.Tensor]
+) -> tuple[list[torch.Tensor], list[int]]:
+    """What comes of each kind of run where nothing is left of others, and how many operations it takes."""
+    made, counts = [], []
+    for kind in kinds:
+        forget()
+        with FullAt() as counted:
+            made.append(run(kind))
+        counts.append(counted.count)
+    return made, counts

@@ -17,7 +17,7 @@ from sd_api.imaging.masks import within
 from sd_api.imaging.profiles import to_srgb
 from sd_api.imaging.sizing import cover, extended_part, fill_up, part_of, resize_mask, resized
 
-# The side of the squares in which what was drawn is put together with what is kept.
+# Pixels of a side of the squares in which a drawing is composited with the canvas.
 _SQUARE = 1024
 
 

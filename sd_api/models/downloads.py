@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sd_api.errors import JobCancelled, NotEnabled, QueueFull, ServerError, UnknownDownload
@@ -147,7 +147,6 @@ class _Download:
     Attributes:
         owners: Who wants it.
         unwanted: Set once nobody does.
-        ended: Whether it has ended in some way.
         future: When it ends; None until it waits for its turn.
     """
 
@@ -155,34 +154,34 @@ class _Download:
         self._source = source
         self.owners = owners
         self.unwanted = threading.Event()
-        self.ended = False
         self.future: Future[None] | None = None
         self._reports: deque[tuple[float, int, int]] = deque(maxlen=_REPORTS)
         self._status = DownloadStatus(model_id=source.repo_id, state="waiting")
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is complete or has failed."""
+        return self._status.state in ("complete", "failed")
 
     def run(self, pull: Pull) -> None:
         """Download it; called on a thread of its own."""
         model_id = self._source.repo_id
         if self.unwanted.is_set():
             return
-        self._status = DownloadStatus(model_id=model_id, state="downloading")
+        self._status = replace(self._status, state="downloading")
         try:
             size = pull(self._source, self._note)
         except JobCancelled:
             return
-        except Exception as error:
-            if not isinstance(error, ServerError):
-                log.exception("%s could not be downloaded", model_id)
-            known = (
-                error.message if isinstance(error, ServerError) else f"{model_id} could not be downloaded; see the log."
-            )
+        except ServerError as error:
             # The server runs already.
-            message = known.removesuffix(DEMO_HINT).rstrip()
-            self._status = DownloadStatus(model_id=model_id, state="failed", message=message)
+            self._fail(error.message.removesuffix(DEMO_HINT).rstrip())
+        except Exception:
+            log.exception("%s could not be downloaded", model_id)
+            self._fail(f"{model_id} could not be downloaded; see the log.")
         else:
             log.info("%s is complete on this machine", model_id)
-            self._status = DownloadStatus(model_id=model_id, state="complete", bytes=size, total_bytes=size)
-        self.ended = True
+            self._status = replace(self._status, state="complete", bytes=size, total_bytes=size)
 
     def status(self) -> DownloadStatus:
         """How far it is; may be called from any thread."""
@@ -193,9 +192,10 @@ class _Download:
         # Until now, so that the time grows where nothing comes.
         seconds = time.monotonic() - first_time
         left = (total - arrived) * seconds / (arrived - first) if arrived > first else None
-        return DownloadStatus(
-            model_id=found.model_id, state=found.state, bytes=arrived, total_bytes=total, seconds_left=left
-        )
+        return replace(found, bytes=arrived, total_bytes=total, seconds_left=left)
+
+    def _fail(self, message: str) -> None:
+        self._status = replace(self._status, state="failed", message=message)
 
     def _note(self, arrived: int, total: int) -> None:
         if self.unwanted.is_set():

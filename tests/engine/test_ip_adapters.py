@@ -2,7 +2,7 @@
 
 import random
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from diffusers import (
     StableDiffusionXLInpaintPipeline,
 )
 from pictures import half_mask, photograph, png
-from running import FullAt
+from running import FullAt, fresh_runs
 from tiny_families import sd, sdxl
 from tiny_ip_adapters import adapter_weights, save_adapter, save_image_encoder
 from tiny_loras import save_lora
@@ -216,12 +216,7 @@ def test_no_run_leaves_anything_for_the_next(folder: Path) -> None:
     unet: Any = parts.denoiser.module
     tensors = [tensor.clone() for tensor in unet.state_dict().values()]
     modules, processors = list(unet.modules()), dict(unet.attn_processors)
-    fresh, counts = [], []
-    for kind in kinds:
-        _forget(parts)
-        with FullAt() as counted:
-            fresh.append(ours(parts, kind))
-        counts.append(counted.count)
+    fresh, counts = fresh_runs(kinds, lambda: _forget(parts), partial(ours, parts))
     for _ in range(8):
         number, other = choose.randrange(len(kinds)), choose.randrange(len(kinds))
         _forget(parts)

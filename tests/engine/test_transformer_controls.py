@@ -9,7 +9,20 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from controlled import FIRST, IMAGE, MAP, MASK, OTHER_MAP, SECOND, SEED, SIDE, STEPS, asked, begun, control, ours
+from controlled import (
+    FIRST,
+    IMAGE,
+    MAP,
+    MASK,
+    OTHER_MAP,
+    SECOND,
+    STEPS,
+    asked,
+    begun,
+    control,
+    ours,
+    theirs,
+)
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.models.controlnets.controlnet_flux import FluxMultiControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3MultiControlNetModel
@@ -27,7 +40,6 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.references import Reference
 from sd_api.models.components import Parts
-from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
@@ -101,17 +113,7 @@ def by_hand(name: str, operation: Operation, class_name: str, net: Any, **argume
         arguments["negative_prompt"] = operation.negative_prompt
     if operation.true_guidance > 1:
         arguments["true_cfg_scale"] = operation.true_guidance
-    latents: torch.Tensor = made(
-        operation.prompt,
-        width=SIDE,
-        height=SIDE,
-        num_inference_steps=STEPS,
-        generator=torch.Generator("cpu").manual_seed(SEED),
-        output_type="latent",
-        **{key: value for key, value in arguments.items() if value is not None},
-    ).images
-    side = SIDE // 8
-    return unpack(latents, (side, side)) if latents.ndim == 3 else latents
+    return theirs(made, operation.prompt, **arguments)
 
 
 @pytest.fixture
@@ -219,17 +221,7 @@ def test_a_model_that_was_trained_to_follow_a_map_sees_it_as_in_diffusers() -> N
     seen = [Reference(image=ImageRef.of(image, "image")) for image in (MAP, OTHER_MAP)]
     latents = [ours(parts, asked("txt2img", references=(reference,))) for reference in seen]
     pipeline.scheduler = make_scheduler(None, pipeline.scheduler)
-    expected = pipeline(
-        "a dog",
-        control_image=MAP,
-        width=SIDE,
-        height=SIDE,
-        num_inference_steps=STEPS,
-        guidance_scale=5.0,
-        generator=torch.Generator("cpu").manual_seed(SEED),
-        output_type="latent",
-    ).images
-    assert torch.equal(latents[0], unpack(expected, (SIDE // 8, SIDE // 8)))
+    assert torch.equal(latents[0], theirs(pipeline, control_image=MAP, guidance_scale=5.0))
     assert not torch.equal(*latents)
     with pytest.raises(OutOfLimits, match="has 0 images; this model follows one"):
         begun(parts, asked("txt2img"))

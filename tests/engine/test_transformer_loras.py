@@ -2,14 +2,14 @@
 
 import random
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from controlled import SEED, SIDE, STEPS, asked, begun, control, ours
-from running import FullAt
+from controlled import asked, begun, control, ours, theirs
+from running import FullAt, fresh_runs
 from safetensors.torch import save_file
 from tiny_controls import transformer_net
 from tiny_pipelines import weights
@@ -18,7 +18,6 @@ from sd_api.engine.diffusion import step
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.components import Parts
-from sd_api.models.families.packing import unpack
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, LORA, ModelFolders
 from sd_api.models.schedulers import make_scheduler
@@ -83,17 +82,8 @@ def by_hand(name: str, path: Path) -> torch.Tensor:
     made.load_lora_weights(path.parent, weight_name=path.name, adapter_name="style")
     made.set_adapters("style", 0.7)
     made.fuse_lora(components=["transformer"])
-    latents: torch.Tensor = made(
-        "a dog",
-        negative_prompt="blue" if name == "stable diffusion 3" else None,
-        width=SIDE,
-        height=SIDE,
-        num_inference_steps=STEPS,
-        guidance_scale=5.0,
-        generator=torch.Generator("cpu").manual_seed(SEED),
-        output_type="latent",
-    ).images
-    return unpack(latents, (SIDE // 8, SIDE // 8)) if latents.ndim == 3 else latents
+    negative = "blue" if name == "stable diffusion 3" else None
+    return theirs(made, negative_prompt=negative, guidance_scale=5.0)
 
 
 @pytest.mark.parametrize("name", ["flux", "stable diffusion 3"])
@@ -151,12 +141,7 @@ def test_no_run_leaves_anything_for_the_next(name: str, folder: Path, tmp_path: 
     kinds = [asked("txt2img", steps=2, **fields) for fields in (*about, about[1] | about[2])]
     modules = [list(part.module.modules()) for part in parts.components.values()]
     tensors = [tensor.clone() for part in parts.components.values() for tensor in part.module.state_dict().values()]
-    fresh, counts = [], []
-    for kind in kinds:
-        _forget(parts)
-        with FullAt() as counted:
-            fresh.append(ours(parts, kind))
-        counts.append(counted.count)
+    fresh, counts = fresh_runs(kinds, lambda: _forget(parts), partial(ours, parts))
     assert len({latents.sum().item() for latents in fresh}) == len(kinds)
     for attempt in range(8):
         number, other = choose.randrange(1, len(kinds)), choose.randrange(len(kinds))

@@ -1,6 +1,7 @@
 """``GET /models``: the models, their capabilities, and the fields of the forms."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -14,15 +15,15 @@ from sd_api.models.adapters.control_files import described_controls
 from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.adapters.ip_adapter_files import described_adapters
 from sd_api.models.adapters.lora_files import described_loras
-from sd_api.models.catalog import ModelCatalog
-from sd_api.models.folders import VAE, ModelFolders
+from sd_api.models.catalog import ModelCatalog, OfferedModel
+from sd_api.models.folders import VAE
 from sd_api.settings import Settings
 from sd_api.web.client import is_on_this_computer
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm
-from sd_api.web.plugin.model_schemas import OfferedModel
+from sd_api.web.plugin.model_schemas import OfferedModel as ModelEntry
 
 # What is said of a model's abilities; the others are for estimates.
-SHOWN_ABILITIES = [field.name for field in fields(ModelAbilities) if field.name in OfferedModel.model_fields]
+SHOWN_ABILITIES = [field.name for field in fields(ModelAbilities) if field.name in ModelEntry.model_fields]
 
 
 def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
@@ -32,20 +33,22 @@ def make_blueprint(settings: Settings, queue: JobQueue) -> Blueprint:
         name: {"modes": list(FORMS), "default": field.default} for name, field in JobForm.model_fields.items()
     }
     since = int(time.time())
-    catalog, folders = ModelCatalog(settings), ModelFolders.of(settings)
+    catalog = ModelCatalog(settings)
+    folders = catalog.folders
     described_fields = describe_fields(PLUGIN, settings.limits) | job_fields
 
     def models() -> dict[str, Any]:
         status = queue.status()
         main = _model_entry(status.model, None, settings.requires_safety_checker, status.abilities.get(None))
-        custom = [
-            _model_entry(model.label, model.name, model.requires_safety_checker, status.abilities.get(model.name))
-            for model in catalog.local
-        ]
-        downloaded = [
-            _model_entry(model.label, model.name, model.requires_safety_checker, status.abilities.get(model.name))
-            for model in catalog.downloaded(from_here=is_on_this_computer())
-        ]
+
+        def entries(offered: Iterable[OfferedModel]) -> list[dict[str, Any]]:
+            return [
+                _model_entry(model.label, model.name, model.requires_safety_checker, status.abilities.get(model.name))
+                for model in offered
+            ]
+
+        custom = entries(catalog.local)
+        downloaded = entries(catalog.downloaded(from_here=is_on_this_computer()))
         return {
             "status": "success",
             "models": [main, *custom, *downloaded],

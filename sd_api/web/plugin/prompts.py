@@ -43,7 +43,7 @@ PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
 def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
     """The endpoint; no engine is asked."""
     blueprint = Blueprint("prompts", __name__)
-    catalog, folders = ModelCatalog(settings), ModelFolders.of(settings)
+    catalog = ModelCatalog(settings)
 
     def prompt() -> dict[str, Any]:
         form = sent_form()
@@ -52,7 +52,7 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
         spec, _ = decode_form(fields, "txt2img", settings.limits, pictures.read, model.name)
         seed = spec.seeds[0]
         operation, tokenizer = spec.operation.for_seed(seed), tokenizer_on_disk(model.source)
-        words = None if tokenizer is None else _Words(tokenizer, _trained(operation, model, folders))
+        words = None if tokenizer is None else _Words(tokenizer, _trained(operation, model, catalog.folders))
         read: dict[str, Any] = {name: _read(operation, name, words) for name in PROMPTS}
         return {"status": "success", "seed": seed, **read}
 

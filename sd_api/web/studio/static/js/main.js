@@ -11,7 +11,7 @@ import { listen } from "./incoming.js";
 import { later, loadTheRest } from "./later.js";
 import * as making from "./making.js";
 import { closeMenus } from "./menus.js";
-import { fillWelcome, loadedModels, noteHealth, noteModel } from "./model_note.js";
+import { fillWelcome, noteHealth, noteModel } from "./model_note.js";
 import { copyFrom } from "./picture_actions.js";
 import { textChunk } from "./png.js";
 import * as scene from "./scene.js";
@@ -39,7 +39,7 @@ const loras = later(async () => {
 const models = later(async () => {
   const loaded = await import("./models.js");
   loaded.setUp({
-    offered: form.models, loaded: loadedModels, chosen: () => form.request().model,
+    offered: form.models, chosen: () => form.request().model,
     choose: (url_path) => form.setField("model", url_path ?? ""), describe: async () => form.describe(await api.models()),
   });
   return loaded;

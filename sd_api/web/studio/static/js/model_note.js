@@ -23,8 +23,8 @@ export function noteModel(model) {
   show();
 }
 
-/** The models that are loaded, as GET /health has them. */
-export const loadedModels = () => loaded;
+/** What GET /health says of a model that GET /models has; undefined where it is not loaded. */
+export const loadedModel = ({ label }) => loaded.find(({ model }) => model === label);
 
 /** How far downloads of models are; empty where there are none. */
 export function downloadNote(words) {
@@ -36,7 +36,7 @@ const isBuiltin = ({ label, url_path }) => label === "builtin" && url_path === n
 
 function show() {
   if (!chosen) return;
-  const found = loaded.find(({ model }) => model === chosen.label);
+  const found = loadedModel(chosen);
   const place = found?.on_device ? "loaded" : "loaded, in the host’s memory";
   byId("model-note").textContent = found ? `${size(found.bytes)}, ${place}` : "Not loaded yet: its first picture takes longer";
   byId("builtin-note").hidden = !isBuiltin(chosen);

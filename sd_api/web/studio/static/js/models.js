@@ -1,8 +1,8 @@
 // The models: which are there and how large they are, which one draws, and downloads from the hub.
 import * as api from "./api.js";
-import { about, announce, arrived, banner, button, byId, element, size } from "./dom.js";
+import { about, announce, arrived, banner, button, byId, element, pause, size } from "./dom.js";
 import { GONE } from "./failures.js";
-import { downloadNote } from "./model_note.js";
+import { downloadNote, loadedModel } from "./model_note.js";
 
 // Milliseconds between two questions while something is downloaded.
 const INTERVAL = 1000;
@@ -17,8 +17,8 @@ let watched = false;
 const onDisk = new Map();
 
 /**
- * Once. offered() answers the models as GET /models has them, loaded() those of GET /health; chosen() is the url_path of
- * the form's model, choose(url_path) changes it, and describe() has the form follow what the server offers now.
+ * Once. offered() answers the models as GET /models has them; chosen() is the url_path of the form's model,
+ * choose(url_path) changes it, and describe() has the form follow what the server offers now.
  */
 export function setUp(studio) {
   page = studio;
@@ -41,11 +41,11 @@ export async function open() {
 }
 
 function show() {
-  const loaded = page.loaded();
   // The focus stays on the button of the model that it was on.
   const focused = document.activeElement?.closest("#model-list [data-model]")?.dataset.model;
-  byId("model-list").replaceChildren(...page.offered().map(({ label, url_path }) => {
-    const found = loaded.find(({ model }) => model === label || model === url_path);
+  byId("model-list").replaceChildren(...page.offered().map((model) => {
+    const { label, url_path } = model;
+    const found = loadedModel(model);
     const isChosen = page.chosen() === url_path;
     const choose = button(isChosen ? "In use" : "Use", () => use(url_path), {
       className: "quiet", disabled: isChosen, ariaLabel: `${isChosen ? "In use" : "Use"}: ${label}`,
@@ -64,10 +64,10 @@ const inWords = ({ bytes, on_device, plan }) => `${on_device ? "Loaded" : "Loade
 
 /** Say how much of the disk each model takes that is not loaded, one after the other. */
 async function weigh() {
-  const isLoaded = (label) => page.loaded().some(({ model }) => model === label);
-  for (const { label, url_path } of page.offered()) {
+  for (const model of page.offered()) {
+    const { url_path } = model;
     if (!box.open) return;
-    if (isLoaded(label) || onDisk.has(url_path)) continue;
+    if (loadedModel(model) || onDisk.has(url_path)) continue;
     try {
       const { memory } = await api.estimate({ prompt: "", operation: "txt2img", url_path: url_path ?? "" });
       if (memory.disk !== null) onDisk.set(url_path, `Not loaded, ${size(memory.disk)} on the disk`);
@@ -126,7 +126,7 @@ async function watch() {
   if (watched) return;
   watched = true;
   try {
-    while (await look()) await new Promise((done) => setTimeout(done, INTERVAL));
+    while (await look()) await pause(INTERVAL);
   } finally {
     watched = false;
   }
