@@ -8,9 +8,10 @@ from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.adapters.control_files import find_control
-from sd_api.models.catalog import CatalogModel, refuse_unfiltered
+from sd_api.models.catalog import refuse_unfiltered
 from sd_api.models.folders import IP_ADAPTER, ModelFolders
 from sd_api.models.on_disk import bytes_on_disk
+from sd_api.models.providers import CatalogModel
 
 # Latents of most models: 4 channels of 4 bytes, for squares of 8 x 8 pixels.
 LATENT_BYTES = 4 * 4 / 8**2

@@ -13,7 +13,7 @@ from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.models import hub
 from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
-from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
+from sd_api.models.catalog import ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.defaults import configured_defaults, published_defaults
@@ -27,6 +27,7 @@ from sd_api.models.loader import base_folder, load_pipeline, local_directory, re
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
 from sd_api.models.planned import in_own_precision, on_this_machine, plan_for
+from sd_api.models.providers import CatalogModel
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
 from sd_api.models.separate_parts import fetch_separate
 from sd_api.models.sources import ModelDirectory, ModelFile

@@ -12,9 +12,10 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.prompted import PROMPTS, PromptName
 from sd_api.models.adapters.embedding_files import named_files, named_in
-from sd_api.models.catalog import CatalogModel, ModelCatalog
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.chunks import Chunk, chunks, encoder_widths, tokenizer_on_disk
 from sd_api.models.folders import ModelFolders
+from sd_api.models.providers import CatalogModel
 from sd_api.prompting.prompt import Break, Lora, Piece, Pieces
 from sd_api.settings import Settings
 from sd_api.web.plugin.documents import Pictures
