@@ -82,6 +82,27 @@ def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None
     assert (steps, decoded) == (at, 0)
 
 
+def test_a_cancelled_job_reads_no_further_chunk_of_its_prompt(engine: Any) -> None:
+    prompt = " BREAK ".join(["dog"] * 5)
+    job, read = Job(request(prompt=prompt)), 0
+
+    def count(*_: Any) -> None:
+        nonlocal read
+        read += 1
+        if read == 2:
+            job.cancel("Not wanted.")
+
+    hook = parts(engine).text_encoder.register_forward_hook(count)
+    try:
+        serve(engine, [job])
+        assert read == 2
+        generate(engine, request(prompt=prompt))
+    finally:
+        hook.remove()
+    with pytest.raises(JobCancelled, match=r"Not wanted\."):
+        job.result()
+
+
 def test_a_cancelled_job_with_adapters_leaves_no_trace(engine: Any, models: Path) -> None:
     pipeline, image = parts(engine), ImageRef.of(photograph(64, 64), "image")
     control_net(pipeline.unet).save_pretrained(models / "controlnet" / "lines")

@@ -1,6 +1,6 @@
 """How the families with a transformer read prompts, and what their text encoders make of them."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.operation import Operation
@@ -54,7 +54,7 @@ class TransformerWords(LatentFamily):
         """What the words depend on beside the prompt."""
         return operation.clip_skip
 
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> Conditioning:
         """See Family."""
         # What does not fit is refused before work is done.
         controls = parts.controls.find(operation.controls) if CONTROLS in self.capabilities else ()
@@ -67,6 +67,7 @@ class TransformerWords(LatentFamily):
             key = prompt, negative, self.context(operation), of_texts
 
             def made() -> CachedWords:
+                look_alive()
                 parts.place(parts.text_encoders)
                 return self._read(parts.reading(of_texts), operation, prompt, negative=negative)
 

@@ -3,7 +3,7 @@
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,14 +83,14 @@ class UNetFamily(LatentFamily):
                 if (reason := parts.embeddings.why_unfit(file)) is not None:
                     yield f"{name}: {word} is read as a word, because its embedding cannot be used: {reason}."
 
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> Conditioning:
         """See Family."""
         layers = parts.pipeline.text_encoder.config.num_hidden_layers
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
         # What does not fit is refused before work is done.
         controls = parts.controls.find(operation.controls)
-        conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
+        conditioning = PromptReader(parts, self.words_layer, operation, look_alive).conditioning()
         guided = conditioning.moments[0].negative is not None
         references = parts.ip_adapters.see(operation.references, guided=guided)
         return replace(conditioning, references=references, controls=controls)

@@ -48,15 +48,17 @@ class PromptReader:
         parts: The model.
         layer: Chooses the layer of a text encoder.
         operation: What is asked for.
+        look_alive: See Family.encode.
 
     Raises:
         OutOfLimits: A prompt cannot be read, or a LoRA cannot act.
     """
 
-    def __init__(self, parts: Parts, layer: Layer, operation: Operation) -> None:
+    def __init__(self, parts: Parts, layer: Layer, operation: Operation, look_alive: Callable[[], None]) -> None:
         self._parts = parts
         self._layer = layer
         self._operation = operation
+        self._look_alive = look_alive
         self._loras = parts.loras.find(operation.asked_loras)
         # An empty negative prompt and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed
         # embedding that its pipeline uses by default.
@@ -174,7 +176,10 @@ class PromptReader:
         several = self._chunks(component, asked, vectors)
         applied = self._parts.loras.applied(component, asked.loras)
         encoder = applied.module if isinstance(applied, Component) else applied
-        outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors) for chunk in several]
+        outputs = []
+        for chunk in several:
+            self._look_alive()
+            outputs.append(read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors))
         embeddings = [
             weighted(self._layer(encoder, output, asked.clip_skip), chunk)
             for chunk, output in zip(several, outputs, strict=True)
