@@ -26,7 +26,7 @@ SHARE_OF_WORKERS = 0.95
 
 
 def overhead(cluster: ClusterProcesses, url: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds until a job's first event is told, and until its answer has arrived."""
+    """Median milliseconds until a job's first event is sent, and until its answer has arrived."""
     began: dict[str, float] = {}
     arrived = threading.Event()
     listening = threading.Event()

@@ -217,12 +217,12 @@ def test_without_any_time_no_step_is_made(engine: Any) -> None:
 
 
 def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
-    told: list[tuple[Progress, float]] = []
+    reported: list[tuple[Progress, float]] = []
 
     def note(changed: Job) -> None:
         progress = changed.status().progress
         if progress is not None and progress.phase == "denoising":
-            told.append((progress, changed.working_seconds()))
+            reported.append((progress, changed.working_seconds()))
 
     def take_time(output: Any) -> None:
         time.sleep(0.1)
@@ -231,6 +231,6 @@ def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
     job.listen(note)
     with after_call(parts(engine).unet, 1, take_time):
         serve(engine, [job])
-    assert [progress.step for progress, _ in told] == [0, 1, 2]
-    assert {progress.steps for progress, _ in told} == {3}
-    assert told[1][1] >= 0.1
+    assert [progress.step for progress, _ in reported] == [0, 1, 2]
+    assert {progress.steps for progress, _ in reported} == {3}
+    assert reported[1][1] >= 0.1

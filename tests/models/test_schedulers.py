@@ -56,7 +56,7 @@ def test_each_run_has_a_scheduler_of_its_own(own: Any) -> None:
     assert scheduler_name(own) == "plms"
 
 
-def test_a_scheduler_that_no_request_may_name_is_told_by_its_class() -> None:
+def test_a_scheduler_that_no_request_may_name_is_called_by_its_class() -> None:
     assert scheduler_name(DDPMScheduler()) == "DDPMScheduler"
 
 

@@ -191,7 +191,7 @@ def test_an_operation_to_come_has_its_form(show_offer: ShowOffer, photo: Path) -
     assert base64.b64decode(form["init_image"][0].partition(",")[2]) == photo.read_bytes()
 
 
-def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer) -> None:
+def test_every_faulty_field_of_an_answer_is_reported_beside_it(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: offer["fields"].update(warmth=WARMTH))
     errors = [{"field": "warmth", "message": "warmth is 501; it must be from 0 to 500"}]
     errors += [{"field": "seed + num_outputs - 1", "message": "seed + num_outputs - 1 is too large"}]

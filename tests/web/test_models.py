@@ -95,7 +95,7 @@ def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskCli
 
 @pytest.mark.parametrize("edge", ["minimum", "maximum"])
 @pytest.mark.parametrize("name", ["num_inference_steps", "guidance_scale", "eta", "width", "height", "num_outputs"])
-def test_what_lies_beyond_a_told_range_is_refused(client: FlaskClient, name: str, edge: str) -> None:
+def test_what_lies_beyond_an_advertised_range_is_refused(client: FlaskClient, name: str, edge: str) -> None:
     value = client.get("/models").get_json()["fields"][name][edge] + (1 if edge == "maximum" else -1)
     response = client.post("/txt2img", data=FORM | {name: value})
     assert response.status_code == 422
