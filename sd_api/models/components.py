@@ -9,6 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from sd_api.models.adapters.active_loras import ActiveLora
+from sd_api.models.adapters.active_references import ActiveReference
 from sd_api.models.adapters.autoencoders import Autoencoders
 from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
@@ -44,7 +45,7 @@ class Parts:
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
         loras: The layers beside them.
-        ip_adapters: What sees references, for models with a UNet.
+        ip_adapters: What sees references where the model does not by itself.
         embeddings: The words that were trained, for models with a UNet.
         controls: The ControlNets and T2I adapters beside them.
         folders: Where files are that a request may name.
@@ -81,7 +82,7 @@ class Parts:
         self.vae_file: FoundFile | None = None
         self._autoencoders = Autoencoders(self.autoencoder, device, forget, folders)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
-        self.ip_adapters = IPAdapters(self.components, place, forget, folders, self.cached)
+        self.ip_adapters = IPAdapters(self.components, device, place, forget, folders, self.cached)
 
     @property
     def denoiser(self) -> Component:
@@ -122,6 +123,12 @@ class Parts:
         other.vae_file, vae = self._autoencoders.named(name)
         other.components = {**self.components, self.autoencoder.name: vae}
         return other
+
+    def adapted(self, loras: Sequence[ActiveLora], references: Sequence[ActiveReference]) -> Any:
+        """What runs in place of the denoiser, on the device, with LoRAs and with attention to references."""
+        return self.ip_adapters.applied(
+            lambda beside: self.loras.applied(self.denoiser, loras, beside), references, tuple(loras)
+        )
 
     def reading(self, loras: Sequence[ActiveLora]) -> "Parts":
         """The same model with LoRAs in its text encoders, which are on the device; itself where none act there."""
