@@ -32,6 +32,7 @@ from sd_api.models.adapters.ip_adapter_files import described_adapters, header_o
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import ModelFolders
+from sd_api.models.placement import Placement
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
@@ -204,6 +205,24 @@ def test_loras_act_beside(folder: Path) -> None:
     assert not torch.equal(together, ours(parts, asked(seen("sd"))))
     assert torch.equal(ours(parts, styled), before)
     assert torch.equal(ours(parts, both), together)
+
+
+def test_they_act_where_layers_are_streamed_to_the_device(folder: Path) -> None:
+    """A processor is in the place of a card whose memory counts; a LoRA acts beside one of them."""
+    device = Placement(torch.device("cpu"), lambda: 2**40)
+    folders = ModelFolders(trees=[folder])
+    parts = Parts(deepcopy(pipelines()["sd"]), device.device, device.use, device.forget, folders)
+    kinds = [asked(steps=1), asked((*seen("sd"), *seen("sd-plus", 1)), steps=1, loras=STYLE)]
+    # In the weights themselves it rounds otherwise.
+    parts.loras.merged._paused = True
+    whole = [ours(parts, kind) for kind in kinds]
+    device.use([parts.denoiser])
+    assert device.slow_down()
+    for number in (1, 0):
+        assert torch.equal(ours(parts, kinds[number]), whole[number])
+    assert not any(device.has(adapter.acting) for adapter in parts.ip_adapters._cache._loaded.values())
+    device.run_as_planned()
+    assert torch.equal(ours(parts, kinds[1]), whole[1])
 
 
 def test_no_run_leaves_anything_for_the_next(folder: Path) -> None:
