@@ -13,6 +13,7 @@ from sd_api.models.adapters.active_references import ActiveReference
 from sd_api.models.adapters.autoencoders import Autoencoders
 from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
+from sd_api.models.adapters.hub_loras import HubLoras
 from sd_api.models.adapters.ip_adapters import IPAdapters
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
@@ -60,6 +61,7 @@ class Parts:
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None] = lambda _: None,
         folders: ModelFolders | None = None,
+        hub: HubLoras | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -71,7 +73,7 @@ class Parts:
             if isinstance(module, torch.nn.Module)
         }
         self.folders = folders = folders or ModelFolders()
-        self.loras = LoraLayers(pipeline, self.components, device, place, forget, folders)
+        self.loras = LoraLayers(pipeline, self.components, device, place, forget, folders, hub)
         widths = {
             part.name: int(part.config.hidden_size)
             for part in self.text_encoders
