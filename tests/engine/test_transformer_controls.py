@@ -46,8 +46,6 @@ from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 
 NAMES = ("flux", "stable diffusion 3", "qwen-image", "sana", "z-image")
-# Which a single file of is not enough for.
-OF_FOLDERS = ("z-image",)
 
 
 @cache
@@ -65,6 +63,8 @@ def nets(name: str) -> dict[str, Any]:
     elif name == "z-image":
         wide: dict[str, Any] = {"control_in_dim": 9, "add_control_noise_refiner": "control_noise_refiner"}
         made["wide"] = transformer_net(transformer, control_refiner_layers_places=[0], **wide)
+        wide["add_control_noise_refiner"] = "control_layers"
+        made["lent"] = transformer_net(transformer, control_refiner_layers_places=[0], **wide)
     elif name == "qwen-image":
         made["inpaint"] = transformer_net(transformer, extra_condition_channels=4)
     return made
@@ -244,9 +244,7 @@ def test_those_of_z_image_act_as_in_diffusers(kind: str, folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [(name, kind) for name in NAMES if name not in OF_FOLDERS for kind in nets(name)]
-)
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in NAMES for kind in nets(name)])
 def test_single_files_are_built_as_their_folders(name: str, kind: str, folder: Path) -> None:
     controls = model(name, folder).controls
     nets_of: Any = (
