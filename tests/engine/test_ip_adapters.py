@@ -16,12 +16,14 @@ from diffusers import (
 )
 from pictures import half_mask, photograph, png
 from running import FullAt, fresh_runs
+from tiny_controls import control_net
 from tiny_families import sd, sdxl
 from tiny_ip_adapters import adapter_weights, save_adapter, save_image_encoder
 from tiny_loras import save_lora
 
 from sd_api.engine.diffusion import denoise, step
 from sd_api.errors import OutOfLimits, ServerError
+from sd_api.generation.controls import Control
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
@@ -64,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("sd.bin", "sd-plus.safetensors", "sdxl.safetensors", "sdxl-plus.safetensors"):
         base, plus = Path(name).stem.removesuffix("-plus"), "plus" in name
         save_adapter(adapters / "models" / name, adapter_weights(pipelines()[base].unet, len(name), plus=plus))
+    control_net(pipelines()["sd"].unet).save_pretrained(top / "controlnet" / "lines")
     save_lora(top / "loras" / "style.safetensors", deepcopy(pipelines()["sd"]), 6, ("unet",))
     broken = adapters / "models" / "broken.safetensors"
     broken.write_bytes((adapters / "models" / "sd-plus.safetensors").read_bytes()[:-9])
@@ -230,7 +233,8 @@ def test_no_run_leaves_anything_for_the_next(folder: Path) -> None:
     parts, choose = model("sd", folder), random.Random(3)
     plus = seen("sd-plus", 1, weight=0.5)
     about: list[dict[str, Any]] = [{}, {"references": seen("sd-plus")}, {"loras": STYLE}]
-    about += [{"references": plus, "loras": STYLE}]
+    lines = (Control(model="lines", image=ref(IMAGES[0])),)
+    about += [{"references": plus, "loras": STYLE, "controls": lines}]
     kinds = [asked(steps=2, **fields) for fields in about]
     unet: Any = parts.denoiser.module
     tensors = [tensor.clone() for tensor in unet.state_dict().values()]
@@ -253,6 +257,8 @@ def _forget(parts: Parts) -> None:
     parts.ip_adapters._hosts.clear()
     parts.ip_adapters._cache.clear()
     parts.ip_adapters._encoders.clear()
+    parts.controls._cache.clear()
+    parts.loras._forget_all()
     parts._cached.clear()
 
 
