@@ -16,34 +16,20 @@ HIDDEN, PROJECTED, SIDE, TOKENS = 32, 24, 32, 4
 
 
 def save_image_encoder(folder: Path, **config: Any) -> Path:
-    """Write an encoder as transformers does it; ``config`` is what differs from the tiny one."""
-    tiny: dict[str, Any] = {"hidden_size": HIDDEN, "num_attention_heads": 2, "projection_dim": PROJECTED}
-    made = CLIPVisionConfig(
-        intermediate_size=HIDDEN,
-        num_hidden_layers=3,
-        image_size=SIDE,
-        patch_size=8,
-        **tiny | config,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
-        CLIPVisionModelWithProjection(made).save_pretrained(folder)
-    return folder
+    """Write an encoder of CLIP as transformers does it; ``config`` is what differs from the tiny one."""
+    return _save(folder, CLIPVisionModelWithProjection, CLIPVisionConfig, {"projection_dim": PROJECTED} | config)
 
 
 def save_siglip(folder: Path) -> Path:
-    """Write an encoder of SigLIP as transformers does it, with what prepares images for it."""
-    made = SiglipVisionConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=HIDDEN,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=SIDE,
-        patch_size=8,
-    )
+    """Write an encoder of SigLIP as transformers does it."""
+    return _save(folder, SiglipVisionModel, SiglipVisionConfig, {})
+
+
+def _save(folder: Path, encoder_class: Any, config_class: Any, config: dict[str, Any]) -> Path:
+    tiny = {"hidden_size": HIDDEN, "intermediate_size": HIDDEN, "num_hidden_layers": 3, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        SiglipVisionModel(made).save_pretrained(folder)
+        encoder_class(config_class(**tiny | {"image_size": SIDE, "patch_size": 8} | config)).save_pretrained(folder)
     return folder
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from controlled import step_together
 from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -21,7 +22,7 @@ from tiny_families import sd, sdxl
 from tiny_ip_adapters import adapter_weights, save_adapter, save_image_encoder
 from tiny_loras import save_lora
 
-from sd_api.engine.diffusion import denoise, step
+from sd_api.engine.diffusion import denoise
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.controls import Control
 from sd_api.generation.images import ImageRef
@@ -269,10 +270,7 @@ def test_rows_with_the_same_adapter_share_forwards(folder: Path) -> None:
     for done in range(STEPS):
         # One that acts no more is as none.
         shared = [0, 1, 1, 3] if done < STEPS / 2 else [0, 1, 0, 3]
-        assert [[row.key == other.key for other in rows].index(True) for row in rows] == shared
-        for first in sorted(set(shared)):
-            group = [row for row, of in zip(rows, shared, strict=True) if of == first]
-            assert not step(family_of(parts.pipeline), parts, group)
+        step_together(parts, rows, shared)
     for kind, row in zip(kinds, rows, strict=True):
         alone = ours(parts, kind)
         assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()

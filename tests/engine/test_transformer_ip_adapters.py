@@ -8,20 +8,18 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from controlled import IMAGE, MASK, STEPS, asked, begun, ours, theirs
+from controlled import IMAGE, MASK, STEPS, asked, begun, ours, step_together, theirs
 from pictures import photograph
 from safetensors.torch import load_file
 from tiny_ip_adapters import flux_weights, save_adapter, save_image_encoder, save_siglip, sd3_weights
 from tiny_pipelines import weights
 from transformers import CLIPVisionModelWithProjection, SiglipImageProcessorPil, SiglipVisionModel
 
-from sd_api.engine.diffusion import step
 from sd_api.errors import OutOfLimits
 from sd_api.generation.images import ImageRef
 from sd_api.generation.references import Reference
 from sd_api.models.adapters.ip_adapter_files import described_adapters
 from sd_api.models.components import Parts
-from sd_api.models.families.registry import family_of
 from sd_api.models.folders import ModelFolders
 from sd_api.models.placement import Placement
 from sd_api.models.schedulers import make_scheduler
@@ -151,10 +149,7 @@ def test_rows_with_the_same_adapter_share_forwards(folder: Path, name: str, file
     for done in range(STEPS):
         # One that acts no more is as none.
         shared = [0, 1, 1, 3] if done < STEPS / 2 else [0, 1, 0, 3]
-        assert [[row.key == other.key for other in rows].index(True) for row in rows] == shared
-        for first in sorted(set(shared)):
-            group = [row for row, of in zip(rows, shared, strict=True) if of == first]
-            assert not step(family_of(parts.pipeline), parts, group)
+        step_together(parts, rows, shared)
     for kind, row in zip(kinds, rows, strict=True):
         alone = ours(parts, kind)
         assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
