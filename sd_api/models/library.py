@@ -12,6 +12,7 @@ from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.models import hub
+from sd_api.models.adapters.hub_loras import HubLoras
 from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
 from sd_api.models.catalog import ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.component import Component
@@ -81,6 +82,7 @@ class ModelLibrary:
         self._settings = settings
         self._catalog = ModelCatalog(settings)
         self._folders = ModelFolders.of(settings)
+        self._hub = HubLoras(settings)
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: OrderedDict[str | None, LoadedModel] = OrderedDict()
@@ -237,7 +239,9 @@ class ModelLibrary:
         limits = self._settings.limits
         pipeline = load_pipeline(model.source, device, self._token, limits, model.settings, plan, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(pipeline, self._device.device, self._placement.use, self._placement.forget, self._folders)
+        parts = Parts(
+            pipeline, self._device.device, self._placement.use, self._placement.forget, self._folders, self._hub
+        )
         family = family_of(pipeline)
         self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])

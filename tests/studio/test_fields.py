@@ -141,12 +141,13 @@ def test_a_model_that_is_chosen_gets_the_steps_and_the_guidance_that_its_authors
 
 
 def test_a_field_that_acts_with_another_is_shown_with_it(show_offer: ShowOffer) -> None:
-    studio = show_offer(lambda offer: offer["models"][0].update(schedulers=["ddim", "plms"]))
+    studio = show_offer(lambda offer: offer["models"][0].update(schedulers=["ddim", "plms", "tcd"]))
     eta = studio.page.locator("#eta")
     studio.fill(scheduler="plms")
     expect(eta).to_be_hidden()
-    studio.fill(scheduler="ddim")
-    expect(eta).to_be_visible()
+    for name in ("ddim", "tcd"):
+        studio.fill(scheduler=name)
+        expect(eta).to_be_visible()
     expect(studio.page.locator("#scheduler option[value=heun]")).to_be_disabled()
 
 

@@ -86,7 +86,7 @@ def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskCli
     assert fields["strength"] | strength == fields["strength"]
     assert fields["seed"] | {"default": 0, "minimum": 0, "maximum": MAX_SEED} == fields["seed"]
     assert fields["mask_image"] | {"modes": ["masking"], "control": "mask"} == fields["mask_image"]
-    assert fields["eta"]["acts_with"] == {"scheduler": "ddim"}
+    assert fields["eta"]["acts_with"] == {"scheduler": ["ddim", "tcd"]}
     assert fields["clip_skip"]["requires"] == "clip_skip"
     assert {"default", "minimum", "max_length"}.isdisjoint(fields["init_image"])
     assert fields["wait"] == {"modes": ["txt2img", "img2img", "masking", "edit"], "default": True}
