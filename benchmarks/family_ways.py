@@ -1,10 +1,12 @@
 """One model that is served for real, alone and by a cluster, and the ways in which a picture of it is asked for."""
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,10 +23,10 @@ from sd_api.wiring import build_engine, build_services, build_worker
 
 SIZE = (83, 75)
 STEPS = 3
-_PATIENCE = 120.0
+_PATIENCE = 600.0
 _OPERATIONS_OF_TASKS = {"masking": "inpaint"}
 
-_IMAGE, _MASK = photograph(*SIZE), half_mask(*SIZE)
+_IMAGE, _MASK, _REFERENCE = photograph(*SIZE), half_mask(*SIZE), photograph(70, 90, seed=3)
 _FIELDS = {"prompt": "a dog", "negative_prompt": "blue", "scheduler": "ddim", "seed": 7}
 
 
@@ -39,6 +41,12 @@ class Server:
 
     url: str
     engine: Any
+
+    @cached_property
+    def sees_references(self) -> bool:
+        """Whether its model sees further images by itself, without an adapter."""
+        library = self.engine._library
+        return "references" in library.get(None).abilities.capabilities and self.parts.denoiser.name == "transformer"
 
     @property
     def parts(self) -> Any:
@@ -62,6 +70,8 @@ class Server:
             form["mask_image"] = to_base64(_MASK)
         if operation in ("img2img", "masking"):
             form["strength"] = 0.7
+        if self.sees_references:
+            form["references"] = json.dumps([to_base64(_REFERENCE)])
         return requests.post(f"{self.url}/{operation}", data=form, timeout=_PATIENCE)
 
     def draw(self, operation: str) -> bytes:
@@ -90,14 +100,25 @@ class Task:
 def by_task(server: Server, operation: str) -> Task:
     """Have a picture made by a task, while its events and previews are listened to."""
     client = TaskSession(server.url)
-    fields = {**_FIELDS, "task_type": _OPERATIONS_OF_TASKS.get(operation, operation), "steps": STEPS, "guidance": 3}
+
+    def keep(image: Any) -> Any:
+        return client.asked("POST", "/blob", data=png(image), headers={"Content-Type": "image/png"})
+
+    fields: dict[str, Any] = {
+        **_FIELDS,
+        "task_type": _OPERATIONS_OF_TASKS.get(operation, operation),
+        "steps": STEPS,
+        "guidance": 3,
+    }
     fields["safety_filter"] = False
     if operation == "txt2img":
         fields |= {"width": SIZE[0], "height": SIZE[1]}
     else:
-        fields["initial_image"] = client.asked("POST", "/blob", data=png(_IMAGE), headers={"Content-Type": "image/png"})
+        fields["initial_image"] = keep(_IMAGE)
     if operation == "masking":
-        fields["mask"] = client.asked("POST", "/blob", data=png(_MASK), headers={"Content-Type": "image/png"})
+        fields["mask"] = keep(_MASK)
+    if server.sees_references:
+        fields["references"] = [keep(_REFERENCE)]
     if operation in ("img2img", "masking"):
         fields["strength"] = 0.7
     with client.listening("&progress=1&preview=1") as connection:
