@@ -8,6 +8,7 @@ from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.adapters.control_files import find_control
+from sd_api.models.adapters.lora_files import find_lora
 from sd_api.models.catalog import refuse_unfiltered
 from sd_api.models.folders import IP_ADAPTER, ModelFolders
 from sd_api.models.on_disk import bytes_on_disk
@@ -28,7 +29,7 @@ class Memory:
         model: Of the model's weights; None if no engine knows it: it is not loaded, and its files are not where
             the engine is, or it is not in the configuration.
         device: Of the device's memory, the most for one picture of the model's own size with the images that the job
-            has the model see, and of the files of its ControlNets and IP-Adapters; None likewise.
+            has the model see, and of the files of its ControlNets, IP-Adapters and LoRAs; None likewise.
         disk: Of the model's files on this machine; None if it is not downloaded.
     """
 
@@ -67,9 +68,10 @@ def _more_seen(known: ModelMemory | PlannedModel, spec: JobSpec) -> int:
 
 
 def _added(spec: JobSpec, folders: ModelFolders) -> int:
-    """The files of what runs beside the model: its ControlNets and T2I adapters, and its IP-Adapters."""
+    """The files of what runs beside the model: its ControlNets and T2I adapters, its IP-Adapters and its LoRAs."""
     operation = spec.operation
     found = {find_control(folders, control.model) for control in operation.controls}
+    found |= {find_lora(folders, lora.name) for several in operation.asked_loras.values() for lora in several}
     found |= {folders.find(IP_ADAPTER, reference.adapter) for reference in operation.references if reference.adapter}
     return sum(file.size for file in found if file is not None)
 
