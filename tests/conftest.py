@@ -1,5 +1,6 @@
 """What the tests share: the built-in model, run for real, once for the whole session."""
 
+import gc
 import json
 import os
 import sys
@@ -37,6 +38,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         count = Counter(item.path for item in items)
         items.sort(key=lambda item: (item.path.name not in FIRST, -count[item.path]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Keep the collector from what was there before: it would look at half a million objects of the libraries.
+
+    It does so each time that memory runs out, a model is loaded or leaves, and now and then of its own accord.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
