@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 import requests
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
+from forked_python import ForkedPython
 from PIL import Image
 from redis_server import RedisServer
 from tiny_model import tiny_model
 
 
-def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(tmp_path: Path) -> None:
-    with ClusterProcesses(tmp_path, model=str(tiny_model()), dtype="fp32") as cluster:
+def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(repository: Path, tmp_path: Path) -> None:
+    with ClusterProcesses(tmp_path, ForkedPython, model=str(tiny_model()), dtype="fp32") as cluster:
         url = url_of(cluster.start_server())
         config = tmp_path / "config0.json"
-        worker = Process(["-m", "sd_api.worker", "--config", str(config), "--device", "cpu"], "Ready")
+        command = [str(repository / "sd_api" / "worker.py"), "--config", str(config), "--device", "cpu"]
+        worker = Process(command, "Ready", popen=ForkedPython)
         try:
             worker.wait()
             (status,) = wait_for_workers(url, 1)

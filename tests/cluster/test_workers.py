@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
+from forked_python import ForkedPython
 
 PATIENCE = 60.0
 
@@ -16,7 +17,7 @@ PATIENCE = 60.0
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcesses]:
     settings = {"worker_timeout": 3, "tries": 2}
-    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), cluster=settings) as cluster:
+    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), ForkedPython, cluster=settings) as cluster:
         yield cluster
 
 
