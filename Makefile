@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 SERVER := $(VENV)/.server
 TOOLS := $(VENV)/.tools
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
-# On all cores, where pip would compile one file after the other. Some packages have files for other versions of Python.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+# On all cores, where pip would compile one file after the other; but for the tests of packages, a seventh of their code.
+# Some packages have files for other versions of Python.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib || true
 TORCH ?= auto
 
 .PHONY: run cluster setup tools test lint types imports unit lock pictures model
@@ -30,24 +31,31 @@ deploy/.env:
 
 setup: $(SERVER)
 
-$(SERVER): pyproject.toml constraints.txt
+# Two arguments: what is installed in words, and the extras.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is %s. Name another one: make PYTHON=python3.12" % sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; rm -rf $(VENV); exit 1; }
-	@echo "Installing the server into $(VENV)"
+	@echo "Installing the server $(1)into $(VENV)"
 	@$(BIN)/python tools/torch_build.py '$(TORCH)'
-	@$(PIP) --editable '.[cluster]'
+	@$(PIP) --editable '.[$(2)]'
 	@$(COMPILE)
+endef
+COMMA := ,
+
+$(SERVER): pyproject.toml constraints.txt
+	$(call install,,cluster)
 	@touch $@
 
 tools: $(TOOLS)
 
-$(TOOLS): $(SERVER)
-	@echo "Installing the tools of the tests into $(VENV): about 0.2 GB to download, 0.4 GB on the disk"
-	@$(PIP) --editable '.[cluster,dev]'
-	@$(COMPILE)
-	@touch $@
+# In one go where nothing is there yet.
+$(TOOLS): pyproject.toml constraints.txt
+	$(call install,and the tools of the tests (0.2 GB more to download$(COMMA) 0.4 GB more on the disk) ,cluster$(COMMA)dev)
+	@touch $(SERVER) $@
 
-test: lint types imports unit
+# The types are checked while the tests run, which wait for servers much of the time.
+test: tools
+	@$(MAKE) --no-print-directory --jobs 2 lint types imports unit
 
 lint: tools
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ what was measured beside the limit, and whether all is well; the exit status say
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import click
 from attack_bodies import BODIES, draw_prompts, read_prompts, send_body, send_many
@@ -31,14 +32,21 @@ HALF_OPEN = {
 }
 
 
-def open_halves(target: Target, count: int, patience: float) -> list[Row]:
-    """Open connections of all kinds that are never finished, and wait until the server has closed them."""
+def open_halves(target: Target, count: int, patience: float, seconds: float = 5.0) -> list[Row]:
+    """Open connections of all kinds that are never finished, and wait until the server has closed them.
+
+    Args:
+        target: the server.
+        count: how many.
+        patience: seconds that the server has to close them.
+        seconds: how long the others are watched before.
+    """
     connections = []
     with watching(target) as notice:
         for number in range(count):
             connections.append(target.connect(4096))
             connections[-1].sendall(list(HALF_OPEN.values())[number % len(HALF_OPEN)])
-        time.sleep(5)
+        time.sleep(seconds)
     rows = [Row(f"{count} half-open connections", notice, f"{target.connections()} are open", 30, 300 * MB, 20)]
     with watching(target) as notice:
         deadline = time.monotonic() + patience
@@ -51,9 +59,9 @@ def open_halves(target: Target, count: int, patience: float) -> list[Row]:
     return rows
 
 
-def open_silent(count: int, *, ready: bool = True) -> Row:
-    """Open more connections than the process may have files."""
-    with attacked(descriptors=256, ready=ready) as target:
+def open_silent(count: int, **options: Any) -> Row:
+    """Open more connections than the process may have files; for the options see Target."""
+    with attacked(descriptors=256, **options) as target:
         connections = [target.connect() for _ in range(count)]
         with watching(target) as notice:
             for _ in range(5):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from attacked_server import FORM, JSON, MB, Row, Target, attacked, watching
@@ -147,9 +148,14 @@ def _at_once_or_not(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def fill_pipe(count: int, *, ready: bool = True) -> Row:
-    """Send bad requests to a server whose output is a full pipe that nobody reads, then close the terminal."""
-    with attacked(read=False, ready=ready) as target:
+def fill_pipe(count: int, **options: Any) -> Row:
+    """Send bad requests to a server whose output is a full pipe that nobody reads, then close the terminal.
+
+    Args:
+        count: how many.
+        options: see Target.
+    """
+    with attacked(read=False, **options) as target:
         # Equal lines are counted, so those of the server alone would not fill it. Not every system has this path.
         with suppress(OSError), open(f"/proc/{target.process_id}/fd/1", "wb", 0, opener=_at_once_or_not) as pipe:
             while pipe.write(bytes(4096)):

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import redis
 from attack_clusters import watched
@@ -24,8 +25,12 @@ PICTURE_PART = (
 )
 
 
-def fill_disk(megabytes: int, *, ready: bool = True) -> Row | None:
+def fill_disk(megabytes: int, **options: Any) -> Row | None:
     """Upload until the disk is full, then delete; the folder for temporary files is full from the start.
+
+    Args:
+        megabytes: the size of the disk.
+        options: see Target.
 
     Returns:
         None where this user may not mount a disk.
@@ -35,7 +40,7 @@ def fill_disk(megabytes: int, *, ready: bool = True) -> Row | None:
             return None
         with suppress(OSError):
             (temporary / "all").write_bytes(bytes(2 * MB))
-        with attacked(disk / "data", ready=ready, environment={"TMPDIR": str(temporary)}) as target:
+        with attacked(disk / "data", environment={"TMPDIR": str(temporary)}, **options) as target:
             headers = {"Authorization": f"Bearer {sign_up(target)}", "Content-Type": PARTS}
             upload = PICTURE_PART + BMP + bytes(BMP_SIZE) + b"\r\n--b--\r\n"
             stored = []

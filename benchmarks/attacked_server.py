@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,6 +90,7 @@ class Target(Watched):
         read: whether its output is read.
         ready: whether to wait until it has its model; until then it is busy with itself.
         environment: further variables of its environment.
+        popen: starts it: ``subprocess.Popen`` or what takes its place.
 
     Attributes:
         output: what it has printed, as far as that was read.
@@ -102,19 +104,14 @@ class Target(Watched):
         read: bool = True,
         ready: bool = True,
         environment: Mapping[str, str] | None = None,
+        popen: Any = subprocess.Popen,
     ) -> None:
-        def limit() -> None:
-            # What was started with nohup ignores it.
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            if descriptors is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
-        self._process = subprocess.Popen(
+        self._process = popen(
             [sys.executable, "-u", str(REPOSITORY / "server.py"), "--demo", "--port", "0", "--data", data],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "ENABLE_SIGNUP": "1", "OMP_NUM_THREADS": "1"} | dict(environment or {}),
-            preexec_fn=limit,
+            preexec_fn=partial(_limit, descriptors),
         )
         assert self._process.stdout is not None
         self.process_id = self._process.pid
@@ -151,6 +148,13 @@ class Target(Watched):
     def _read(self) -> None:
         while text := os.read(self._pipe, 65_536):
             self.output += text.decode(errors="replace")
+
+
+def _limit(descriptors: int | None) -> None:
+    # What was started with nohup ignores it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
 
 @contextmanager

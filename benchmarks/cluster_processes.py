@@ -29,15 +29,22 @@ class Process:
         arguments: of Python.
         environment: beside that of this process.
         ready: a pattern of what it says once it is there.
+        popen: starts it: ``subprocess.Popen`` or what takes its place.
 
     Attributes:
         output: what it has said so far.
     """
 
-    def __init__(self, arguments: Sequence[str], ready: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        ready: str,
+        environment: dict[str, str] | None = None,
+        popen: Any = subprocess.Popen,
+    ) -> None:
         self.output = ""
         self._said = threading.Condition()
-        self.process = subprocess.Popen(
+        self.process = popen(
             [sys.executable, "-u", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -94,16 +101,18 @@ class ClusterProcesses:
 
     Args:
         folder: for their files.
+        popen: starts each: ``subprocess.Popen`` or what takes its place.
         settings: of all of them.
 
     Attributes:
         redis: the Redis server.
     """
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, popen: Any = subprocess.Popen, **settings: Any) -> None:
         (folder / "redis").mkdir()
         self.redis = RedisServer(folder / "redis")
         self._folder = folder
+        self._popen = popen
         cluster = {"redis_url": self.redis.url, **settings.pop("cluster", {})}
         # All clients have one address here, so one limit for all of them.
         limits = {"max_queued_requests_per_client": 64, **settings.pop("limits", {})}
@@ -123,12 +132,14 @@ class ClusterProcesses:
         """Start an API process; ``url_of`` waits for it."""
         number = len(self._processes)
         arguments = [str(REPOSITORY / "server.py"), *self._config(number, data=str(self._folder / f"data{number}"))]
-        return self._started(Process(arguments, r"(http://127\S+)"))
+        return self._started(Process(arguments, r"(http://127\S+)", popen=self._popen))
 
     def start_worker(self, *arguments: str, **environment: str) -> Process:
         """Start a worker that sleeps."""
         config = self._config(len(self._processes))
-        return self._started(Process([*WORKER, *config, *arguments], r"Worker ([0-9a-f]{32})", environment))
+        # Variables are read when it imports.
+        popen = subprocess.Popen if environment else self._popen
+        return self._started(Process([*WORKER, *config, *arguments], r"Worker ([0-9a-f]{32})", environment, popen))
 
     def _config(self, number: int, **settings: Any) -> list[str]:
         path = self._folder / f"config{number}.json"

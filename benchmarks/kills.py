@@ -44,12 +44,17 @@ class Ledger:
 
 
 class Server:
-    """A server process on the same data at each start."""
+    """A server process on the same data at each start.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for the configuration and the data.
+        popen: starts it: ``subprocess.Popen`` or what takes its place.
+    """
+
+    def __init__(self, folder: Path, popen: Any) -> None:
         (folder / "config.json").write_text(json.dumps({"enable_signup": True, "device": "cpu"}))
         arguments = ["--config", str(folder / "config.json"), "--data", str(folder / "data"), "--port", "0", "--demo"]
-        self.process = subprocess.Popen(
+        self.process = popen(
             [sys.executable, "-u", str(REPOSITORY / "server.py"), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,11 +190,26 @@ def inspect(database: Path, ledger: Ledger) -> dict[str, Any]:
 @click.option("--seed", default=0, show_default=True)
 def main(rounds: int, longest: float, seed: int) -> None:
     """Kill a server again and again, and look for what is missing."""
+    result = run(rounds, longest, seed)
+    for key, value in result.items():
+        print(f"{key:>24}  {value}")
+    print(json.dumps(result))
+
+
+def run(rounds: int, longest: float, seed: int = 0, popen: Any = subprocess.Popen) -> dict[str, Any]:
+    """Kill a server again and again; what is missing.
+
+    Args:
+        rounds: how often.
+        longest: seconds that a server lives at most, once tasks run.
+        seed: of all that is left to chance.
+        popen: starts a server: ``subprocess.Popen`` or what takes its place.
+    """
     chance = random.Random(seed)
     ledger = Ledger()
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        server = Server(folder)
+        server = Server(folder, popen)
         sign_up(server.url, ledger)
         token = log_in(server.url, ledger.users[0])
         for number in range(rounds):
@@ -208,7 +228,7 @@ def main(rounds: int, longest: float, seed: int) -> None:
             for client in clients:
                 client.join()
             print(f"round {number + 1}: {len(ledger.tasks)} tasks, {len(ledger.blobs)} images acknowledged")
-            server = Server(folder)
+            server = Server(folder, popen)
 
         events = last_events(server.url, token, ledger)
         made = {image["blob_id"] for event in events.values() for image in event.get("images", ())}
@@ -225,10 +245,7 @@ def main(rounds: int, longest: float, seed: int) -> None:
             "missing_blobs": missing_blobs(server.url, token, {**ledger.blobs, **dict.fromkeys(made)}),
         }
         server.kill()
-        result |= inspect(folder / "data" / "server.sqlite", ledger)
-    for key, value in result.items():
-        print(f"{key:>24}  {value}")
-    print(json.dumps(result))
+        return result | inspect(folder / "data" / "server.sqlite", ledger)
 
 
 if __name__ == "__main__":

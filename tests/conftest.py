@@ -1,13 +1,16 @@
 """What the tests share: the built-in model, run for real, once for the whole session."""
 
+import gc
 import json
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
@@ -37,6 +40,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         count = Counter(item.path for item in items)
         items.sort(key=lambda item: (item.path.name not in FIRST, -count[item.path]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Keep the collector from what was there before: it would look at half a million objects of the libraries.
+
+    It does so each time that memory runs out, a model is loaded or leaves, and now and then of its own accord.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -129,33 +142,33 @@ def write_config(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
 
 @pytest.fixture(scope="session")
-def start_server(repository: Path, write_config: Callable[..., Path]) -> Iterator[StartServer]:
-    """Start a server with this configuration as a user does; whatever is started is stopped at the end."""
+def begin_server(repository: Path, write_config: Callable[..., Path]) -> Iterator[StartServer]:
+    """Start a server with this configuration; whatever is started is stopped at the end."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, environment: dict[str, str] | None = None, **config: object) -> ServerProcess:
+    def begin(
+        popen: Any, *arguments: str, environment: dict[str, str] | None = None, **config: object
+    ) -> ServerProcess:
         # No network of its own accord: a test that needs the hub says so.
         offline = {"HF_HUB_OFFLINE": "1"} | (environment or {})
         command = [sys.executable, str(repository / "server.py"), "--config", str(write_config(**config)), *arguments]
-        started.append(ServerProcess(command, offline))
+        started.append(ServerProcess(command, offline, popen=popen))
         return started[-1]
 
-    yield start
+    yield begin
     for server in started:
         server.kill()
 
 
 @pytest.fixture(scope="session")
-def fork_server(write_config: Callable[..., Path]) -> Iterator[StartServer]:
+def start_server(begin_server: StartServer) -> StartServer:
+    """Start a server as a user does."""
+    return partial(begin_server, subprocess.Popen)
+
+
+@pytest.fixture(scope="session")
+def fork_server(begin_server: StartServer) -> StartServer:
     """Start a server that is ready at once, for tests of what it does from then on."""
-    from forked_server import ForkedServer
+    from forked_python import ForkedPython
 
-    started: list[ServerProcess] = []
-
-    def start(*arguments: str, **config: object) -> ServerProcess:
-        started.append(ForkedServer(["--config", str(write_config(**config)), *arguments]))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.kill()
+    return partial(begin_server, ForkedPython)

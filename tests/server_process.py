@@ -24,19 +24,27 @@ class ServerProcess:
         command: what is called, with its arguments.
         environment: beside that of this process.
         columns: the width of the terminal that it writes to; None for a pipe.
+        popen: starts it: ``subprocess.Popen`` or what takes its place.
 
     Attributes:
         url: where it answers.
         output: what it has printed so far.
     """
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], columns: int | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        columns: int | None = None,
+        popen: Any = subprocess.Popen,
+    ) -> None:
         self.output = ""
         self._listening = threading.Event()
         reading, writing = os.pipe() if columns is None else pty.openpty()
         if columns is not None:
             fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-        self._process = self._begin(command, environment, writing)
+        changed = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self._process = popen(command, stdout=writing, stderr=writing, env=changed)
         os.close(writing)
         self._shown: TextIO = os.fdopen(reading, encoding="utf-8")
         self._reader = threading.Thread(target=self._read)
@@ -47,10 +55,6 @@ class ServerProcess:
         found = re.search(r"http://[^\s/]+", self.output)
         assert found is not None, self.output
         self.url = found.group()
-
-    def _begin(self, command: Sequence[str], environment: dict[str, str], output: int) -> Any:
-        changed = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        return subprocess.Popen(command, stdout=output, stderr=output, env=changed)
 
     def _read(self) -> None:
         # A terminal ends with an error once nothing writes to it any more.

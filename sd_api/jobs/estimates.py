@@ -9,9 +9,11 @@ from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.adapters.control_files import find_control
 from sd_api.models.adapters.lora_files import find_lora
-from sd_api.models.catalog import CatalogModel, refuse_unfiltered
+from sd_api.models.catalog import refuse_unfiltered
 from sd_api.models.folders import IP_ADAPTER, ModelFolders
 from sd_api.models.on_disk import bytes_on_disk
+from sd_api.models.prompt_chunks import refuse_too_long
+from sd_api.models.providers import CatalogModel
 
 # Latents of most models: 4 channels of 4 bytes, for squares of 8 x 8 pixels.
 LATENT_BYTES = 4 * 4 / 8**2
@@ -84,7 +86,7 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: Model
         folders: Where the files are that it may name.
 
     Raises:
-        OutOfLimits: The model cannot do what the job asks for.
+        OutOfLimits: The model cannot do what the job asks for, or a prompt is too long for it.
     """
     status = queue.status()
     abilities = status.abilities.get(model.name)
@@ -92,6 +94,8 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: Model
     if abilities is not None:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
+    for seed in spec.seeds:
+        refuse_too_long(operation.for_seed(seed), model.source, folders)
     in_vain = () if abilities is None else without_effect(abilities, operation)
     spec = planned(spec, lambda: status.abilities)
     # How it runs, or would run: a model that is not loaded is known by the headers of its files.

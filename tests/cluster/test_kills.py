@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cluster_kills import Trial
 from cluster_processes import ClusterProcesses
+from forked_python import ForkedPython
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path: Path) -> None:
@@ -14,7 +15,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(tmp_path: Path) -> 
             trial.kill(kind)
         return kind is not None
 
-    with ClusterProcesses(tmp_path, cluster={"worker_timeout": 3}) as cluster:
+    with ClusterProcesses(tmp_path, ForkedPython, cluster={"worker_timeout": 3}) as cluster:
         result = Trial(cluster, servers=2, workers=2).run(24, 0.5, kill)
     assert result["kills"] == {"worker": 2, "server": 1, "redis": 1}
     assert (result["acknowledged"], result["finished"]) == (24, 24)

@@ -11,21 +11,23 @@ from pathlib import Path
 import pytest
 import requests
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
+from forked_python import ForkedPython
 from PIL import Image
 from redis_server import RedisServer
 from tiny_model import tiny_model
 
 
-def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(tmp_path: Path) -> None:
-    with ClusterProcesses(tmp_path, model=str(tiny_model()), dtype="fp32") as cluster:
+def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(repository: Path, tmp_path: Path) -> None:
+    with ClusterProcesses(tmp_path, ForkedPython, model=str(tiny_model()), dtype="fp32") as cluster:
         url = url_of(cluster.start_server())
         config = tmp_path / "config0.json"
-        worker = Process(["-m", "sd_api.worker", "--config", str(config), "--device", "cpu"], "Ready")
+        command = [str(repository / "sd_api" / "worker.py"), "--config", str(config), "--device", "cpu"]
+        worker = Process(command, "Ready", popen=ForkedPython)
         try:
             worker.wait()
-            (told,) = wait_for_workers(url, 1)
-            assert told["device"] == "cpu"
-            assert told["models"][0]["bytes"] > 0
+            (status,) = wait_for_workers(url, 1)
+            assert status["device"] == "cpu"
+            assert status["models"][0]["bytes"] > 0
             pictures = [
                 requests.post(f"{url}/txt2img", data=form("a dog", 2, seed=7), timeout=60).json()["images"][0]
                 for _ in range(2)
@@ -43,9 +45,9 @@ def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(tmp_path: Path)
 def test_a_worker_without_a_redis_says_how_to_name_it(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model": "nobody/nothing"}')
     command = [sys.executable, "-m", "sd_api.worker", "--config", str(tmp_path / "config.json")]
-    told = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-    assert told.returncode == 1
-    assert "set REDIS_HOST" in told.stderr
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "set REDIS_HOST" in ended.stderr
 
 
 @pytest.mark.parametrize("command", [["server.py"], ["-m", "sd_api.worker"]])
@@ -60,9 +62,9 @@ def test_a_redis_that_refuses_the_password_is_named_at_the_start(
         client.config_set("requirepass", "right-one")
         started = [sys.executable, *command, "--config", str(tmp_path / "config.json")]
         try:
-            told = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
+            ended = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
         finally:
             client.config_set("requirepass", "")
-    assert told.returncode == 1
-    assert "cluster.redis_url: Redis refuses the password" in told.stderr
-    assert "wrong-one" not in told.stdout + told.stderr
+    assert ended.returncode == 1
+    assert "cluster.redis_url: Redis refuses the password" in ended.stderr
+    assert "wrong-one" not in ended.stdout + ended.stderr

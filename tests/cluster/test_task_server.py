@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import requests
 from cluster_processes import ClusterProcesses, url_of, wait_for_workers
+from forked_python import ForkedPython
 from PIL import Image
 from task_session import TaskSession, hear, hear_until
 
@@ -18,7 +19,7 @@ ENDED = ("finished", "cancelled")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcesses]:
     settings = {"enable_signup": True, "enable_public_token": True}
-    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), **settings) as cluster:
+    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), ForkedPython, **settings) as cluster:
         cluster.start_worker()
         yield cluster
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from cluster_processes import ClusterProcesses, Process, form, url_of, wait_for_workers
+from forked_python import ForkedPython
 
 PATIENCE = 60.0
 
@@ -16,7 +17,7 @@ PATIENCE = 60.0
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcesses]:
     settings = {"worker_timeout": 3, "tries": 2}
-    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), cluster=settings) as cluster:
+    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), ForkedPython, cluster=settings) as cluster:
         yield cluster
 
 
@@ -75,8 +76,8 @@ def ended(url: str, job_id: str) -> dict[str, Any]:
 def worker_of(url: str, workers: list[Process], job_id: str) -> Process:
     """Who makes a job, once somebody does."""
     by_id = {worker.wait().group(1): worker for worker in workers}
-    wait_until(lambda: any(job_id in told["jobs"] for told in about_workers(url)))
-    (made_by,) = (told["id"] for told in about_workers(url) if job_id in told["jobs"])
+    wait_until(lambda: any(job_id in worker["jobs"] for worker in about_workers(url)))
+    (made_by,) = (worker["id"] for worker in about_workers(url) if job_id in worker["jobs"])
     return by_id[made_by]
 
 

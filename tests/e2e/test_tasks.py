@@ -7,8 +7,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import kills
 import pytest
 import requests
+from forked_python import ForkedPython
 from PIL import Image
 from server_process import ServerProcess
 from task_calls import QUICK
@@ -35,13 +37,13 @@ def test_a_client_of_the_original_task_server_runs(fork_server: Any) -> None:
             "height": 64,
         }
         task_id = requests.post(f"{url}/task", json=parameters, headers=headers, timeout=10).json()
-        told = original_events(events)
-        assert [event["event_type"] for event in told] == ["pending", "started", "finished"]
-        assert {event["task_id"] for event in told} == {task_id}
-        blob_id = told[-1]["image"]["blob_id"]
-        used = told[-1]["image"]["parameters_used"]
+        received = original_events(events)
+        assert [event["event_type"] for event in received] == ["pending", "started", "finished"]
+        assert {event["task_id"] for event in received} == {task_id}
+        blob_id = received[-1]["image"]["blob_id"]
+        used = received[-1]["image"]["parameters_used"]
         assert (used["prompt"], used["model_provider"]) == ("corgi with a top hat", "huggingface")
-        assert told[-1] == requests.get(f"{url}/task/{task_id}", headers=headers, timeout=10).json()
+        assert received[-1] == requests.get(f"{url}/task/{task_id}", headers=headers, timeout=10).json()
 
         picture = requests.get(f"{url}/blob/{blob_id}", headers=headers, timeout=10)
         assert picture.headers["Content-Type"] == "image/png"
@@ -100,17 +102,15 @@ def test_a_running_task_can_be_cancelled_by_the_next_start(fork_server: Any, dat
 
 def test_two_servers_cannot_work_with_one_folder(fork_server: Any, data: str, repository: Path) -> None:
     fork_server("--data", data)
-    second = [sys.executable, str(repository / "server.py"), "--data", data, "--port", "0", "--demo"]
-    done = subprocess.run(second, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[1].startswith("data: another server works with")
+    command = [sys.executable, str(repository / "server.py"), "--data", data, "--port", "0", "--demo"]
+    second = ForkedPython(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with second.stdout as output:
+        assert output.read().splitlines()[1].startswith("data: another server works with")
+    assert second.wait(60) == 1
 
 
-def test_nothing_that_was_acknowledged_is_lost_by_kills(repository: Path) -> None:
-    script = [sys.executable, str(repository / "benchmarks" / "kills.py"), "--rounds", "1", "--longest", "2"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+def test_nothing_that_was_acknowledged_is_lost_by_kills() -> None:
+    result = kills.run(rounds=1, longest=2, popen=ForkedPython)
     assert result["integrity"] == "ok"
     assert result["finished"] > 0
     assert result["finished"] + result["cancelled"] == result["tasks"]

@@ -65,15 +65,6 @@ def engine_of(make_settings: Callable[..., Settings], tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="module", autouse=True)
-def little_to_collect() -> Iterator[None]:
-    """Keep the collector from what was there before: each failure has it run."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(scope="module", autouse=True)
 def filter_of_pictures() -> Iterator[None]:
     """A safety checker that flags nothing, for models that come without one."""
     checker: Any = seed_weights(make_safety_checker(tokenizer()))

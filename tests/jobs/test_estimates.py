@@ -17,8 +17,8 @@ from sd_api.generation.references import Reference
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.estimates import estimate
 from sd_api.jobs.queue import Forecast
-from sd_api.models.catalog import CatalogModel
 from sd_api.models.folders import ModelFolders
+from sd_api.models.providers import CatalogModel
 from sd_api.models.sources import ModelDirectory
 
 KLEIN = CatalogModel(None, "local", "klein", ModelDirectory(tiny_model()), "klein", requires_safety_checker=False)
