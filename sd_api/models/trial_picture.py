@@ -26,8 +26,6 @@ from sd_api.imaging.sizing import padded_size
 from sd_api.models.allowed_classes import shown
 from sd_api.models.components import Parts
 from sd_api.models.families.base import Family
-from sd_api.models.families.transformer import TransformerFamily
-from sd_api.models.families.transformer_words import REFERENCES
 from sd_api.models.sharing import pipeline_of
 from sd_api.models.trials import TrialError
 from sd_api.settings import Limits
@@ -62,7 +60,7 @@ def _draw(family: Family, pipeline: Any) -> None:
         }
     parts = Parts(pipeline_of(type(pipeline), pipeline, **networks), torch.device("cpu"), lambda _: None)
     abilities = family.abilities(parts)
-    operation = _operation(abilities, sees=isinstance(family, TransformerFamily) and REFERENCES in family.capabilities)
+    operation = _operation(abilities)
     size = padded_size((MIN_SIDE, MIN_SIDE), multiple=abilities.size_multiple, minimum=MIN_SIDE)
     with torch.no_grad(), _Shapes():
         with _explained("text encoders"):
@@ -87,11 +85,11 @@ def _made_again(network: torch.nn.Module) -> Any:
     return kind.from_config({**config, **few})
 
 
-def _operation(abilities: ModelAbilities, *, sees: bool) -> Operation:
+def _operation(abilities: ModelAbilities) -> Operation:
     """What takes most of a model's parts, one that sees references with one."""
     image = ImageRef.of(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), "image")
     fields: dict[str, Any] = {"prompt": "a", "negative_prompt": "b", "steps": 1, "guidance": 5.0, "limits": Limits()}
-    if sees:
+    if "references" in abilities.capabilities and "ip_adapters" not in abilities.capabilities:
         fields["references"] = (Reference(image=image),)
     kind = OPERATIONS[abilities.modes[-1]]
     if kind is TextToImage:
