@@ -21,7 +21,7 @@ from specs import PROMPT
 
 FORM: dict[str, object] = {"prompt": PROMPT, "num_inference_steps": 20, "seed": 5}
 
-# How often GNU's OpenMP looks whether the wait is over before it gives the core away, where it is told nothing.
+# How often GNU's OpenMP looks whether the wait is over before it gives the core away, where nothing is set.
 POLICIES = {"as the server sets it": {}, "OpenMP's default": {"GOMP_SPINCOUNT": "300000"}}
 
 

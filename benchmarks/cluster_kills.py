@@ -46,11 +46,11 @@ class Watcher:
     """Hears what becomes of jobs, as servers do.
 
     Attributes:
-        told: of each job, when it was told to be in which state, in order.
+        states: of each job, when it was reported in which state, in order.
     """
 
     def __init__(self, connect: Callable[[], redis.Redis]) -> None:
-        self.told: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        self.states: dict[str, list[tuple[float, str]]] = defaultdict(list)
         self._connect = connect
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._listen)
@@ -64,18 +64,18 @@ class Watcher:
     def longest_silence(self) -> float:
         """The most seconds in which nothing was heard of a job between its first beginning and its end."""
         longest = 0.0
-        for told in self.told.values():
-            times = [when for when, _ in told]
+        for states in self.states.values():
+            times = [when for when, _ in states]
             longest = max([longest, *(after - before for before, after in itertools.pairwise(times))])
         return longest
 
     def begun_again(self) -> int:
         """How many beginnings were taken back, because a worker had died or stopped."""
-        return sum(state == "queued" for told in self.told.values() for _, state in told)
+        return sum(state == "queued" for states in self.states.values() for _, state in states)
 
     def ended_twice(self) -> list[str]:
-        """The jobs whose end was told more than once."""
-        return [job_id for job_id, told in self.told.items() if sum(state in ENDED for _, state in told) > 1]
+        """The jobs whose end was reported more than once."""
+        return [job_id for job_id, states in self.states.items() if sum(state in ENDED for _, state in states) > 1]
 
     def _listen(self) -> None:
         while not self._done.is_set():
@@ -86,7 +86,7 @@ class Watcher:
                         message = news.get_message(timeout=0.2)
                         if message is not None:
                             plain = json.loads(message["data"])
-                            self.told[plain["id"]].append((time.monotonic(), plain["state"]))
+                            self.states[plain["id"]].append((time.monotonic(), plain["state"]))
             except redis.RedisError:
                 time.sleep(0.05)
 
@@ -133,7 +133,7 @@ class Trial:
         for client in clients:
             client.join()
         elapsed = time.monotonic() - started
-        # What is told twice would be told by now.
+        # What is reported twice would be by now.
         time.sleep(1.0)
         states = self._ended()
         self._watcher.stop()

@@ -4,6 +4,7 @@ Each edit goes to a server over HTTP, with everything that belongs to it: base64
 model with the same steps and scheduler, runs diffusers' inpainting pipeline over the whole canvas, and over what its
 ``padding_mask_crop`` cuts out. That one only enlarges what is beyond the model's reach, as the server does with
 ``refine=0``, so both are compared there. The built-in model's classifier names what was drawn. The last line is JSON.
+With ``--log``, each row of the first table is written to a file at once, and those that are there are not made again.
 
     PYTHONPATH=. python benchmarks/editing.py
     PYTHONPATH=. python benchmarks/editing.py --canvases 512 12M --shares 2 --steps 4 --rounds 1
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="the median counts")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
     parser.add_argument("--whole", type=float, default=4.2, help="megapixels that diffusers gets at once, at most")
+    parser.add_argument("--log", type=Path, help="the file of the rows that are done, one JSON object a line")
     arguments = parser.parse_args()
     judge = Judge(Path(__file__).parents[1] / "tests" / "models" / "thing_classifier")
     pipeline = _pipeline(arguments.dtype)
@@ -98,14 +100,25 @@ def main() -> None:
 
 def _table(url: str, pipeline: Any, judge: Judge, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     print(f"{'canvas':>6}  {'mask':>6}  " + "  ".join(f"{way:>8}" for way in COLUMNS) + "  drawn")
-    rows: list[dict[str, Any]] = []
+    log = arguments.log
+    rows: list[dict[str, Any]] = (
+        [json.loads(line) for line in log.read_text().splitlines()] if log and log.exists() else []
+    )
+    done = {(row["canvas"], row["share"], row["steps"]) for row in rows}
+    made = 0
     for name in arguments.canvases:
         image = canvas(CANVASES[name], "photo")
         for number, share in enumerate(arguments.shares):
+            if (name, share, arguments.steps) in done:
+                continue
             row = _row(url, pipeline, judge, image, share / 100, PROMPTS[number % len(PROMPTS)], arguments)
-            if len(rows) < JOBS_BEFORE:
+            if made < JOBS_BEFORE:
                 row["estimate"] = None
-            rows.append({"canvas": name, "share": share, **row})
+            made += 1
+            rows.append({"canvas": name, "share": share, "steps": arguments.steps, **row})
+            if log:
+                with log.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
             times = "  ".join(f"{row[way]:>6.2f} s" for way in COLUMNS)
             wrong = "" if row["named"] else f" for {row['asked']}"
             print(f"{name:>6}  {share:>4g} %  {times}  {row['drawn']}{wrong}, {row['differ']} differ", flush=True)

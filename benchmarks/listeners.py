@@ -83,7 +83,7 @@ async def measure(url: str, process: psutil.Process, count: int) -> dict[str, fl
     started = time.monotonic()
     await asyncio.to_thread(requests.post, f"{url}/task", json=task, headers=headers, timeout=30)
     await asyncio.gather(*(hear_the_end(listener) for listener in listeners))
-    told = time.monotonic() - started
+    elapsed = time.monotonic() - started
     for listener in listeners:
         await listener.close()
     return {
@@ -93,7 +93,7 @@ async def measure(url: str, process: psutil.Process, count: int) -> dict[str, fl
         "ping p50 beside them, ms": statistics.median(beside),
         "ping p99 beside them, ms": percentile(beside, 99),
         "memory for each, kB": memory / 1000,
-        "all have heard after, s": told,
+        "all have heard after, s": elapsed,
     }
 
 

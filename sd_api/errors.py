@@ -17,6 +17,7 @@ for the person who reads it, names the field and says what to do. Anything that 
     │   ├── NotEnabled           403  the configuration has this switched off
     │   ├── UnknownModel         404  no custom model has that url_path
     │   ├── UnknownJob           404  no job has that id, or none any more
+    │   ├── UnknownDownload      404  no download of this owner's is of that model
     │   ├── UnknownTask          404  no task of this user has that id
     │   ├── UnknownBlob          404  no image of this user has that id
     │   ├── JobIdTaken           409  the client chose the id of another job

@@ -1,12 +1,13 @@
 """Pictures with controls, asked for in one way by the tests of every architecture, from us and from diffusers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pictures import half_mask, photograph
 from PIL import ImageOps
 
-from sd_api.engine.diffusion import denoise
+from sd_api.engine.diffusion import denoise, step
 from sd_api.generation.controls import Control
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
@@ -51,6 +52,20 @@ def ours(parts: Parts, operation: Operation) -> torch.Tensor:
     latents = denoise(family_of(parts.pipeline), parts, begun(parts, operation)).latents
     assert latents is not None
     return latents
+
+
+def step_together(parts: Parts, rows: Sequence[Any], shared: Sequence[int]) -> None:
+    """A step of each row, in forwards with those of the same key.
+
+    Args:
+        parts: The model.
+        rows: Those that are begun.
+        shared: For each, the number of the first row whose key it has to have.
+    """
+    assert [[row.key == other.key for other in rows].index(True) for row in rows] == shared
+    for first in sorted(set(shared)):
+        group = [row for row, of in zip(rows, shared, strict=True) if of == first]
+        assert not step(family_of(parts.pipeline), parts, group)
 
 
 def theirs(pipeline: Any, prompt: str = "a dog", **arguments: Any) -> torch.Tensor:

@@ -27,7 +27,7 @@ MEMORY = "There is not enough memory for a picture of 512×512, not even for one
 
 
 class ScriptedEngine:
-    """Loads when it is told to; makes black pictures that are flagged, or runs out of memory."""
+    """Loads when the test lets it; makes black pictures that are flagged, or runs out of memory."""
 
     def __init__(self, may_load: threading.Event) -> None:
         self._may_load = may_load

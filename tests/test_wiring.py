@@ -1,4 +1,4 @@
-"""What the libraries are told before they are imported."""
+"""What is set for the libraries before they are imported."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ from redis_server import RedisServer
 def test_threads_that_wait_give_their_core_away(repository: object) -> None:
     script = "from sd_api.models.libraries import import_libraries; import_libraries()"
     command = ["env", "-u", "OMP_WAIT_POLICY", "OMP_DISPLAY_ENV=VERBOSE", sys.executable, "-c", script]
-    told = subprocess.run(command, cwd=str(repository), capture_output=True, text=True, check=True).stderr
-    assert "GOMP_SPINCOUNT = '0'" in told
+    printed = subprocess.run(command, cwd=str(repository), capture_output=True, text=True, check=True).stderr
+    assert "GOMP_SPINCOUNT = '0'" in printed
 
 
 IMPORTED = """

@@ -1,29 +1,35 @@
 """Tiny random IP-Adapters with their image encoders, in the formats that are published."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import SD3IPAdapterJointAttnProcessor2_0
+from diffusers.models.embeddings import ImageProjection, IPAdapterTimeImageProjection
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, SiglipVisionConfig, SiglipVisionModel
 
 # Of the encoder: its hidden states and its embedding.
 HIDDEN, PROJECTED, SIDE, TOKENS = 32, 24, 32, 4
 
 
 def save_image_encoder(folder: Path, **config: Any) -> Path:
-    """Write an encoder as transformers does it; ``config`` is what differs from the tiny one."""
-    tiny: dict[str, Any] = {"hidden_size": HIDDEN, "num_attention_heads": 2, "projection_dim": PROJECTED}
-    made = CLIPVisionConfig(
-        intermediate_size=HIDDEN,
-        num_hidden_layers=3,
-        image_size=SIDE,
-        patch_size=8,
-        **tiny | config,
-    )
+    """Write an encoder of CLIP as transformers does it; ``config`` is what differs from the tiny one."""
+    return _save(folder, CLIPVisionModelWithProjection, CLIPVisionConfig, {"projection_dim": PROJECTED} | config)
+
+
+def save_siglip(folder: Path) -> Path:
+    """Write an encoder of SigLIP as transformers does it."""
+    return _save(folder, SiglipVisionModel, SiglipVisionConfig, {})
+
+
+def _save(folder: Path, encoder_class: Any, config_class: Any, config: dict[str, Any]) -> Path:
+    tiny = {"hidden_size": HIDDEN, "intermediate_size": HIDDEN, "num_hidden_layers": 3, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        CLIPVisionModelWithProjection(made).save_pretrained(folder)
+        encoder_class(config_class(**tiny | {"image_size": SIDE, "patch_size": 8} | config)).save_pretrained(folder)
     return folder
 
 
@@ -45,6 +51,60 @@ def adapter_weights(unet: Any, seed: int, *, plus: bool = False) -> dict[str, to
                 weights[f"ip_adapter.{number}.to_{kind}_ip.weight"] = drawn((layer.inner_dim, width), 2.0)
             number += 2
     return weights
+
+
+def flux_weights(transformer: Any, seed: int) -> dict[str, torch.Tensor]:
+    """The weights of an adapter for FLUX.1, by the names that XLabs gives them."""
+    width = transformer.config.joint_attention_dim
+    projection = ImageProjection(PROJECTED, width, TOKENS)
+    own: dict[str, Any] = {
+        "ip_adapter_proj_model.proj": projection.image_embeds,
+        "ip_adapter_proj_model.norm": projection.norm,
+    }
+    for number in range(transformer.config.num_layers):
+        made = FluxIPAdapterAttnProcessor(transformer.inner_dim, width)
+        begin = f"double_blocks.{number}.processor.ip_adapter_double_stream"
+        own |= {f"{begin}_k_proj": made.to_k_ip[0], f"{begin}_v_proj": made.to_v_ip[0]}
+    return _drawn(
+        {f"{name}.{key}": tensor for name, each in own.items() for key, tensor in each.state_dict().items()}, seed
+    )
+
+
+# What the first adapters for Stable Diffusion 3 call the layers of what makes their tokens.
+_FIRST_NAMES = {
+    "ln0": "0.norm1",
+    "ln1": "0.norm2",
+    "attn.to_q": "0.to_q",
+    "attn.to_kv": "0.to_kv",
+    "attn.to_out.0": "0.to_out",
+    "adaln_norm": "1.0",
+    "ff.net.0.proj": "1.1",
+    "ff.net.2": "1.3",
+    "adaln_proj": "2.1",
+}
+
+
+def sd3_weights(transformer: Any, seed: int) -> dict[str, torch.Tensor]:
+    """The weights of an adapter for Stable Diffusion 3, by the names that its publishers give them."""
+    width, inner = transformer.inner_dim, 64
+    made = IPAdapterTimeImageProjection(HIDDEN, width, inner, heads=1, num_queries=TOKENS, timestep_in_dim=16)
+    own: dict[str, torch.Tensor] = {}
+    for name, tensor in made.state_dict().items():
+        layer = re.fullmatch(r"(layers\.\d+)\.(.+)\.(weight|bias)", name)
+        own[f"image_proj.{layer[1]}.{_FIRST_NAMES[layer[2]]}.{layer[3]}" if layer else f"image_proj.{name}"] = tensor
+    for number in range(transformer.config.num_layers):
+        processor = SD3IPAdapterJointAttnProcessor2_0(width, width, transformer.config.attention_head_dim, inner)
+        own |= {f"ip_adapter.{number}.{name}": tensor for name, tensor in processor.state_dict().items()}
+    return _drawn(own, seed)
+
+
+def _drawn(shapes: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+    """Random values of the same shapes."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(tensor.shape, generator=generator) * (2.0 / max(1, tensor.shape[-1]) ** 0.5)
+        for name, tensor in shapes.items()
+    }
 
 
 def _projection(width: int, *, plus: bool) -> dict[str, tuple[int, ...]]:

@@ -151,7 +151,7 @@ def write_model(out: Path) -> None:
     """
     tokenizer = bytewise_tokenizer()
     pipeline = StableDiffusionPipeline(
-        # Half precision halves the files. Diffusers reads it as single precision unless told otherwise;
+        # Half precision halves the files. Diffusers reads it as single precision unless another is asked for;
         # transformers would not, so its models stay in single precision.
         vae=seed_weights(make_vae(), VAE_GAINS).half(),
         text_encoder=seed_weights(CLIPTextModel(text_config(tokenizer, TEXT_WIDTH))),

@@ -179,6 +179,16 @@ class ActiveJob:
         if not self._going or (self.run.stops_early and step < steps):
             raise JobCancelled("This job is not wanted any more.")
 
+    def look_alive(self) -> None:
+        """Report its steps between two of them, which says whether it is still wanted.
+
+        Raises:
+            JobCancelled: The job is not wanted any more.
+        """
+        self.report_step()
+        if not self._going:
+            raise JobCancelled("This job is not wanted any more.")
+
     def _report_steps(self, phase: Phase, open_steps: int) -> None:
         passes = [each for region in self.spec.plan.regions for each in region.passes]
         steps = sum(self._expected_steps(each) for each in passes)

@@ -210,7 +210,7 @@ class DiffusersEngine:
 
         def start() -> Row:
             operation = operation_of(spec.operation, spec.plan, unit, seeds.seed)
-            conditioning = family.encode(parts, operation)
+            conditioning = family.encode(parts, operation, job.look_alive)
             return family.start(parts, operation, seeds, one.size, conditioning, one.tiles)
 
         try:

@@ -64,6 +64,11 @@ class ActsInSteps:
         """What is wrong with it, as the end of a sentence that begins with ``start``."""
         return None if self.start <= self.end else f"is {self.start:g}; it must be at most end, which is {self.end:g}"
 
+    @property
+    def changes(self) -> bool:
+        """Whether it does not act in all steps."""
+        return (self.start, self.end) != (0.0, 1.0)
+
     def acts(self, step: int, steps: int) -> bool:
         """Whether it acts in a step, as diffusers' pipelines decide it.
 

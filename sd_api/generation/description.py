@@ -60,8 +60,8 @@ def _entries(dialect: Dialect, declared: Field, limits: Limits) -> dict[str, Any
     return {each.name: _described(dialect, each, limits) for each in fields_of(declared.entry)}
 
 
-def _acts_with(dialect: Dialect, param: Param) -> dict[str, str] | None:
+def _acts_with(dialect: Dialect, param: Param) -> dict[str, tuple[str, ...]] | None:
     if param.acts_with is None:
         return None
-    field, value = param.acts_with
-    return {dialect.name(field): value}
+    field, values = param.acts_with
+    return {dialect.name(field): values}

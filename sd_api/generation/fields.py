@@ -34,7 +34,7 @@ class Param:
         per_image: Whether rows of one batch may differ in this field. A field that is not marked is part of
             ``JobSpec.batch_key``: a forgotten mark costs a smaller batch, never a wrong picture.
         requires: The capability that a model needs for this field, see ``ModelAbilities``; None for every model.
-        acts_with: The name and the value of another field without which this one has no effect, or None.
+        acts_with: The name of another field, and its values without which this one has no effect; or None.
         control: How a form shows it.
         step: The increment of a form's control, or None.
         slider_high: The upper end of a slider, where one up to ``high`` could not be set finely; or None.
@@ -56,7 +56,7 @@ class Param:
     unit: str | None = None
     per_image: bool = False
     requires: str | None = None
-    acts_with: tuple[str, str] | None = None
+    acts_with: tuple[str, tuple[str, ...]] | None = None
     control: Control = "number"
     step: float | None = None
     slider_high: float | None = None

@@ -9,7 +9,7 @@ from sd_api.generation.controls import MAX_CONTROLS, Control
 from sd_api.generation.fields import Field, Param, fields_of
 from sd_api.generation.prompted import PROMPTS, Prompted
 from sd_api.generation.references import MAX_REFERENCES, Reference
-from sd_api.generation.schedulers import SCHEDULERS, find_scheduler
+from sd_api.generation.schedulers import SCHEDULERS, WITH_ETA, find_scheduler
 from sd_api.generation.seeds import MAX_SEED
 from sd_api.prompting.loras import loras_of_json
 from sd_api.prompting.parser import MAX_WEIGHT
@@ -121,12 +121,13 @@ class Operation(Prompted):
         Param(
             label="Eta",
             aliases=("ddim_eta",),
-            description="Noise added at each step (arXiv:2010.02502); the schedulers ddim and tcd use it.",
+            description="Noise added at each step (arXiv:2010.02502); only some schedulers use it: "
+            f"{', '.join(WITH_ETA)}.",
             example=0.0,
             low=0,
             high=1,
             per_image=True,
-            acts_with=("scheduler", "ddim"),
+            acts_with=("scheduler", WITH_ETA),
             step=0.1,
             png_key="Eta",
         ),

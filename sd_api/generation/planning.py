@@ -25,8 +25,9 @@ UNTILED = 2
 # Of the native side: a part of a canvas that is no larger costs more by itself than the whole of it.
 SMALL = 0.5
 
-# A region is not enlarged where that would gain less than this; it sees more of the canvas instead.
-LEAST_ENLARGED = 1.25
+# A region is not enlarged where that would gain less than this; it sees more of the canvas instead. Not much more: a
+# model draws a thing as large as what it sees, and a mask that is a small part of that shows only a piece of it.
+LEAST_ENLARGED = 1.1
 
 # What a join must leave of the scale of its parts, because what is drawn smaller is drawn worse; parts of up to so many
 # pixels have nothing to be seen in them, and may be drawn as they are.

@@ -31,8 +31,8 @@ class Reference(ActsInSteps):
         str | None,
         Param(
             label="Adapter",
-            description="The IP-Adapter (arXiv:2308.06721) by which Stable Diffusion sees it, by its name in /models; "
-            "the first that fits the model where none is named. Other models see it by themselves.",
+            description="The IP-Adapter (arXiv:2308.06721) by which Stable Diffusion and FLUX.1 see it, by its name in "
+            "/models; the first that fits the model where none is named. Other models see it by themselves.",
             example=None,
             longest="max_prompt_length",
             names="ip_adapters",

@@ -23,12 +23,14 @@ class SchedulerChoice:
         sampler: its name in AUTOMATIC1111's web UI, without the schedule.
         options: what differs from the model's own scheduler configuration.
         aliases: further names, as other programs have them.
+        takes_eta: whether its steps take ``eta``, a share of noise that is drawn anew.
     """
 
     class_name: str
     sampler: str
     options: Mapping[str, object] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    takes_eta: bool = False
 
     @property
     def schedule(self) -> str | None:
@@ -55,7 +57,7 @@ _SDE = {"algorithm_type": "sde-dpmsolver++", **_SIGMAS}
 _PLAIN: Mapping[str, SchedulerChoice] = {
     # PNDM without its Runge-Kutta warm-up is the PLMS of the first Stable Diffusion release.
     "plms": SchedulerChoice("PNDMScheduler", "PLMS", {"skip_prk_steps": True}, ("pndm",)),
-    "ddim": SchedulerChoice("DDIMScheduler", "DDIM"),
+    "ddim": SchedulerChoice("DDIMScheduler", "DDIM", takes_eta=True),
     "k-lms": SchedulerChoice("LMSDiscreteScheduler", "LMS", _SIGMAS, ("klms",)),
     "euler": SchedulerChoice("EulerDiscreteScheduler", "Euler", _SIGMAS),
     "euler-a": SchedulerChoice("EulerAncestralDiscreteScheduler", "Euler a", {}, ("euler_ancestral",)),
@@ -66,7 +68,7 @@ _PLAIN: Mapping[str, SchedulerChoice] = {
     "unipc": SchedulerChoice("UniPCMultistepScheduler", "UniPC", _SIGMAS, ("uni_pc_bh2",)),
     # For models and LoRAs that were distilled to few steps: arXiv:2310.04378 and arXiv:2402.19159.
     "lcm": SchedulerChoice("LCMScheduler", "LCM"),
-    "tcd": SchedulerChoice("TCDScheduler", "TCD"),
+    "tcd": SchedulerChoice("TCDScheduler", "TCD", takes_eta=True),
 }
 
 
@@ -86,6 +88,9 @@ _TRAILING = {
 }
 
 SCHEDULERS: Mapping[str, SchedulerChoice] = {**_PLAIN, **_KARRAS, **_TRAILING}
+
+WITH_ETA = tuple(name for name, choice in SCHEDULERS.items() if choice.takes_eta)
+"""Those whose steps take ``eta``."""
 
 
 def find_scheduler(name: str) -> str | None:

@@ -25,6 +25,8 @@ _MOST_CHUNKS = 1 << 16
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 # A text in name only: photo editors keep the whole history of a picture in it, megabytes at times.
 _XMP = b"XML:com.adobe.xmp\0"
+# How a picture was made, as programs for them write it.
+_PARAMETERS = b"parameters\0"
 # Bytes of all texts of a file, unpacked; those of programs that keep a whole workflow have some 100 kB.
 _MOST_TEXT = 1 << 20
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -77,24 +79,32 @@ def _deep(data: bytes) -> Array:
 def read_texts(data: bytes) -> dict[str, str]:
     """The text chunks of a PNG file that stand before its pixels, by their keywords; XMP data is not among them.
 
+    They have 1 MiB at most, unpacked: ``parameters`` comes first, then what is shortest in the file, and what does not
+    fit any more is left out.
+
     Raises:
-        ValueError: they have more than 1 MiB, unpacked.
+        ValueError: the file has too many chunks.
     """
-    kept, length = [_SIGNATURE], 0
-    for number, (name, start, end) in enumerate(_chunks(data)):
+    texts, others = [], []
+    for number, chunk in enumerate(_chunks(data)):
         if number == _MOST_CHUNKS:
             raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
-        if name in _TEXTS:
-            if data.startswith(_XMP, start + 8):
-                continue
-            length += _text_length(name, data[start + 8 : end - 4])
-        if length > _MOST_TEXT:
-            raise ValueError(f"its texts have more than {_MOST_TEXT:,} bytes")
-        if name in _TEXTS or name in (b"IHDR", b"IDAT"):
-            kept.append(data[start:end])
+        name, start, _ = chunk
+        if name in _TEXTS and not data.startswith(_XMP, start + 8):
+            texts.append(chunk)
+        elif name in (b"IHDR", b"IDAT"):
+            others.append(chunk)
         if name == b"IDAT":
             break
-    with PngImageFile(io.BytesIO(b"".join(kept))) as image:
+    texts.sort(key=lambda chunk: (not data.startswith(_PARAMETERS, chunk[1] + 8), chunk[2] - chunk[1]))
+    fitting, left = [], _MOST_TEXT
+    for name, start, end in texts:
+        left -= _text_length(name, data[start + 8 : end - 4])
+        if left < 0:
+            break
+        fitting.append((name, start, end))
+    kept = [data[start:end] for _, start, end in sorted(fitting + others, key=lambda chunk: chunk[1])]
+    with PngImageFile(io.BytesIO(_SIGNATURE + b"".join(kept))) as image:
         return {str(key): value for key, value in image.info.items() if isinstance(value, str)}
 
 

@@ -8,9 +8,12 @@ from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.adapters.control_files import find_control
-from sd_api.models.catalog import CatalogModel, refuse_unfiltered
+from sd_api.models.adapters.lora_files import find_lora
+from sd_api.models.catalog import refuse_unfiltered
 from sd_api.models.folders import IP_ADAPTER, ModelFolders
 from sd_api.models.on_disk import bytes_on_disk
+from sd_api.models.prompt_chunks import refuse_too_long
+from sd_api.models.providers import CatalogModel
 
 # Latents of most models: 4 channels of 4 bytes, for squares of 8 x 8 pixels.
 LATENT_BYTES = 4 * 4 / 8**2
@@ -26,7 +29,7 @@ class Memory:
         model: Of the model's weights; None if no engine knows it: it is not loaded, and its files are not where
             the engine is, or it is not in the configuration.
         device: Of the device's memory, the most for one picture of the model's own size with the images that the job
-            has the model see, and of the files of its ControlNets and IP-Adapters; None likewise.
+            has the model see, and of the files of its ControlNets, IP-Adapters and LoRAs; None likewise.
         disk: Of the model's files on this machine; None if it is not downloaded.
     """
 
@@ -65,9 +68,10 @@ def _more_seen(known: ModelMemory | PlannedModel, spec: JobSpec) -> int:
 
 
 def _added(spec: JobSpec, folders: ModelFolders) -> int:
-    """The files of what runs beside the model: its ControlNets and T2I adapters, and its IP-Adapters."""
+    """The files of what runs beside the model: its ControlNets and T2I adapters, its IP-Adapters and its LoRAs."""
     operation = spec.operation
     found = {find_control(folders, control.model) for control in operation.controls}
+    found |= {find_lora(folders, lora.name) for several in operation.asked_loras.values() for lora in several}
     found |= {folders.find(IP_ADAPTER, reference.adapter) for reference in operation.references if reference.adapter}
     return sum(file.size for file in found if file is not None)
 
@@ -82,7 +86,7 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: Model
         folders: Where the files are that it may name.
 
     Raises:
-        OutOfLimits: The model cannot do what the job asks for.
+        OutOfLimits: The model cannot do what the job asks for, or a prompt is too long for it.
     """
     status = queue.status()
     abilities = status.abilities.get(model.name)
@@ -90,6 +94,8 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: Model
     if abilities is not None:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
+    for seed in spec.seeds:
+        refuse_too_long(operation.for_seed(seed), model.source, folders)
     in_vain = () if abilities is None else without_effect(abilities, operation)
     spec = planned(spec, lambda: status.abilities)
     # How it runs, or would run: a model that is not loaded is known by the headers of its files.

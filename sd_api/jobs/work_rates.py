@@ -11,7 +11,7 @@ from sd_api.generation.operation import OperationName
 from sd_api.generation.spec import JobSpec
 
 # The latest jobs of a kind that count: few, because the load of the machine changes.
-HISTORY = 16
+HISTORY = 24
 
 # What the fixed costs of a job are taken for, in units of work, until jobs of different sizes have shown them: those of
 # ten steps on 512 x 512 pixels.
@@ -20,11 +20,18 @@ ASSUMED_OVERHEAD = 10 * 512 * 512
 # Jobs whose work differs by less than this factor say nothing about the rate.
 DIFFERENT = 2
 
+# The pace has changed where so many of the latest jobs, or more, differ from those before them by a share, and by more
+# standard errors than chance lets expect of the likeliest of all splits.
+LATEST, ALIKE, ERRORS = 3, 0.1, 5
+# How often it may have changed within the history, and the least that jobs are taken to vary by, as a share.
+CHANGES, LEAST_NOISE = 2, 0.02
 
-# So many of the latest jobs say that the pace has changed, if all of them differ in one direction by more than a share
-# from what the others let expect: fewer may be odd ones.
-LATEST, ALIKE = 3, 0.1
-
+# A job counts in full where it differs by less than so many standard deviations from what is expected of it, and the
+# less the farther it is off (Huber, 1964), found in so many rounds.
+HUBER, ROUNDS = 1.345, 8
+# The standard deviation of normal noise by the median of its absolute values.
+DEVIATION = 1.4826
+_EXACT = 1e-9
 
 # How much better or worse another model may use a device than its arithmetic lets expect: its layers are wider or
 # narrower, its weights may be moved in each step, and it may make one prediction where the other makes two.
@@ -89,11 +96,14 @@ class WorkRates:
 
     def __init__(self, history: Mapping[JobKind, Iterable[Timing]] | None = None) -> None:
         self._history = {kind: list(timings) for kind, timings in (history or {}).items()}
+        # Each job that waits is asked for again and again.
+        self._fits: dict[JobKind, tuple[float, float]] = {}
 
     def learn(self, kind: JobKind, timing: Timing) -> None:
         """Take note of a finished job; one on which the engine has not worked says nothing."""
         if timing.seconds > 0:
             self._history[kind] = [*self._history.get(kind, ()), timing][-HISTORY:]
+            self._fits.clear()
 
     def seconds(self, kind: JobKind, work: float, finishing: float = 0.0) -> float | None:
         """The estimated seconds of a job; see ``duration``."""
@@ -117,13 +127,13 @@ class WorkRates:
         timings = self._closest(kind)
         if not timings:
             return self._of_others(kind, work, finishing, flops)
-        overhead, rate = _fit(timings)
+        if kind not in self._fits:
+            self._fits[kind] = _fit_present(timings)
+        overhead, rate = self._fits[kind]
         ratios = [timing.seconds / (overhead + rate * timing.work) for timing in timings]
         low, *_, high = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else (1.0, 1.0)
-        margin, pace = 1 + 1 / len(timings), _pace(ratios[-LATEST:])
-        usual = overhead + rate * work + finishing
-        expected = pace * usual
-        return Duration(expected, min(low * usual, expected / margin), max(high * usual, expected * margin))
+        margin, expected = 1 + 1 / len(timings), overhead + rate * work + finishing
+        return Duration(expected, min(low * expected, expected / margin), max(high * expected, expected * margin))
 
     def _of_others(
         self, kind: JobKind, work: float, finishing: float, flops: Mapping[str | None, float]
@@ -175,14 +185,72 @@ def seconds_left(progress: Progress | None, worked_seconds: float, expected: flo
     return done * by_its_steps + (1 - done) * left
 
 
-def _pace(ratios: list[float]) -> float:
-    """What the latest jobs took by what was expected of them; 1 where they do not agree that the pace has changed."""
-    slower, faster = min(ratios) > 1 + ALIKE, max(ratios) < 1 - ALIKE
-    return median(ratios) if len(ratios) == LATEST and (slower or faster) else 1.0
+def _fit_present(timings: list[Timing]) -> tuple[float, float]:
+    """The fit at the present pace: jobs before a change show what is fixed of the costs, those since then the level."""
+    for _ in range(CHANGES):
+        overhead, rate = _fit(timings)
+        change = _change([math.log(timing.seconds / (overhead + rate * timing.work)) for timing in timings])
+        if change is None:
+            return overhead, rate
+        since, factor = change
+        before = [Timing(timing.work, timing.seconds * factor) for timing in timings[:since]]
+        timings = before + timings[since:]
+    return _fit(timings)
+
+
+def _change(logs: list[float]) -> tuple[int, float] | None:
+    """The first job since the likeliest change of pace, and what those before it must be multiplied by.
+
+    Args:
+        logs: The logarithm of what each job took by what is expected of it.
+    """
+    found, most = None, float(ERRORS)
+    for since in range(LATEST, len(logs) - LATEST + 1):
+        before, after = median(logs[:since]), median(logs[since:])
+        spread = [abs(each - before) for each in logs[:since]] + [abs(each - after) for each in logs[since:]]
+        noise = max(DEVIATION * median(spread), LEAST_NOISE)
+        errors = abs(after - before) / (noise * math.sqrt(1 / since + 1 / (len(logs) - since)))
+        # As many in a row: a few odd jobs can lie on both sides of one that is not.
+        agree = all(abs(each - after) < abs(each - before) for each in logs[since : since + LATEST])
+        if agree and abs(after - before) > ALIKE and errors > most:
+            found, most = (since, math.exp(after - before)), errors
+    return found
 
 
 def _fit(timings: list[Timing]) -> tuple[float, float]:
-    """The fixed seconds and the seconds per unit of work; medians (Theil-Sen), so that few odd jobs change nothing."""
+    """The fixed seconds and the seconds per unit of work, with the least relative deviations; odd jobs hardly count."""
+    works = [timing.work for timing in timings]
+    differ = max(works) >= DIFFERENT * min(works)
+    overhead, rate = _begun(timings)
+    for _ in range(ROUNDS if differ else 0):
+        expected = [overhead + rate * work for work in works]
+        off = [abs(timing.seconds / each - 1) for timing, each in zip(timings, expected, strict=True)]
+        full = HUBER * DEVIATION * median(off) + _EXACT
+        weights = [full / max(full, share) / each**2 for share, each in zip(off, expected, strict=True)]
+        overhead, rate = _line(timings, weights)
+    return overhead, rate
+
+
+def _line(timings: list[Timing], weights: list[float]) -> tuple[float, float]:
+    """The line of least weighted squares whose two numbers are not negative."""
+    weighted = list(zip(timings, weights, strict=True))
+    total = sum(weights)
+    work = sum(weight * timing.work for timing, weight in weighted) / total
+    seconds = sum(weight * timing.seconds for timing, weight in weighted) / total
+    apart = sum(weight * (timing.work - work) ** 2 for timing, weight in weighted)
+    together = sum(weight * (timing.work - work) * (timing.seconds - seconds) for timing, weight in weighted)
+    rate = together / apart
+    if rate < 0:
+        return seconds, 0.0
+    if seconds < rate * work:
+        # Through the origin.
+        square = sum(weight * timing.work**2 for timing, weight in weighted)
+        return 0.0, sum(weight * timing.work * timing.seconds for timing, weight in weighted) / square
+    return seconds - rate * work, rate
+
+
+def _begun(timings: list[Timing]) -> tuple[float, float]:
+    """A first fit, by medians alone (Theil-Sen): far from the best one, but few odd jobs change nothing."""
     slopes = [
         (large.seconds - small.seconds) / (large.work - small.work)
         for small in timings

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from sd_api.errors import ConfigurationError, ModelUnavailable
 from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
-from sd_api.models.catalog import CatalogModel, ModelCatalog
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.device import HALF_PRECISIONS, DeviceChoice, choose_device
 from sd_api.models.hub_parts import check_part
 from sd_api.models.loader import base_folder, check_pipeline
@@ -13,6 +13,7 @@ from sd_api.models.memory_values import gigabytes
 from sd_api.models.on_disk import bytes_on_disk
 from sd_api.models.pipeline_files import parts
 from sd_api.models.planned import ToCome, in_own_precision, on_this_machine, plan_for
+from sd_api.models.providers import CatalogModel
 from sd_api.models.safety import check_safety_filter
 from sd_api.models.sources import (
     MODEL_INDEX,

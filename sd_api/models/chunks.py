@@ -3,13 +3,14 @@
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from sd_api.errors import OutOfLimits
 from sd_api.models import hub
 from sd_api.models.bounded_files import read_object
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
@@ -17,6 +18,9 @@ from sd_api.models.sources import MODEL_INDEX, PART_CONFIG, SD1_CONFIG, HubModel
 from sd_api.prompting.prompt import Break, Piece, Pieces
 
 log = logging.getLogger(__name__)
+
+MOST_CHUNKS = 512
+"""Chunks of all texts of a picture, each as long as the longest one: in full precision, they take 300 MB with SDXL."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,26 @@ def _chunk(tokens: Sequence[_Token]) -> Chunk:
         tuple(token.weight for token in tokens),
         tuple((place, *token.vector) for place, token in enumerate(tokens) if token.vector is not None),
     )
+
+
+def refuse_too_many(texts: Iterable[Sequence[Chunk]]) -> None:
+    """Refuse prompts that change so often, and are so long, that reading them would cost more than the picture.
+
+    Args:
+        texts: The chunks of each text that acts in some step.
+
+    Raises:
+        OutOfLimits: They are more than ``MOST_CHUNKS``.
+    """
+    longest = 0
+    for number, several in enumerate(texts, 1):
+        longest = max(longest, len(several))
+        if number * longest > MOST_CHUNKS:
+            raise OutOfLimits(
+                "prompt",
+                "changes so often, or is so long, that the model would have to read more than "
+                f"{MOST_CHUNKS} chunks of 75 tokens; shorten it, or ask for fewer steps",
+            )
 
 
 def tokenizer_on_disk(source: ModelSource) -> Any | None:

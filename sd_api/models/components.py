@@ -9,9 +9,11 @@ import torch
 from diffusers import DiffusionPipeline
 
 from sd_api.models.adapters.active_loras import ActiveLora
+from sd_api.models.adapters.active_references import ActiveReference
 from sd_api.models.adapters.autoencoders import Autoencoders
 from sd_api.models.adapters.controls import ControlNets
 from sd_api.models.adapters.embeddings import Embeddings
+from sd_api.models.adapters.hub_loras import HubLoras
 from sd_api.models.adapters.ip_adapters import IPAdapters
 from sd_api.models.adapters.loras import LoraLayers
 from sd_api.models.component import Component
@@ -44,7 +46,7 @@ class Parts:
         place: Has components on the device; to be called before they run. Those of one call are there together.
         components: Every module by its name.
         loras: The layers beside them.
-        ip_adapters: What sees references, for models with a UNet.
+        ip_adapters: What sees references where the model does not by itself.
         embeddings: The words that were trained, for models with a UNet.
         controls: The ControlNets and T2I adapters beside them.
         folders: Where files are that a request may name.
@@ -59,6 +61,7 @@ class Parts:
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None] = lambda _: None,
         folders: ModelFolders | None = None,
+        hub: HubLoras | None = None,
     ) -> None:
         self.pipeline: Any = pipeline
         self.device = device
@@ -70,7 +73,7 @@ class Parts:
             if isinstance(module, torch.nn.Module)
         }
         self.folders = folders = folders or ModelFolders()
-        self.loras = LoraLayers(pipeline, self.components, device, place, forget, folders)
+        self.loras = LoraLayers(pipeline, self.components, device, place, forget, folders, hub)
         widths = {
             part.name: int(part.config.hidden_size)
             for part in self.text_encoders
@@ -81,7 +84,7 @@ class Parts:
         self.vae_file: FoundFile | None = None
         self._autoencoders = Autoencoders(self.autoencoder, device, forget, folders)
         self._cached: dict[str, OrderedDict[Hashable, Any]] = {}
-        self.ip_adapters = IPAdapters(self.components, place, forget, folders, self.cached)
+        self.ip_adapters = IPAdapters(self.components, device, place, forget, folders, self.cached)
 
     @property
     def denoiser(self) -> Component:
@@ -122,6 +125,12 @@ class Parts:
         other.vae_file, vae = self._autoencoders.named(name)
         other.components = {**self.components, self.autoencoder.name: vae}
         return other
+
+    def adapted(self, loras: Sequence[ActiveLora], references: Sequence[ActiveReference]) -> Any:
+        """What runs in place of the denoiser, on the device, with LoRAs and with attention to references."""
+        return self.ip_adapters.applied(
+            lambda beside: self.loras.applied(self.denoiser, loras, beside), references, tuple(loras)
+        )
 
     def reading(self, loras: Sequence[ActiveLora]) -> "Parts":
         """The same model with LoRAs in its text encoders, which are on the device; itself where none act there."""

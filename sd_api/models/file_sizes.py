@@ -1,7 +1,7 @@
 """Reads the sizes of a model's components from its files: headers and small configuration files, never weights."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -106,16 +106,16 @@ def with_autoencoder(sizes: ModelSizes, files: Iterable[Path], config: Mapping[s
     return replace(sizes, components=(*others, vae))
 
 
-def with_text_encoders(sizes: ModelSizes, files: Iterable[Path], names: Iterable[str]) -> ModelSizes:
+def with_text_encoders(sizes: ModelSizes, files: Iterable[Sequence[Path]], names: Iterable[str]) -> ModelSizes:
     """The sizes of a model to which text encoders are given; those that replace its own are of the same size.
 
     Args:
         sizes: of the model.
-        files: one for each text encoder.
+        files: those of each text encoder.
         names: what the text encoders of such a model are called, the smallest first.
     """
     there = {part.name for part in sizes.components}
-    given = (_weights("text_encoder", "", {}, *_stored(_tensors([file])), _UNKNOWN_FACTOR) for file in files)
+    given = (_weights("text_encoder", "", {}, *_stored(_tensors(several)), _UNKNOWN_FACTOR) for several in files)
     by_size = sorted(given, key=lambda part: sum(part.stored.values()))
     lacking = [name for name in names if name not in there]
     added = (replace(part, name=name) for name, part in zip(lacking, by_size, strict=False))

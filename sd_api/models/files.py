@@ -89,6 +89,15 @@ def find_component_faults(folder: Path, library: str, class_name: str) -> list[s
     return list(_component_faults(folder, library, class_name))
 
 
+def find_weight_faults(folder: Path) -> list[str]:
+    """Find the faults of the weights of one part, whose configuration is elsewhere.
+
+    Args:
+        folder: with the weights, and their index where they are in several files.
+    """
+    return list(_model_faults(folder))
+
+
 def _directory_faults(directory: Path, without: Collection[str]) -> Iterator[str]:
     path = directory / MODEL_INDEX
     if foreign := list(foreign_files(directory, [path])):

@@ -12,8 +12,9 @@ from sd_api.errors import ModelUnavailable
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.engine import ModelMemory, PlannedModel
 from sd_api.models import hub
+from sd_api.models.adapters.hub_loras import HubLoras
 from sd_api.models.backends.compiled import CompiledUNet, compile_blocks
-from sd_api.models.catalog import CatalogModel, ModelCatalog, is_unlisted, refuse_unfiltered
+from sd_api.models.catalog import ModelCatalog, is_unlisted, refuse_unfiltered
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.defaults import configured_defaults, published_defaults
@@ -27,6 +28,7 @@ from sd_api.models.loader import base_folder, load_pipeline, local_directory, re
 from sd_api.models.memory_values import MemoryPlan
 from sd_api.models.placement import Placement, free_bytes_of
 from sd_api.models.planned import in_own_precision, on_this_machine, plan_for
+from sd_api.models.providers import CatalogModel
 from sd_api.models.safety import SafetyFilter, fetch_safety_filter, take_safety_filter
 from sd_api.models.separate_parts import fetch_separate
 from sd_api.models.sources import ModelDirectory, ModelFile
@@ -80,6 +82,7 @@ class ModelLibrary:
         self._settings = settings
         self._catalog = ModelCatalog(settings)
         self._folders = ModelFolders.of(settings)
+        self._hub = HubLoras(settings)
         self._device = device
         self._token = hub.token_of(settings)
         self._loaded: OrderedDict[str | None, LoadedModel] = OrderedDict()
@@ -236,7 +239,9 @@ class ModelLibrary:
         limits = self._settings.limits
         pipeline = load_pipeline(model.source, device, self._token, limits, model.settings, plan, **shared)
         own_filter = take_safety_filter(pipeline)
-        parts = Parts(pipeline, self._device.device, self._placement.use, self._placement.forget, self._folders)
+        parts = Parts(
+            pipeline, self._device.device, self._placement.use, self._placement.forget, self._folders, self._hub
+        )
         family = family_of(pipeline)
         self._placement.follow(plan, parts)
         self._placement.use([parts.denoiser])

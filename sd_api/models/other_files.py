@@ -58,15 +58,20 @@ _OTHERS: tuple[tuple[str, str], ...] = (
 _SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
 
 
+def shards_of(name: str) -> int | None:
+    """Of how many files with the weights of one part a file is one, by its name without the ending."""
+    return int(shard[1]) if (shard := _SHARD.search(name)) else None
+
+
 def refuse_other_files(header: Header) -> None:
     """Refuse what is no model.
 
     Raises:
         ModelUnavailable: with what it is.
     """
-    if (shard := _SHARD.search(header.name)) is not None:
+    if (shards := shards_of(header.name)) is not None:
         raise ModelUnavailable(
-            f"{header.path} is one of the {int(shard[1])} files that hold the weights of one part of a model. Give the "
+            f"{header.path} is one of the {shards} files that hold the weights of one part of a model. Give the "
             "folder of the whole model, the one with model_index.json."
         )
     for pattern, name in _OTHERS:

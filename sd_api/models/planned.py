@@ -28,7 +28,7 @@ from sd_api.models.memory_plan import plan_memory
 from sd_api.models.memory_values import Machine, MemoryPlan, Wishes
 from sd_api.models.model_sizes import ModelSizes
 from sd_api.models.pipeline_files import weight_files
-from sd_api.models.separate_parts import separate_names, text_encoder_file
+from sd_api.models.separate_parts import separate_names, text_encoder_files
 from sd_api.models.sources import (
     MODEL_INDEX,
     PART_CONFIG,
@@ -63,7 +63,7 @@ def sizes_of(
         text = text_encoders_of(header)
         sizes = single_file_sizes(header, denoiser, folder, text=text, half=half)
         given = [_place_of(name, "text_encoder", half=half) for name in own.text_encoders]
-        files = [text_encoder_file(place, half=half) for place in given if place is not None]
+        files = [text_encoder_files(place, half=half) for place in given if place is not None]
         sizes = with_text_encoders(sizes, files, text or ("text_encoder",))
     else:
         sizes = folder_sizes(model, half=half)

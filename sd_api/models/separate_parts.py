@@ -11,8 +11,9 @@ from sd_api.errors import ModelUnavailable
 from sd_api.models.allowed_classes import class_of, why_refused
 from sd_api.models.autoencoder import latent_channels, scale_factor
 from sd_api.models.bounded_files import FileFaultError, read_object
-from sd_api.models.files import find_faults, find_part_faults
+from sd_api.models.files import find_faults, find_part_faults, find_weight_faults
 from sd_api.models.hub_parts import fetch_part
+from sd_api.models.other_files import shards_of
 from sd_api.models.part_claims import bound_part
 from sd_api.models.part_loading import load_part, refuse_missing_weights, refused_claims
 from sd_api.models.pickled import without_pickles
@@ -67,7 +68,7 @@ def separate_parts(
         except ModelUnavailable as error:
             raise ModelUnavailable(f"vae: {place} does not fit this model: {error.message}") from None
     for place in places[_TEXT]:
-        found |= _text_encoder(text_encoder_file(place, half=precision.half), config, entries, precision)
+        found |= _text_encoder(place, config, entries, precision)
     return found
 
 
@@ -101,22 +102,29 @@ def separate_names(settings: ModelSettings) -> dict[str, list[str]]:
     return {_VAE: [settings.vae] if settings.vae else [], _TEXT: list(settings.text_encoders)}
 
 
-def text_encoder_file(place: Path, *, half: bool) -> Path:
-    """The file with the weights of a text encoder.
+def text_encoder_files(place: Path, *, half: bool) -> list[Path]:
+    """The files with the weights of a text encoder.
 
     Args:
-        place: it, or the folder with it and ``config.json``.
+        place: its one file, or the folder with ``config.json`` and its files.
         half: whether weights in half precision will do.
 
     Raises:
-        ModelUnavailable: the weights are in none, or in several files.
+        ModelUnavailable: there are none, or some of those that belong together are missing.
     """
     if place.is_file():
-        return place
-    files = weight_files([file.name for file in place.iterdir()], half=half)
-    if len(files) != 1:
-        raise ModelUnavailable(f"text_encoders: {place} has no weights in one file; name a file of them.")
-    return place / files[0]
+        if (shards := shards_of(place.stem)) is not None:
+            raise ModelUnavailable(
+                f"text_encoders: {place} is one of {shards} files; name the folder that has them all."
+            )
+        return [place]
+    if (place / MODEL_INDEX).is_file():
+        raise ModelUnavailable(f"text_encoders: {place} is a whole model; name the folder of one of its text encoders.")
+    if faults := find_weight_faults(place):
+        raise ModelUnavailable(f"text_encoders: {'; '.join(faults)}.")
+    files = [place / name for name in weight_files([file.name for file in place.iterdir()], half=half)]
+    index = next((file for file in files if file.suffix == ".json"), None)
+    return files if index is None else [place / name for name in sorted(set(read_object(index)["weight_map"].values()))]
 
 
 def _autoencoder(place: Path, config: Path, entry: tuple[str, str], precision: Precision) -> Any:
@@ -210,11 +218,11 @@ def autoencoder_of_file(path: Path, config: Path, entry: tuple[str, str], precis
 
 
 def _text_encoder(
-    path: Path, config: Path, entries: Mapping[str, tuple[str, str]], precision: Precision
+    place: Path, config: Path, entries: Mapping[str, tuple[str, str]], precision: Precision
 ) -> dict[str, Any]:
-    """The text encoder of a file, by the name of the part whose vocabulary it has."""
-    weights = WeightFile(path)
-    shapes = weights.header.shapes
+    """The text encoder of a file or a folder, by the name of the part whose vocabulary it has."""
+    files = [WeightFile(path) for path in text_encoder_files(place, half=precision.half)]
+    shapes = {name: shape for weights in files for name, shape in weights.header.shapes.items()}
     misfits: list[str] = []
     for name, entry in entries.items():
         if not name.startswith("text_encoder"):
@@ -228,21 +236,22 @@ def _text_encoder(
             misfits.append(str(fault))
             continue
         if tuple(module.get_input_embeddings().weight.shape) in shapes.values():
+            tensors = [_tensors(weights, module, precision) for weights in files]
             encoder, info = part_class.from_pretrained(
                 None,
                 config=module.config,
-                state_dict=_tensors(weights, path, module, precision),
+                state_dict={name: tensor for several in tensors for name, tensor in several.items()},
                 dtype=precision.dtype,
                 output_loading_info=True,
             )
-            refuse_missing_weights(path, info["missing_keys"])
+            refuse_missing_weights(place, info["missing_keys"])
             return {name: encoder}
     known = ", ".join(name for name in entries if name.startswith("text_encoder")) or "it has none"
     reasons = "".join(f"; {reason}" for reason in misfits)
-    raise ModelUnavailable(f"text_encoders: {path} fits none of this model's text encoders ({known}){reasons}.")
+    raise ModelUnavailable(f"text_encoders: {place} fits none of this model's text encoders ({known}){reasons}.")
 
 
-def _tensors(weights: WeightFile, path: Path, module: Any, precision: Precision) -> dict[str, Any]:
+def _tensors(weights: WeightFile, module: Any, precision: Precision) -> dict[str, Any]:
     """The weights of a text encoder, by transformers' names.
 
     Those of GGUF have llama.cpp's names, and are brought back to full numbers: transformers' layers compute with none
@@ -252,6 +261,7 @@ def _tensors(weights: WeightFile, path: Path, module: Any, precision: Precision)
         return weights.tensors()
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
+    path = weights.header.path
     try:
         read = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=module, torch_dtype=precision.dtype)
     except Exception as error:

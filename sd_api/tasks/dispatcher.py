@@ -9,25 +9,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-from sd_api.errors import (
-    DiskFull,
-    ImagesHeld,
-    QueueFull,
-    ServerStopping,
-    StoreUnavailable,
-    UnknownJob,
-    generation_failure,
-)
-from sd_api.generation.result import GeneratedImage, GenerationResult
+from sd_api.errors import ImagesHeld, QueueFull, ServerStopping, StoreUnavailable, UnknownJob
 from sd_api.jobs.job import ENDED, Job
 from sd_api.jobs.queue import JobQueue
 from sd_api.owners import client_of, qualified
-from sd_api.storage.protocols import UNFINISHED, Blob, BlobStore, Task, TaskStore
+from sd_api.storage.protocols import UNFINISHED, BlobStore, Task, TaskStore
 from sd_api.tasks.event_bus import EventBus
 from sd_api.tasks.journal import Journal
-from sd_api.tasks.requests import RequestMaker, used_parameters
+from sd_api.tasks.outcomes import TaskOutcomes
+from sd_api.tasks.requests import RequestMaker
 from sd_api.tasks.task_queue import TaskQueue
 from sd_api.tasks.watch import Watch
 
@@ -87,6 +79,7 @@ class TaskDispatcher:
         self._tasks = tasks
         self._blobs = blobs
         self._journal = journal
+        self._outcomes = TaskOutcomes(blobs, journal)
         self._event_bus = event_bus
         self._requests = requests
         self._pending = pending
@@ -212,7 +205,7 @@ class TaskDispatcher:
         except (QueueFull, ImagesHeld, StoreUnavailable, ServerStopping):
             raise
         except Exception as error:
-            self._fail(task, error)
+            self._outcomes.fail(task, error)
 
     def _submit(self, task: Task) -> None:
         if self._tasks.task(task.owner, task.id).state not in UNFINISHED:
@@ -269,46 +262,10 @@ class TaskDispatcher:
         except ServerStopping:
             log.info("Task %s will go on after the next start", task.id)
         except Exception as error:
-            self._fail(task, error)
+            self._outcomes.fail(task, error)
         else:
-            self._finish(task, result, [*dispatched.warnings, *result.warnings])
-
-    def _finish(self, task: Task, result: GenerationResult, warnings: list[str]) -> None:
-        images: list[Blob] = []
-        try:
-            images.extend(self._blobs.make(task.owner, image.png, "image/png") for image in result.images)
-            descriptions = [
-                {
-                    "blob_id": blob.id,
-                    "parameters_used": _parameters_used(task, result, image),
-                    "nsfw": image.nsfw,
-                    **({} if image.placement is None else image.placement.as_json()),
-                }
-                for blob, image in zip(images, result.images, strict=True)
-            ]
-            details = {"image": descriptions[0], "images": descriptions, "warnings": warnings}
-            self._journal.record(task, "finished", details, images)
-        except DiskFull:
-            # None of them is listed. They are written anew when there is room; until then, others can use what is left.
-            for blob in images:
-                with contextlib.suppress(DiskFull):
-                    self._blobs.remove(blob)
-            raise
-        except StoreUnavailable:
-            raise
-        except Exception as error:
-            self._fail(task, error)
-
-    def _fail(self, task: Task, error: Exception) -> None:
-        failure = generation_failure(log, error, f"task {task.id}")
-        self._journal.record(task, "cancelled", {"reason": failure.message})
+            self._outcomes.finish(task, result, [*dispatched.warnings, *result.warnings])
 
 
 def _job_id(task: Task) -> str:
     return qualified(task.owner, task.id)
-
-
-def _parameters_used(task: Task, result: GenerationResult, image: GeneratedImage) -> dict[str, Any]:
-    """The parameters that make this picture of a task again."""
-    used = {**used_parameters(task.parameters, result.chosen), "seed": image.seed}
-    return used if image.variation_seed is None else {**used, "variation_seed": image.variation_seed}

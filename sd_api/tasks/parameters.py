@@ -26,7 +26,7 @@ from sd_api.generation.projection import Dialect
 from sd_api.generation.reading import Reading
 from sd_api.generation.refusals import refusal
 from sd_api.generation.unknown_fields import IN_EVERY_FORM, meant_field
-from sd_api.models.catalog import CatalogModel
+from sd_api.models.providers import CatalogModel
 
 # 32 hexadecimal digits, in the groups of a UUID or without; small and capital letters are the same.
 BLOB_ID = r"^[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}$"

@@ -13,8 +13,9 @@ from sd_api.generation.refusals import faults_in
 from sd_api.generation.seeds import choose_seed
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.stored_files import StoredFile
-from sd_api.models.catalog import CatalogModel, ModelCatalog
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.folders import ModelFolders
+from sd_api.models.providers import CatalogModel
 from sd_api.settings import Limits
 from sd_api.storage.protocols import BlobStore
 from sd_api.tasks.parameters import KINDS, TASKS, TaskParams, TaskReading, parse_parameters

@@ -72,7 +72,7 @@ class EstimatedMemory(BaseModel):
     )
     device: int | None = Field(
         description="the most of the device's memory, for one picture of the model's own size with the images that the "
-        "request has the model see, and of the files of its ControlNets and IP-Adapters; null likewise",
+        "request has the model see, and of the files of its ControlNets, IP-Adapters and LoRAs; null likewise",
         examples=[3600000000],
     )
     disk: int | None = Field(

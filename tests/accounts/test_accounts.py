@@ -90,7 +90,7 @@ def test_what_is_switched_off_is_refused(users: SqlUsers) -> None:
         closed.public_token("here")
 
 
-def test_no_such_user_and_wrong_password_are_told_alike(accounts: Accounts) -> None:
+def test_no_such_user_and_wrong_password_are_answered_alike(accounts: Accounts) -> None:
     accounts.sign_up("ann", "correct horse", "here")
     messages = set()
     for name in ("ann", "nobody"):

@@ -25,9 +25,9 @@ def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(repository: Pat
         worker = Process(command, "Ready", popen=ForkedPython)
         try:
             worker.wait()
-            (told,) = wait_for_workers(url, 1)
-            assert told["device"] == "cpu"
-            assert told["models"][0]["bytes"] > 0
+            (status,) = wait_for_workers(url, 1)
+            assert status["device"] == "cpu"
+            assert status["models"][0]["bytes"] > 0
             pictures = [
                 requests.post(f"{url}/txt2img", data=form("a dog", 2, seed=7), timeout=60).json()["images"][0]
                 for _ in range(2)
@@ -45,9 +45,9 @@ def test_a_picture_is_made_by_a_worker_and_is_the_same_each_time(repository: Pat
 def test_a_worker_without_a_redis_says_how_to_name_it(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model": "nobody/nothing"}')
     command = [sys.executable, "-m", "sd_api.worker", "--config", str(tmp_path / "config.json")]
-    told = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-    assert told.returncode == 1
-    assert "set REDIS_HOST" in told.stderr
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "set REDIS_HOST" in ended.stderr
 
 
 @pytest.mark.parametrize("command", [["server.py"], ["-m", "sd_api.worker"]])
@@ -62,9 +62,9 @@ def test_a_redis_that_refuses_the_password_is_named_at_the_start(
         client.config_set("requirepass", "right-one")
         started = [sys.executable, *command, "--config", str(tmp_path / "config.json")]
         try:
-            told = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
+            ended = subprocess.run(started, cwd=repository, capture_output=True, text=True, timeout=120, check=False)
         finally:
             client.config_set("requirepass", "")
-    assert told.returncode == 1
-    assert "cluster.redis_url: Redis refuses the password" in told.stderr
-    assert "wrong-one" not in told.stdout + told.stderr
+    assert ended.returncode == 1
+    assert "cluster.redis_url: Redis refuses the password" in ended.stderr
+    assert "wrong-one" not in ended.stdout + ended.stderr

@@ -32,9 +32,9 @@ def test_what_happens_in_one_process_is_heard_in_all(open_stores: OpenStores) ->
     first, second = open_stores(), open_stores()
     ears, other = [Ear(first), Ear(second)], Ear(second, "user:b")
     stored = first.tasks.add(make_task("1"), sample_event("pending"))
-    told = [stored, second.tasks.record(make_task("1"), "started", {"a": 1})]
+    published = [stored, second.tasks.record(make_task("1"), "started", {"a": 1})]
     for ear in ears:
-        assert [ear.next(), ear.next()] == told
+        assert [ear.next(), ear.next()] == published
     assert other.silent()
 
 
@@ -66,14 +66,16 @@ def test_progress_crosses_processes_while_somebody_listens(open_stores: OpenStor
 def test_a_restart_of_redis_costs_no_event(open_stores: OpenStores, redis_server: RedisServer) -> None:
     here, there = open_stores(), open_stores()
     ear = Ear(here)
-    told = [there.tasks.add(make_task("0"), sample_event("pending"))]
-    assert ear.next() == told[0]
+    published = [there.tasks.add(make_task("0"), sample_event("pending"))]
+    assert ear.next() == published[0]
     for restart in range(2):
         redis_server.kill()
         redis_server.start()
         # Some of these are kept before the one who listens is connected again.
-        told += [there.tasks.add(make_task(f"{restart}-{number}"), sample_event("pending")) for number in range(20)]
-    assert [ear.next() for _ in told[1:]] == told[1:]
+        published += [
+            there.tasks.add(make_task(f"{restart}-{number}"), sample_event("pending")) for number in range(20)
+        ]
+    assert [ear.next() for _ in published[1:]] == published[1:]
     assert ear.silent()
 
 

@@ -104,12 +104,12 @@ def test_a_command_that_is_sent_twice_changes_nothing_more(open_stores: OpenStor
     assert stores.tasks.count_starts(make_task()) == 1
 
 
-def test_a_start_that_two_processes_tell_of_is_told_once(open_stores: OpenStores) -> None:
+def test_a_start_that_two_processes_record_is_one_event(open_stores: OpenStores) -> None:
     slow, heir = open_stores(), open_stores()
     task = make_task()
     slow.tasks.add(task, sample_event("pending"))
-    told = [stores.tasks.record(task, "started", sample_event("started")) for stores in (heir, slow)]
-    assert told[0] == told[1]
+    recorded = [stores.tasks.record(task, "started", sample_event("started")) for stores in (heir, slow)]
+    assert recorded[0] == recorded[1]
     assert slow.tasks.count_starts(task) == 1
     assert [event.content["event_type"] for event in slow.tasks.events_since("user:a", 0, limit=9)] == [
         "pending",
@@ -203,7 +203,7 @@ def test_a_place_that_cannot_be_used_is_named(
     assert caught.value.faults[0].startswith(fault)
 
 
-def test_a_wrong_password_is_told_and_not_repeated(redis_server: RedisServer) -> None:
+def test_a_wrong_password_is_reported_and_not_tried_again(redis_server: RedisServer) -> None:
     url = redis_server.url.replace("//", "//:wrong-one@")
     with redis_server.client() as client:
         client.config_set("requirepass", "right-one")
@@ -235,7 +235,7 @@ def test_a_full_redis_refuses_tasks_and_the_lease_of_others_goes_on(
     stores.task_queue.stop()
 
 
-def test_a_bucket_that_is_away_is_told_as_one(open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_is_away_is_reported_as_one(open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = open_stores("memory://bucket")
     blob = stores.blobs.make("user:a", b"picture", "image/png")
 

@@ -76,8 +76,8 @@ def ended(url: str, job_id: str) -> dict[str, Any]:
 def worker_of(url: str, workers: list[Process], job_id: str) -> Process:
     """Who makes a job, once somebody does."""
     by_id = {worker.wait().group(1): worker for worker in workers}
-    wait_until(lambda: any(job_id in told["jobs"] for told in about_workers(url)))
-    (made_by,) = (told["id"] for told in about_workers(url) if job_id in told["jobs"])
+    wait_until(lambda: any(job_id in worker["jobs"] for worker in about_workers(url)))
+    (made_by,) = (worker["id"] for worker in about_workers(url) if job_id in worker["jobs"])
     return by_id[made_by]
 
 

@@ -31,7 +31,7 @@ def journal(stores: Stores) -> Journal:
     return Journal(stores.tasks, stores.event_bus)
 
 
-def test_what_is_kept_is_told_to_its_owner_alone(stores: Stores, journal: Journal) -> None:
+def test_what_is_kept_is_published_to_its_owner_alone(stores: Stores, journal: Journal) -> None:
     ears, other = [Ear(stores), Ear(stores)], Ear(stores, "user:b")
     task = make_task()
     journal.accept(task)
@@ -45,7 +45,7 @@ def test_what_is_kept_is_told_to_its_owner_alone(stores: Stores, journal: Journa
     assert all(ear.silent() for ear in ears)
 
 
-def test_what_is_not_kept_is_told_too(stores: Stores) -> None:
+def test_what_is_not_kept_is_published_too(stores: Stores) -> None:
     ear = Ear(stores)
     event = Event(None, "1", "user:a", {"event_type": "progress", "step": 1, "phase": "Zoë 🎨"})
     deadline = time.monotonic() + 10

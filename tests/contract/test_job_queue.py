@@ -267,7 +267,7 @@ def test_an_engines_own_error_reaches_only_its_job(queue: JobQueue, engine: Step
     assert queue.submit(request()).result()
 
 
-def test_an_unforeseen_error_is_logged_whole_and_told_by_its_id(
+def test_an_unforeseen_error_is_logged_whole_and_reported_by_its_id(
     queue: JobQueue, engine: StepByStep, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.error = ZeroDivisionError("a secret detail")
@@ -310,7 +310,7 @@ def test_jobs_wait_while_the_engine_is_made(make_queue: MakeQueue, engine: StepB
     assert_soon(lambda: queue.status() == READY)
 
 
-def test_an_engine_that_cannot_be_made_is_told_to_every_job(make_queue: MakeQueue) -> None:
+def test_an_engine_that_cannot_be_made_fails_every_job(make_queue: MakeQueue) -> None:
     def make_engine() -> Engine:
         raise ModelUnavailable("There is no such device.")
 
@@ -489,7 +489,7 @@ def test_a_job_that_runs_or_waits_can_be_rejoined_by_its_client(queue: JobQueue,
     assert queue.submit(request("new"), job_id="new", client="me", rejoin=True).result()
 
 
-def test_who_makes_the_pictures_is_told(queue: JobQueue, engine: StepByStep) -> None:
+def test_the_queue_lists_the_workers_and_their_jobs(queue: JobQueue, engine: StepByStep) -> None:
     job = queue.submit(request())
     wait_until_running(engine)
     (worker,) = queue.workers()

@@ -143,8 +143,8 @@ def test_ids_grow_across_owners_and_threads(tasks: TaskStore) -> None:
         ids = list(threads.map(add, range(40)))
     assert len(set(ids)) == 40
     for owner in range(3):
-        told = [event.id for event in tasks.events_since(f"user:{owner}", 0, limit=100)]
-        assert told == sorted(ids[owner::3])
+        listed = [event.id for event in tasks.events_since(f"user:{owner}", 0, limit=100)]
+        assert listed == sorted(ids[owner::3])
 
 
 def test_ended_tasks_are_forgotten_and_their_ids_not_given_again(tasks: TaskStore) -> None:

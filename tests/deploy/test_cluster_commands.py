@@ -165,5 +165,5 @@ def test_a_task_goes_through_with_its_events(cluster: Cluster) -> None:
     assert picture.content.startswith(b"\x89PNG")
 
 
-def test_everything_ends_when_it_is_told_to(cluster: Cluster) -> None:
+def test_everything_ends_at_a_signal(cluster: Cluster) -> None:
     assert cluster.stop() == {"worker": [0] * WORKERS, "api": [0], "redis": [0]}

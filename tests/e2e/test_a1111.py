@@ -405,7 +405,7 @@ def test_unknown_paths_are_short_and_other_authorizations_disturb_nobody(url: st
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "expected"),
     [
         ({"data": b"{"}, "no valid JSON"),
         ({"data": {"prompt": "a dog"}}, "is a form"),
@@ -413,9 +413,9 @@ def test_unknown_paths_are_short_and_other_authorizations_disturb_nobody(url: st
         ({"json": ["a dog"]}, "no JSON object"),
     ],
 )
-def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, told: str) -> None:
+def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, expected: str) -> None:
     answer = requests.post(f"{url}/sdapi/v1/txt2img", timeout=10, **sent)
-    assert (answer.status_code, told in answer.json()["detail"]) == (400, True)
+    assert (answer.status_code, expected in answer.json()["detail"]) == (400, True)
 
 
 def test_the_conformance_suite_finds_every_dialect_complete(url: str) -> None:

@@ -1,6 +1,6 @@
 """The attacks of ``benchmarks/attack.py``, shorter: what one client sends does not stop the others.
 
-How fast the others are answered is told truly by the benchmark; here other programs keep the machine busy.
+How fast the others are answered is measured by the benchmark; here other programs keep the machine busy.
 """
 
 import resource

@@ -67,13 +67,13 @@ def test_every_listener_of_a_user_hears_and_nobody_else(ann: TaskSession, server
             others.recv(timeout=0.2)
 
 
-def test_what_was_missed_is_told_once_and_in_order(ann: TaskSession) -> None:
+def test_missed_events_come_once_and_in_order(ann: TaskSession) -> None:
     with ann.listening() as connection:
         ann.create(**QUICK)
         known = hear(connection)["event_id"]
     ann.wait(ann.create(**QUICK))
     with ann.listening(f"&since={known}") as connection:
-        # While the missed ones are told, others happen.
+        # While the missed ones are sent, others happen.
         ann.create(**QUICK)
         events = [hear(connection) for _ in range(8)]
     assert kinds(events).count("finished") == 3
@@ -103,7 +103,7 @@ def test_previews_come_when_asked_for_and_are_their_owners_alone(ann: TaskSessio
     assert len(set(shown)) == 2
 
 
-def test_a_cancelled_task_is_told(ann: TaskSession) -> None:
+def test_a_cancelled_task_has_an_event(ann: TaskSession) -> None:
     with ann.listening() as connection:
         task_id = ann.create(**LONG)
         hear_until(connection, "started")
@@ -219,7 +219,7 @@ def test_another_path_has_no_websocket(ann: TaskSession, server: ServerProcess) 
         pass
 
 
-def told(answer: requests.Response, count: int) -> list[dict[str, Any]]:
+def received(answer: requests.Response, count: int) -> list[dict[str, Any]]:
     """The next events of a stream, each with the id that the protocol gave it."""
     events: list[dict[str, Any]] = []
     event_id = None
@@ -238,12 +238,12 @@ def test_the_same_as_server_sent_events(ann: TaskSession) -> None:
     with ann.call("GET", "/events/stream", stream=True) as answer:
         assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         ann.create(**QUICK)
-        events = told(answer, 3)
+        events = received(answer, 3)
     assert kinds(events) == ["pending", "started", "finished"]
     assert all(event["event_id"] == event["sse_id"] for event in events)
     # A browser comes back with the id of the last event that it has.
     with ann.call("GET", "/events/stream", stream=True, headers={"Last-Event-ID": str(events[0]["event_id"])}) as again:
-        assert told(again, 2) == events[1:]
+        assert received(again, 2) == events[1:]
 
 
 def test_a_stream_needs_a_token(server: ServerProcess) -> None:

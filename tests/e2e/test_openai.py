@@ -231,12 +231,12 @@ def test_empty_texts_say_that_nothing_is_given(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "expected"),
     [({}, "no body"), ({"data": b"{"}, "no valid JSON"), ({"data": {"prompt": "a dog"}}, "form-urlencoded")],
 )
-def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, told: str) -> None:
+def test_bodies_that_are_no_object_are_refused_by_what_they_are(url: str, sent: Any, expected: str) -> None:
     answer = requests.post(f"{url}/v1/images/edits", timeout=10, **sent)
-    assert (answer.status_code, told in answer.json()["error"]["message"]) == (400, True)
+    assert (answer.status_code, expected in answer.json()["error"]["message"]) == (400, True)
 
 
 def test_json_that_is_too_deep_is_a_400(url: str) -> None:

@@ -125,7 +125,7 @@ def test_ping_and_health_answer_at_once_during_a_generation(server: ServerProces
         assert busy.result().status_code == 200
 
 
-def test_beyond_the_queue_requests_are_refused_and_told_when_to_come_back(server: ServerProcess) -> None:
+def test_beyond_the_queue_requests_are_refused_with_a_time_to_try_again(server: ServerProcess) -> None:
     with ThreadPoolExecutor() as pool:
         first = pool.submit(post, server, **LONG)
         wait_until_busy(server)

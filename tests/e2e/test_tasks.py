@@ -37,13 +37,13 @@ def test_a_client_of_the_original_task_server_runs(fork_server: Any) -> None:
             "height": 64,
         }
         task_id = requests.post(f"{url}/task", json=parameters, headers=headers, timeout=10).json()
-        told = original_events(events)
-        assert [event["event_type"] for event in told] == ["pending", "started", "finished"]
-        assert {event["task_id"] for event in told} == {task_id}
-        blob_id = told[-1]["image"]["blob_id"]
-        used = told[-1]["image"]["parameters_used"]
+        received = original_events(events)
+        assert [event["event_type"] for event in received] == ["pending", "started", "finished"]
+        assert {event["task_id"] for event in received} == {task_id}
+        blob_id = received[-1]["image"]["blob_id"]
+        used = received[-1]["image"]["parameters_used"]
         assert (used["prompt"], used["model_provider"]) == ("corgi with a top hat", "huggingface")
-        assert told[-1] == requests.get(f"{url}/task/{task_id}", headers=headers, timeout=10).json()
+        assert received[-1] == requests.get(f"{url}/task/{task_id}", headers=headers, timeout=10).json()
 
         picture = requests.get(f"{url}/blob/{blob_id}", headers=headers, timeout=10)
         assert picture.headers["Content-Type"] == "image/png"

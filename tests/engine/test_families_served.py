@@ -46,7 +46,7 @@ def asked(**changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_are_told_and_a_cancelled_job_stops_at_its_step(engine_of: Any, name: str) -> None:
+def test_steps_are_reported_and_a_cancelled_job_stops_at_its_step(engine_of: Any, name: str) -> None:
     engine = engine_of(name)
     job = Noted(asked(seeds=(1, 2)))
     serve(engine, [job])

@@ -82,6 +82,27 @@ def test_a_cancelled_job_is_not_worked_on_any_more(engine: Any, at: int) -> None
     assert (steps, decoded) == (at, 0)
 
 
+def test_a_cancelled_job_reads_no_further_chunk_of_its_prompt(engine: Any) -> None:
+    prompt = " BREAK ".join(["dog"] * 5)
+    job, read = Job(request(prompt=prompt)), 0
+
+    def count(*_: Any) -> None:
+        nonlocal read
+        read += 1
+        if read == 2:
+            job.cancel("Not wanted.")
+
+    hook = parts(engine).text_encoder.register_forward_hook(count)
+    try:
+        serve(engine, [job])
+        assert read == 2
+        generate(engine, request(prompt=prompt))
+    finally:
+        hook.remove()
+    with pytest.raises(JobCancelled, match=r"Not wanted\."):
+        job.result()
+
+
 def test_a_cancelled_job_with_adapters_leaves_no_trace(engine: Any, models: Path) -> None:
     pipeline, image = parts(engine), ImageRef.of(photograph(64, 64), "image")
     control_net(pipeline.unet).save_pretrained(models / "controlnet" / "lines")
@@ -196,12 +217,12 @@ def test_without_any_time_no_step_is_made(engine: Any) -> None:
 
 
 def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
-    told: list[tuple[Progress, float]] = []
+    reported: list[tuple[Progress, float]] = []
 
     def note(changed: Job) -> None:
         progress = changed.status().progress
         if progress is not None and progress.phase == "denoising":
-            told.append((progress, changed.working_seconds()))
+            reported.append((progress, changed.working_seconds()))
 
     def take_time(output: Any) -> None:
         time.sleep(0.1)
@@ -210,6 +231,6 @@ def test_the_first_step_is_timed_like_the_others(engine: Any) -> None:
     job.listen(note)
     with after_call(parts(engine).unet, 1, take_time):
         serve(engine, [job])
-    assert [progress.step for progress, _ in told] == [0, 1, 2]
-    assert {progress.steps for progress, _ in told} == {3}
-    assert told[1][1] >= 0.1
+    assert [progress.step for progress, _ in reported] == [0, 1, 2]
+    assert {progress.steps for progress, _ in reported} == {3}
+    assert reported[1][1] >= 0.1

@@ -40,13 +40,12 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import ImageToImage, Inpaint, TextToImage
 from sd_api.generation.references import Reference
 from sd_api.models.components import Parts
+from sd_api.models.families.packing import pack
 from sd_api.models.families.registry import family_of
 from sd_api.models.folders import CONTROLNET, ModelFolders
 from sd_api.models.schedulers import make_scheduler
 
 NAMES = ("flux", "stable diffusion 3", "qwen-image", "sana", "z-image")
-# Which a single file of is not enough for.
-OF_FOLDERS = ("z-image",)
 
 
 @cache
@@ -64,6 +63,8 @@ def nets(name: str) -> dict[str, Any]:
     elif name == "z-image":
         wide: dict[str, Any] = {"control_in_dim": 9, "add_control_noise_refiner": "control_noise_refiner"}
         made["wide"] = transformer_net(transformer, control_refiner_layers_places=[0], **wide)
+        wide["add_control_noise_refiner"] = "control_layers"
+        made["lent"] = transformer_net(transformer, control_refiner_layers_places=[0], **wide)
     elif name == "qwen-image":
         made["inpaint"] = transformer_net(transformer, extra_condition_channels=4)
     return made
@@ -95,7 +96,7 @@ def model(name: str, folder: Path) -> Parts:
 
 def by_hand(name: str, operation: Operation, class_name: str, net: Any, **arguments: Any) -> torch.Tensor:
     """The latents of one of diffusers' pipelines, with the arguments that say what it follows."""
-    made = getattr(diffusers, class_name).from_pipe(weights(name), controlnet=net)
+    made = getattr(diffusers, class_name).from_pipe(weights(name), **({} if net is None else {"controlnet": net}))
     made.scheduler = make_scheduler(None, weights(name).scheduler)
     made.set_progress_bar_config(disable=True)
     if isinstance(operation, (ImageToImage, Inpaint)) and "strength" not in arguments:
@@ -243,9 +244,7 @@ def test_those_of_z_image_act_as_in_diffusers(kind: str, folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [(name, kind) for name in NAMES if name not in OF_FOLDERS for kind in nets(name)]
-)
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in NAMES for kind in nets(name)])
 def test_single_files_are_built_as_their_folders(name: str, kind: str, folder: Path) -> None:
     controls = model(name, folder).controls
     nets_of: Any = (
@@ -283,6 +282,36 @@ def test_those_for_inpainting_see_what_is_kept(name: str, class_name: str, folde
     same(drawn, expected, ours(parts, asked("txt2img")))
     with pytest.raises(OutOfLimits, match="takes a mask and the preprocessor inpaint"):
         begun(parts, asked("txt2img", control(f"inpaint/{name}")))
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name", "argument"),
+    [
+        ("stable diffusion 3", "StableDiffusion3InpaintPipeline", "block_controlnet_hidden_states"),
+        ("qwen-image", "QwenImageInpaintPipeline", "controlnet_block_samples"),
+    ],
+)
+def test_what_a_mask_keeps_is_blended_as_in_diffusers(name: str, class_name: str, argument: str, folder: Path) -> None:
+    """No pipeline of diffusers has both, so its inpainting one is given here what the ControlNet adds."""
+    parts, net = model(name, folder), loaded(name, "inpaint", folder)
+    masked = asked("masking", control(f"inpaint/{name}", IMAGE, preprocessor="inpaint", weight=0.8), guidance=1.0)
+    (followed,) = begun(parts, masked).controls
+    known = signature(net.forward).parameters
+
+    def add(_: Any, arguments: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        seen = {key: value for key, value in given.items() if key in known and key != "joint_attention_kwargs"}
+        if "pooled_projections" in seen:
+            seen["pooled_projections"] = torch.zeros_like(seen["pooled_projections"])
+        maps = followed.seen if given["hidden_states"].ndim == 4 else pack(followed.seen)
+        several = net(**seen, controlnet_cond=maps, conditioning_scale=0.8)
+        return arguments, given | {argument: several[0] if name == "stable diffusion 3" else several}
+
+    hook = weights(name).transformer.register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        expected = by_hand(name, masked, class_name, None)
+    finally:
+        hook.remove()
+    same(ours(parts, masked), expected, ours(parts, asked("masking", guidance=1.0)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from controlled import asked, begun, control, ours, theirs
+from controlled import IMAGE, asked, begun, control, ours, theirs
 from running import FullAt, fresh_runs
 from safetensors.torch import save_file
 from tiny_controls import transformer_net
+from tiny_ip_adapters import flux_weights, save_adapter, save_image_encoder, save_siglip, sd3_weights
 from tiny_pipelines import weights
 
 from sd_api.engine.diffusion import step
 from sd_api.errors import OutOfLimits, ServerError
+from sd_api.generation.images import ImageRef
+from sd_api.generation.references import Reference
 from sd_api.models.adapters.active_loras import ActiveLora
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
@@ -129,21 +132,34 @@ def test_one_acts_in_some_steps_only(folder: Path) -> None:
     assert seen == [(False, True), (True, False), (True, False)]
 
 
-@pytest.mark.parametrize("name", ["flux", "stable diffusion 3"])
+def adapters_of(name: str, folder: Path) -> tuple[Reference, ...]:
+    """A reference by an IP-Adapter, where there are any for the architecture."""
+    made = {"flux": flux_weights, "stable diffusion 3": sd3_weights}.get(name)
+    if made is None:
+        return ()
+    save_adapter(folder / "ip-adapter" / "seen.safetensors", made(weights(name).transformer, 4))
+    save_image_encoder(folder / "clip_vision" / "clip")
+    save_siglip(folder / "clip_vision" / "siglip")
+    return (Reference(image=ImageRef.of(IMAGE, "image"), adapter="seen", end=0.5),)
+
+
+@pytest.mark.parametrize("name", ["flux", "stable diffusion 3", "z-image"])
 def test_no_run_leaves_anything_for_the_next(name: str, folder: Path, tmp_path: Path) -> None:
     """Random sequences, each run of which breaks off anywhere, or after a step: the others are as on a fresh server."""
     model(name, folder)
     pipeline, choose = weights(name), random.Random(5)
     transformer_net(pipeline.transformer).save_pretrained(tmp_path / "lines")
-    folders = ModelFolders({LORA: [folder / name], CONTROLNET: [tmp_path]})
+    references = adapters_of(name, tmp_path)
+    folders = ModelFolders({LORA: [folder / name], CONTROLNET: [tmp_path]}, [tmp_path])
     parts = Parts(pipeline, torch.device("cpu"), lambda _: None, folders=folders)
     about: list[dict[str, Any]] = [{}, {"controls": (control("lines"),)}, {"loras": '{"both": 0.7}'}]
-    kinds = [asked("txt2img", steps=2, **fields) for fields in (*about, about[1] | about[2])]
+    about.append({**about[1], **about[2], "references": references})
+    kinds = [asked("txt2img", steps=2, **fields) for fields in about]
     modules = [list(part.module.modules()) for part in parts.components.values()]
     tensors = [tensor.clone() for part in parts.components.values() for tensor in part.module.state_dict().values()]
     fresh, counts = fresh_runs(kinds, lambda: _forget(parts), partial(ours, parts))
     assert len({latents.sum().item() for latents in fresh}) == len(kinds)
-    for attempt in range(8):
+    for attempt in range(6):
         number, other = choose.randrange(1, len(kinds)), choose.randrange(len(kinds))
         if attempt % 4:
             _forget(parts)
@@ -161,6 +177,9 @@ def _forget(parts: Parts) -> None:
     """Have the next run load and encode everything anew."""
     parts.loras._forget_all()
     parts.controls._cache.clear()
+    parts.ip_adapters._hosts.clear()
+    parts.ip_adapters._cache.clear()
+    parts.ip_adapters._encoders.clear()
     parts._cached.clear()
 
 

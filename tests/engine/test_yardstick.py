@@ -25,7 +25,7 @@ from sd_api.engine.diffusion import denoise, step
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, Redrawing, TextToImage
-from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.generation.schedulers import SCHEDULERS, WITH_ETA
 from sd_api.generation.spec import PictureSeeds
 from sd_api.models.components import Parts
 from sd_api.models.families.registry import family_of
@@ -168,7 +168,7 @@ PAIRS = [(name, mode) for name, modes in ABLE.items() for mode in modes]
 @pytest.mark.parametrize("scheduler", [None, *{each.class_name: name for name, each in SCHEDULERS.items()}.values()])
 @pytest.mark.parametrize(("name", "mode"), PAIRS)
 def test_one_picture_is_diffusers_own(name: str, mode: str, scheduler: str | None, guidance: float) -> None:
-    asked = operation(mode, scheduler=scheduler, guidance=guidance, eta=0.5 if scheduler == "ddim" else 0.0)
+    asked = operation(mode, scheduler=scheduler, guidance=guidance, eta=0.5 if scheduler in WITH_ETA else 0.0)
     latents = ours(name, asked, 5)
     assert torch.equal(latents, by_hand(name, asked, 5))
     assert latents.std() > 0.05

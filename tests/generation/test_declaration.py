@@ -51,7 +51,7 @@ def changed(spec: JobSpec, field: Field) -> JobSpec:
 
 
 @pytest.mark.parametrize(("operation", "field"), EVERY, ids=name_of)
-def test_a_field_is_told_in_words(operation: type[Operation], field: Field) -> None:
+def test_a_field_has_a_label_and_a_description(operation: type[Operation], field: Field) -> None:
     assert 1 <= len(field.param.label.split()) <= 3
     assert field.param.description.endswith(".")
     assert field.param.control in get_args(Control)

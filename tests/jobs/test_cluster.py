@@ -249,7 +249,7 @@ def test_a_cached_result_can_be_fetched_from_another_process(
     assert queue.cached_result("nobody") is None
 
 
-def test_a_redis_that_stays_away_is_told_and_that_it_may_come_back(
+def test_a_redis_that_stays_away_is_reported_as_unavailable_for_now(
     queue: ClusterQueue, redis_server: RedisServer, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sd_api.jobs.cluster.follower.MAX_OUTAGE_SECONDS", 0.5)
@@ -307,7 +307,9 @@ def test_a_full_redis_refuses_and_takes_more_once_there_is_room(
     assert queue.submit(request("new")).result().images[0].png == b"new"
 
 
-def test_who_waits_is_told_where_there_is_no_worker(queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_gets_a_failure_where_there_is_no_worker(
+    queue: ClusterQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = queue.submit(request(), client="user:a", rejoin=True)
     kept = queue.submit(request())
     queue.cache_result(kept)

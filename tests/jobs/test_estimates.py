@@ -17,16 +17,18 @@ from sd_api.generation.references import Reference
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.estimates import estimate
 from sd_api.jobs.queue import Forecast
-from sd_api.models.catalog import CatalogModel
 from sd_api.models.folders import ModelFolders
+from sd_api.models.providers import CatalogModel
 from sd_api.models.sources import ModelDirectory
 
 KLEIN = CatalogModel(None, "local", "klein", ModelDirectory(tiny_model()), "klein", requires_safety_checker=False)
 
 
-def test_references_and_controls_are_memory_and_time(tmp_path: Path) -> None:
+def test_references_controls_and_loras_are_memory_and_time(tmp_path: Path) -> None:
     (tmp_path / "controlnet").mkdir()
     (tmp_path / "controlnet" / "edges.safetensors").write_bytes(b"x" * 77)
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "loras" / "ink.safetensors").write_bytes(b"x" * 600)
     picture = ImageRef.of(photograph(64, 64), "image")
     sees = SeenImages(changed=None, least=MEGAPIXEL, most=MEGAPIXEL)
     able = ModelAbilities(modes=("edit",), size_multiple=8, native_size=64, seen=sees)
@@ -40,7 +42,8 @@ def test_references_and_controls_are_memory_and_time(tmp_path: Path) -> None:
             queue,
             JobSpec(
                 operation=Edit(
-                    prompt="a",
+                    prompt="a <lora:ink:0.5>" if count > 1 else "a",
+                    loras='{"ink": 0.5}' if count > 1 else None,
                     steps=4,
                     guidance=1.0,
                     image=picture,
@@ -56,5 +59,5 @@ def test_references_and_controls_are_memory_and_time(tmp_path: Path) -> None:
         )
         for count in (1, 3)
     )
-    assert (one.memory.device, three.memory.device) == (1000, 1677)
+    assert (one.memory.device, three.memory.device) == (1000, 2277)
     assert three.spec.work > 2 * one.spec.work

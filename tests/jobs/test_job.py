@@ -15,10 +15,10 @@ from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job
 
 
-def test_listeners_are_told_of_every_change_and_of_nothing_after_the_end() -> None:
+def test_listeners_hear_of_every_change_and_of_nothing_after_the_end() -> None:
     job = Job(request())
-    told: list[str] = []
-    job.listen(lambda changed: told.append(changed.status().state))
+    heard: list[str] = []
+    job.listen(lambda changed: heard.append(changed.status().state))
     job.start()
     job.report(Progress("denoising", 1, 2))
     job.finish(GenerationResult(()))
@@ -26,22 +26,22 @@ def test_listeners_are_told_of_every_change_and_of_nothing_after_the_end() -> No
     job.cancel("Too late.")
     with pytest.raises(JobCancelled):
         job.report(Progress("denoising", 2, 2))
-    assert told == ["running", "running", "finished"]
+    assert heard == ["running", "running", "finished"]
     assert job.result() == GenerationResult(())
 
 
 def test_a_listener_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     job = Job(request())
-    told: list[Job] = []
+    heard: list[Job] = []
 
     def fail(_: Job) -> None:
         raise ZeroDivisionError
 
     job.listen(fail)
-    job.listen(told.append)
+    job.listen(heard.append)
     with caplog.at_level(logging.ERROR):
         job.start()
-    assert told == [job]
+    assert heard == [job]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -64,13 +64,13 @@ def test_who_waited_for_a_job_that_failed_does_not_keep_it_in_memory() -> None:
     try:
         job = Job(request())
         job.fail(OutOfLimits("seed", "is odd"))
-        told = []
+        heard = []
         for _ in range(2):
             try:
                 job.result()
             except OutOfLimits as error:
-                told.append((error.field, error.message, str(error)))
-        assert told == [("seed", "seed is odd", "seed is odd")] * 2
+                heard.append((error.field, error.message, str(error)))
+        assert heard == [("seed", "seed is odd", "seed is odd")] * 2
         gone = weakref.ref(job)
         del job
         assert gone() is None
@@ -87,11 +87,11 @@ def test_whoever_ends_it_it_ends_once() -> None:
     with ThreadPoolExecutor(8) as threads:
         for _ in range(50):
             job = Job(request())
-            told: list[str] = []
-            job.listen(lambda changed, told=told: told.append(changed.status().state))  # type: ignore[misc]
+            heard: list[str] = []
+            job.listen(lambda changed, heard=heard: heard.append(changed.status().state))  # type: ignore[misc]
             list(threads.map(lambda end, job=job: end(job), ends * 3))
-            assert len(told) == 1
-            assert job.status().state == told[0]
+            assert len(heard) == 1
+            assert job.status().state == heard[0]
 
 
 def test_previews_are_wanted_for_a_while_after_somebody_asked(monkeypatch: pytest.MonkeyPatch) -> None:

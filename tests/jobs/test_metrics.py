@@ -68,7 +68,7 @@ def test_steps_that_are_run_again_are_not_timed_from_the_failed_ones(
     assert registry.get_sample_value("sd_step_seconds_count", TXT2IMG) == 2
 
 
-def test_failed_and_cancelled_jobs_are_told_apart(jobs: JobMetrics, registry: CollectorRegistry) -> None:
+def test_failed_and_cancelled_jobs_are_counted_apart(jobs: JobMetrics, registry: CollectorRegistry) -> None:
     listened(jobs).cancel("enough")
     failed = listened(jobs)
     failed.start()
@@ -102,7 +102,7 @@ def registry_of(queue: Fixed) -> CollectorRegistry:
     return registry
 
 
-def test_the_queue_is_told_by_state_and_model() -> None:
+def test_the_queue_is_counted_by_state_and_model() -> None:
     waiting = [Job(replace(request(), model=model, limits=Limits())) for model in (None, "mine", "huggingface:a/b")]
     running = listened(JobMetrics(NAMES))
     running.start()

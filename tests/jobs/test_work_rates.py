@@ -1,8 +1,11 @@
 """Estimates from synthetic jobs whose fixed seconds and rate are known."""
 
+import math
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import photograph
 from requested import request
 
@@ -100,12 +103,13 @@ def test_a_change_of_pace_counts_as_soon_as_three_jobs_show_it(factor: float) ->
     assert learned(*before, *changed).seconds(KIND, USUAL) == pytest.approx(factor * true_seconds(USUAL))
 
 
-@pytest.mark.parametrize(("noise", "least"), [(0.05, 0.98), (0.08, 0.9)])
+# Who knew the fixed seconds and the rate would be right for 98.5 and 90.5 of a hundred with the last two noises.
+@pytest.mark.parametrize(("noise", "least"), [(0.05, 0.98), (0.08, 0.95), (0.12, 0.86)])
 def test_nine_of_ten_jobs_of_mixed_sizes_take_about_as_long_as_estimated(noise: float, least: float) -> None:
     chance, close = random.Random(1), []
     for _ in range(10):
         rates = WorkRates()
-        for number in range(15):
+        for number in range(25):
             work = chance.choice([SMALL, USUAL, LARGE]) * chance.uniform(0.5, 1.5)
             seconds = true_seconds(work) * chance.lognormvariate(0, noise)
             if number >= 5:
@@ -114,6 +118,26 @@ def test_nine_of_ten_jobs_of_mixed_sizes_take_about_as_long_as_estimated(noise: 
                 close.append(abs(expected / seconds - 1) <= 0.2)
             rates.learn(KIND, Timing(work, seconds))
     assert sum(close) / len(close) >= least
+
+
+@given(
+    jobs=st.lists(st.tuples(st.floats(1e4, 1e9), st.floats(0.01, 1e4)), min_size=1, max_size=HISTORY),
+    work=st.floats(1e4, 1e9),
+    factor=st.floats(0.01, 100),
+)
+@settings(max_examples=40, deadline=None)
+def test_estimates_are_within_their_range_grow_with_the_work_and_have_no_unit(
+    jobs: list[tuple[float, float]], work: float, factor: float
+) -> None:
+    rates = learned(*jobs)
+    found, more = rates.duration(KIND, work), rates.seconds(KIND, 2 * work)
+    assert found is not None
+    assert more is not None
+    assert 0 < found.least <= found.expected <= found.most < math.inf
+    assert more >= found.expected
+    # A machine that is slower in everything takes longer by as much.
+    slower = learned(*((each, factor * seconds) for each, seconds in jobs)).seconds(KIND, work)
+    assert slower == pytest.approx(factor * found.expected, rel=1e-3)
 
 
 def test_old_jobs_are_forgotten() -> None:

@@ -207,7 +207,7 @@ def test_one_missing_tensor_is_noticed(directory: Path, checkpoint: Path, tmp_pa
             load(path, directory, only_checked=only_checked)
 
 
-def test_another_shape_is_told_apart_from_stable_diffusion_1(checkpoint: Path) -> None:
+def test_another_shape_is_distinguished_from_stable_diffusion_1(checkpoint: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"Stable Diffusion 1\.x, but its \w+ is of another"):
         load(checkpoint, None)
 

@@ -223,7 +223,7 @@ def test_what_was_compiled_and_fails_later_is_given_up(
     assert "not used any more: compiled for something else" in caplog.text
 
 
-def test_running_out_of_memory_in_what_was_compiled_is_told_as_such(parts: Parts, compiler: Counted) -> None:
+def test_running_out_of_memory_in_what_was_compiled_is_reported_as_such(parts: Parts, compiler: Counted) -> None:
     unet = compile_now(parts, "64x64")
     ((shapes, compiled),) = unet._compiled.items()
 

@@ -92,7 +92,7 @@ def test_a_device_that_is_not_there_is_refused(
     assert words in refusal.value.message
 
 
-def test_a_torch_without_cuda_is_told_from_a_machine_without_a_card(
+def test_a_torch_without_cuda_is_distinguished_from_a_machine_without_a_card(
     machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)

@@ -35,7 +35,7 @@ WRONG = "hf_wrong" + "W" * 20
         ("demo/video", None, ["demo/video is a model for StableVideoDiffusionPipeline", "does not run"]),
     ],
 )
-def test_the_one_reason_is_told_with_the_way_out_and_no_token(
+def test_the_one_reason_is_reported_with_the_way_out_and_no_token(
     start: StartApp,
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -84,7 +84,7 @@ def test_code_of_strangers_is_neither_run_nor_fetched(start: StartApp, hub: Fake
         ("web page", ["http://127.0.0.1", "is not the Hugging Face hub, perhaps the login page of this network"]),
     ],
 )
-def test_a_hub_in_trouble_is_told_soon_and_asked_again_by_the_next_request(
+def test_a_hub_in_trouble_is_reported_soon_and_asked_again_by_the_next_request(
     start: StartApp, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, fault: int | str, parts: list[str]
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
@@ -161,7 +161,7 @@ def test_a_cache_that_cannot_be_written(start: StartApp, cache: Path) -> None:
     assert f"demo/tiny could not be downloaded to {cache} ([Errno " in message
 
 
-def test_without_the_published_checker_the_way_to_do_without_it_is_told(
+def test_without_the_published_checker_the_failure_says_how_to_do_without_it(
     start: StartApp, hub: FakeHub, single_file: str
 ) -> None:
     with hub.gone():

@@ -32,9 +32,9 @@ def test_a_model_is_fetched_when_a_task_names_it(hub: FakeHub, start: StartApp) 
     app.services.events.subscribe(OWNER, events.append)
     event = run(app, model_id="demo/no-checker")
     assert event.content["image"]["parameters_used"]["model_id"] == "demo/no-checker"
-    downloading = [told.content for told in events if told.content.get("phase") == "downloading"]
+    downloading = [event.content for event in events if event.content.get("phase") == "downloading"]
     assert downloading
-    assert all(0 <= told["bytes"] <= told["total_bytes"] for told in downloading)
+    assert all(0 <= event["bytes"] <= event["total_bytes"] for event in downloading)
     assert downloading[-1]["bytes"] > 0
     # Once only.
     hub.requests.clear()

@@ -1,6 +1,7 @@
 """Every scheduler that a request may name exists and draws, in every mode."""
 
 from base64 import b64decode
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ def test_a_scheduler_keeps_the_models_noise_schedule_and_its_name(own: Any, name
     assert made.config.beta_schedule == own.config.beta_schedule
     assert made.config.beta_start == own.config.beta_start
     assert scheduler_name(made) == name
+    assert SCHEDULERS[name].takes_eta == ("eta" in signature(made.step).parameters)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -56,7 +58,7 @@ def test_each_run_has_a_scheduler_of_its_own(own: Any) -> None:
     assert scheduler_name(own) == "plms"
 
 
-def test_a_scheduler_that_no_request_may_name_is_told_by_its_class() -> None:
+def test_a_scheduler_that_no_request_may_name_is_called_by_its_class() -> None:
     assert scheduler_name(DDPMScheduler()) == "DDPMScheduler"
 
 

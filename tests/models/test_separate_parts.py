@@ -1,5 +1,6 @@
 """Parts that the configuration gives to a model: text encoders of GGUF, pickled folders of autoencoders."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def test_a_text_encoder_of_gguf_is_that_of_its_model(folder: Path, tmp_path: Pat
     assert all(torch.equal(tensor, expected[name]) for name, tensor in found["text_encoder_2"].state_dict().items())
     with pytest.raises(ModelUnavailable, match="is no GGUF of a T5EncoderModel"):
         given(folder, text_encoders=[write_gguf(tmp_path / "other.gguf", "no-such")])
+
+
+def test_a_text_encoder_may_be_in_several_files(folder: Path, tmp_path: Path) -> None:
+    encoder = weights("flux").text_encoder_2
+    encoder.save_pretrained(place := tmp_path / "t5", max_shard_size="10KB")
+    first, *others = sorted(place.glob("*.safetensors"))
+    assert len(others) > 1
+    for index in (True, False):
+        (found,) = given(folder, text_encoders=[str(place)]).values()
+        assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in found.state_dict().items())
+        if index:
+            (place / "model.safetensors.index.json").rename(tmp_path / "index.json")
+    (tmp_path / "index.json").rename(place / "model.safetensors.index.json")
+    others[0].unlink()
+    for wrong, reason in (
+        (place, f"{others[0]}: this file is missing, and model.safetensors.index.json lists it"),
+        (first, f"is one of {len(others) + 1} files; name the folder that has them all"),
+        (folder, "is a whole model; name the folder of one of its text encoders"),
+    ):
+        with pytest.raises(ModelUnavailable, match=re.escape(reason)):
+            given(folder, text_encoders=[str(wrong)])
 
 
 def test_a_pickled_folder_of_an_autoencoder_is_converted(

@@ -173,14 +173,14 @@ def test_the_files_redis_is_stronger_than_the_environments(file: Path) -> None:
 
 
 def test_a_wrong_redis_is_named_and_its_password_is_not(file: Path) -> None:
-    told = fault(file, '{"cluster": {"redis_url": "http://:secret@host", "tries": 0}}')
-    assert "line 1, column 27: cluster.redis_url: it should be redis://host:6379" in told
-    assert "cluster.tries: 0 came" in told
-    assert "secret" not in told
-    told = fault(file, '{"cluster": {"tries": 0}}', REDIS_HOST="host", REDIS_PORT="no", REDIS_PASSWORD="secret")
-    assert "REDIS_HOST, REDIS_PORT, REDIS_PASSWORD: it should be redis://" in told
-    assert "line 1, column 23: cluster.tries: 0 came" in told
-    assert "secret" not in told
+    message = fault(file, '{"cluster": {"redis_url": "http://:secret@host", "tries": 0}}')
+    assert "line 1, column 27: cluster.redis_url: it should be redis://host:6379" in message
+    assert "cluster.tries: 0 came" in message
+    assert "secret" not in message
+    message = fault(file, '{"cluster": {"tries": 0}}', REDIS_HOST="host", REDIS_PORT="no", REDIS_PASSWORD="secret")
+    assert "REDIS_HOST, REDIS_PORT, REDIS_PASSWORD: it should be redis://" in message
+    assert "line 1, column 23: cluster.tries: 0 came" in message
+    assert "secret" not in message
     assert "cluster.redis_url: this key is missing" in fault(file, '{"cluster": {}}')
 
 
@@ -192,6 +192,6 @@ def test_images_of_a_cluster_have_a_place(file: Path, place: str) -> None:
 
 
 def test_a_place_that_is_none_is_named_and_its_password_is_not(file: Path) -> None:
-    told = fault(file, '{"cluster": {"redis_url": "redis://host", "blobs": "user:secret@pictures"}}')
-    assert "cluster.blobs: it should be redis, the absolute path of a folder, or a URL" in told
-    assert "secret" not in told
+    message = fault(file, '{"cluster": {"redis_url": "redis://host", "blobs": "user:secret@pictures"}}')
+    assert "cluster.blobs: it should be redis, the absolute path of a folder, or a URL" in message
+    assert "secret" not in message

@@ -55,7 +55,7 @@ def test_a_block_that_raises_has_not_happened(database: Database) -> None:
         assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 0
 
 
-def test_a_full_disk_is_told_and_costs_nothing(database: Database) -> None:
+def test_a_full_disk_is_reported_and_costs_nothing(database: Database) -> None:
     def insert(name: str, size: int) -> None:
         with database.writing() as connection:
             # SQLite's own limit, which it reports as it does a full disk; for this connection alone.
@@ -95,7 +95,7 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
         Database(path)
 
 
-def test_what_has_not_ended_is_told_in_the_order_in_which_it_came(database: Database) -> None:
+def test_what_has_not_ended_is_listed_in_the_order_in_which_it_came(database: Database) -> None:
     tasks = SqlTasks(database, Limits())
     for number in ("2", "1", "3"):
         tasks.add(make_task(number), sample_event("pending"))

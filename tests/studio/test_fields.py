@@ -141,12 +141,13 @@ def test_a_model_that_is_chosen_gets_the_steps_and_the_guidance_that_its_authors
 
 
 def test_a_field_that_acts_with_another_is_shown_with_it(show_offer: ShowOffer) -> None:
-    studio = show_offer(lambda offer: offer["models"][0].update(schedulers=["ddim", "plms"]))
+    studio = show_offer(lambda offer: offer["models"][0].update(schedulers=["ddim", "plms", "tcd"]))
     eta = studio.page.locator("#eta")
     studio.fill(scheduler="plms")
     expect(eta).to_be_hidden()
-    studio.fill(scheduler="ddim")
-    expect(eta).to_be_visible()
+    for name in ("ddim", "tcd"):
+        studio.fill(scheduler=name)
+        expect(eta).to_be_visible()
     expect(studio.page.locator("#scheduler option[value=heun]")).to_be_disabled()
 
 
@@ -191,7 +192,7 @@ def test_an_operation_to_come_has_its_form(show_offer: ShowOffer, photo: Path) -
     assert base64.b64decode(form["init_image"][0].partition(",")[2]) == photo.read_bytes()
 
 
-def test_every_faulty_field_of_an_answer_is_told_beside_it(show_offer: ShowOffer) -> None:
+def test_every_faulty_field_of_an_answer_is_reported_beside_it(show_offer: ShowOffer) -> None:
     studio = show_offer(lambda offer: offer["fields"].update(warmth=WARMTH))
     errors = [{"field": "warmth", "message": "warmth is 501; it must be from 0 to 500"}]
     errors += [{"field": "seed + num_outputs - 1", "message": "seed + num_outputs - 1 is too large"}]

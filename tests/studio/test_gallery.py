@@ -197,6 +197,8 @@ def test_pictures_are_found_marked_exported_and_imported(studio: Studio, tmp_pat
     page.keyboard.press("ArrowRight")
     expect(large.get_by_role("heading")).to_have_text("a red fox")
     expect(large.locator("#lightbox-parameters")).to_contain_text("Seed1")
+    # Of other fields, what is not as usual.
+    expect(large.locator("#lightbox-parameters dt")).to_have_text(["Prompt", "Steps", "Guidance", "Seed", "Model"])
     page.keyboard.press("1")
     assert page.locator("#lightbox-image").bounding_box()["width"] == 64
     original = studio.pixels(page.locator("#lightbox-image"))

@@ -199,7 +199,7 @@ def test_what_the_form_would_take_stands_below_the_button(studio: Studio, photo:
     assert studio.page.locator("#generate").bounding_box() == place
     studio.generate()
     studio.wait_for_picture()
-    expect(line).to_have_text(re.compile(r"about \d+ s · 72 × 64"))
+    expect(line).to_have_text(re.compile(r"about\s\d+\ss · 72\s×\s64"))
     studio.fill(num_outputs=2, width=5000)
     expect(line).to_have_text("")
     studio.fill(width=64)

@@ -67,6 +67,12 @@ def test_the_models_are_listed_with_their_sizes_and_one_is_chosen(panel: Studio)
     page.keyboard.press("Escape")
     expect(page.locator("#model")).to_have_value("other")
     expect(page.locator("#open-models")).to_be_focused()
+    # Its files may have changed since.
+    page.route(
+        "**/estimate", lambda route: route.fulfill(json={"status": "success", "estimate": {"memory": {"disk": None}}})
+    )
+    page.locator("#open-models").click()
+    expect(other).to_contain_text("Not downloaded")
 
 
 def test_a_model_of_the_hub_is_downloaded_and_draws(

@@ -29,7 +29,7 @@ BAD_VALUES = [
 ]
 
 
-def test_a_bad_value_is_told_beside_its_field(refused: Studio) -> None:
+def test_a_bad_value_is_reported_beside_its_field(refused: Studio) -> None:
     for field, value, words in BAD_VALUES:
         refused.quick(guidance_scale=7.5, num_outputs=1, **{field: value} if field in ("prompt", "seed") else {})
         refused.fill(**{field: value})
@@ -43,7 +43,7 @@ def test_a_bad_value_is_told_beside_its_field(refused: Studio) -> None:
         expect(refused.problem(field)).to_have_count(0)
 
 
-def test_several_bad_values_are_told_at_once(refused: Studio) -> None:
+def test_several_bad_values_are_reported_at_once(refused: Studio) -> None:
     refused.quick(prompt="x" * 4001, width="", num_inference_steps="")
     refused.generate()
     for field in ("prompt", "width", "num_inference_steps"):
@@ -77,7 +77,7 @@ def test_what_is_wrong_and_what_has_the_focus_is_never_behind_the_button(
             assert not focused.evaluate(covered), focused.evaluate("(node) => node.outerHTML")
 
 
-def test_a_missing_image_and_an_empty_mask_are_told_beside_the_table(studio: Studio, photo: Path) -> None:
+def test_a_missing_image_and_an_empty_mask_are_reported_beside_the_table(studio: Studio, photo: Path) -> None:
     studio.quick(num_inference_steps=0)
     studio.mode("masking")
     studio.generate()
@@ -140,7 +140,7 @@ def test_loading_out_of_memory_and_flagged(open_studio: OpenStudio, make_setting
         expect(page.locator("[name=mode][value=txt2img]")).to_be_disabled()
 
 
-def test_out_of_memory_is_told_with_what_to_do(
+def test_out_of_memory_is_reported_with_what_to_do(
     open_studio: OpenStudio, make_settings: Callable[..., Settings], photo: Path
 ) -> None:
     with scripted_server(make_settings()) as (url, finish_loading):

@@ -61,7 +61,7 @@ def test_it_leads_to_what_every_endpoint_does(status: Studio) -> None:
     expect(status.page.locator(".opblock").first).to_be_visible()
 
 
-def test_an_address_that_cannot_work_is_told_why(status: Studio) -> None:
+def test_an_address_that_cannot_work_is_explained(status: Studio) -> None:
     results(status)
     for address, bad, words in [
         ("http://127.0.0.1:9", [1], "This server listens on port"),

@@ -39,9 +39,9 @@ def test_a_task_runs_and_its_picture_is_kept(start: StartTasks, engine: Driven) 
     assert [image["parameters_used"]["seed"] for image in event.content["images"]] == [3, 4]
     blob = server.blobs.blob("user:a", event.content["image"]["blob_id"])
     assert server.blobs.read(blob) == b"a dog"
-    # What was told is what is kept, apart from progress, which is not.
-    assert [told.id for told in server.events if told.id is not None] == [1, 2, 3]
-    assert any(told.content["event_type"] == "progress" for told in server.events)
+    # What was published is what is kept, apart from progress, which is not.
+    assert [event.id for event in server.events if event.id is not None] == [1, 2, 3]
+    assert any(event.content["event_type"] == "progress" for event in server.events)
 
 
 def test_more_tasks_than_the_queue_takes_wait_and_other_clients_find_room(start: StartTasks, engine: Driven) -> None:
@@ -178,7 +178,7 @@ def test_nobody_cancels_what_is_anothers(start: StartTasks) -> None:
     server.wait(task_id, "started")
 
 
-def test_a_failure_is_told_as_the_reason(start: StartTasks, engine: Driven) -> None:
+def test_a_failure_is_recorded_as_the_reason(start: StartTasks, engine: Driven) -> None:
     server = start()
     engine.error = ModelUnavailable("There is no network.")
     engine.permissions.release()
@@ -188,7 +188,7 @@ def test_a_failure_is_told_as_the_reason(start: StartTasks, engine: Driven) -> N
     server.wait(server.create("a cat"), "finished")
 
 
-def test_an_unforeseen_failure_is_told_by_its_id(
+def test_an_unforeseen_failure_is_reported_by_its_id(
     start: StartTasks, engine: Driven, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = start()
@@ -322,7 +322,7 @@ def test_a_task_that_can_be_neither_run_nor_ended_on_a_full_disk_stops_no_others
     server.wait(last, "finished")
 
 
-def test_a_picture_that_cannot_be_kept_is_told(start: StartTasks, engine: Driven, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_kept_is_reported(start: StartTasks, engine: Driven, tmp_path: Path) -> None:
     server = start()
     engine.permissions.release()
     # In the place of the folder that the picture would go to.

@@ -14,21 +14,21 @@ from sd_api.tasks.previews import Previews
 
 
 class Looker:
-    """Somebody who listens for previews, and the ids that were told."""
+    """Somebody who listens for previews, and the ids that came."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.heard: list[str] = []
         self._more = threading.Condition()
 
     def __call__(self, event: Event) -> None:
         with self._more:
             if "preview_blob_id" in event.content:
-                self.told.append(event.content["preview_blob_id"])
+                self.heard.append(event.content["preview_blob_id"])
             self._more.notify()
 
     def wait_for(self, count: int) -> None:
         with self._more:
-            assert self._more.wait_for(lambda: len(self.told) >= count, 20)
+            assert self._more.wait_for(lambda: len(self.heard) >= count, 20)
 
 
 def test_nobody_who_looks_no_previews(start: StartTasks, engine: Driven) -> None:
@@ -41,7 +41,7 @@ def test_nobody_who_looks_no_previews(start: StartTasks, engine: Driven) -> None
     assert all("preview_blob_id" not in event.content for event in server.events)
 
 
-def test_who_looks_is_told_of_each_preview_once_and_nobody_else_is(start: StartTasks, engine: Driven) -> None:
+def test_who_looks_hears_of_each_preview_once_and_nobody_else_does(start: StartTasks, engine: Driven) -> None:
     server, looker = start(), Looker()
     leave = server.event_bus.subscribe(preview_channel("user:a"), looker)
     others = Looker()
@@ -49,17 +49,17 @@ def test_who_looks_is_told_of_each_preview_once_and_nobody_else_is(start: StartT
     task_id = server.create("a dog")
     looker.wait_for(3)
     previews = Previews(server.queue)
-    assert (previews.read("user:a", looker.told[0]) or b"").startswith(b"preview ")
+    assert (previews.read("user:a", looker.heard[0]) or b"").startswith(b"preview ")
     with pytest.raises(UnknownBlob):
-        previews.read("user:b", looker.told[0])
-    assert len(looker.told) <= engine.previews
+        previews.read("user:b", looker.heard[0])
+    assert len(looker.heard) <= engine.previews
     engine.permissions.release()
     server.wait(task_id, "finished")
     leave()
     # It went with the job.
     with pytest.raises(UnknownBlob):
-        previews.read("user:a", looker.told[0])
-    assert others.told == []
+        previews.read("user:a", looker.heard[0])
+    assert others.heard == []
     assert all("preview_blob_id" not in event.content for event in server.events)
 
 

@@ -129,6 +129,13 @@ def test_auto_photoshop(client: FlaskClient) -> None:
     assert client.post(f"{API}/interrupt", content_type="application/json").status_code == 200
 
 
+@pytest.mark.parametrize(("sampler", "acts"), [("TCD", True), ("DDIM", True), ("Euler", False)])
+def test_eta_acts_with_the_samplers_that_take_it(client: FlaskClient, sampler: str, acts: bool) -> None:
+    asked = SMALL | {"prompt": "a dog", "sampler_name": sampler, "seed": 5}
+    pictures = [made(client.post(f"{API}/txt2img", json=asked | {"eta": eta}))[0] for eta in (0, 1)]
+    assert (pictures[0].tobytes() != pictures[1].tobytes()) == acts
+
+
 def test_krita(client: FlaskClient) -> None:
     assert client.get("/queue/status").status_code == 200
     for path in ("loras", "scripts", "script-info", "embeddings", "sd-modules"):

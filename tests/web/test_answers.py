@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from task_calls import QUICK
 from task_client import TaskClient
 
+from sd_api.web.plugin.health_schemas import Health
+from sd_api.web.plugin.job_schemas import Jobs, OneJob
 from sd_api.web.plugin.model_schemas import CustomModelEntry, Offer
-from sd_api.web.plugin.schemas import Access, Failure, Health, Jobs, OneJob, Pictures, Success
+from sd_api.web.plugin.schemas import Access, Failure, Pictures, Success
 from sd_api.web.tasks.schemas import Detail, LastEvent, NewUser, TaskList, Token, ValidationFailure
 
 FORM = {"prompt": "a dog", "num_inference_steps": 2, "seed": 5, "width": 64, "height": 64, "job_id": "described"}

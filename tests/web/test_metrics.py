@@ -43,7 +43,7 @@ def test_a_picture_is_counted(client: FlaskClient) -> None:
     assert {name: total(client, name, **labels) - before[name] for name in names} == names
 
 
-def test_what_is_loaded_is_told(client: FlaskClient) -> None:
+def test_what_is_loaded_is_a_metric(client: FlaskClient) -> None:
     client.post("/txt2img", data={"prompt": "a dog", **SMALL})
     assert total(client, "sd_workers", state="ready") == 1
     models = client.get("/health").get_json()["models"]

@@ -86,7 +86,7 @@ def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskCli
     assert fields["strength"] | strength == fields["strength"]
     assert fields["seed"] | {"default": 0, "minimum": 0, "maximum": MAX_SEED} == fields["seed"]
     assert fields["mask_image"] | {"modes": ["masking"], "control": "mask"} == fields["mask_image"]
-    assert fields["eta"]["acts_with"] == {"scheduler": "ddim"}
+    assert fields["eta"]["acts_with"] == {"scheduler": ["ddim", "tcd"]}
     assert fields["clip_skip"]["requires"] == "clip_skip"
     assert {"default", "minimum", "max_length"}.isdisjoint(fields["init_image"])
     assert fields["wait"] == {"modes": ["txt2img", "img2img", "masking", "edit"], "default": True}
@@ -95,7 +95,7 @@ def test_the_fields_of_the_forms_with_their_defaults_and_ranges(client: FlaskCli
 
 @pytest.mark.parametrize("edge", ["minimum", "maximum"])
 @pytest.mark.parametrize("name", ["num_inference_steps", "guidance_scale", "eta", "width", "height", "num_outputs"])
-def test_what_lies_beyond_a_told_range_is_refused(client: FlaskClient, name: str, edge: str) -> None:
+def test_what_lies_beyond_an_advertised_range_is_refused(client: FlaskClient, name: str, edge: str) -> None:
     value = client.get("/models").get_json()["fields"][name][edge] + (1 if edge == "maximum" else -1)
     response = client.post("/txt2img", data=FORM | {name: value})
     assert response.status_code == 422

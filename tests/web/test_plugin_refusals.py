@@ -161,7 +161,7 @@ def test_every_failure_has_the_same_shape_on_every_path_and_method(
         assert response.headers["Allow"]
 
 
-def test_an_unknown_path_is_told_all_that_there_are(client: FlaskClient) -> None:
+def test_the_answer_to_an_unknown_path_lists_all_that_there_are(client: FlaskClient) -> None:
     message = refused(client.get("/nothing"), 404)
     # The last two are served beside the application.
     for path in ("/txt2img", "/custom/<path:url_path>", "/task/<task_id>", "/events", "/events/stream"):
@@ -169,17 +169,17 @@ def test_an_unknown_path_is_told_all_that_there_are(client: FlaskClient) -> None
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
-def test_other_content_types_are_told_to_send_a_form(client: FlaskClient, content_type: str) -> None:
+def test_other_content_types_are_refused_with_the_advice_to_send_a_form(client: FlaskClient, content_type: str) -> None:
     response = client.post("/txt2img", data='{"prompt": "a dog"}', content_type=content_type)
     assert "x-www-form-urlencoded" in refused(response, 400)
 
 
-def test_an_uploaded_file_is_told_to_come_as_text(client: FlaskClient) -> None:
+def test_an_uploaded_file_is_refused_with_the_advice_to_send_text(client: FlaskClient) -> None:
     message = refused(client.post("/img2img", data=GOOD | {"init_image": (BytesIO(b"x"), "a.png")}), 400)
     assert message == "init_image: came as a file; send images as base64 text."
 
 
-def test_a_form_that_is_too_large_is_refused_and_told_the_limit(settings: Settings, client: FlaskClient) -> None:
+def test_a_form_that_is_too_large_is_refused_with_the_limit(settings: Settings, client: FlaskClient) -> None:
     limit = settings.limits.max_request_bytes
     response = client.post("/txt2img", data=GOOD, environ_overrides={"CONTENT_LENGTH": str(limit + 1)})
     message = refused(response, 413)

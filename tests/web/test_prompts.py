@@ -1,5 +1,6 @@
 """What the server says of prompts, and how it refuses them in each dialect."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,28 @@ def test_a_refusal_points_at_the_character(client: FlaskClient) -> None:
 
 
 def test_a_short_request_has_no_endless_answer(client: FlaskClient) -> None:
-    form = FORM | {"prompt": "[cat|dog]" * 400, "num_inference_steps": 100}
-    refusal = client.post("/prompt", data=form)
-    assert refusal.status_code == 422
-    assert "stages have more than 50000 characters; ask with fewer steps" in refusal.get_json()["message"]
-    assert client.post("/prompt", data=form | {"num_inference_steps": 4}).status_code == 200
+    form = FORM | {"prompt": "[cat|dog]" * 400, "num_inference_steps": 200}
+    response = client.post("/prompt", data=form)
+    assert len(response.data) < 1.1 * 2**20
+    prompt = json.loads(response.data)["prompt"]
+    stages, left_out = prompt["stages"], prompt["stages_left_out"]
+    assert [stage["first_step"] for stage in stages] == list(range(1, len(stages) + 1))
+    assert len(stages) > 10
+    assert len(stages) + left_out == 200
+    assert client.post("/prompt", data=form | {"num_inference_steps": 4}).get_json()["prompt"]["stages_left_out"] == 0
+
+
+@pytest.mark.parametrize("path", ["/prompt", "/estimate", "/txt2img"])
+def test_prompts_of_too_many_chunks_are_refused_alike(client: FlaskClient, path: str) -> None:
+    prompt = "[" + "|".join(f"x{number}" for number in range(60)) + "]" + "dog " * 650
+    form = FORM | {"prompt": prompt, "num_inference_steps": 60}
+    refused = client.post(path, data=form)
+    assert refused.status_code == 422
+    (fault,) = refused.get_json()["errors"]
+    assert fault["field"] == "prompt"
+    assert "more than 512 chunks of 75 tokens" in fault["message"]
+    # Of 660 tokens, 9 chunks each: 56 texts of the prompt and one of the negative one are 513.
+    assert client.post(path, data=form | {"num_inference_steps": 2}).status_code == 200
 
 
 def test_words_that_were_trained_are_shown_as_their_vectors(make_settings: Any, tmp_path: Path) -> None:

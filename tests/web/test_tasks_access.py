@@ -111,7 +111,7 @@ def test_what_is_guarded_takes_no_bad_token(
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize(("path", "protocol"), [("/events", "websocket"), ("/events/stream", "http")])
-def test_events_are_told_to_no_bad_token(
+def test_no_bad_token_gets_events(
     settings: Settings, services: Services, ann: TaskClient, path: str, protocol: str, kind: str
 ) -> None:
     headers = {"Host": "localhost", **BAD[kind](settings, ann.token)}

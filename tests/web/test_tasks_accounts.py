@@ -166,7 +166,7 @@ def test_the_plugins_endpoints_can_be_made_to_need_a_token(closed: FlaskClient, 
     assert closed.get("/").status_code == 200
 
 
-def test_how_to_come_to_a_token_is_told_without_one(closed: FlaskClient) -> None:
+def test_how_to_come_to_a_token_is_answered_without_one(closed: FlaskClient) -> None:
     answer = closed.get("/access").get_json()
     assert (answer["require_token"], answer["enable_signup"], answer["enable_public_token"]) == (True, False, False)
 

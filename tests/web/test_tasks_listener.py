@@ -66,12 +66,12 @@ def test_progress_that_nobody_takes_is_passed_over_and_what_counts_is_not() -> N
     async def run() -> None:
         source = Source()
         listener = Listener(source, Identity("user:a", time.time() + 60), None, progress=True)
-        told: list[Event] = []
+        heard: list[Event] = []
         may = asyncio.Event()
 
         async def tell(event: Event) -> None:
             await may.wait()
-            told.append(event)
+            heard.append(event)
 
         serving = asyncio.create_task(listener.serve(tell, never, "gone"))
         await asyncio.sleep(0)
@@ -82,8 +82,8 @@ def test_progress_that_nobody_takes_is_passed_over_and_what_counts_is_not() -> N
         await asyncio.sleep(0.1)
         may.set()
         await asyncio.sleep(0.1)
-        assert told[-1] == event(1)
-        assert len(told) <= MAX_QUEUED_EVENTS
+        assert heard[-1] == event(1)
+        assert len(heard) <= MAX_QUEUED_EVENTS
         serving.cancel()
 
     asyncio.run(run())
@@ -105,14 +105,14 @@ def test_a_catch_up_that_fails_ends_the_listening_with_a_code_and_one_line(
             raise error
 
     async def run() -> None:
-        source, told = Failing(), []
+        source, heard = Failing(), []
         listener = Listener(source, Identity("user:a", time.time() + 60), 7, progress=False)
 
         async def tell(event: Event) -> None:
-            told.append(event)
+            heard.append(event)
 
         await asyncio.wait_for(listener.serve(tell, never, "gone"), 5)
-        assert told == [event(8)]
+        assert heard == [event(8)]
         assert listener.dismissed is not None
         assert listener.dismissed[0] == 1011
         assert reason in listener.dismissed[1]

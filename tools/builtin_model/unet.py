@@ -21,7 +21,7 @@ PEAK_LEARNING_RATE = 1.5e-3
 EMA_DECAY = 0.995
 FIRST_PHASE = 0.4
 """The part of the time in which things are learned at one scale only, before pictures of other sizes come in."""
-MISLED, MISLED_BELOW, TOLD_ABOVE = 0.5, 400, 700
+MISLED, MISLED_BELOW, MISLED_NEVER_ABOVE = 0.5, 400, 700
 """The share of captions that are another picture's up to a timestep; none of those above another one are."""
 SIZES = ((16, 16), (24, 24), (32, 24), (24, 32), (40, 40), (48, 32), (32, 48), (48, 48))
 """Canvases besides the native 32 x 32, as (height, width) in cells."""
@@ -117,7 +117,7 @@ class Trainer:
         places = ((torch.arange(count) + torch.rand(count)) / count) ** 0.75
         timesteps = (places * 1000).long().clamp(max=999)
         captions = [
-            caption(self._rng, *self._told(shown, row, int(timestep))) for row, timestep in enumerate(timesteps)
+            caption(self._rng, *self._captioned(shown, row, int(timestep))) for row, timestep in enumerate(timesteps)
         ]
         noise = torch.randn_like(latents)
         noisy = self._noise.add_noise(latents, noise, timesteps)
@@ -136,13 +136,13 @@ class Trainer:
         self._average()
         return float(loss.detach())
 
-    def _told(self, shown: list[tuple[str | None, str]], row: int, timestep: int) -> tuple[str | None, str]:
+    def _captioned(self, shown: list[tuple[str | None, str]], row: int, timestep: int) -> tuple[str | None, str]:
         """What a row's caption says it shows; where there is little noise, often what another row shows.
 
         There the latents themselves tell what they show, so that words add nothing, and the model learns not to
         listen. Otherwise guidance would multiply what it hears, which is errors only: at 7.5 they ruin the picture.
         """
-        misled = MISLED * min(1.0, max(0.0, (TOLD_ABOVE - timestep) / (TOLD_ABOVE - MISLED_BELOW)))
+        misled = MISLED * min(1.0, max(0.0, (MISLED_NEVER_ABOVE - timestep) / (MISLED_NEVER_ABOVE - MISLED_BELOW)))
         return shown[self._rng.integers(len(shown))] if self._rng.random() < misled else shown[row]
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """What acts of references by IP-Adapters, as the rows have it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +15,15 @@ class Tokens:
 
     Attributes:
         seen: (1, images, tokens, width).
-        unseen: The same of no image, for the negative prompt; None where there is no guidance.
+        unseen: The same of no image, for the negative prompt; of one at least. None where there is no guidance.
     """
 
     seen: torch.Tensor
     unseen: torch.Tensor | None
+
+    def of(self, *, negative: bool) -> torch.Tensor:
+        """What a prompt is read with, or the negative one."""
+        return self.unseen if negative and self.unseen is not None else self.seen
 
     @property
     def nbytes(self) -> int:
@@ -48,9 +53,21 @@ class ActiveReference(ActsInSteps):
         """What is the same of rows that share a forward."""
         return self.file, self.weight, self.tokens.seen.shape
 
-    def at(self, step: int, steps: int) -> Tokens:
-        """What acts in a step, counted from 0; tokens that are 0 add nothing, because no bias is added to them."""
-        if self.acts(step, steps):
-            return self.tokens
-        unseen = self.tokens.unseen
-        return Tokens(torch.zeros_like(self.tokens.seen), None if unseen is None else torch.zeros_like(unseen))
+
+def acting_references(references: Sequence[ActiveReference], step: int, steps: int) -> tuple[ActiveReference, ...]:
+    """Those that act in a step, counted from 0."""
+    return tuple(each for each in references if each.acts(step, steps))
+
+
+def tokens_of(rows: Sequence[Sequence[ActiveReference]], negatives: Sequence[Sequence[bool]]) -> list[torch.Tensor]:
+    """What goes through a denoiser for each of the references that act: (n, images, tokens, width).
+
+    Args:
+        rows: The references of each row of a forward, with the same keys.
+        negatives: For each row, whether each of its passes has the negative prompt.
+    """
+    passes = [(references, negative) for references, own in zip(rows, negatives, strict=True) for negative in own]
+    return [
+        torch.cat([references[number].tokens.of(negative=negative) for references, negative in passes])
+        for number in range(len(rows[0]))
+    ]

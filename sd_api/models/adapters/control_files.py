@@ -97,9 +97,6 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
         return ControlHeader("union ControlNet" if _MODES in shapes else "ControlNet", found)
     if any(name.startswith("double_blocks.") for name in shapes):
         return ControlHeader(problem="its file is in its authors' own format; use it as a folder of diffusers")
-    if any(name.startswith("control_layers.") for name in shapes):
-        problem = "its file does not tell which layers of Z-Image it acts on; use it as a folder of diffusers"
-        return ControlHeader(problem=problem)
     width = next((shape[1] for name, shape in shapes.items() if _READS_PROMPT.search(name) and len(shape) > 1), None)
     if any(name.endswith("task_embedding") for name in shapes):
         return ControlHeader("union ControlNet", "ControlNetUnionModel", width)
@@ -113,6 +110,8 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> ControlHeader:
 
 def _of_transformer(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """The class of a ControlNet for a transformer with diffusers' names."""
+    if "control_layers.0.after_proj.weight" in shapes:
+        return "ZImageControlNetModel"
     if "controlnet_blocks.0.weight" not in shapes:
         return None
     if "pos_embed_input.proj.weight" in shapes:

@@ -6,6 +6,9 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import ZImageControlNetModel
+
+from sd_api.models.adapters.adapter_cache import UnfitError
 
 
 def transformer_of(class_name: str) -> type:
@@ -21,8 +24,13 @@ def net_config(kind: type, transformer: Mapping[str, Any], tensors: Mapping[str,
         kind: Its class.
         transformer: The configuration of the model's.
         tensors: With the names of diffusers.
+
+    Raises:
+        UnfitError: It does not follow from them.
     """
     known = signature(kind).parameters
+    if kind is ZImageControlNetModel:
+        return {name: transformer[name] for name in known if name in transformer} | _of_z_image(transformer, tensors)
     channels = transformer["in_channels"]
     config = {name: transformer[name] for name in known if name in transformer} | {
         "num_layers": _count(tensors, "transformer_blocks"),
@@ -46,6 +54,33 @@ def net_config(kind: type, transformer: Mapping[str, Any], tensors: Mapping[str,
     if "extra_conditioning_channels" in known:
         config["extra_conditioning_channels"] = tensors["pos_embed_input.proj.weight"].shape[1] - channels
     return {name: value for name, value in config.items() if name in known}
+
+
+def _of_z_image(transformer: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """What a ControlNet for Z-Image has of its own.
+
+    All that are published act on layers at even distances, of which the first is the transformer's first.
+
+    Raises:
+        UnfitError: Its layers cannot be spread so.
+    """
+    layers, own = transformer["n_layers"], _count(tensors, "control_layers")
+    if layers % own:
+        raise UnfitError(
+            f"its {own} layers are no share of the {layers} of this model; use it as a folder of diffusers"
+        )
+    (patch,) = transformer["all_patch_size"]
+    (embedder,) = (name for name in tensors if name.startswith("control_all_x_embedder.") and name.endswith(".weight"))
+    refiner = "control_noise_refiner.0.before_proj.weight"
+    # Where it was not trained, the first layers act in its place.
+    trained = refiner in tensors and bool(tensors[refiner].any())
+    of_its_own = refiner not in tensors and "control_noise_refiner.0.attention.to_q.weight" in tensors
+    return {
+        "control_layers_places": list(range(0, layers, layers // own)),
+        "control_in_dim": tensors[embedder].shape[1] // patch**2,
+        "control_refiner_layers_places": None if of_its_own else list(range(transformer["n_refiner_layers"])),
+        "add_control_noise_refiner": (None if of_its_own else "control_noise_refiner" if trained else "control_layers"),
+    }
 
 
 def _count(tensors: Mapping[str, torch.Tensor], blocks: str) -> int:

@@ -1,31 +1,34 @@
-"""What the headers of IP-Adapters (arXiv:2308.06721) tell, and the image encoders beside them; knows no torch."""
+"""What the headers of IP-Adapters (arXiv:2308.06721) tell; knows no torch."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sd_api.models.adapters.lora_files import architecture_of
 from sd_api.models.adapters.reading import once
-from sd_api.models.bounded_files import FileFaultError, check_safetensors, read_object
-from sd_api.models.folders import IMAGE_ENCODER, IP_ADAPTER, FoundFile, ModelFolders
+from sd_api.models.bounded_files import FileFaultError, check_safetensors
+from sd_api.models.folders import IP_ADAPTER, FoundFile, ModelFolders
 from sd_api.models.headers import read_header
 from sd_api.models.sources import PART_CONFIG
+
+EncoderName = Literal["CLIP", "SigLIP"]
+Nothing = Literal["zeros", "grey", "black"]
+"""Zeros in place of what the encoder gives; or what it gives of a grey or of a black image."""
+
+TransformerName = Literal["FLUX.1", "Stable Diffusion 3"]
+FLUX: TransformerName = "FLUX.1"
+SD3: TransformerName = "Stable Diffusion 3"
 
 # The tables of such a file; the names of its weights begin with them.
 IMAGE, ATTENTION = "image_proj.", "ip_adapter."
 
-# What the names of weights begin with in XLabs' adapters for FLUX.1. Others for transformers have numbers without gaps.
-_XLABS = ("double_blocks.0.processor.ip_adapter", "ip_adapter_proj_model.")
-
-# Where repositories have the image encoder, seen from an adapter's folder.
-_BESIDE = ("image_encoder", "../image_encoder", "../models/image_encoder")
-
-
-# By the width of their hidden states, what the layers of the published encoders end with: OpenAI's large one, and
-# OpenCLIP's huge and gigantic ones. All have 16 heads.
-_ACTIVATIONS = {1024: "quick_gelu", 1280: "gelu", 1664: "gelu"}
+# What the names of weights have in XLabs' adapters for FLUX.1, and what that is in all others.
+_OF_XLABS = {
+    "ip_adapter_proj_model.": IMAGE,
+    "double_blocks.": ATTENTION,
+    "processor.ip_adapter_double_stream_k_proj.": "to_k_ip.",
+    "processor.ip_adapter_double_stream_v_proj.": "to_v_ip.",
+}
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,45 @@ class AdapterHeader:
     """What the weights of an adapter tell by their shapes.
 
     Attributes:
-        width: Of the embeddings of the model that it was made for.
+        width: Of the embeddings of the model that it was made for; for Stable Diffusion 3 of its layers.
         sees: Of what the image encoder gives it: the width of one embedding, or of each of its hidden states.
         whole: Whether it sees one embedding of an image rather than hidden states.
+        transformer: The architecture of the transformer that it was made for; None where that has a UNet.
     """
 
     width: int
     sees: int
     whole: bool
+    transformer: TransformerName | None = None
+
+    @property
+    def architecture(self) -> str:
+        """The architecture that it was made for."""
+        return self.transformer or architecture_of(self.width)
+
+    @property
+    def encoder(self) -> EncoderName:
+        """The kind of its image encoder."""
+        return "SigLIP" if self.transformer == SD3 else "CLIP"
+
+    @property
+    def nothing(self) -> Nothing:
+        """What it gets of an image where there is none, as diffusers' pipelines have it."""
+        if self.transformer == FLUX:
+            return "black"
+        return "zeros" if self.whole or self.transformer == SD3 else "grey"
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """The names of an adapter's weights without what XLabs' have of their own, by those in its file."""
+    return {name: _plain(name) for name in names}
+
+
+def _plain(name: str) -> str:
+    if name.startswith(tuple(_OF_XLABS)):
+        for theirs, ours in _OF_XLABS.items():
+            name = name.replace(theirs, ours)
+    return name
 
 
 def header_of(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
@@ -52,10 +86,12 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
     Raises:
         ValueError: It is none that can act here; the message is the end of a sentence that begins with its file.
     """
-    if any(name.startswith(_XLABS) for name in shapes) or f"{ATTENTION}0.to_k_ip.weight" in shapes:
-        raise ValueError("holds an IP-Adapter for a model with a transformer, such as FLUX.1, which does not act here")
+    shapes = {plain: shapes[name] for name, plain in plain_names(shapes).items()}
+    # Those for transformers have numbers without gaps.
+    if f"{ATTENTION}0.to_k_ip.weight" in shapes:
+        return _of_transformer(shapes)
     if f"{ATTENTION}1.to_k_ip.weight" not in shapes:
-        raise ValueError("holds no IP-Adapter for Stable Diffusion")
+        raise ValueError("holds no IP-Adapter")
     width = shapes[f"{ATTENTION}1.to_k_ip.weight"][1]
     # In diffusers' order. One with a norm of its own, or a resampler within, sees what recognises faces.
     for name, side, whole in (("proj.weight", 1, True), ("proj.0.weight", 0, False), ("proj_in.weight", 1, False)):
@@ -65,6 +101,15 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
             break
         return AdapterHeader(width, shape[side], whole)
     raise ValueError("sees faces by another program's recognition, which this server does not have")
+
+
+def _of_transformer(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
+    width = shapes[f"{ATTENTION}0.to_k_ip.weight"][1]
+    if f"{ATTENTION}0.norm_ip.linear.weight" in shapes and f"{IMAGE}proj_in.weight" in shapes:
+        return AdapterHeader(width, shapes[f"{IMAGE}proj_in.weight"][1], whole=False, transformer=SD3)
+    if f"{ATTENTION}0.to_k_ip.bias" in shapes and f"{IMAGE}proj.weight" in shapes:
+        return AdapterHeader(width, shapes[f"{IMAGE}proj.weight"][1], whole=True, transformer=FLUX)
+    raise ValueError("holds an IP-Adapter for a model with a transformer, in a format that is not read; XLabs' are")
 
 
 def list_adapters(folders: ModelFolders) -> list[FoundFile]:
@@ -82,7 +127,7 @@ def _described(file: FoundFile) -> dict[str, Any]:
         # What is pickled is read once it is used.
         return {"name": file.name, "architecture": None, "problem": None}
     try:
-        return {"name": file.name, "architecture": architecture_of(read_adapter(file).width), "problem": None}
+        return {"name": file.name, "architecture": read_adapter(file).architecture, "problem": None}
     except (FileFaultError, ValueError) as error:
         return {"name": file.name, "architecture": None, "problem": str(error).removeprefix(f"{file.path}: ")}
 
@@ -97,68 +142,3 @@ def read_adapter(file: FoundFile) -> AdapterHeader:
     """
     check_safetensors(file.path)
     return header_of(read_header(file.path).shapes)
-
-
-def encoder_for(header: AdapterHeader, file: FoundFile, folders: ModelFolders) -> Path | None:
-    """The image encoder that an adapter was trained with, the nearest first; None where it is not here.
-
-    Args:
-        header: Of the adapter.
-        file: The adapter.
-        folders: Where other encoders are.
-
-    Returns:
-        Its folder, or its file as other programs have it.
-    """
-    return next((path for path in _encoders(file, folders) if _gives(path, header)), None)
-
-
-def config_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The configuration of an image encoder whose file has none beside it, as transformers names its values.
-
-    Args:
-        shapes: Of its weights, by transformers' names.
-
-    Raises:
-        ValueError: They are of something else, or of an encoder that is not known.
-    """
-    try:
-        hidden, _, _, patch = shapes["vision_model.embeddings.patch_embedding.weight"]
-        places = shapes["vision_model.embeddings.position_embedding.weight"][0]
-        projected = shapes["visual_projection.weight"][0]
-        inner = shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0]
-        activation = _ACTIVATIONS[hidden]
-    except KeyError as error:
-        raise ValueError(f"has no {error}") from None
-    return {
-        "hidden_size": hidden,
-        "intermediate_size": inner,
-        "num_hidden_layers": sum(name.endswith(".mlp.fc1.weight") for name in shapes),
-        "num_attention_heads": 16,
-        "patch_size": patch,
-        "image_size": math.isqrt(places - 1) * patch,
-        "projection_dim": projected,
-        "hidden_act": activation,
-    }
-
-
-def _encoders(file: FoundFile, folders: ModelFolders) -> Iterator[Path]:
-    for name in _BESIDE:
-        yield (file.path.parent / name).resolve()
-    yield from (encoder.path for encoder in folders.files(IMAGE_ENCODER))
-
-
-def _gives(path: Path, header: AdapterHeader) -> bool:
-    try:
-        if path.is_file():
-            check_safetensors(path)
-            config = config_of(read_header(path).shapes)
-        elif (path / PART_CONFIG).is_file():
-            config = read_object(path / PART_CONFIG)
-        else:
-            return False
-    except (FileFaultError, ValueError):
-        return False
-    # As the class of such encoders has them where the file does not say it.
-    width = config.get("projection_dim", 512) if header.whole else config.get("hidden_size", 768)
-    return bool(width == header.sees)

@@ -1,8 +1,7 @@
 """The LoRAs of one model (arXiv:2106.09685), which act for the rows that ask for them.
 
-The model itself is never changed. Its LoRAs are in copies of its modules that share its weights: diffusers loads them
-there as it does into a pipeline, and each call chooses which of them act. A denoiser runs them in its weights, in
-copies of its own, where there is memory for these.
+The model itself is never changed: they are in copies of its modules that share its weights. A denoiser runs them in its
+weights, in copies of its own, where there is memory for these.
 """
 
 import logging
@@ -11,22 +10,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.utils.peft_utils import delete_adapter_layers, set_weights_and_activate_adapters
 
-from sd_api.errors import OutOfLimits
+from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.models.adapters.active_loras import ActiveLora, FoundLora
 from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, denoiser_of, reason_of
+from sd_api.models.adapters.hub_loras import HubLoras
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
+from sd_api.models.adapters.lora_hosts import LoraHosts
 from sd_api.models.adapters.lora_reading import tensors_for
 from sd_api.models.adapters.merged import MergedDenoisers, place_together
 from sd_api.models.bounded_files import FileFaultError
 from sd_api.models.component import Component
 from sd_api.models.folders import LORA, FoundFile, ModelFolders, missing
 from sd_api.models.memory import is_out_of_memory
-from sd_api.models.sharing import follow, pipeline_of, shared_copy
+from sd_api.models.sharing import follow
 from sd_api.models.state_dict import WeightFile
-from sd_api.models.streaming import stream, unstream
 from sd_api.prompting.prompt import Lora
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,7 @@ class LoraLayers:
         place: Has components on the device.
         forget: Drops components that are not used any more.
         folders: Where the files are.
+        hub: Where further ones are; None where none may be downloaded.
     """
 
     def __init__(
@@ -73,21 +73,15 @@ class LoraLayers:
         place: Callable[[Iterable[Component]], None],
         forget: Callable[[Iterable[Component]], None],
         folders: ModelFolders,
+        hub: HubLoras | None,
     ) -> None:
-        self._pipeline = pipeline
         self._components = components
-        self._device = device
         self._place = place
         self._forget = forget
         self._folders = folders
-        # A pipeline over the copies with the layers, and the modules that they are copies of.
-        self._host: Any = None
-        self._copied_from: dict[str, torch.nn.Module] = {}
-        # The copies whose layers are streamed to the device.
-        self._streams: set[str] = set()
+        self._hub = hub
+        self._hosts = LoraHosts(pipeline, components, device)
         self._count = 0
-        # What acts in each copy, which takes a moment to set.
-        self._acting: dict[str, dict[str, float]] = {}
         self._cache = AdapterCache(components, self._load, lambda layers: layers.parts.values(), forget, self._remove)
         self.merged = MergedDenoisers(components, place, forget)
 
@@ -153,79 +147,62 @@ class LoraLayers:
         found = self.merged.placed(acting, beside) if merges else None
         if found is None:
             place_together(self._place, component, beside, layers)
-            found = self._activated(component.name, active)
+            found = self._hosts.activated(component.name, active)
             if merges:
                 found = self.merged.make(found, acting, beside) or found
         follow(found, component.device)
         return found
 
     def _streamed(self, component: Component, active: Mapping[str, float]) -> Any:
-        """The copy of a component whose layers are streamed: PEFT's layers come to the device as its own do."""
-        host = self._activated(component.name, active)
-        if component.name not in self._streams:
-            pinned = next(component.module.parameters()).is_pinned()
-            with torch.inference_mode(mode=False):
-                stream(host, self._device, pinned=pinned)
-            self._streams.add(component.name)
+        host = self._hosts.activated(component.name, active)
+        if self._hosts.stream(component):
             # What was on the device is not any more, and copies have weights that stay there.
             self._forget(self._cache.components)
             self.merged.clear()
         return host
 
-    def _stop_streaming(self, name: str) -> None:
-        if name in self._streams:
-            self._streams.remove(name)
-            unstream(getattr(self._host, name))
-
-    def _activated(self, name: str, active: Mapping[str, float]) -> Any:
-        """The copy of a component with PEFT's layers, of which some act."""
-        host = getattr(self._host, name)
-        if not self._components[name].streamed:
-            self._stop_streaming(name)
-        if self._acting.get(name) != active:
-            self._acting.pop(name, None)
-            set_weights_and_activate_adapters(host, list(active), list(active.values()))
-            self._acting[name] = dict(active)
-        return host
+    def named(self, name: str) -> FoundFile | None:
+        """The LoRA of a name, as far as it is on this machine; may be called from any thread."""
+        found = find_lora(self._folders, name)
+        return self._hub.cached(name) if found is None and self._hub is not None else found
 
     def _file(self, name: str) -> FoundFile:
-        if (file := find_lora(self._folders, name)) is not None:
-            return file
-        raise UnfitError(missing(self._folders, LORA))
+        file = find_lora(self._folders, name)
+        try:
+            if file is None and self._hub is not None:
+                file = self._hub.find(name)
+        except ModelUnavailable as error:
+            raise UnfitError(f"{missing(self._folders, LORA)}; {error.message}") from None
+        if file is None:
+            raise UnfitError(missing(self._folders, LORA))
+        return file
 
     def _layers(self, file: FoundFile, beside: Collection[FoundFile]) -> _Layers:
-        if any(self._components[name].module is not module for name, module in self._copied_from.items()):
-            # A backend has exchanged a module.
+        if not self._hosts.are_current:
             self._forget_all()
         return self._cache.get(file, beside)
 
     def _load(self, file: FoundFile) -> _Layers:
         self._refuse_other_model(file)
-        if self._host is None:
-            self._host = self._copy()
-        for name in self._copied_from:
-            # The hooks know the layers that were there.
-            self._stop_streaming(name)
+        host = self._hosts.opened()
         self._count += 1
         adapter = f"lora_{self._count}"
         dtype = self._denoiser.dtype
         weight_file = WeightFile(file.path)
         found = weight_file.tensors()
-        # What is loaded begins to act.
-        self._acting.clear()
         log.info("Loading the LoRA %s", file.name)
         try:
             tensors, claimed = tensors_for(
-                found, weight_file.header.metadata, self._host, self._denoiser.name, 2 * self._numbers()
+                found, weight_file.header.metadata, host, self._denoiser.name, 2 * self._hosts.numbers
             )
             weights = {
                 name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
                 for name, tensor in tensors.items()
             }
             with LoadingBound(sum(tensor.numel() for tensor in weights.values())):
-                self._host.load_lora_weights(weights, adapter_name=adapter)
-            parts = {name: part for name in self._components if (part := self._part(name, adapter, file)) is not None}
-            if (there := self._count_layers(adapter)) != claimed:
+                host.load_lora_weights(weights, adapter_name=adapter)
+            parts = self._hosts.parts(adapter, file.name)
+            if (there := self._hosts.count_layers(adapter)) != claimed:
                 raise ValueError(f"this model has {there:,} of the {claimed:,} layers that it changes")
         except Exception as error:
             # What is loaded by half must not act later; the others are loaded again when they are asked for.
@@ -252,8 +229,7 @@ class LoraLayers:
             made_for = architecture_of(header.width)
             raise UnfitError(f", which was made for {made_for}; this model is {architecture_of(own)}")
         # The time that the libraries take grows with the square of the layers.
-        modules = (module for name in self._changed() for module in self._components[name].module.modules())
-        most = sum(any(True for _ in module.parameters(recurse=False)) for module in modules)
+        most = self._hosts.layers
         if header.layers > most:
             raise UnfitError(f", which changes {header.layers:,} layers; this model has {most:,}")
 
@@ -261,56 +237,11 @@ class LoraLayers:
     def _denoiser(self) -> Component:
         return denoiser_of(self._components)
 
-    def _numbers(self) -> int:
-        """How many there are in the weights that LoRAs change."""
-        return sum(weight.numel() for name in self._changed() for weight in self._components[name].module.parameters())
-
-    def _changed(self) -> list[str]:
-        """The components that LoRAs change."""
-        return [name for name in self._components if name == self._denoiser.name or name.startswith("text_encoder")]
-
-    def _copy(self) -> Any:
-        """A pipeline over copies of the modules, with the same weights."""
-        copies = {}
-        for name in self._changed():
-            self._copied_from[name] = self._components[name].module
-            copies[name] = shared_copy(self._copied_from[name])
-        return pipeline_of(type(self._pipeline), self._pipeline, **copies)
-
-    def _part(self, name: str, adapter: str, file: FoundFile) -> Component | None:
-        """The layers of an adapter in a component, as what is placed."""
-        if name not in self._copied_from:
-            return None
-        host = getattr(self._host, name)
-        layers = [
-            module[adapter]
-            for path, module in host.named_modules()
-            if path.endswith((".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B")) and adapter in module
-        ]
-        if not layers:
-            return None
-        # PEFT stores them as the layers are, which may be fewer bits than what computes.
-        part = Component(f"{name} of {file.name}", torch.nn.ModuleList(layers).to(self._components[name].dtype))
-        # What they compute is small beside what the model does.
-        part.working = 0
-        return part
-
-    def _count_layers(self, adapter: str) -> int:
-        """How many layers of the model an adapter changes."""
-        hosts = (getattr(self._host, name) for name in self._copied_from)
-        modules = (found for host in hosts for found in host.named_modules())
-        return sum(path.endswith((".lora_A", ".lora_embedding_A")) and adapter in module for path, module in modules)
-
     def _remove(self, layers: _Layers) -> None:
-        self._acting.clear()
         self.merged.clear()
-        for name in layers.parts:
-            delete_adapter_layers(getattr(self._host, name), layers.adapter)
+        self._hosts.remove(layers.adapter, layers.parts)
 
     def _forget_all(self) -> None:
         self._cache.clear()
         self.merged.clear()
-        self._host = None
-        self._copied_from.clear()
-        self._streams.clear()
-        self._acting.clear()
+        self._hosts.clear()

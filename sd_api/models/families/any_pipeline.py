@@ -1,7 +1,7 @@
 """Every other text-to-image pipeline that diffusers' auto classes know, run whole and alone."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, signature
@@ -94,7 +94,7 @@ class AnyPipeline:
             if applies:
                 yield f"{field}: this model has no use for it, so it was not used."
 
-    def encode(self, parts: Parts, operation: Operation) -> None:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> None:
         """See Family; the pipeline encodes by itself."""
 
     def start(

@@ -79,8 +79,13 @@ class Family(Protocol):
     def warnings(self, parts: Parts, operation: Operation) -> Iterator[str]:
         """Sentences about what a model does not do of what an operation asks for."""
 
-    def encode(self, parts: Parts, operation: Operation) -> Any:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> Any:
         """The conditioning of an operation's prompts, cached by content.
+
+        Args:
+            parts: The model's components.
+            operation: What to do.
+            look_alive: Is called before each text, or chunk of one, that is read; what it raises ends the reading.
 
         Raises:
             OutOfLimits: The model cannot do what a field asks for.

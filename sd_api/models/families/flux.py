@@ -18,7 +18,7 @@ from sd_api.models.families.reference_images import of_nearest_shape
 from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_control import Added, RowControl, maps_of, spread
 from sd_api.models.families.transformer_rows import Call, TransformerStart, Words, guidance_of, seen_by
-from sd_api.models.families.transformer_words import CONTROLS, REFERENCES, TRUE_GUIDANCE
+from sd_api.models.families.transformer_words import CONTROLS, IP_ADAPTERS, REFERENCES, TRUE_GUIDANCE
 
 _DEV = Published(steps=28, guidance=3.5)
 _SCHNELL = Published(steps=4, guidance=0.0)
@@ -33,7 +33,7 @@ class Flux(TransformerFamily):
     attention: Asked = "dispatched"
     pipelines = dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline"), _DEV)
     guidance: Guidance = "distilled"
-    capabilities: tuple[str, ...] = ("negative_prompt", TRUE_GUIDANCE, CONTROLS)
+    capabilities: tuple[str, ...] = ("negative_prompt", TRUE_GUIDANCE, CONTROLS, REFERENCES, IP_ADAPTERS)
     tokenizer = "tokenizer_2"
 
     def published(self, parts: Parts) -> Published:
@@ -72,6 +72,7 @@ class Flux(TransformerFamily):
             encoder_hidden_states=call.words["words"],
             txt_ids=call.samples.new_zeros(call.words["words"].shape[1], 3),
             img_ids=torch.cat(places),
+            joint_attention_kwargs={"ip_hidden_states": list(call.tokens)} if call.tokens else None,
             return_dict=False,
             **self.inputs(parts, call, length),
             **added,

@@ -1,5 +1,6 @@
 """FLUX.1 Depth and Canny, which were trained to follow a map: it is a further input in each step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class FluxControl(Flux):
         """See TransformerFamily: guidance is an input, and nothing else."""
         return False
 
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> Conditioning:
         """See Family.
 
         Raises:
@@ -50,7 +51,7 @@ class FluxControl(Flux):
         """
         if (count := len(operation.references)) != 1:
             raise OutOfLimits("references", f"has {count} images; this model follows one, a map of depths or edges")
-        return super().encode(parts, operation)
+        return super().encode(parts, operation, look_alive)
 
     def beginning(self, **values: Any) -> TransformerStart:
         """See LatentFamily."""

@@ -12,7 +12,7 @@ from sd_api.models.families.flow import linear_shift
 from sd_api.models.families.transformer import Published, TransformerFamily
 from sd_api.models.families.transformer_control import Added, RowControl, maps_of
 from sd_api.models.families.transformer_rows import Call, Words
-from sd_api.models.families.transformer_words import CONTROLS
+from sd_api.models.families.transformer_words import CONTROLS, IP_ADAPTERS, REFERENCES
 
 _PUBLISHED = Published(steps=28, guidance=7.0)
 
@@ -22,7 +22,7 @@ class StableDiffusion3(TransformerFamily):
 
     name = "Stable Diffusion 3"
     pipelines = dict.fromkeys((f"StableDiffusion3{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")), _PUBLISHED)
-    capabilities = ("clip_skip", "negative_prompt", CONTROLS)
+    capabilities = ("clip_skip", "negative_prompt", CONTROLS, REFERENCES, IP_ADAPTERS)
     schedulers = ("euler", "heun", "dpm++", "unipc")
     tokenizer = "tokenizer_3"
     longest = 256
@@ -54,6 +54,8 @@ class StableDiffusion3(TransformerFamily):
             timestep=call.timesteps,
             encoder_hidden_states=call.words["words"],
             pooled_projections=call.words["pooled"],
+            # One adapter sees one image.
+            joint_attention_kwargs={"ip_adapter_image_embeds": call.tokens[0][:, 0]} if call.tokens else None,
             return_dict=False,
             **added,
         )[0]

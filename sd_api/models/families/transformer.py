@@ -17,6 +17,7 @@ from sd_api.generation.operation import Operation, OperationName
 from sd_api.generation.operations import Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.prompted import PROMPTS
+from sd_api.models.adapters.active_references import tokens_of
 from sd_api.models.attention import Asked
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
@@ -31,7 +32,14 @@ from sd_api.models.families.transformer_rows import (
     joined,
     key_of,
 )
-from sd_api.models.families.transformer_words import CONTROLS, LORAS, REFERENCES, TRUE_GUIDANCE, TransformerWords
+from sd_api.models.families.transformer_words import (
+    CONTROLS,
+    IP_ADAPTERS,
+    LORAS,
+    REFERENCES,
+    TRUE_GUIDANCE,
+    TransformerWords,
+)
 from sd_api.models.schedulers import Noise
 from sd_api.models.tiling import cut
 
@@ -117,7 +125,8 @@ class TransformerFamily(TransformerWords):
         yield from without_effect(self.abilities(parts), operation)
         yield from self.fewer_steps(parts, operation)
         yield from plain_only(operation, takes_loras=LORAS in self.capabilities_of(parts))
-        if REFERENCES in self.capabilities and any(reference.of_adapters for reference in operation.references):
+        by_itself = REFERENCES in self.capabilities and IP_ADAPTERS not in self.capabilities
+        if by_itself and any(reference.of_adapters for reference in operation.references):
             yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."
         if TRUE_GUIDANCE in self.capabilities and operation.negative_prompt and not self.guided(parts, operation):
             yield "negative_prompt: it acts with a true guidance above 1 only, so it was not used."
@@ -243,9 +252,9 @@ class TransformerFamily(TransformerWords):
         return timesteps[begin:]
 
     def advance(self, row: Any, prediction: torch.Tensor) -> None:
-        """See Family; other LoRAs may act in the next step."""
+        """See Family; other LoRAs and references may act in the next step."""
         super().advance(row, prediction)
-        if not row.done and len(row.conditioning.loras) > 1:
+        if not row.done and row.conditioning.changes:
             row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
 
     def predict(self, parts: Parts, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
@@ -253,34 +262,42 @@ class TransformerFamily(TransformerWords):
         parts.place([parts.denoiser])
         samples = torch.cat([_scaled(row) for row in rows])
         timesteps = torch.stack([row.timesteps[row.step].float() for row in rows])
-        call = Call(rows, samples, timesteps, joined([row.conditioning.prompt for row in rows]))
+        words = joined([row.conditioning.prompt for row in rows])
+        call = Call(rows, samples, timesteps, words, _tokens(rows, negative=False))
         # Rows that share a forward have either all of them a negative prompt or none.
         negatives = [row.conditioning.negative for row in rows if row.conditioning.negative is not None]
         if not negatives:
             return list(torch.split(self._through(parts, call, self._added(parts, call)), 1))
-        negative = joined(negatives)
+        negative, unseen = joined(negatives), _tokens(rows, negative=True)
         if self.one_forward:
             # In diffusers' order: the place in a batch decides the last bit.
-            words = joined([call.words, negative] if self.from_zero else [negative, call.words])
-            twice = Call([*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), words)
+            both = ((words, call.tokens), (negative, unseen))
+            (words, first), (others, second) = both if self.from_zero else reversed(both)
+            words, tokens = joined([words, others]), [torch.cat(pair) for pair in zip(first, second, strict=True)]
+            twice = Call([*rows, *rows], samples.repeat(2, 1, 1, 1), timesteps.repeat(2), words, tokens)
             doubled = self._through(parts, twice, self._added(parts, twice)).chunk(2)
             with_prompt, without = doubled if self.from_zero else reversed(doubled)
         else:
             # As in diffusers: what is added with the prompt acts without it, too.
             added = self._added(parts, call)
             with_prompt = self._through(parts, call, added)
-            without = self._through(parts, replace(call, words=negative), added)
+            without = self._through(parts, replace(call, words=negative, tokens=unseen), added)
         pairs = zip(rows, torch.split(with_prompt, 1), torch.split(without, 1), strict=True)
         return [self.guide(row, one, other) for row, one, other in pairs]
 
     def _through(self, parts: Parts, call: Call, added: Added) -> torch.Tensor:
-        """One call of the transformer, with the LoRAs that act in this step."""
-        network = parts.loras.applied(parts.denoiser, call.rows[0].loras)
+        """One call of the transformer, with the LoRAs and the IP-Adapters that act in this step."""
+        network = parts.adapted(call.rows[0].loras, call.rows[0].adapted)
         return self.forward(parts, replace(call, network=network), **added)
 
     def _added(self, parts: Parts, call: Call) -> Added:
         """What all ControlNets add in this step."""
         return summed(parts, call.rows, partial(self.follow, parts, call))
+
+
+def _tokens(rows: Sequence[TransformerRow], *, negative: bool) -> list[torch.Tensor]:
+    """See Call; what the prompts are read with, or the negative ones."""
+    return tokens_of([row.adapted for row in rows], [[negative]] * len(rows))
 
 
 def _scaled(row: TransformerRow) -> torch.Tensor:

@@ -70,7 +70,8 @@ def _row_control(start: Start, control: Control, file: FoundFile) -> RowControl:
     assert control.image is not None  # noqa: S101 - each pass has one
     image = pad(control.image.pixels, start.size)
     if mask is not None:
-        image.paste((0, 0, 0), mask=mask)
+        # It may be the client's, which others see as well.
+        image = Image.composite(Image.new("RGB", image.size), image, mask)
     if getattr(net.module, "input_hint_block", None) is not None:
         return RowControl(control, file, start.pixels(image).contiguous(), start.cell, kind)
     latents = _latents(start, net, image)

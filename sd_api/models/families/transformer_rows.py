@@ -10,6 +10,7 @@ from PIL import Image
 
 from sd_api.generation.operations import FromImage, ImageToImage, Inpaint
 from sd_api.models.adapters.active_loras import ActiveLora
+from sd_api.models.adapters.active_references import ActiveReference, acting_references
 from sd_api.models.autoencoder import encode_pixels
 from sd_api.models.component import Component
 from sd_api.models.families.latents import LatentRow
@@ -43,19 +44,26 @@ def tensors_of(words: Words) -> list[torch.Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What the text encoders make of the prompts of one picture, and the LoRAs that act beside it.
+    """What the text encoders make of the prompts of one picture, and what acts beside it.
 
     Attributes:
         prompt: Of the prompt.
         negative: The same of the negative prompt; None where there is no classifier-free guidance.
         loras: What acts in the transformer: for all steps, or for each step that was asked for.
+        references: What it attends to beside the words, by IP-Adapters.
         controls: The files of the operation's controls.
     """
 
     prompt: Words
     negative: Words | None
     loras: tuple[tuple[ActiveLora, ...], ...]
+    references: tuple[ActiveReference, ...]
     controls: tuple[FoundFile, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether other LoRAs or references may act from one step to the next."""
+        return len(self.loras) > 1 or any(each.changes for each in self.references)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -86,6 +94,11 @@ class TransformerRow(LatentRow):
         return several[self.step * len(several) // self.steps]
 
     @property
+    def adapted(self) -> tuple[ActiveReference, ...]:
+        """What acts in the next step by IP-Adapters."""
+        return acting_references(self.conditioning.references, self.step, self.steps)
+
+    @property
     def seen(self) -> tuple[torch.Tensor, ...]:
         """The latents of all images that the model sees beside its own."""
         return *self.own, *self.references
@@ -102,6 +115,7 @@ def key_of(seen: TransformerRow) -> Hashable:
         tuple(image.shape for image in seen.seen),
         tuple(each.file for each in seen.controls),
         seen.loras,
+        tuple(each.key for each in seen.adapted),
     )
 
 
@@ -172,6 +186,7 @@ class Call:
         samples: (n, channels, height, width).
         timesteps: (n,) in fp32, as the schedulers count them.
         words: Of the rows, see ``joined``.
+        tokens: (n, images, tokens, width) of each reference that acts by an IP-Adapter.
         network: What runs in place of the transformer.
     """
 
@@ -179,6 +194,7 @@ class Call:
     samples: torch.Tensor
     timesteps: torch.Tensor
     words: Words
+    tokens: Sequence[torch.Tensor] = ()
     network: Any = None
 
 

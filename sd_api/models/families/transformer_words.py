@@ -1,6 +1,6 @@
 """How the families with a transformer read prompts, and what their text encoders make of them."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from sd_api.errors import GenerationFailed
 from sd_api.generation.operation import Operation
@@ -12,6 +12,7 @@ from sd_api.models.families.transformer_rows import CachedWords, Conditioning, W
 
 # Capabilities that families with a transformer have or do not.
 CONTROLS, LORAS, REFERENCES, TRUE_GUIDANCE = "controls", "loras", "references", "true_guidance"
+IP_ADAPTERS = "ip_adapters"
 
 # The method of diffusers' pipelines that load LoRAs.
 _LOADER = "load_lora_weights"
@@ -54,12 +55,13 @@ class TransformerWords(LatentFamily):
         """What the words depend on beside the prompt."""
         return operation.clip_skip
 
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> Conditioning:
         """See Family."""
         # What does not fit is refused before work is done.
         controls = parts.controls.find(operation.controls) if CONTROLS in self.capabilities else ()
-
-        loras = self._loras(parts, operation)
+        loras, guided = self._loras(parts, operation), self.guided(parts, operation)
+        adapted = operation.references if IP_ADAPTERS in self.capabilities else ()
+        references = parts.ip_adapters.see(adapted, guided=guided)
         # As of the words, what acts in the last step.
         of_texts = parts.loras.of_texts(loras[-1])
 
@@ -67,17 +69,17 @@ class TransformerWords(LatentFamily):
             key = prompt, negative, self.context(operation), of_texts
 
             def made() -> CachedWords:
+                look_alive()
                 parts.place(parts.text_encoders)
                 return self._read(parts.reading(of_texts), operation, prompt, negative=negative)
 
             return parts.cached("words", key, made).words
 
-        prompt = read(operation.read("prompt").plain, negative=False)
-        if not self.guided(parts, operation):
-            return Conditioning(prompt=prompt, negative=None, loras=loras, controls=controls)
-        words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
-        negative = read(words, negative=True)
-        return Conditioning(prompt=prompt, negative=negative, loras=loras, controls=controls)
+        prompt, negative = read(operation.read("prompt").plain, negative=False), None
+        if guided:
+            words = operation.read("negative_prompt").plain if "negative_prompt" in self.capabilities else ""
+            negative = read(words, negative=True)
+        return Conditioning(prompt=prompt, negative=negative, loras=loras, references=references, controls=controls)
 
     def _loras(self, parts: Parts, operation: Operation) -> tuple[tuple[ActiveLora, ...], ...]:
         """What acts in all steps, or in each step that was asked for."""

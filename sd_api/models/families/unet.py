@@ -3,7 +3,7 @@
 The arithmetic and the order of random draws are those of diffusers' pipelines, so the pixels are theirs, too.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,13 @@ from sd_api.generation.operations import Edit, Redrawing
 from sd_api.generation.plan import Box
 from sd_api.generation.prompted import PROMPTS
 from sd_api.generation.schedulers import SCHEDULERS
+from sd_api.models.adapters.active_references import tokens_of
 from sd_api.models.adapters.embedding_files import named_in
 from sd_api.models.components import Parts
 from sd_api.models.families.latents import LatentFamily
 from sd_api.models.families.start import Start
 from sd_api.models.families.unet_control import is_adapter, residuals, row_controls
 from sd_api.models.families.unet_guidance import added, guidance_embedding, guide, negatives, variants
-from sd_api.models.families.unet_references import adapted, with_references
 from sd_api.models.families.unet_rows import Conditioning, UNetRow, key_of
 from sd_api.models.families.unet_start import UNetStart
 from sd_api.models.families.unet_words import PromptReader
@@ -83,14 +83,14 @@ class UNetFamily(LatentFamily):
                 if (reason := parts.embeddings.why_unfit(file)) is not None:
                     yield f"{name}: {word} is read as a word, because its embedding cannot be used: {reason}."
 
-    def encode(self, parts: Parts, operation: Operation) -> Conditioning:
+    def encode(self, parts: Parts, operation: Operation, look_alive: Callable[[], None] = lambda: None) -> Conditioning:
         """See Family."""
         layers = parts.pipeline.text_encoder.config.num_hidden_layers
         if operation.clip_skip > layers:
             raise OutOfLimits("clip_skip", f"is {operation.clip_skip}; this model's text encoder has {layers} layers")
         # What does not fit is refused before work is done.
         controls = parts.controls.find(operation.controls)
-        conditioning = PromptReader(parts, self.words_layer, operation).conditioning()
+        conditioning = PromptReader(parts, self.words_layer, operation, look_alive).conditioning()
         guided = conditioning.moments[0].negative is not None
         references = parts.ip_adapters.see(operation.references, guided=guided)
         return replace(conditioning, references=references, controls=controls)
@@ -145,9 +145,9 @@ class UNetFamily(LatentFamily):
         return seen
 
     def advance(self, row: Any, prediction: torch.Tensor) -> None:
-        """See Family; other LoRAs may act in the next step."""
+        """See Family; other LoRAs and references may act in the next step."""
         super().advance(row, prediction)
-        if not row.done and len(row.conditioning.moments) > 1:
+        if not row.done and row.conditioning.changes:
             row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
 
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
@@ -174,11 +174,12 @@ class UNetFamily(LatentFamily):
         if rows[0].controls[None]:
             prompted = [not negative for row in rows for negative in negatives(row)]
             controlled = residuals(parts, rows, counts, torch.cat(scaled), moments, words, beside, prompted)
-        denoiser = adapted(parts, rows[0])
+        seen = tokens_of([row.references for row in rows], [negatives(row) for row in rows])
+        denoiser = parts.adapted(rows[0].moment.loras, rows[0].references)
         output = denoiser(
             torch.cat(samples),
             moments,
-            encoder_hidden_states=with_references(words, rows),
+            encoder_hidden_states=(words, seen) if seen else words,
             timestep_cond=guidance_embedding(parts, rows),
             added_cond_kwargs=beside,
             return_dict=False,

@@ -7,7 +7,7 @@ import torch
 
 from sd_api.generation.plan import Box
 from sd_api.models.adapters.active_loras import ActiveLora
-from sd_api.models.adapters.active_references import ActiveReference
+from sd_api.models.adapters.active_references import ActiveReference, acting_references
 from sd_api.models.families.latents import LatentRow
 from sd_api.models.families.unet_control import Controls
 from sd_api.models.folders import FoundFile
@@ -72,6 +72,11 @@ class Conditioning:
         return self.moments[step * len(self.moments) // steps]
 
     @property
+    def changes(self) -> bool:
+        """Whether other LoRAs, words or references may act from one step to the next."""
+        return len(self.moments) > 1 or any(each.changes for each in self.references)
+
+    @property
     def shape(self) -> torch.Size:
         """Of the embeddings."""
         return self.moments[0].prompts[0].embeddings.shape
@@ -98,6 +103,11 @@ class UNetRow(LatentRow):
         """What the next step is conditioned with."""
         return self.conditioning.at(self.step, self.steps)
 
+    @property
+    def references(self) -> tuple[ActiveReference, ...]:
+        """What acts in the next step."""
+        return acting_references(self.conditioning.references, self.step, self.steps)
+
 
 def key_of(seen: UNetRow) -> Hashable:
     """Rows share a forward if what goes through the UNet at once has the same shape, and the same adapters act.
@@ -105,7 +115,7 @@ def key_of(seen: UNetRow) -> Hashable:
     See LatentFamily.
     """
     shape, channels = seen.conditioning.shape, seen.channels
-    references = tuple(reference.key for reference in seen.conditioning.references)
+    references = tuple(reference.key for reference in seen.references)
     followed = tuple(each.key for each in seen.controls[None])
     channels_shape = None if channels is None else channels.shape
     return seen.latents.shape, shape, seen.moment.loras, references, followed, channels_shape

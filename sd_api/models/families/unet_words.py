@@ -1,6 +1,6 @@
 """What the families with a UNet make of prompts: what each step is conditioned with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit
 from sd_api.models.adapters.active_loras import ActiveLora, acting
 from sd_api.models.adapters.embedding_files import Named
-from sd_api.models.chunks import Chunk, chunks
+from sd_api.models.chunks import Chunk, chunks, refuse_too_many
 from sd_api.models.component import Component
 from sd_api.models.components import Parts
 from sd_api.models.families.base import BROKEN_WORDS
@@ -21,9 +21,6 @@ from sd_api.prompting.prompt import Piece, Pieces
 
 Layer = Callable[[Any, Any, int], torch.Tensor]
 """From an encoder, its output and ``clip_skip`` to the embeddings that a UNet takes."""
-
-MOST_CHUNKS = 512
-"""Chunks of all texts of a picture, each as long as the longest one: in full precision, they take 300 MB with SDXL."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,17 @@ class PromptReader:
         parts: The model.
         layer: Chooses the layer of a text encoder.
         operation: What is asked for.
+        look_alive: See Family.encode.
 
     Raises:
         OutOfLimits: A prompt cannot be read, or a LoRA cannot act.
     """
 
-    def __init__(self, parts: Parts, layer: Layer, operation: Operation) -> None:
+    def __init__(self, parts: Parts, layer: Layer, operation: Operation, look_alive: Callable[[], None]) -> None:
         self._parts = parts
         self._layer = layer
         self._operation = operation
+        self._look_alive = look_alive
         self._loras = parts.loras.find(operation.asked_loras)
         # An empty negative prompt and none are the same to Stable Diffusion 1; for SDXL, none gives the zeroed
         # embedding that its pipeline uses by default.
@@ -87,7 +86,8 @@ class PromptReader:
             asked.append((terms, Asked(negative.at(step, steps)[0], 1, text_loras) if guided else None, loras))
         wanted = [each for terms, without, _ in asked for each in (*terms, without) if each is not None]
         texts = tuple(dict.fromkeys(wanted))
-        self._refuse_too_many(texts)
+        encoder = self._parts.text_encoders[0]
+        refuse_too_many(self._chunks(encoder, each, self._vectors(encoder, self._named(each))) for each in texts)
         words = self._of_one_length({each: self._words(each) for each in texts})
         return Conditioning(
             tuple(
@@ -100,21 +100,6 @@ class PromptReader:
                 for terms, without, loras in asked
             )
         )
-
-    def _refuse_too_many(self, texts: Sequence[Asked]) -> None:
-        """Refuse prompts that change so often, and are so long, that they would cost more than the picture."""
-        component = self._parts.text_encoders[0]
-        longest = 0
-        for number, asked in enumerate(texts, 1):
-            named = self._named(asked)
-            vectors = self._vectors(component, named)
-            longest = max(longest, len(self._chunks(component, asked, vectors)))
-            if number * longest > MOST_CHUNKS:
-                raise OutOfLimits(
-                    "prompt",
-                    "changes so often, or is so long, that the model would have to read more than "
-                    f"{MOST_CHUNKS} chunks of 75 tokens; shorten it, or ask for fewer steps",
-                )
 
     def _is_guided(self) -> bool:
         # Guidance does nothing at 1 and below, and costs as much as the picture itself. A UNet that was distilled
@@ -174,7 +159,10 @@ class PromptReader:
         several = self._chunks(component, asked, vectors)
         applied = self._parts.loras.applied(component, asked.loras)
         encoder = applied.module if isinstance(applied, Component) else applied
-        outputs = [read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors) for chunk in several]
+        outputs = []
+        for chunk in several:
+            self._look_alive()
+            outputs.append(read_chunk(tokenizer, encoder, chunk, self._parts.device, vectors))
         embeddings = [
             weighted(self._layer(encoder, output, asked.clip_skip), chunk)
             for chunk, output in zip(several, outputs, strict=True)

@@ -13,6 +13,7 @@ from sd_api.generation.operations import OPERATIONS, TextToImage
 from sd_api.generation.projection import Dialect
 from sd_api.generation.reading import TAKES_LONG_TEXT, Reading
 from sd_api.generation.refusals import faults_in, in_short, wrong_type
+from sd_api.generation.schedulers import WITH_ETA
 from sd_api.generation.spec import JobSpec
 from sd_api.generation.unknown_fields import MOST_NAMED, unknown_fields
 from sd_api.web.a1111.samplers import scheduler_of
@@ -222,8 +223,8 @@ def _in_our_terms(came: Mapping[str, Any]) -> dict[str, Any]:
     if not {"sampler_name", "sampler_index", "scheduler"}.isdisjoint(fields):
         sampler = in_short(fields.get("sampler_name", fields.get("sampler_index", "Euler")))
         fields["sampler_name"] = scheduler_of(sampler, in_short(fields.get("scheduler", "Automatic")))
-    if fields.get("sampler_name") != "ddim":
-        # Some programs send eta with everything; nothing else uses it.
+    if fields.get("sampler_name") not in WITH_ETA:
+        # Some programs send eta with everything.
         fields.pop("eta", None)
     if (size := as_whole(fields.get("batch_size", 1))) is not None:
         fields["batch_size"] = size * (as_whole(fields.get("n_iter", 1)) or 1)

@@ -21,20 +21,13 @@ from sd_api.web.description import (
 from sd_api.web.plugin.described_answers import PICTURE_HEADERS, SECURITY, TAG, failures, png, read_only
 from sd_api.web.plugin.estimates import EstimateForm
 from sd_api.web.plugin.forms import FORMS
+from sd_api.web.plugin.health_schemas import Health, Workers
+from sd_api.web.plugin.job_schemas import OneJob
 from sd_api.web.plugin.kept_description import describe_documents, describe_downloads, describe_jobs
 from sd_api.web.plugin.model_schemas import CustomModelEntry, Offer
 from sd_api.web.plugin.prompt_schemas import OnePrompt
 from sd_api.web.plugin.prompts import PromptForm
-from sd_api.web.plugin.schemas import (
-    Access,
-    AccessQuery,
-    Health,
-    OneEstimate,
-    OneJob,
-    Pictures,
-    Success,
-    Workers,
-)
+from sd_api.web.plugin.schemas import Access, AccessQuery, OneEstimate, Pictures, Success
 
 
 def _made() -> dict[int, Response]:

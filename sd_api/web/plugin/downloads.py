@@ -9,8 +9,9 @@ from typing import Any
 from flask import Blueprint
 
 from sd_api.errors import UnknownModel
-from sd_api.models.catalog import HUB, ModelCatalog
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.downloads import DownloadStatus, ModelDownloads
+from sd_api.models.providers import HUB
 from sd_api.models.sources import HubModel, hub_model
 from sd_api.settings import Settings
 from sd_api.web.bearer import JobOwners

@@ -4,8 +4,9 @@ from openapi_pydantic import PathItem, Response, Schema
 
 from sd_api.web.description import BINARY, MULTIPART, answer, body, in_path, in_query, operation
 from sd_api.web.plugin.described_answers import JOBS, PICTURE_HEADERS, SECURITY, TAG, failures, png, read_only
+from sd_api.web.plugin.job_schemas import JobQuery, Jobs, MoveQuery, OneJob
 from sd_api.web.plugin.model_schemas import Downloads, OneDownload
-from sd_api.web.plugin.schemas import Failure, JobQuery, Jobs, MoveQuery, OneDocument, OneJob, Pictures, Success
+from sd_api.web.plugin.schemas import Failure, OneDocument, Pictures, Success
 
 
 def describe_documents() -> dict[str, PathItem]:

@@ -93,10 +93,10 @@ class OfferedField(BaseModel):
     requires: str | None = Field(
         default=None, description="the capability that a model needs for it", examples=["clip_skip"]
     )
-    acts_with: dict[str, str] | None = Field(
+    acts_with: dict[str, list[str]] | None = Field(
         default=None,
-        description="the value that another field must have for it to act",
-        examples=[{"scheduler": "ddim"}],
+        description="the values of which another field must have one for it to act",
+        examples=[{"scheduler": ["ddim", "tcd"]}],
     )
     png_key: str | None = Field(
         default=None, description="its name in the parameters text of a picture", examples=["Steps"]

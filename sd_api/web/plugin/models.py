@@ -15,8 +15,9 @@ from sd_api.models.adapters.control_files import described_controls
 from sd_api.models.adapters.embedding_files import list_embeddings
 from sd_api.models.adapters.ip_adapter_files import described_adapters
 from sd_api.models.adapters.lora_files import described_loras
-from sd_api.models.catalog import ModelCatalog, OfferedModel
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.folders import VAE
+from sd_api.models.providers import OfferedModel
 from sd_api.settings import Settings
 from sd_api.web.client import is_on_this_computer
 from sd_api.web.plugin.forms import FORMS, PLUGIN, JobForm

@@ -64,7 +64,8 @@ class ReadPrompt(BaseModel):
     text: str = Field(description="the prompt with the alternatives that the seed chose", examples=["a (red) dog"])
     weights: list[float] = Field(description="the factor of each prompt that AND joins", examples=[[1.0]])
     loras: list[ReadLora] = Field(description="the LoRAs that it names")
-    stages: list[ReadStage] = Field(description="what acts, one entry for each change")
+    stages: list[ReadStage] = Field(description="what acts, one entry for each change, until they have 1 MiB")
+    stages_left_out: int = Field(description="how many changes follow that are not shown", examples=[0])
 
 
 class OnePrompt(Success):

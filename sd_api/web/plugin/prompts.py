@@ -1,28 +1,24 @@
 """``POST /prompt``: what the server understands of the prompts of a form."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from flask import Blueprint
 from pydantic import Field
 
-from sd_api.errors import OutOfLimits
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import OPERATIONS
 from sd_api.generation.prompted import PROMPTS, PromptName
-from sd_api.models.adapters.embedding_files import named_files, named_in
-from sd_api.models.catalog import CatalogModel, ModelCatalog
-from sd_api.models.chunks import Chunk, chunks, encoder_widths, tokenizer_on_disk
-from sd_api.models.folders import ModelFolders
-from sd_api.prompting.prompt import Break, Lora, Piece, Pieces
+from sd_api.models.catalog import ModelCatalog
+from sd_api.models.chunks import Chunk
+from sd_api.models.prompt_chunks import PromptChunks, refuse_too_long
+from sd_api.prompting.prompt import Break, Lora, Pieces
 from sd_api.settings import Settings
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import sent_form
-
-if TYPE_CHECKING:
-    from sd_api.models.adapters.embeddings import Embeddings
 
 
 class PromptFields(JobForm):
@@ -33,9 +29,9 @@ class PromptFields(JobForm):
     )
 
 
-# Characters, or tokens, of all stages of a prompt that are shown; with one that changes in each step, or that names
-# words of many vectors, a short request would have a long answer.
-MOST_SHOWN = 50_000
+# Bytes of an answer, after which no further stage of a prompt is shown: with one that changes in each step, a short
+# request would have a long answer.
+MOST_SHOWN = 1 << 20
 
 PromptForm = PLUGIN.model(OPERATIONS["txt2img"], "PromptForm", PromptFields)
 
@@ -51,8 +47,9 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
         fields = without(form, PromptFields)
         spec, _ = decode_form(fields, "txt2img", settings.limits, pictures.read, model.name)
         seed = spec.seeds[0]
-        operation, tokenizer = spec.operation.for_seed(seed), tokenizer_on_disk(model.source)
-        words = None if tokenizer is None else _Words(tokenizer, _trained(operation, model, catalog.folders))
+        operation = spec.operation.for_seed(seed)
+        refuse_too_long(operation, model.source, catalog.folders)
+        words = PromptChunks.of(operation, model.source, catalog.folders)
         read: dict[str, Any] = {name: _read(operation, name, words) for name in PROMPTS}
         return {"status": "success", "seed": seed, **read}
 
@@ -60,71 +57,24 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
     return blueprint
 
 
-def _trained(operation: Operation, model: CatalogModel, folders: ModelFolders) -> "Embeddings | None":
-    """The words that were trained, where a prompt names one."""
-    texts = "\n".join(getattr(operation, name) for name in PROMPTS)
-    if operation.prompt_syntax == "plain" or not named_in(texts, named_files(folders)):
-        return None
-    # It imports torch, which takes seconds, and which a server of a cluster can do without.
-    from sd_api.models.adapters.embeddings import Embeddings
-
-    return Embeddings(encoder_widths(model.source), folders)
-
-
-@dataclass(frozen=True)
-class _Words:
-    """What a text encoder reads of a text.
-
-    Attributes:
-        tokenizer: Of the model.
-        trained: The words that were trained; None where there are none.
-    """
-
-    tokenizer: Any
-    trained: "Embeddings | None"
-
-    def chunks(self, pieces: Pieces) -> list[list[dict[str, Any]]]:
-        """The tokens of each chunk, and in the places of trained words their vectors."""
-        counts: dict[str, int] = {}
-        if self.trained is not None:
-            text = "\n".join(piece.text for piece in pieces if isinstance(piece, Piece))
-            for name, file in self.trained.usable_in(text).items():
-                counts[name] = len(next(iter(self.trained.vectors(file).values())))
-        return [self._tokens(chunk) for chunk in chunks(self.tokenizer, pieces, counts)]
-
-    def _tokens(self, chunk: Chunk) -> list[dict[str, Any]]:
-        tokens = self.tokenizer.convert_ids_to_tokens(list(chunk.ids))
-        entries = [{"token": token, "weight": weight} for token, weight in zip(tokens, chunk.weights, strict=True)]
-        for place, name, number in chunk.vectors:
-            entries[place] |= {"token": name, "vector": number + 1}
-        return entries
-
-
-def _read(operation: Operation, name: PromptName, words: _Words | None) -> dict[str, Any]:
+def _read(operation: Operation, name: PromptName, words: PromptChunks | None) -> dict[str, Any]:
     """What a prompt says; see ``ReadPrompt`` in the schemas."""
     prompt = operation.read(name)
-    stages, characters, tokens = [], 0, 0
+    stages: list[dict[str, Any]] = []
+    shown = left_out = 0
     for first, terms in _stages(operation, name):
-        characters += sum(len(piece.text) for pieces in terms for piece in pieces if isinstance(piece, Piece))
-        if characters > MOST_SHOWN:
-            raise _too_long(name, "characters")
-        shown = [_words(pieces, words) for pieces in terms]
-        tokens += sum(len(chunk) for each in shown for chunk in each["chunks"] or ())
-        if tokens > MOST_SHOWN:
-            raise _too_long(name, "tokens")
-        stages.append({"first_step": first, "prompts": shown})
+        if shown < MOST_SHOWN:
+            stages.append({"first_step": first, "prompts": [_words(pieces, words) for pieces in terms]})
+            shown += len(json.dumps(stages[-1]))
+        else:
+            left_out += 1
     return {
         "text": getattr(operation, name),
         "weights": [term.weight for term in prompt.terms],
         "loras": [_lora(lora, operation.steps_run) for lora in prompt.loras],
         "stages": stages,
+        "stages_left_out": left_out,
     }
-
-
-def _too_long(name: PromptName, what: str) -> OutOfLimits:
-    return OutOfLimits(
-        name, f"changes so often that its stages have more than {MOST_SHOWN} {what}; ask with fewer steps"
-    )
 
 
 def _lora(lora: Lora, steps: int) -> dict[str, Any]:
@@ -138,11 +88,20 @@ def _lora(lora: Lora, steps: int) -> dict[str, Any]:
     }
 
 
-def _words(pieces: Pieces, words: _Words | None) -> dict[str, Any]:
+def _words(pieces: Pieces, words: PromptChunks | None) -> dict[str, Any]:
     return {
         "pieces": [{"break": True} if isinstance(piece, Break) else asdict(piece) for piece in pieces],
-        "chunks": None if words is None else words.chunks(pieces),
+        "chunks": None if words is None else [_tokens(words, chunk) for chunk in words.chunks(pieces)],
     }
+
+
+def _tokens(words: PromptChunks, chunk: Chunk) -> list[dict[str, Any]]:
+    """The tokens of a chunk, and in the places of trained words their vectors."""
+    tokens = words.tokenizer.convert_ids_to_tokens(list(chunk.ids))
+    entries = [{"token": token, "weight": weight} for token, weight in zip(tokens, chunk.weights, strict=True)]
+    for place, name, number in chunk.vectors:
+        entries[place] |= {"token": name, "vector": number + 1}
+    return entries
 
 
 def _stages(operation: Operation, name: PromptName) -> Iterator[tuple[int, tuple[Pieces, ...]]]:

@@ -64,8 +64,9 @@ export async function copyText(text) {
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 /** A time, as it is said of what is only estimated. */
-export const about = (seconds) =>
-  seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} s` : `about ${Math.round(seconds / 60)} min`;
+export const time = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
+
+export const about = (seconds) => `about ${time(seconds)}`;
 
 export const count = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 

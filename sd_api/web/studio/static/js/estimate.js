@@ -1,6 +1,6 @@
 // What the form would take, below its button; the server is asked while the form changes.
 import * as api from "./api.js";
-import { about, byId, count } from "./dom.js";
+import { about, byId, count, time } from "./dom.js";
 import { encoded } from "./jobs.js";
 
 // Milliseconds without a change until the server is asked.
@@ -49,15 +49,15 @@ async function ask({ mode, model, fields, images }) {
 }
 
 export function inWords({ seconds, wait_seconds, pictures, summary, loaded, warnings }) {
-  const parts = [
+  const facts = [
     ...(seconds ? [about(seconds.expected)] : []),
-    ...(wait_seconds >= 1 ? [`${about(wait_seconds)} in the queue`] : []),
+    ...(wait_seconds >= 1 ? [`${time(wait_seconds)} in the queue`] : []),
     ...(pictures > 1 ? [count(pictures, "picture")] : []),
     summary.replaceAll("×", " × "),
-    ...(loaded ? [] : ["the model is loaded first"]),
-    ...warnings,
+    ...(loaded ? [] : ["loads the model first"]),
   ];
-  return parts.join(" · ");
+  // Lines are broken between facts, or at their commas.
+  return [...facts.map((words) => words.replaceAll(/(?<!,) /g, "\u00a0")), ...warnings].join(" · ");
 }
 
 function write(found) {

@@ -95,7 +95,7 @@ function acts(field, mode, { capabilities }) {
   // Where there is nothing that it has to name.
   const naming = holds ? Object.values(holds).filter((one) => one.needed || able.includes(one.requires)) : [field];
   if (naming.some(({ names, choices }) => names && !choices.length)) return false;
-  return Object.entries(acts_with ?? {}).every(([other, value]) => control(other).value === value);
+  return Object.entries(acts_with ?? {}).every(([other, values]) => values.includes(control(other).value));
 }
 
 /** What a field holds in a new form; what is chosen by the server is empty. */

@@ -62,15 +62,15 @@ function show() {
 
 const inWords = ({ bytes, on_device, plan }) => `${on_device ? "Loaded" : "Loaded, in the host’s memory"}, ${size(bytes)} · ${plan}`;
 
-/** Say how much of the disk each model takes that is not loaded, one after the other. */
+/** Say how much of the disk each model takes now that is not loaded, one after the other. */
 async function weigh() {
   for (const model of page.offered()) {
     const { url_path } = model;
     if (!box.open) return;
-    if (loadedModel(model) || onDisk.has(url_path)) continue;
+    if (loadedModel(model)) continue;
     try {
       const { memory } = await api.estimate({ prompt: "", operation: "txt2img", url_path: url_path ?? "" });
-      if (memory.disk !== null) onDisk.set(url_path, `Not loaded, ${size(memory.disk)} on the disk`);
+      onDisk.set(url_path, memory.disk === null ? "Not downloaded" : `Not loaded, ${size(memory.disk)} on the disk`);
       show();
     } catch (error) {
       if (error instanceof api.ServerGone) return;
@@ -150,6 +150,7 @@ async function look() {
     await page.describe();
     show();
     complete.forEach(noteComplete);
+    await weigh();
   }
   return downloads.some(({ state }) => ACTIVE.includes(state));
 }

@@ -71,12 +71,18 @@ export async function copyFrom(node, pressed) {
   flash(pressed, (await copyText(node.textContent)) ? "Copied" : "Not allowed here");
 }
 
-/** The fields of a picture that its file tells of, as rows of a list; "described" is what GET /models says of them. */
+/** The fields of a picture that matter to how it was made, as rows of a list; "described" is what GET /models says of them. */
 export function parameterRows(picture, described) {
   const rows = Object.entries(described)
-    .filter(([name, { png_key }]) => (png_key || name === "prompt") && ![undefined, "", null].includes(picture.fields[name]))
+    .filter(([name, field]) => (field.png_key || name === "prompt") && matters(field, picture.fields[name]))
     .map(([name, { label }]) => [label, String(name === "seed" ? picture.seed : picture.fields[name])]);
   return [...rows, ["Model", picture.label]].flatMap(([label, value]) => [
     element("dt", { textContent: label }), element("dd", { textContent: value }),
   ]);
+}
+
+/** Whether a value is said; of most fields the default changes nothing, but for those that every picture has. */
+function matters({ control, requires, default: usual }, value) {
+  if ([undefined, "", null].includes(value)) return false;
+  return ["slider", "seed"].includes(control) && !requires ? true : String(value) !== String(usual);
 }

@@ -1,0 +1,136 @@
+"""LoRAs of the hub: named by a repository's id where the configuration allows it, downloaded once, refused clearly."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from fake_hub import FakeHub, Repository
+from tiny_families import sd
+from tiny_loras import save_lora
+
+from sd_api.errors import OutOfLimits
+from sd_api.generation.operations import TextToImage
+from sd_api.models.adapters.hashes import written_hashes
+from sd_api.models.adapters.hub_loras import HubLoras
+from sd_api.models.components import Parts
+from sd_api.models.folders import LORA, ModelFolders
+from sd_api.prompting.prompt import Lora
+from sd_api.settings import Limits, Settings
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@cache
+def pipeline() -> Any:
+    return sd()
+
+
+@cache
+def content() -> bytes:
+    with TemporaryDirectory() as folder:
+        return save_lora(Path(folder) / "style.safetensors", pipeline(), 6, ("unet",)).read_bytes()
+
+
+@pytest.fixture
+def parts_of(make_settings: Callable[..., Settings]) -> Callable[..., Parts]:
+    def made(*folders: Path, **settings: Any) -> Parts:
+        hub = HubLoras(make_settings(**settings))
+        there = ModelFolders({LORA: folders})
+        return Parts(pipeline(), torch.device("cpu"), lambda _: None, folders=there, hub=hub)
+
+    return made
+
+
+def found(parts: Parts, name: str) -> Path:
+    (each,) = parts.loras.find({"prompt": [Lora(name)]})
+    return each.file.path
+
+
+def refusal(parts: Parts, name: str) -> str:
+    with pytest.raises(OutOfLimits) as caught:
+        found(parts, name)
+    assert caught.value.field == "prompt"
+    return caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "settings"),
+    [
+        ("demo/style", "style.safetensors", {"allowed_models": ["demo/style"]}),
+        ("demo/style", "pytorch_lora_weights.safetensors", {"any_model": True}),
+        ("demo/style/old/one", "old/one.safetensors", {"any_model": True}),
+    ],
+)
+def test_one_is_downloaded_once_and_acts(
+    hub: FakeHub, parts_of: Callable[..., Parts], name: str, file: str, settings: dict[str, Any]
+) -> None:
+    others = {} if file == "style.safetensors" else {"another.safetensors": b"?"}
+    hub.repositories["demo/style"] = Repository({"README.md": b"#", "style.bin": b"pickled", file: content(), **others})
+    parts = parts_of(**settings)
+    assert found(parts, name).read_bytes() == content()
+    assert parts.loras.components
+    # A server that begins anew finds it in the cache.
+    with hub.gone():
+        again = parts_of(**settings)
+        found(again, name)
+        hashes = written_hashes(ModelFolders(), asked(f"a dog <lora:{name}>"), again.loras.named)
+    assert hashes["Lora hashes"].startswith(f"{name}: ")
+    assert (hub.downloads(file), hub.downloads("style.bin"), hub.downloads("another.safetensors")) == (1, 0, 0)
+
+
+def asked(prompt: str) -> TextToImage:
+    return TextToImage(prompt=prompt, steps=1, guidance=1.0, width=64, height=64, limits=Limits())
+
+
+def test_nothing_is_asked_of_the_hub_without_permission(
+    hub: FakeHub, parts_of: Callable[..., Parts], tmp_path: Path
+) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "style.safetensors").write_bytes(content())
+    parts = parts_of(tmp_path, allowed_models=["demo/other"])
+    assert found(parts, "demo/style") == tmp_path / "demo" / "style.safetensors"
+    assert "there are: demo/style; demo/further of the hub may not be used" in refusal(parts, "demo/further")
+    for name in ("further", "../demo/style", "/etc/passwd", "demo/", "demo/..", "a/b/../../c"):
+        refusal(parts, name)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "words"),
+    [
+        ("demo/none", None, "There is no model demo/none"),
+        (
+            "demo/two",
+            {"a.safetensors": b"", "b.safetensors": b""},
+            "does not have exactly one LoRA; name a file behind",
+        ),
+        ("demo/two/c", {"a.safetensors": b"", "b.safetensors": b""}, "has no file c. Its .safetensors files: a.safe"),
+        ("demo/pickled", {"style.bin": b"", "style.pt": b""}, "Its .safetensors files: none"),
+        ("demo/broken", {"style.safetensors": b"no header"}, "whose file cannot be used"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    hub: FakeHub, parts_of: Callable[..., Parts], name: str, files: dict[str, bytes] | None, words: str
+) -> None:
+    if files is not None:
+        hub.repositories["/".join(name.split("/")[:2])] = Repository(files)
+    assert words in refusal(parts_of(any_model=True), name)
+
+
+def test_a_hub_that_is_away_is_said_and_asked_again(
+    hub: FakeHub, parts_of: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories["demo/style"] = Repository({"style.safetensors": content()})
+    parts = parts_of(any_model=True)
+    with hub.gone():
+        assert "cannot be reached" in refusal(parts, "demo/style")
+    with monkeypatch.context() as offline:
+        offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        assert "HF_HUB_OFFLINE forbids" in refusal(parts, "demo/style")
+    large = parts_of(any_model=True, limits={"max_model_bytes": 1024})
+    assert "are allowed. limits.max_model_bytes" in refusal(large, "demo/style")
+    assert found(parts, "demo/style")
