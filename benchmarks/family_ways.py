@@ -45,8 +45,8 @@ class Server:
     @cached_property
     def sees_references(self) -> bool:
         """Whether its model sees further images by itself, without an adapter."""
-        library = self.engine._library
-        return "references" in library.get(None).abilities.capabilities and self.parts.denoiser.name == "transformer"
+        capabilities = self.engine._library.get(None).abilities.capabilities
+        return "references" in capabilities and "ip_adapters" not in capabilities
 
     @property
     def parts(self) -> Any:

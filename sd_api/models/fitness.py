@@ -17,6 +17,7 @@ from sd_api.models.families.transformer import TransformerFamily
 from sd_api.models.image_words import ImageWords
 from sd_api.models.pipeline_files import SD_PIPELINES, SDXL_PIPELINES
 from sd_api.models.schedulers import Noise, noise_of
+from sd_api.models.trial_picture import try_picture
 from sd_api.models.trials import TrialError, try_images, try_steps, try_tokens, try_words
 
 # What the families with a UNet use of schedulers, and those for flows alone do not have.
@@ -69,6 +70,9 @@ def refuse_unfit(pipeline: Any, place: object) -> None:
     processor = pipeline.components.get("processor")
     if isinstance(processor, ImageWords) and (reason := _processor_fault(processor, pipeline.text_encoder)):
         raise ModelUnavailable(f"{place} has a processor that fits no text encoder: {reason}.")
+    has_trial = isinstance(family, (TransformerFamily, LatentConsistency))
+    if has_trial and (reason := _fault_of(partial(try_picture, family), pipeline)):
+        raise ModelUnavailable(f"{place} cannot draw: {reason}.")
 
 
 def _processor_fault(processor: Any, encoder: Any) -> str | None:

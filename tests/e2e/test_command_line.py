@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sd_api.models.sources import BUILTIN_MODEL
-
 
 def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -55,14 +53,6 @@ def test_a_bad_option_is_named(repository: Path) -> None:
     assert result.returncode == 1
     assert "--port: " in result.stderr
     assert "--device: " in result.stderr
-
-
-def test_check_of_a_good_configuration(repository: Path, tmp_path: Path) -> None:
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps({"model": str(BUILTIN_MODEL)}), encoding="utf-8")
-    result = run(repository, "--check", "--config", str(config))
-    assert result.returncode == 0, result.stderr
-    assert "in order" in result.stdout
 
 
 @pytest.mark.parametrize("arguments", [("--check",), ()])
