@@ -132,7 +132,8 @@ class Target(Watched):
     def wait(self, seconds: float) -> int | None:
         """Its exit status; None if it has not ended within some seconds."""
         with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(seconds)
+            status: int = self._process.wait(seconds)
+            return status
         return None
 
     def stop(self) -> None:
@@ -143,7 +144,7 @@ class Target(Watched):
         finally:
             self._process.kill()
             self._process.wait()
-            self._process.stdout.close()  # type: ignore[union-attr]
+            self._process.stdout.close()
 
     def _read(self) -> None:
         while text := os.read(self._pipe, 65_536):

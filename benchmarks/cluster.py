@@ -20,6 +20,8 @@ import click
 import requests
 from cluster_processes import PATIENCE, ClusterProcesses, form, url_of, wait_for_workers
 
+from sd_api.owners import job_name
+
 # What was promised: milliseconds from HTTP to the first event, and how many workers' worth eight give.
 ALLOWED_MS = 20.0
 SHARE_OF_WORKERS = 0.95
@@ -40,7 +42,7 @@ def overhead(cluster: ClusterProcesses, url: str, rounds: int) -> dict[str, floa
             while not heard_all.is_set():
                 message = news.get_message(timeout=0.1)
                 if message is not None:
-                    began.setdefault(json.loads(message["data"])["id"], time.perf_counter())
+                    began.setdefault(job_name(json.loads(message["data"])["id"]), time.perf_counter())
 
     listener = threading.Thread(target=listen)
     listener.start()

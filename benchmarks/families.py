@@ -73,9 +73,9 @@ def faults(server: Server, cluster: Server, operation: str) -> Iterator[str]:
     task = by_task(server, operation)
     if task.drawn != expected:
         yield "by a task, the pixels are others"
-    told = [step for step, _ in task.steps]
+    reported = [step for step, _ in task.steps]
     numbers = {steps for _, steps in task.steps}
-    if told != sorted(told) or len(numbers) != 1 or not set(told) >= set(range(1, *numbers)):
+    if reported != sorted(reported) or len(numbers) != 1 or not set(reported) >= set(range(1, *numbers)):
         yield f"the events of {STEPS} steps are {task.steps}"
     if not task.previews:
         yield "there is no preview"

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from redis_server import RedisServer
 from server_process import ServerProcess
 
+from sd_api.accounts import passwords
 from sd_api.settings import Settings
 
 # What imports torch is imported where it is used: xdist reads this file before it starts its workers.
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 # One thread, here and in the servers that the tests start: several wait for each other for most of the time where
 # other things keep the cores busy. An empty value counts as none: libgomp warns of it and takes every core.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
-
 SettingsFactory = Callable[..., Settings]
 StartServer = Callable[..., ServerProcess]
 
@@ -50,6 +51,14 @@ def little_to_collect() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hash passwords at little cost in this process: whatever has accounts hashes one when it is made."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(passwords, "PasswordHasher", partial(PasswordHasher, time_cost=1, memory_cost=1024))
+        yield
 
 
 @pytest.fixture(scope="session")

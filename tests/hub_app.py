@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from functools import cache
 from typing import Any
 
 import safetensors.torch
@@ -92,8 +93,9 @@ def _pickled() -> Repository:
     return Repository(files)
 
 
+@cache
 def make_repositories() -> dict[str, Repository]:
-    """Models that this server runs and models that it does not, by their id."""
+    """Models that this server runs and models that it does not, by their id. Do not change it."""
     return {
         "demo/tiny": TINY,
         "demo/gated": Repository(TINY.files, gated=True),

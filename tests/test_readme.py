@@ -97,6 +97,7 @@ def look_at_a_dog(folder: Path, outputs: list[str]) -> None:
 
 
 def look_at_the_readme(folder: Path, outputs: list[str]) -> None:
+    assert "The configuration and the models' files are in order." in outputs[1]
     pictures = {}
     for name in ("picture", "redrawn", "masked"):
         with Image.open(folder / f"{name}.png") as picture:

@@ -189,6 +189,16 @@ class ActiveJob:
         if not self._going:
             raise JobCancelled("This job is not wanted any more.")
 
+    def report_download(self, arrived: int, total: int) -> None:
+        """Report how many bytes have arrived of what it names.
+
+        Raises:
+            JobCancelled: The job is not wanted any more.
+        """
+        self.report(Progress("downloading", bytes=arrived, total_bytes=total))
+        if not self._going:
+            raise JobCancelled("This job is not wanted any more.")
+
     def _report_steps(self, phase: Phase, open_steps: int) -> None:
         passes = [each for region in self.spec.plan.regions for each in region.passes]
         steps = sum(self._expected_steps(each) for each in passes)

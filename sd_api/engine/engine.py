@@ -19,6 +19,7 @@ from sd_api.generation.engine import EngineStatus, Feed, Run
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage
 from sd_api.models.device import DeviceChoice
+from sd_api.models.download_progress import watched_downloads
 from sd_api.models.families.base import Row
 from sd_api.models.library import ModelLibrary
 from sd_api.models.memory import free_memory, memory_of, out_of_memory_as_ours
@@ -210,7 +211,8 @@ class DiffusersEngine:
 
         def start() -> Row:
             operation = operation_of(spec.operation, spec.plan, unit, seeds.seed)
-            conditioning = family.encode(parts, operation, job.look_alive)
+            with watched_downloads(job.report_download):
+                conditioning = family.encode(parts, operation, job.look_alive)
             return family.start(parts, operation, seeds, one.size, conditioning, one.tiles)
 
         try:

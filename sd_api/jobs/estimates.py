@@ -8,6 +8,7 @@ from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.adapters.control_files import find_control
+from sd_api.models.adapters.hub_loras import cached_lora
 from sd_api.models.adapters.lora_files import find_lora
 from sd_api.models.catalog import refuse_unfiltered
 from sd_api.models.folders import IP_ADAPTER, ModelFolders
@@ -71,7 +72,8 @@ def _added(spec: JobSpec, folders: ModelFolders) -> int:
     """The files of what runs beside the model: its ControlNets and T2I adapters, its IP-Adapters and its LoRAs."""
     operation = spec.operation
     found = {find_control(folders, control.model) for control in operation.controls}
-    found |= {find_lora(folders, lora.name) for several in operation.asked_loras.values() for lora in several}
+    loras = {lora.name for several in operation.asked_loras.values() for lora in several}
+    found |= {find_lora(folders, name) or cached_lora(name) for name in loras}
     found |= {folders.find(IP_ADAPTER, reference.adapter) for reference in operation.references if reference.adapter}
     return sum(file.size for file in found if file is not None)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sd_api.errors import JobCancelled, NotEnabled, QueueFull, ServerError, UnknownDownload
 from sd_api.models.download_progress import DownloadWatcher
-from sd_api.models.hub_faults import DEMO_HINT
+from sd_api.models.hub_faults import without_hints
 from sd_api.models.sources import HubModel
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class _Download:
             return
         except ServerError as error:
             # The server runs already.
-            self._fail(error.message.removesuffix(DEMO_HINT).rstrip())
+            self._fail(without_hints(error.message))
         except Exception:
             log.exception("%s could not be downloaded", model_id)
             self._fail(f"{model_id} could not be downloaded; see the log.")

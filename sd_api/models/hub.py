@@ -1,5 +1,6 @@
 """Downloads models from the Hugging Face hub into its cache on this machine."""
 
+import glob
 import logging
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from huggingface_hub import (
     snapshot_download,
     try_to_load_from_cache,
 )
-from huggingface_hub.errors import CachedRepoTreeNotFoundError
+from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock, httpx  # type: ignore[attr-defined]  # whichever httpx it uses
 from huggingface_hub.utils._http import default_client_factory
@@ -75,6 +76,15 @@ def listed_in_cache(repo_id: str) -> list[str] | None:
     except (CachedRepoTreeNotFoundError, OSError, ValueError, TypeError, AttributeError, LookupError):
         # The library looks at nothing that it reads there.
         return None
+
+
+def files_in_cache(repo_id: str) -> list[str]:
+    """The files of a repository that are in the cache, by looking there."""
+    try:
+        folder = Path(snapshot_download(repo_id, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        return []
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def folder_of(repo_id: str) -> Path | None:
@@ -245,7 +255,8 @@ def fetch_named(repo_id: str, names: Sequence[str], token: str | None, limits: L
                 total = sum(file.size or 0 for file in large)
                 own = bar(total=total, unit="B", unit_scale=True, name=LARGE_FILES, desc="Downloading", disable=None)
                 fetch(large, token, own.update)
-            folder = Path(snapshot_download(repo_id, allow_patterns=[*names], token=token, tqdm_class=bar))
+            exactly = [*map(glob.escape, names)]
+            folder = Path(snapshot_download(repo_id, allow_patterns=exactly, token=token, tqdm_class=bar))
     except ModelUnavailable:
         # It is not going to be completed, so its parts are of no use.
         _remove_leftovers(repo_id)

@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 _NO_FOLDER = "If a folder or a file on this machine is meant, there is none of this name; give its whole path."
-DEMO_HINT = "Or start with the built-in model: --demo"
-"""What ends each message, for who starts a server."""
+_DEMO = "Or start with the built-in model: --demo"
 
 
 @contextmanager
@@ -45,12 +44,17 @@ def explained(repo_id: str, token: str | None) -> Iterator[None]:
     except JobCancelled:
         raise
     except ModelUnavailable as error:
-        raise ModelUnavailable(f"{error.message} {DEMO_HINT}") from None
+        raise ModelUnavailable(f"{error.message} {_DEMO}") from None
     except Exception as error:
         if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
             # The file is not in the cache after the download failed; the cause is the error of the download.
             error = error.__cause__
-        raise ModelUnavailable(f"{_reason(repo_id, _describe_token(token), error)} {DEMO_HINT}") from None
+        raise ModelUnavailable(f"{_reason(repo_id, _describe_token(token), error)} {_DEMO}") from None
+
+
+def without_hints(message: str) -> str:
+    """A message without what ends it for who starts a server: a client gives no paths."""
+    return message.removesuffix(_DEMO).rstrip().removesuffix(_NO_FOLDER).rstrip()
 
 
 def _describe_token(token: str | None) -> str | None:

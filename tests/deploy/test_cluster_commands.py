@@ -21,7 +21,7 @@ from task_calls import QUICK
 from task_session import TaskSession, hear_until
 from tiny_model import tiny_model
 
-WORKERS = 2
+WORKERS = 1
 # Seconds until a worker has imported torch and loaded its model, on a machine that does other things as well.
 PATIENCE = 240
 
@@ -142,7 +142,7 @@ def metric(url: str, name: str) -> float:
     return float(value)
 
 
-def test_all_workers_are_there_and_make_a_picture(cluster: Cluster) -> None:
+def test_as_many_workers_as_asked_for_are_there_and_make_a_picture(cluster: Cluster) -> None:
     deadline = time.monotonic() + PATIENCE
     while metric(cluster.url, 'sd_workers{state="ready"}') < WORKERS:
         assert time.monotonic() < deadline, requests.get(f"{cluster.url}/workers", timeout=10).text

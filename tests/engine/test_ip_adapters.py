@@ -30,6 +30,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.references import Reference
 from sd_api.generation.spec import PictureSeeds
+from sd_api.models.adapters.image_encoder_files import encoder_of
 from sd_api.models.adapters.image_encoders import load_encoder
 from sd_api.models.adapters.ip_adapter_files import described_adapters, header_of
 from sd_api.models.components import Parts
@@ -351,3 +352,26 @@ def test_what_cannot_act_is_refused(folder: Path, name: str, words: str) -> None
 def test_other_kinds_are_called_by_what_they_are(shapes: dict[str, tuple[int, ...]], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         header_of(shapes)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("ip_adapter.0.to_k_ip.weight", {"image_proj.proj.weight": (8, 8), "ip_adapter.0.to_k_ip.bias": (8,)}),
+        ("ip_adapter.1.to_k_ip.weight", {"image_proj.proj.weight": (8, 8)}),
+        ("image_proj.proj.weight", {"ip_adapter.1.to_k_ip.weight": (8, 768)}),
+        ("image_proj.proj_in.weight", {"ip_adapter.1.to_k_ip.weight": (8, 768)}),
+        ("image_proj.proj.weight", {"ip_adapter.0.to_k_ip.weight": (8, 8), "ip_adapter.0.to_k_ip.bias": (8,)}),
+    ],
+)
+def test_a_weight_that_is_no_matrix_is_the_reason(name: str, other: dict[str, tuple[int, ...]]) -> None:
+    for shape in ((), (8,), (8, 8, 1)):
+        with pytest.raises(ValueError, match=rf"has {name} with {len(shape)} axes"):
+            header_of({**other, name: shape})
+
+
+def test_an_image_encoder_of_another_shape_is_none() -> None:
+    names = ("position_embedding.weight", "class_embedding")
+    shapes = {f"vision_model.embeddings.{name}": () for name in names}
+    with pytest.raises(ValueError, match="in place of a matrix"):
+        encoder_of({**shapes, "vision_model.embeddings.patch_embedding.weight": (1280, 3, 14, 14)})

@@ -19,9 +19,11 @@ from sd_api.wiring import build_services
 from tools.builtin_model.judge import Judge, name_background
 from tools.builtin_model.things import BLOCKED, COLOURS
 
-SIDE = 512
-SMALL = {"width": 256, "height": 256, "num_inference_steps": 8, "guidance_scale": 5.0, "scheduler": "ddim"}
-FORM = {"num_inference_steps": 20, "width": SIDE, "height": SIDE, "guidance_scale": 7.5, "seed": 5}
+# Half the model's own size, at a quarter of its cost; what is judged more closely has the whole one.
+SIDE, WHOLE = 256, 512
+NATIVE = {"width": WHOLE, "height": WHOLE}
+SMALL = {"num_inference_steps": 8, "guidance_scale": 5.0, "scheduler": "ddim"}
+FORM = {"num_inference_steps": 15, "width": SIDE, "height": SIDE, "guidance_scale": 7.5, "seed": 5}
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +74,14 @@ def apple_sketch() -> Image.Image:
     """A red disc with a green leaf, as a hurried hand draws it."""
     sketch = Image.new("RGB", (SIDE, SIDE), COLOURS["blue"])
     pen = ImageDraw.Draw(sketch)
-    pen.ellipse((120, 140, 400, 430), fill=(230, 40, 40))
-    pen.polygon([(250, 150), (290, 90), (340, 100), (300, 150)], fill=(40, 190, 90))
+    pen.ellipse((60, 70, 200, 215), fill=(230, 40, 40))
+    pen.polygon([(125, 75), (145, 45), (170, 50), (150, 75)], fill=(40, 190, 90))
     return sketch
 
 
 def middle_mask() -> Image.Image:
-    mask = Image.new("L", (SIDE, SIDE), 0)
-    mask.paste(255, (48, 48, SIDE - 48, SIDE - 48))
+    mask = Image.new("L", (WHOLE, WHOLE), 0)
+    mask.paste(255, (48, 48, WHOLE - 48, WHOLE - 48))
     return mask
 
 
@@ -98,7 +100,7 @@ def test_text_to_image_draws_the_thing_and_its_background(
     assert (name_thing(picture), name_background(picture)) == (thing, colour)
 
 
-@pytest.mark.parametrize(("width", "height"), [(256, 256), (384, 640)])
+@pytest.mark.parametrize(("width", "height"), [(WHOLE, WHOLE), (384, 640)])
 def test_other_sizes_are_as_good(
     server: FlaskClient, name_thing: Callable[[Image.Image], str], width: int, height: int
 ) -> None:
@@ -123,7 +125,7 @@ def test_a_negative_prompt_takes_away_what_it_names(server: FlaskClient) -> None
 
 def test_alternation_and_schedules_show_both(server: FlaskClient) -> None:
     """With little guidance, because the model otherwise decides in its first step."""
-    form = {"width": 256, "height": 256, "num_inference_steps": 10, "guidance_scale": 2.5, "scheduler": "ddim"}
+    form = {"num_inference_steps": 10, "guidance_scale": 2.5, "scheduler": "ddim"}
     words = ("red", "blue", "[red|blue]", "[red:blue:0.1]")
     pictures = [draw(server, "/txt2img", prompt=f"a dog on a {word} background", **form) for word in words]
     # The mean colour of the edge at the top.
@@ -131,6 +133,20 @@ def test_alternation_and_schedules_show_both(server: FlaskClient) -> None:
     for mixed in both:
         assert blue[0] + 40 < mixed[0] < red[0] - 20
         assert red[2] + 40 < mixed[2] < blue[2] - 20
+
+
+def test_a_colour_follows_its_weight(server: FlaskClient) -> None:
+    """``benchmarks/emphasis.py`` measures it on 50 seeds."""
+
+    def redness(weight: float) -> float:
+        prompt = f"a dog on a (red:{weight}) background"
+        response = server.post("/txt2img", data=FORM | SMALL | {"prompt": prompt, "num_outputs": 4})
+        pictures = [np.asarray(from_base64(each["base64"]), float) for each in response.get_json()["images"]]
+        red, green, blue = np.mean([picture[:20].mean((0, 1)) for picture in pictures], 0)
+        return float(red - (green + blue) / 2)
+
+    less, plain, more = (redness(weight) for weight in (0.6, 1.0, 1.4))
+    assert less + 10 < plain < more - 3
 
 
 def test_a_lora_takes_away_colours_and_half_of_it_fewer(server: FlaskClient) -> None:
@@ -175,14 +191,14 @@ def common(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_an_outline_is_kept(server: FlaskClient) -> None:
     """An adapter that learned edges puts a thing where its outline is, whatever the seed and the background."""
-    form: dict[str, Any] = {"num_inference_steps": 12, "scheduler": "ddim"}
+    form: dict[str, Any] = {**NATIVE, "num_inference_steps": 12, "scheduler": "ddim"}
     drawn = draw(server, "/txt2img", prompt="a pumpkin on a white background", **form, seed=3)
-    given = Image.new("RGB", (SIDE, SIDE), drawn.getpixel((0, 0)))
+    given = Image.new("RGB", drawn.size, drawn.getpixel((0, 0)))
     given.paste(ImageOps.mirror(drawn).resize((400, 400)), (126, 6))
     controls = [{"model": "edges", "image": to_base64(given), "preprocessor": "canny"}]
-    form["prompt"] = "a pumpkin on a pink background"
+    form["prompt"] = "a pumpkin on a blue background"
     followed = draw(server, "/txt2img", **form, controls=json.dumps(controls))
-    assert name_background(followed) == "pink"
+    assert name_background(followed) == "blue"
     assert common(outlined(given), outlined(followed)) >= 0.8
     assert common(outlined(given), outlined(draw(server, "/txt2img", **form))) < 0.7
 
@@ -190,7 +206,7 @@ def test_an_outline_is_kept(server: FlaskClient) -> None:
 def test_units_of_the_web_ui_draw_the_same(server: FlaskClient) -> None:
     sketch = to_base64(apple_sketch())
     controls = [{"model": "edges", "image": sketch, "preprocessor": "canny", "weight": 0.5, "resize": "crop"}]
-    form = {"prompt": "an apple", "width": 256, "height": 256, "seed": 5}
+    form = {"prompt": "an apple", "width": SIDE, "height": SIDE, "seed": 5}
     plugin = draw(server, "/txt2img", **form, num_inference_steps=2, scheduler="euler", controls=json.dumps(controls))
     unit = {"model": "edges", "image": sketch, "module": "canny", "weight": 0.5}
     asked = form | {"steps": 2, "cfg_scale": 7.5, "alwayson_scripts": {"controlnet": {"args": [unit]}}}
@@ -211,7 +227,8 @@ def test_the_stronger_the_farther_from_the_sketch(server: FlaskClient) -> None:
 def test_masking_replaces_the_thing_and_keeps_the_rest(
     server: FlaskClient, name_thing: Callable[[Image.Image], str]
 ) -> None:
-    before = draw(server, "/txt2img", prompt="a dog on a yellow background")
+    form = {**NATIVE, "num_inference_steps": 20}
+    before = draw(server, "/txt2img", prompt="a dog on a yellow background", **form)
     after = draw(
         server,
         "/masking",
@@ -219,6 +236,7 @@ def test_masking_replaces_the_thing_and_keeps_the_rest(
         init_image=to_base64(before),
         mask_image=to_base64(middle_mask()),
         strength=1,
+        **form,
     )
     assert (name_thing(before), name_thing(after)) == ("dog", "heart")
     kept = np.asarray(middle_mask()) == 0

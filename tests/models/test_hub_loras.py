@@ -4,22 +4,32 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from fake_hub import FakeHub, Repository
+from huggingface_hub import hf_hub_download
+from requested import request
+from running import generate, serve
 from tiny_families import sd
 from tiny_loras import save_lora
 
-from sd_api.errors import OutOfLimits
+from sd_api.errors import JobCancelled, OutOfLimits
+from sd_api.generation.engine import EngineStatus, PlannedModel, Progress
 from sd_api.generation.operations import TextToImage
+from sd_api.jobs.estimates import estimate
+from sd_api.jobs.job import Job
+from sd_api.jobs.queue import Forecast
 from sd_api.models.adapters.hashes import written_hashes
-from sd_api.models.adapters.hub_loras import HubLoras
+from sd_api.models.adapters.hub_loras import HubLoras, cached_lora
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.components import Parts
 from sd_api.models.folders import LORA, ModelFolders
 from sd_api.prompting.prompt import Lora
 from sd_api.settings import Limits, Settings
+from sd_api.wiring import build_engine
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -62,7 +72,7 @@ def refusal(parts: Parts, name: str) -> str:
     [
         ("demo/style", "style.safetensors", {"allowed_models": ["demo/style"]}),
         ("demo/style", "pytorch_lora_weights.safetensors", {"any_model": True}),
-        ("demo/style/old/one", "old/one.safetensors", {"any_model": True}),
+        ("demo/style/old/one [v1]*", "old/one [v1]*.safetensors", {"any_model": True}),
     ],
 )
 def test_one_is_downloaded_once_and_acts(
@@ -127,10 +137,68 @@ def test_a_hub_that_is_away_is_said_and_asked_again(
     hub.repositories["demo/style"] = Repository({"style.safetensors": content()})
     parts = parts_of(any_model=True)
     with hub.gone():
-        assert "cannot be reached" in refusal(parts, "demo/style")
+        problem = refusal(parts, "demo/style")
+        assert "cannot be reached" in problem
+        assert problem.endswith("Check the network and try again")
     with monkeypatch.context() as offline:
         offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         assert "HF_HUB_OFFLINE forbids" in refusal(parts, "demo/style")
     large = parts_of(any_model=True, limits={"max_model_bytes": 1024})
     assert "are allowed. limits.max_model_bytes" in refusal(large, "demo/style")
     assert found(parts, "demo/style")
+
+
+def test_what_another_program_has_downloaded_needs_no_network(hub: FakeHub, parts_of: Callable[..., Parts]) -> None:
+    """It stores no list of what the repository has, so an id alone may mean another file."""
+    hub.repositories["demo/style"] = Repository({"one.safetensors": content(), "two.safetensors": content()})
+    hf_hub_download("demo/style", "one.safetensors")
+    parts = parts_of(any_model=True)
+    with hub.gone():
+        assert found(parts, "demo/style/one").read_bytes() == content()
+        assert cached_lora("demo/style") is None
+        for name in ("demo/style/two", "demo/style/../one", "demo/other"):
+            assert cached_lora(name) is None
+
+
+def test_an_estimate_counts_what_is_in_the_cache_and_asks_nothing_of_the_hub(
+    hub: FakeHub, make_settings: Callable[..., Settings]
+) -> None:
+    hub.repositories["demo/style"] = Repository({"pytorch_lora_weights.safetensors": b"x" * 600})
+    hf_hub_download("demo/style", "pytorch_lora_weights.safetensors")
+    hub.requests.clear()
+    model = ModelCatalog(make_settings(any_model=True)).main
+    runs = PlannedModel(model=model.label, bytes=10, peak=1000, seen=0, more_seen=0, reasons=())
+    queue: Any = SimpleNamespace(
+        status=lambda: EngineStatus("ready", model.label, planned=(runs,)),
+        forecast=lambda _spec, _flops: Forecast(None, 0.0),
+    )
+    taken = [
+        estimate(queue, request(prompt=f"a dog <lora:{name}>"), model, ModelFolders()).memory.device
+        for name in ("demo/style", "demo/none", "../style", "demo/style/none", "none", "démo/style", "a/" * 400)
+    ]
+    assert taken == [1600, *[1000] * 6]
+    assert hub.requests == []
+
+
+class Unwanted(Job):
+    """A job that is cancelled once something is downloaded for it."""
+
+    def report(self, progress: Progress) -> None:
+        if progress.phase == "downloading":
+            self.cancel("Not wanted.")
+        super().report(progress)
+
+
+def test_one_is_not_downloaded_on_once_nobody_waits_for_it(
+    hub: FakeHub, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sd_api.models.download_progress.REPORT_INTERVAL", 0.0)
+    hub.repositories["demo/style"] = Repository({"style.safetensors": content()})
+    engine = build_engine(make_settings(any_model=True))
+    engine.load()
+    job = Unwanted(request(prompt="a dog <lora:demo/style>"))
+    serve(engine, [job])
+    with pytest.raises(JobCancelled, match=r"Not wanted\."):
+        job.result()
+    assert cached_lora("demo/style") is None
+    assert generate(engine, request()).images

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 
 from sd_api.models.memory import keep_freed_memory
 
-from . import autoencoder, classifier, control, evaluate, icons, latents, safety, text_training, unet
+from . import autoencoder, classifier, control, emphasis, evaluate, icons, latents, safety, text_training, unet
 from .export import export, restore
 from .sheet import make_sheet
 
@@ -117,7 +117,7 @@ def sheet_command() -> None:
 def all_command(context: click.Context) -> None:
     """Everything, in order, with the default options."""
     training = (autoencoder_command, unet_command, decoder_command, recognition_command)
-    for command in (*training, export_command, evaluate_command, sheet_command):
+    for command in (*training, export_command, emphasis.main, evaluate_command, sheet_command):
         context.invoke(command)
 
 

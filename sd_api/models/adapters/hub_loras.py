@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from sd_api.errors import ModelUnavailable
 from sd_api.models.download_limits import check_disk, check_size
 from sd_api.models.folders import LORA, FoundFile, listed
-from sd_api.models.hub import conversation, fetch_named, listed_in_cache, token_of
-from sd_api.models.hub_faults import DEMO_HINT
+from sd_api.models.hub import conversation, fetch_named, files_in_cache, listed_in_cache, token_of
+from sd_api.models.hub_faults import without_hints
 from sd_api.models.sources import is_repo_id
 from sd_api.settings import Settings
 
@@ -38,28 +38,19 @@ class HubLoras:
                 reason.
         """
         repo_id, file = _parted(name)
-        if not is_repo_id(repo_id) or "/" not in repo_id:
+        if not is_repo_id(repo_id):
             return None
         if not (self._settings.any_model or repo_id in self._settings.allowed_models):
             raise ModelUnavailable(
                 f"{repo_id} of the hub may not be used: allowed_models in the configuration does not name it, and "
                 "any_model is not true"
             )
-        if (found := self.cached(name)) is not None:
+        if (found := cached_lora(name)) is not None:
             return found
         try:
             return _found(name, self._fetch(repo_id, file))
         except ModelUnavailable as error:
-            # What ends it is for who starts a server.
-            raise ModelUnavailable(error.message.removesuffix(DEMO_HINT).strip(" .")) from None
-
-    def cached(self, name: str) -> FoundFile | None:
-        """The same as far as it is in the cache, without network."""
-        repo_id, file = _parted(name)
-        names = listed_in_cache(repo_id) if is_repo_id(repo_id) else None
-        chosen = _chosen(names or (), file)
-        place = None if chosen is None else try_to_load_from_cache(repo_id, chosen)
-        return _found(name, Path(place)) if isinstance(place, str) else None
+            raise ModelUnavailable(without_hints(error.message).rstrip(".")) from None
 
     def _fetch(self, repo_id: str, file: str) -> Path:
         token, limits = token_of(self._settings), self._settings.limits
@@ -73,6 +64,20 @@ class HubLoras:
             check_size(repo_id, sizes[chosen], limits)
             check_disk(repo_id, sizes[chosen], limits)
             return fetch_named(repo_id, [chosen], token, limits) / chosen
+
+
+def cached_lora(name: str) -> FoundFile | None:
+    """The LoRA of a name as far as it is in the hub's cache, without network."""
+    repo_id, file = _parted(name)
+    if not is_repo_id(repo_id):
+        return None
+    names = listed_in_cache(repo_id)
+    if names is None:
+        # What other programs have downloaded: of a repository that has more, it may not be what an id alone means.
+        names = [each for each in files_in_cache(repo_id) if file or each == _USUAL]
+    chosen = _chosen(names, file)
+    place = None if chosen is None else try_to_load_from_cache(repo_id, chosen)
+    return _found(name, Path(place)) if isinstance(place, str) else None
 
 
 def _parted(name: str) -> tuple[str, str]:

@@ -61,6 +61,8 @@ def encoder_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[EncoderName, dict
         activation = _ACTIVATIONS[hidden]
     except KeyError as error:
         raise ValueError(f"has no {error}") from None
+    except IndexError:
+        raise ValueError("has a number in place of a matrix") from None
     return kind, projection | {
         "hidden_size": hidden,
         "intermediate_size": inner,

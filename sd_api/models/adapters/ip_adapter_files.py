@@ -92,24 +92,35 @@ def header_of(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
         return _of_transformer(shapes)
     if f"{ATTENTION}1.to_k_ip.weight" not in shapes:
         raise ValueError("holds no IP-Adapter")
-    width = shapes[f"{ATTENTION}1.to_k_ip.weight"][1]
+    width = _matrix(shapes, f"{ATTENTION}1.to_k_ip.weight")[1]
     # In diffusers' order. One with a norm of its own, or a resampler within, sees what recognises faces.
     for name, side, whole in (("proj.weight", 1, True), ("proj.0.weight", 0, False), ("proj_in.weight", 1, False)):
-        if (shape := shapes.get(IMAGE + name)) is None:
+        if IMAGE + name not in shapes:
             continue
         if name == "proj.0.weight" and f"{IMAGE}proj.3.weight" not in shapes:
             break
-        return AdapterHeader(width, shape[side], whole)
+        return AdapterHeader(width, _matrix(shapes, IMAGE + name)[side], whole)
     raise ValueError("sees faces by another program's recognition, which this server does not have")
 
 
 def _of_transformer(shapes: Mapping[str, tuple[int, ...]]) -> AdapterHeader:
-    width = shapes[f"{ATTENTION}0.to_k_ip.weight"][1]
+    width = _matrix(shapes, f"{ATTENTION}0.to_k_ip.weight")[1]
     if f"{ATTENTION}0.norm_ip.linear.weight" in shapes and f"{IMAGE}proj_in.weight" in shapes:
-        return AdapterHeader(width, shapes[f"{IMAGE}proj_in.weight"][1], whole=False, transformer=SD3)
+        return AdapterHeader(width, _matrix(shapes, f"{IMAGE}proj_in.weight")[1], whole=False, transformer=SD3)
     if f"{ATTENTION}0.to_k_ip.bias" in shapes and f"{IMAGE}proj.weight" in shapes:
-        return AdapterHeader(width, shapes[f"{IMAGE}proj.weight"][1], whole=True, transformer=FLUX)
+        return AdapterHeader(width, _matrix(shapes, f"{IMAGE}proj.weight")[1], whole=True, transformer=FLUX)
     raise ValueError("holds an IP-Adapter for a model with a transformer, in a format that is not read; XLabs' are")
+
+
+def _matrix(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:
+    """The shape of a weight that is a matrix in each adapter.
+
+    Raises:
+        ValueError: It is none here.
+    """
+    if len(shapes[name]) != 2:
+        raise ValueError(f"has {name} with {len(shapes[name])} axes; it must be a matrix")
+    return shapes[name]
 
 
 def list_adapters(folders: ModelFolders) -> list[FoundFile]:
