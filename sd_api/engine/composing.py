@@ -19,6 +19,8 @@ from sd_api.imaging.sizing import part_of
 # Pixels in which a region fades into the canvas where no request says it: wide enough to hide a step of colour, and
 # narrow enough not to show what was there before.
 WIDEST_SEAM = 24
+# Where the canvas is extended: there is only its repeated edge to fade into, which shows as streaks.
+WIDEST_EXTENDED_SEAM = 8
 
 # The sides of the squares in which a drawing meets the canvas, one at a time, and in which what the mask shows of it is
 # held: of a frame around a large canvas, that is little.
@@ -130,4 +132,5 @@ def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Ima
 def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
     if operation.seam is not None:
         return operation.seam
-    return 0 if plan.whole else min(WIDEST_SEAM, min(size_of(region.edit)) // 4)
+    widest = WIDEST_EXTENDED_SEAM if any(operation.margins) else WIDEST_SEAM
+    return 0 if plan.whole else min(widest, min(size_of(region.edit)) // 4)

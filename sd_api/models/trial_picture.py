@@ -62,7 +62,7 @@ def _draw(family: Family, pipeline: Any) -> None:
     abilities = family.abilities(parts)
     operation = _operation(abilities)
     size = padded_size((MIN_SIDE, MIN_SIDE), multiple=abilities.size_multiple, minimum=MIN_SIDE)
-    with torch.no_grad(), _Shapes():
+    with torch.no_grad(), _Shapes():  # type: ignore[no-untyped-call]
         with _explained("text encoders"):
             conditioning = family.encode(parts, operation)
         with _explained("autoencoder"):
@@ -74,7 +74,7 @@ def _draw(family: Family, pipeline: Any) -> None:
             family.decode(parts, [row], [])
 
 
-def _made_again(network: torch.nn.Module) -> Any:
+def _made_again(network: Any) -> Any:
     """A network of the same configuration without weights, and with few of the layers that are alike."""
     kind, config = type(network), network.config
     if isinstance(network, PreTrainedModel):
@@ -91,14 +91,15 @@ def _operation(abilities: ModelAbilities) -> Operation:
     fields: dict[str, Any] = {"prompt": "a", "negative_prompt": "b", "steps": 1, "guidance": 5.0, "limits": Limits()}
     if "references" in abilities.capabilities and "ip_adapters" not in abilities.capabilities:
         fields["references"] = (Reference(image=image),)
-    kind = OPERATIONS[abilities.modes[-1]]
+    kind: Any = OPERATIONS[abilities.modes[-1]]
     if kind is TextToImage:
         return TextToImage(width=MIN_SIDE, height=MIN_SIDE, **fields)
     if kind is Edit:
         return Edit(image=image, **fields)
     if kind is Inpaint:
         fields["mask"] = ImageRef.of(Image.new("L", (MIN_SIDE, MIN_SIDE), 255), "mask")
-    return kind(image=image, strength=1.0, **fields)
+    made: Operation = kind(image=image, strength=1.0, **fields)
+    return made
 
 
 @contextmanager

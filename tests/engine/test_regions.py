@@ -216,7 +216,7 @@ def test_a_canvas_of_twelve_megapixels_costs_what_its_mask_costs(engine: Any) ->
     assert array(result.crop((3980, 2980, 4000, 3000))).std() > 1
     parameters = read_parameters(result.info["parameters"])
     assert parameters is not None
-    assert parameters.regions == "64x64+3936+2936 at 64x64"
+    assert parameters.regions == "52x52+3948+2948 at 64x64"
 
 
 def test_a_large_region_is_refined_in_tiles_and_its_steps_are_reported(engine: Any) -> None:
