@@ -20,13 +20,14 @@ from typing import Any
 
 import click
 import torch
+from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RESOLUTIONS
 from family_ways import STEPS, Server, by_task, canceller, each_call, served_alone, served_by_cluster
 from redis_server import RedisServer
 from tiny_families import sd, sdxl
 from tiny_pipelines import PIPELINES, write_pipeline
 
 from sd_api.engine import previews
-from sd_api.models.families import flux, qwen_image
+from sd_api.models.families import qwen_image
 
 UNETS: dict[str, Callable[[], Any]] = {
     "stable diffusion": sd,
@@ -112,8 +113,9 @@ def main(log: Path | None, names: tuple[str, ...]) -> None:
     """Print the table; the status is 1 if there is a fault."""
     # Each step is shown, and nothing is seen at the size of published models, for which a processor has no time.
     previews.INTERVAL = 0.0
-    qwen_image.CONDITION_IMAGE_SIZE = qwen_image.VAE_IMAGE_SIZE = 96 * 96
-    flux.PREFERRED_KONTEXT_RESOLUTIONS[:] = [(64, 112), (96, 64)]
+    for name in ("CONDITION_IMAGE_SIZE", "VAE_IMAGE_SIZE"):
+        setattr(qwen_image, name, 96 * 96)
+    PREFERRED_KONTEXT_RESOLUTIONS[:] = [(64, 112), (96, 64)]
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log and log.exists() else []
     done = {line["family"] for line in lines}
     with TemporaryDirectory() as folder:

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 # One thread, here and in the servers that the tests start: several wait for each other for most of the time where
 # other things keep the cores busy. An empty value counts as none: libgomp warns of it and takes every core.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
-# The one test that compiles needs no pool of helpers, each of which imports torch; nor need it try out, with a small
-# program for each, which instructions this processor has.
-os.environ |= {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_VEC_ISA_OK": "1"}
-
 SettingsFactory = Callable[..., Settings]
 StartServer = Callable[..., ServerProcess]
 

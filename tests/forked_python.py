@@ -111,6 +111,14 @@ class ForkedPython(ForkServerProcess):
         return self.exitcode
 
 
+def output_of(command: Sequence[str]) -> tuple[int, str]:
+    """The exit status of a Python script that ends by itself, and what it wrote."""
+    process = ForkedPython(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with process.stdout as pipe:
+        output: str = pipe.read()
+    return process.wait(60), output
+
+
 def _run(
     script: Sequence[str],
     output: Any,

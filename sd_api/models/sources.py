@@ -29,6 +29,9 @@ SUCCESSORS = {
 _EXAMPLE = "CompVis/stable-diffusion-v1-4"
 _MAX_LISTED_ENTRIES = 8
 
+# What browsers and other programs add to the name of a file that is not downloaded to its end.
+_UNFINISHED = (".part", ".crdownload", ".download", ".partial", ".incomplete", ".aria2", ".opdownload")
+
 
 @dataclass(frozen=True)
 class HubModel:
@@ -92,11 +95,15 @@ def parse_source(name: str | Path) -> ModelSource:
     if not text.strip():
         raise ModelUnavailable(f"no model is named; {_valid_names()}")
     if os.path.isdir(path):
+        if os.path.islink(path / MODEL_INDEX) and not os.path.exists(path / MODEL_INDEX):
+            raise ModelUnavailable(_explain_link(path / MODEL_INDEX))
         if not os.path.isfile(path / MODEL_INDEX):
             raise ModelUnavailable(f"{path} is no diffusers model: no {MODEL_INDEX} is in it; it {_contents(path)}")
         return ModelDirectory(path)
     is_file_name = path.suffix.lower() in FILE_SUFFIXES
     if os.path.isfile(path):
+        if path.suffix.lower() in _UNFINISHED:
+            raise ModelUnavailable(f"{path} is an unfinished download; let the program that began it finish it")
         if not is_file_name:
             raise ModelUnavailable(f"{path} is no model file; {_valid_names()}")
         return ModelFile(path)
@@ -145,7 +152,13 @@ def _successor(repo_id: str) -> str:
     return successor
 
 
+def _explain_link(path: Path) -> str:
+    return f"{path} is a link to {os.readlink(path)}, which is not there; download it again"
+
+
 def _explain_missing(text: str, path: Path, kind: str) -> str:
+    if os.path.islink(path):
+        return _explain_link(path)
     if kind == "directory" and not {"/", "\\"} & set(text):
         return f"{text} is neither in {Path.cwd()} nor a valid name of a model on the hub; {_valid_names()}"
     nearest = next((str(parent) for parent in path.absolute().parents if os.path.isdir(parent)), "none of it")

@@ -62,7 +62,7 @@ def _draw(family: Family, pipeline: Any) -> None:
     abilities = family.abilities(parts)
     operation = _operation(abilities)
     size = padded_size((MIN_SIDE, MIN_SIDE), multiple=abilities.size_multiple, minimum=MIN_SIDE)
-    with torch.no_grad(), _Shapes():
+    with torch.no_grad(), _Shapes():  # type: ignore[no-untyped-call]
         with _explained("text encoders"):
             conditioning = family.encode(parts, operation)
         with _explained("autoencoder"):
@@ -74,7 +74,7 @@ def _draw(family: Family, pipeline: Any) -> None:
             family.decode(parts, [row], [])
 
 
-def _made_again(network: torch.nn.Module) -> Any:
+def _made_again(network: Any) -> Any:
     """A network of the same configuration without weights, and with few of the layers that are alike."""
     kind, config = type(network), network.config
     if isinstance(network, PreTrainedModel):
@@ -91,14 +91,15 @@ def _operation(abilities: ModelAbilities) -> Operation:
     fields: dict[str, Any] = {"prompt": "a", "negative_prompt": "b", "steps": 1, "guidance": 5.0, "limits": Limits()}
     if "references" in abilities.capabilities and "ip_adapters" not in abilities.capabilities:
         fields["references"] = (Reference(image=image),)
-    kind = OPERATIONS[abilities.modes[-1]]
+    kind: Any = OPERATIONS[abilities.modes[-1]]
     if kind is TextToImage:
         return TextToImage(width=MIN_SIDE, height=MIN_SIDE, **fields)
     if kind is Edit:
         return Edit(image=image, **fields)
     if kind is Inpaint:
         fields["mask"] = ImageRef.of(Image.new("L", (MIN_SIDE, MIN_SIDE), 255), "mask")
-    return kind(image=image, strength=1.0, **fields)
+    made: Operation = kind(image=image, strength=1.0, **fields)
+    return made
 
 
 @contextmanager
@@ -108,9 +109,11 @@ def _explained(part: str) -> Iterator[None]:
     except (ServerError, NotImplementedError):
         raise
     except Exception as error:
-        # The libraries fail in as many ways as there are networks.
+        # That shapes do not fit, torch says by a RuntimeError; all else may be for lack of numbers or of a device.
+        if not isinstance(error, RuntimeError) or _META.type in str(error):
+            raise NotImplementedError from error
         reason = shown(" ".join(str(error).split()), 200)
-        raise TrialError(f"its {part} cannot be used with the other parts: {type(error).__name__}: {reason}") from None
+        raise TrialError(f"its {part} cannot be used with the other parts: {reason}") from None
 
 
 class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked_python import output_of
 
 
 def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,18 +35,19 @@ def test_help_shows_every_option(repository: Path) -> None:
 def test_a_taken_port_is_named_with_the_way_out(repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = run(repository, "--demo", "--port", str(port))
-    assert result.returncode == 1
-    assert f"port: {port} is in use" in result.stderr
-    assert "--port" in result.stderr
-    assert "Traceback" not in result.stderr
+        status, output = output_of([sys.executable, str(repository / "server.py"), "--demo", "--port", str(port)])
+    assert status == 1
+    assert f"port: {port} is in use" in output
+    assert "--port" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no-such-name.invalid"])
 def test_a_foreign_host_is_explained(repository: Path, host: str) -> None:
-    result = run(repository, "--demo", "--port", "0", "--host", host)
-    assert result.returncode == 1
-    assert "is no address of this machine; use 127.0.0.1" in result.stderr
+    arguments = ["--demo", "--port", "0", "--host", host]
+    status, output = output_of([sys.executable, str(repository / "server.py"), *arguments])
+    assert status == 1
+    assert "is no address of this machine; use 127.0.0.1" in output
 
 
 def test_a_bad_option_is_named(repository: Path) -> None:

@@ -1,7 +1,6 @@
 """The task server's whole way, over the network, and through kills."""
 
 import json
-import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import kills
 import pytest
 import requests
-from forked_python import ForkedPython
+from forked_python import ForkedPython, output_of
 from PIL import Image
 from server_process import ServerProcess
 from task_calls import QUICK
@@ -103,10 +102,9 @@ def test_a_running_task_can_be_cancelled_by_the_next_start(fork_server: Any, dat
 def test_two_servers_cannot_work_with_one_folder(fork_server: Any, data: str, repository: Path) -> None:
     fork_server("--data", data)
     command = [sys.executable, str(repository / "server.py"), "--data", data, "--port", "0", "--demo"]
-    second = ForkedPython(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with second.stdout as output:
-        assert output.read().splitlines()[1].startswith("data: another server works with")
-    assert second.wait(60) == 1
+    status, output = output_of(command)
+    assert status == 1
+    assert output.splitlines()[1].startswith("data: another server works with")
 
 
 def test_nothing_that_was_acknowledged_is_lost_by_kills() -> None:

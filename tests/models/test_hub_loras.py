@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +17,14 @@ from tiny_families import sd
 from tiny_loras import save_lora
 
 from sd_api.errors import JobCancelled, OutOfLimits
-from sd_api.generation.engine import Progress
+from sd_api.generation.engine import EngineStatus, PlannedModel, Progress
 from sd_api.generation.operations import TextToImage
+from sd_api.jobs.estimates import estimate
 from sd_api.jobs.job import Job
+from sd_api.jobs.queue import Forecast
 from sd_api.models.adapters.hashes import written_hashes
 from sd_api.models.adapters.hub_loras import HubLoras, cached_lora
+from sd_api.models.catalog import ModelCatalog
 from sd_api.models.components import Parts
 from sd_api.models.folders import LORA, ModelFolders
 from sd_api.prompting.prompt import Lora
@@ -154,6 +158,26 @@ def test_what_another_program_has_downloaded_needs_no_network(hub: FakeHub, part
         assert cached_lora("demo/style") is None
         for name in ("demo/style/two", "demo/style/../one", "demo/other"):
             assert cached_lora(name) is None
+
+
+def test_an_estimate_counts_what_is_in_the_cache_and_asks_nothing_of_the_hub(
+    hub: FakeHub, make_settings: Callable[..., Settings]
+) -> None:
+    hub.repositories["demo/style"] = Repository({"pytorch_lora_weights.safetensors": b"x" * 600})
+    hf_hub_download("demo/style", "pytorch_lora_weights.safetensors")
+    hub.requests.clear()
+    model = ModelCatalog(make_settings(any_model=True)).main
+    runs = PlannedModel(model=model.label, bytes=10, peak=1000, seen=0, more_seen=0, reasons=())
+    queue: Any = SimpleNamespace(
+        status=lambda: EngineStatus("ready", model.label, planned=(runs,)),
+        forecast=lambda _spec, _flops: Forecast(None, 0.0),
+    )
+    taken = [
+        estimate(queue, request(prompt=f"a dog <lora:{name}>"), model, ModelFolders()).memory.device
+        for name in ("demo/style", "demo/none", "../style", "demo/style/none", "none", "démo/style", "a/" * 400)
+    ]
+    assert taken == [1600, *[1000] * 6]
+    assert hub.requests == []
 
 
 class Unwanted(Job):

@@ -115,6 +115,21 @@ def test_a_file_of_another_kind_lists_the_valid_ones(working_directory: Path) ->
         assert part in index
 
 
+def test_an_unfinished_download_is_called_one(working_directory: Path) -> None:
+    (working_directory / "model.safetensors.crdownload").write_bytes(b"x")
+    with pytest.raises(ModelUnavailable, match="is an unfinished download"):
+        parse_source("model.safetensors.crdownload")
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "gone/model_index.json"])
+def test_a_link_to_what_has_been_deleted_is_called_one(working_directory: Path, name: str) -> None:
+    link = working_directory / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("blobs/0123")
+    with pytest.raises(ModelUnavailable, match=rf"{name} is a link to blobs/0123, which is not there"):
+        parse_source(name.removesuffix("/model_index.json"))
+
+
 def test_a_path_that_does_not_exist_says_how_far_it_does(working_directory: Path) -> None:
     (working_directory / "models").mkdir()
     path = working_directory / "models" / "portraits" / "v2"

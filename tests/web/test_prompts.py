@@ -13,6 +13,7 @@ from tiny_model import TEXT_WIDTH
 from sd_api.app import create_app
 from sd_api.wiring import build_services
 
+HERE, ELSEWHERE = "127.0.0.1", "10.0.0.9"
 FORM: dict[str, Any] = {"num_inference_steps": 4, "width": 64, "height": 64, "seed": 3}
 
 
@@ -93,3 +94,12 @@ def test_words_that_were_trained_are_shown_as_their_vectors(make_settings: Any, 
     assert tokens() == [{"token": "a</w>", "weight": 1}, *trained, {"token": "d</w>", "weight": 1}]
     assert all("vector" not in token for token in tokens(prompt="narrow") + tokens(prompt_syntax="plain"))
     services.stores.close()
+
+
+def test_another_computer_names_no_model_of_the_hub(make_settings: Any) -> None:
+    settings = make_settings()
+    client = create_app(settings, build_services(settings)).test_client()
+    form = FORM | {"prompt": "a dog", "url_path": "huggingface:demo/other"}
+    found = [client.post("/prompt", data=form, environ_base={"REMOTE_ADDR": each}) for each in (HERE, ELSEWHERE)]
+    assert [response.status_code for response in found] == [200, 404]
+    assert "may not be used here" in found[1].get_json()["message"]

@@ -35,7 +35,7 @@ _IN_INFO = frozenset(
 # Their least progress, because some programs take 0 for "nothing runs".
 _BEGUN = 0.01
 
-_PHASES = {"downloading": "The model is downloaded", "loading": "The model is loaded", "decoding": "Decoding"}
+_PHASES = {"downloading": "A model or a LoRA is downloaded", "loading": "The model is loaded", "decoding": "Decoding"}
 
 
 def generation(

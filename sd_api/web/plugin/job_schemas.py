@@ -34,10 +34,10 @@ class JobProgress(BaseModel):
     step: int = Field(description="the steps of all its pictures that are done", examples=[5])
     steps: int = Field(description="the steps of all its pictures; 0 while unknown", examples=[20])
     bytes: int | None = Field(
-        default=None, description="while downloading: the bytes of the model that have arrived", examples=[1000000]
+        default=None, description="while downloading: the bytes that have arrived", examples=[1000000]
     )
     total_bytes: int | None = Field(
-        default=None, description="while downloading: the bytes of the model in all", examples=[5000000000]
+        default=None, description="while downloading: the bytes in all", examples=[5000000000]
     )
 
 

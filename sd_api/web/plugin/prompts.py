@@ -16,6 +16,7 @@ from sd_api.models.chunks import Chunk
 from sd_api.models.prompt_chunks import PromptChunks, refuse_too_long
 from sd_api.prompting.prompt import Break, Lora, Pieces
 from sd_api.settings import Settings
+from sd_api.web.client import is_on_this_computer
 from sd_api.web.plugin.documents import Pictures
 from sd_api.web.plugin.forms import PLUGIN, JobForm, decode_form, sent_once, without
 from sd_api.web.plugin.routes import sent_form
@@ -43,7 +44,7 @@ def make_blueprint(settings: Settings, pictures: Pictures) -> Blueprint:
 
     def prompt() -> dict[str, Any]:
         form = sent_form()
-        model = catalog.named(sent_once(form, "url_path") or None)
+        model = catalog.named(sent_once(form, "url_path") or None, from_here=is_on_this_computer())
         fields = without(form, PromptFields)
         spec, _ = decode_form(fields, "txt2img", settings.limits, pictures.read, model.name)
         seed = spec.seeds[0]

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { about, announce, arrived, button, byId, element } from "./dom.js";
 import { later } from "./later.js";
 
-const PHASES = { downloading: "Downloading the model", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
+const PHASES = { downloading: "Downloading", loading: "Loading the model", denoising: "Step", decoding: "Decoding" };
 
 const order = later(() => import("./job_order.js"));
 
