@@ -38,6 +38,8 @@ UNETS: dict[str, Callable[[], Any]] = {
 }
 WAYS = ("form", "task", "cluster")
 CANCELLED, FULL = 409, 503
+PAUSE = 0.3
+"""Seconds after each step while a task's events are listened to."""
 
 
 def write(name: str, folder: Path) -> Path:
@@ -70,7 +72,9 @@ def faults(server: Server, cluster: Server, operation: str) -> Iterator[str]:
             yield "the second time, the pixels are others"
         if calls:
             yield "the second time, the words are read again"
-    task = by_task(server, operation)
+    # Slower than events are sent, so that none is left out for the next one.
+    with each_call(server.parts.denoiser.module, lambda: time.sleep(PAUSE)):
+        task = by_task(server, operation)
     if task.drawn != expected:
         yield "by a task, the pixels are others"
     reported = [step for step, _ in task.steps]
