@@ -108,7 +108,7 @@ class _Worker:
         self._most = held
         # In the order in which they were used, the latest last.
         self.models: OrderedDict[int, None] = OrderedDict()
-        self.bell: simpy.Event | None = None
+        self.woken: simpy.Event | None = None
 
     def use(self, model: int) -> bool:
         """Whether the model was held already; from now on it is."""
@@ -185,15 +185,15 @@ class _Simulation:
         if self._scenario.routing == "aware":
             chosen = next((worker for worker in self._idle if job.model in worker.models), chosen)
         del self._idle[chosen]
-        assert chosen.bell is not None
-        chosen.bell.succeed()
+        assert chosen.woken is not None
+        chosen.woken.succeed()
 
     def _work(self, worker: _Worker) -> Generator[simpy.Event, Any, None]:
         while True:
             if not self._waiting:
-                worker.bell = self._env.event()
+                worker.woken = self._env.event()
                 self._idle[worker] = None
-                yield worker.bell
+                yield worker.woken
             yield from self._ask_redis(self._redis_job / 2 + self._costs.redis_list * len(self._waiting))
             if not self._waiting:
                 continue

@@ -58,18 +58,18 @@ def server(fork_server: Any) -> ServerProcess:
 
 
 @pytest.fixture(scope="module")
-def anybody(generated: Generated, server: ServerProcess) -> Iterator[Any]:
+def stranger(generated: Generated, server: ServerProcess) -> Iterator[Any]:
     """A client without a token, which an answer that is not described would make fail."""
     with generated.part("client", "Client")(base_url=server.url, raise_on_unexpected_status=True) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def ann(generated: Generated, server: ServerProcess, anybody: Any) -> Iterator[Any]:
+def ann(generated: Generated, server: ServerProcess, stranger: Any) -> Iterator[Any]:
     """A client of somebody who has signed up and logged in."""
     credentials = generated.model("Credentials")(**CREDENTIALS)
-    assert generated.endpoint("accounts", "sign_up").sync(client=anybody, body=credentials).username == "ann"
-    token = generated.endpoint("accounts", "log_in").sync(client=anybody, body=credentials)
+    assert generated.endpoint("accounts", "sign_up").sync(client=stranger, body=credentials).username == "ann"
+    token = generated.endpoint("accounts", "log_in").sync(client=stranger, body=credentials)
     make = generated.part("client", "AuthenticatedClient")
     with make(base_url=server.url, token=token.access_token, raise_on_unexpected_status=True) as client:
         yield client
@@ -119,16 +119,16 @@ def test_a_task_is_cancelled(generated: Generated, ann: Any) -> None:
     assert last_event(generated, ann, task_id, "CancelledEvent").reason == "This task was cancelled."
 
 
-def test_a_picture_from_the_plugins_endpoint(generated: Generated, anybody: Any) -> None:
+def test_a_picture_from_the_plugins_endpoint(generated: Generated, stranger: Any) -> None:
     form = generated.model("TextToImageForm")(prompt="a dog", num_inference_steps=2, width=64, height=64, seed=7)
-    answer = generated.endpoint("plugin", "txt2img").sync(client=anybody, body=form)
+    answer = generated.endpoint("plugin", "txt2img").sync(client=stranger, body=form)
     (image,) = answer.images
     assert (answer.status, image.seed, from_base64(image.base64).size) == ("success", 7, (64, 64))
-    assert generated.endpoint("plugin", "health").sync(client=anybody).status.value == "ready"
-    assert generated.endpoint("plugin", "models").sync(client=anybody).models[0].native_size == 512
+    assert generated.endpoint("plugin", "health").sync(client=stranger).status.value == "ready"
+    assert generated.endpoint("plugin", "models").sync(client=stranger).models[0].native_size == 512
 
 
-def test_failures_are_parsed_to_their_models(generated: Generated, ann: Any, anybody: Any) -> None:
+def test_failures_are_parsed_to_their_models(generated: Generated, ann: Any, stranger: Any) -> None:
     answer = generated.endpoint("tasks", "last_event").sync_detailed("0" * 32, client=ann)
     assert (answer.status_code, type(answer.parsed).__name__) == (404, "Detail")
     assert answer.parsed.detail.startswith("There is no task")
@@ -139,10 +139,10 @@ def test_failures_are_parsed_to_their_models(generated: Generated, ann: Any, any
     assert [fault.loc for fault in answer.parsed.detail] == [["body", "steps"]]
 
     wrong = generated.model("Credentials")(username="ann", password="wrong")
-    answer = generated.endpoint("accounts", "log_in").sync_detailed(client=anybody, body=wrong)
+    answer = generated.endpoint("accounts", "log_in").sync_detailed(client=stranger, body=wrong)
     assert (answer.status_code, type(answer.parsed).__name__) == (401, "Detail")
 
     form = generated.model("TextToImageForm")(prompt="a dog", width=63)
-    answer = generated.endpoint("plugin", "txt2img").sync_detailed(client=anybody, body=form)
+    answer = generated.endpoint("plugin", "txt2img").sync_detailed(client=stranger, body=form)
     assert (answer.status_code, type(answer.parsed).__name__) == (422, "Failure")
     assert "width" in answer.parsed.message
