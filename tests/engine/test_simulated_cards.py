@@ -1,7 +1,7 @@
 """The real engine with the sizes of published models on cards that are counted: memory never runs out in vain."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,7 +95,7 @@ class Family:
     def warnings(self, parts: Parts, operation: Any) -> Iterator[str]:
         return iter(())
 
-    def encode(self, parts: Parts, operation: Any) -> None:
+    def encode(self, parts: Parts, operation: Any, look_alive: Callable[[], None]) -> None:
         words = [part.name for part in parts.sizes.components if part.role == "text"]
         parts.run(words, max(parts.plan.working[name] for name in words))
 

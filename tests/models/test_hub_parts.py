@@ -136,7 +136,7 @@ def test_a_text_encoder_is_found_as_well(hub: FakeHub, tmp_path: Path) -> None:
         found = loaded(text_encoders=[name])["text_encoder"].state_dict()
         assert all(torch.equal(tensor, expected[key]) for key, tensor in found.items() if key in expected)
     assert hub.downloads("text_encoder/model.safetensors") == 1
-    with pytest.raises(ModelUnavailable, match="has no weights in one file"):
+    with pytest.raises(ModelUnavailable, match="is a whole model; name the folder of one of its text encoders"):
         loaded(text_encoders=[str(tiny_model())])
 
 

@@ -61,6 +61,11 @@ class TokenBroker(RedisBroker):
         self._before_waiting = before_waiting
         self._consumers: list[_BlockingConsumer] = []
 
+    def declare_actor(self, actor: Any) -> None:
+        """Know an actor before its queue is declared, which is read from then on; Dramatiq has it the other way round."""
+        self.actors[actor.actor_name] = actor
+        super().declare_actor(actor)
+
     def issue_token(self, worker: str | None = None) -> None:
         """Permit one more job to be run, and wake a worker for it.
 
