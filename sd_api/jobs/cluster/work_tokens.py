@@ -62,7 +62,7 @@ class TokenBroker(RedisBroker):
         self._consumers: list[_BlockingConsumer] = []
 
     def declare_actor(self, actor: Any) -> None:
-        """Know an actor before its queue is declared, which is read from then on; Dramatiq has it the other way round."""
+        """Know an actor before its queue is declared, which is read from then on; Dramatiq does it the other way."""
         self.actors[actor.actor_name] = actor
         super().declare_actor(actor)
 
