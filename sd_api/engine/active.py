@@ -186,8 +186,7 @@ class ActiveJob:
             JobCancelled: The job is not wanted any more.
         """
         self.report_step()
-        if not self._going:
-            raise JobCancelled("This job is not wanted any more.")
+        self._end_unwanted()
 
     def report_download(self, arrived: int, total: int) -> None:
         """Report how many bytes have arrived of what it names.
@@ -196,6 +195,9 @@ class ActiveJob:
             JobCancelled: The job is not wanted any more.
         """
         self.report(Progress("downloading", bytes=arrived, total_bytes=total))
+        self._end_unwanted()
+
+    def _end_unwanted(self) -> None:
         if not self._going:
             raise JobCancelled("This job is not wanted any more.")
 
