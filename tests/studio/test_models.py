@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 from fake_hub import FakeHub
 from hub_client import client_of, working_hub
 from ready_server import ready_server
@@ -108,6 +109,30 @@ def test_a_model_of_the_hub_is_downloaded_and_draws(
     # The panel opens also after a form was sent.
     page.locator("#open-models").click()
     expect(model(panel, "demo/tiny").get_by_role("button")).to_be_disabled()
+
+
+def test_a_download_that_begins_during_a_question_is_followed(
+    open_studio: Callable[..., Studio], url: str, hub: FakeHub
+) -> None:
+    studio = open_studio(url, refusals=True)
+    page, held = studio.page, []
+
+    def hold(route: Any) -> None:
+        if route.request.method == "GET" and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    before = requests.get(f"{url}/downloads", timeout=10).text
+    page.route("**/downloads", hold)
+    page.locator("#open-models").click()
+    ask_for(studio, "demo/half")
+    expect(page.get_by_label("Download from the Hugging Face hub")).to_have_value("")
+    held[0].fulfill(body=before, content_type="application/json")
+    row = download(studio, "demo/half")
+    expect(row).to_contain_text("Complete, ")
+    row.get_by_role("button", name="Remove from this list").click()
+    expect(row).to_have_count(0)
 
 
 @pytest.mark.parametrize(("name", "words"), [("", "Enter the id"), ("a b", "no name of a model")])

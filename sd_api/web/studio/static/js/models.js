@@ -13,6 +13,8 @@ const box = byId("models");
 let page = null;
 let downloads = [];
 let watched = false;
+// Whether a download may have begun since the last question.
+let begun = false;
 // The words of each model that is not loaded, by its url_path.
 const onDisk = new Map();
 
@@ -123,10 +125,16 @@ function refuse(words) {
 
 /** Follow the downloads until all have ended. */
 async function watch() {
+  begun = true;
   if (watched) return;
   watched = true;
   try {
-    while (await look()) await pause(INTERVAL);
+    while (begun) {
+      begun = false;
+      if (!(await look())) continue;
+      begun = true;
+      await pause(INTERVAL);
+    }
   } finally {
     watched = false;
   }
