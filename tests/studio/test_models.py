@@ -115,7 +115,8 @@ def test_a_download_that_begins_during_a_question_is_followed(
     open_studio: Callable[..., Studio], url: str, hub: FakeHub
 ) -> None:
     studio = open_studio(url, refusals=True)
-    page, held = studio.page, []
+    page = studio.page
+    held: list[Any] = []
 
     def hold(route: Any) -> None:
         if route.request.method == "GET" and not held:
