@@ -36,6 +36,8 @@ class LatentRow(Row):
         options: Further arguments of the scheduler's step.
         channels: (1, more, height, width), what the denoiser gets beside the latents; None for most.
         kept: What is blended in after each step; None where everything is drawn anew.
+        conditioning: What ``encode`` returned; its ``changes`` says whether something else may act from one step to the
+            next.
     """
 
     latents: torch.Tensor
@@ -45,6 +47,7 @@ class LatentRow(Row):
     options: dict[str, Any]
     channels: torch.Tensor | None
     kept: Kept | None
+    conditioning: Any
 
 
 class LatentFamily:
@@ -162,7 +165,7 @@ class LatentFamily:
             channels=channels,
             kept=kept,
         )
-        row.key = self.key_of(self.view(row, cells[0]) if cells else row)
+        self._share(row)
         return row
 
     def steps_there(self, scheduler: Any, operation: Operation) -> int:
@@ -195,7 +198,7 @@ class LatentFamily:
         return replace(row, latents=cut(row.latents, tile), channels=channels, kept=None, tiles=())
 
     def advance(self, row: LatentRow, prediction: torch.Tensor) -> None:
-        """See Family."""
+        """See Family; what acts in the next step may be something else."""
         if _draws_other_noise(row):
             # See ``draw``: this scheduler draws by itself, in the precision of what it is given.
             prediction = prediction.float()
@@ -209,6 +212,12 @@ class LatentFamily:
                 kept = noised(row.scheduler, kept, row.kept.noise, row.timesteps[row.step][None])
             latents = torch.where(row.kept.replaced(row.step, row.steps), latents, kept)
         row.latents = latents
+        if not row.done and row.conditioning.changes:
+            self._share(row)
+
+    def _share(self, row: LatentRow) -> None:
+        """Say with which rows it can share its next forward."""
+        row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
 
     def conclude(self, row: LatentRow, prediction: torch.Tensor) -> None:
         """See Family."""

@@ -32,14 +32,7 @@ from sd_api.models.families.transformer_rows import (
     joined,
     key_of,
 )
-from sd_api.models.families.transformer_words import (
-    CONTROLS,
-    IP_ADAPTERS,
-    LORAS,
-    REFERENCES,
-    TRUE_GUIDANCE,
-    TransformerWords,
-)
+from sd_api.models.families.transformer_words import CONTROLS, LORAS, TRUE_GUIDANCE, TransformerWords
 from sd_api.models.schedulers import Noise
 from sd_api.models.tiling import cut
 
@@ -125,8 +118,7 @@ class TransformerFamily(TransformerWords):
         yield from without_effect(self.abilities(parts), operation)
         yield from self.fewer_steps(parts, operation)
         yield from plain_only(operation, takes_loras=LORAS in self.capabilities_of(parts))
-        by_itself = REFERENCES in self.capabilities and IP_ADAPTERS not in self.capabilities
-        if by_itself and any(reference.of_adapters for reference in operation.references):
+        if self.sees_by_itself and any(reference.of_adapters for reference in operation.references):
             yield "references: this model sees images by itself, so adapter, weight, start and end had no effect."
         if TRUE_GUIDANCE in self.capabilities and operation.negative_prompt and not self.guided(parts, operation):
             yield "negative_prompt: it acts with a true guidance above 1 only, so it was not used."
@@ -250,12 +242,6 @@ class TransformerFamily(TransformerWords):
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
         return timesteps[begin:]
-
-    def advance(self, row: Any, prediction: torch.Tensor) -> None:
-        """See Family; other LoRAs and references may act in the next step."""
-        super().advance(row, prediction)
-        if not row.done and row.conditioning.changes:
-            row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
 
     def predict(self, parts: Parts, rows: Sequence[TransformerRow]) -> list[torch.Tensor]:
         """See Family."""

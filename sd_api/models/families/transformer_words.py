@@ -45,6 +45,11 @@ class TransformerWords(LatentFamily):
         """Those of a model: its pipeline may load LoRAs."""
         return (*self.capabilities, *((LORAS,) if self.takes_loras and hasattr(parts.pipeline, _LOADER) else ()))
 
+    @property
+    def sees_by_itself(self) -> bool:
+        """Whether it sees references without adapters for them."""
+        return REFERENCES in self.capabilities and IP_ADAPTERS not in self.capabilities
+
     def guided(self, parts: Parts, operation: Operation) -> bool:
         """Whether there is classifier-free guidance."""
         if TRUE_GUIDANCE in self.capabilities:

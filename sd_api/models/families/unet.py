@@ -144,12 +144,6 @@ class UNetFamily(LatentFamily):
         seen: UNetRow = replace(super().view(row, tile), controls={None: row.controls[tile]})
         return seen
 
-    def advance(self, row: Any, prediction: torch.Tensor) -> None:
-        """See Family; other LoRAs and references may act in the next step."""
-        super().advance(row, prediction)
-        if not row.done and row.conditioning.changes:
-            row.key = self.key_of(self.view(row, row.tiles[0]) if row.tiles else row)
-
     def predict(self, parts: Parts, rows: Sequence[UNetRow]) -> list[torch.Tensor]:
         """See Family; every variant of every row goes through the UNet together."""
         passes = [variants(row) for row in rows]
