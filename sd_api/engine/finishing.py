@@ -98,8 +98,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
         image = composed(operation, spec.plan, drawn)
     else:
         (image,) = drawn.regions
-    chosen = operation.for_seed(seeds.seed)
-    hashes = written_hashes(job.parts.folders, chosen, job.parts.loras.named) if job.names_files else {}
+    hashes = written_hashes(job.parts.folders, operation.for_seed(seeds.seed)) if job.names_files else {}
     parameters = parameters_text(spec, seeds, scheduler=scheduler, model=job.model.label, further=hashes)
     png = encode_png(image, parameters=parameters, profile=profile)
     return GeneratedImage(png, seeds.seed, drawn.nsfw, seeds.variation, placement)

@@ -8,8 +8,7 @@ from sd_api.generation.plan import area
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.queue import Forecast, JobQueue, planned
 from sd_api.models.adapters.control_files import find_control
-from sd_api.models.adapters.hub_loras import cached_lora
-from sd_api.models.adapters.lora_files import find_lora
+from sd_api.models.adapters.hub_loras import loras_here
 from sd_api.models.catalog import refuse_unfiltered
 from sd_api.models.folders import IP_ADAPTER, ModelFolders
 from sd_api.models.on_disk import bytes_on_disk
@@ -72,8 +71,7 @@ def _added(spec: JobSpec, folders: ModelFolders) -> int:
     """The files of what runs beside the model: its ControlNets and T2I adapters, its IP-Adapters and its LoRAs."""
     operation = spec.operation
     found = {find_control(folders, control.model) for control in operation.controls}
-    loras = {lora.name for several in operation.asked_loras.values() for lora in several}
-    found |= {find_lora(folders, name) or cached_lora(name) for name in loras}
+    found |= set(loras_here(folders, operation).values())
     found |= {folders.find(IP_ADAPTER, reference.adapter) for reference in operation.references if reference.adapter}
     return sum(file.size for file in found if file is not None)
 
@@ -96,8 +94,9 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: Model
     if abilities is not None:
         refuse_other_mode(abilities, model.label, operation.name)
     refuse_unfiltered(model.label, operation.safety_filter, required=model.requires_safety_checker)
-    for seed in spec.seeds:
-        refuse_too_long(operation.for_seed(seed), model.source, folders)
+    chosen = {(each.prompt, each.negative_prompt): each for each in map(operation.for_seed, spec.seeds)}
+    for each in chosen.values():
+        refuse_too_long(each, model.source, folders)
     in_vain = () if abilities is None else without_effect(abilities, operation)
     spec = planned(spec, lambda: status.abilities)
     # How it runs, or would run: a model that is not loaded is known by the headers of its files.

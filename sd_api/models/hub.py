@@ -208,14 +208,18 @@ def _limit_waiting(request: httpx.Request) -> None:
     request.extensions["timeout"] = {phase: min(seconds or longest, longest) for phase, seconds in limits.items()}
 
 
+def sizes_on_hub(api: HfApi, repo_id: str) -> dict[str, int]:
+    """The files of a repository with their bytes; 0 where the hub leaves them out: what arrives is counted, too."""
+    siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
+    return {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+
+
 def _find_needed(
     repo_id: str, token: str | None, limits: Limits, *, half: bool, without: Collection[str] = ()
 ) -> tuple[list[str], int]:
     """The files that a model needs, and the bytes of those that are not in the cache."""
     api = HfApi(token=token)
-    siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
-    # The hub may leave out a size; what arrives is counted, too.
-    sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+    sizes = sizes_on_hub(api, repo_id)
     if MODEL_INDEX not in sizes:
         raise ModelUnavailable(
             f"{repo_id} is on the Hugging Face hub, but it is not a diffusers model: it has no {MODEL_INDEX}. "

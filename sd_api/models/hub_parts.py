@@ -11,7 +11,7 @@ from sd_api.models.allowed_classes import why_refused
 from sd_api.models.bounded_files import FileFaultError, read_object
 from sd_api.models.download_limits import check_disk, check_size
 from sd_api.models.folders import listed
-from sd_api.models.hub import conversation, fetch_named, listed_in_cache
+from sd_api.models.hub import conversation, fetch_named, listed_in_cache, sizes_on_hub
 from sd_api.models.pipeline_files import weight_files
 from sd_api.models.sources import FILE_SUFFIXES, MODEL_INDEX, PART_CONFIG
 from sd_api.settings import Limits
@@ -91,8 +91,7 @@ def check_part(repo_id: str, part: str, token: str | None, limits: Limits, *, ha
 
 def _ask(repo_id: str, part: str, token: str | None, limits: Limits, *, half: bool) -> tuple[PartFiles, int]:
     api = HfApi(token=token)
-    siblings = api.model_info(repo_id, files_metadata=True).siblings or ()
-    sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+    sizes = sizes_on_hub(api, repo_id)
     if (found := _find(sizes, part, half=half)) is None:
         files = [name for name in sizes if name.endswith(FILE_SUFFIXES)]
         raise ModelUnavailable(

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def test_hashes_are_those_of_other_programs(tmp_path: Path) -> None:
     def hashes(prompt: str, **fields: Any) -> dict[str, str]:
         values: dict[str, Any] = {"steps": 1, "guidance": 1.0, "width": 64, "height": 64, **fields}
         operation = TextToImage(prompt=prompt, **values, limits=Limits())
-        return written_hashes(folders, operation, partial(find_lora, folders))
+        return written_hashes(folders, operation)
 
     assert hashes("a dog dottyish") == {}
     assert hashes("dotty <lora:ink> <lora:said:0.5> <lora:none>", vae="ink") == {

@@ -1,7 +1,7 @@
 """The hashes by which other programs know LoRAs, embeddings, autoencoders and ControlNets; knows no torch."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ from sd_api.generation.operation import Operation
 from sd_api.generation.prompted import PROMPTS
 from sd_api.models.adapters.control_files import find_control
 from sd_api.models.adapters.embedding_files import named_files, named_in
+from sd_api.models.adapters.hub_loras import loras_here
 from sd_api.models.folders import VAE, FoundFile, ModelFolders
 
 # Digits that AUTOMATIC1111's web UI writes of a LoRA or an embedding, of a model's file and of a ControlNet.
@@ -20,17 +21,14 @@ ADAPTER_DIGITS, FILE_DIGITS, CONTROL_DIGITS = 12, 10, 8
 _PART_BEGIN, _PART_SIZE = 0x100000, 0x10000
 
 
-def written_hashes(
-    folders: ModelFolders, operation: Operation, lora_named: Callable[[str], FoundFile | None]
-) -> dict[str, str]:
+def written_hashes(folders: ModelFolders, operation: Operation) -> dict[str, str]:
     """What a picture's parameters say of the files that took part, in the form of AUTOMATIC1111's web UI.
 
     Args:
         folders: Where the files are.
         operation: What was asked for; its alternatives have been chosen.
-        lora_named: Gives the LoRA of a name.
     """
-    pairs = {"Lora hashes": ", ".join(_lora_hashes(lora_named, operation)), "TI hashes": ""}
+    pairs = {"Lora hashes": ", ".join(_lora_hashes(folders, operation)), "TI hashes": ""}
     if operation.prompt_syntax != "plain":
         text = "\n".join(getattr(operation, name) for name in PROMPTS)
         named = named_in(text, named_files(folders))
@@ -46,11 +44,9 @@ def written_hashes(
     return {key: value for key, value in pairs.items() if value}
 
 
-def _lora_hashes(lora_named: Callable[[str], FoundFile | None], operation: Operation) -> Iterator[str]:
-    names = dict.fromkeys(lora.name for several in operation.asked_loras.values() for lora in several)
-    for name in names:
-        file = lora_named(name)
-        if file is not None and (found := lora_hash(file)):
+def _lora_hashes(folders: ModelFolders, operation: Operation) -> Iterator[str]:
+    for name, file in loras_here(folders, operation).items():
+        if found := lora_hash(file):
             yield f"{name}: {found[:ADAPTER_DIGITS]}"
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 from sd_api.errors import ModelUnavailable
+from sd_api.generation.operation import Operation
+from sd_api.models.adapters.lora_files import find_lora
 from sd_api.models.download_limits import check_disk, check_size
-from sd_api.models.folders import LORA, FoundFile, listed
-from sd_api.models.hub import conversation, fetch_named, files_in_cache, listed_in_cache, token_of
+from sd_api.models.folders import LORA, FoundFile, ModelFolders, listed
+from sd_api.models.hub import conversation, fetch_named, files_in_cache, listed_in_cache, sizes_on_hub, token_of
 from sd_api.models.hub_faults import without_hints
 from sd_api.models.sources import is_repo_id
 from sd_api.settings import Settings
@@ -55,8 +57,7 @@ class HubLoras:
     def _fetch(self, repo_id: str, file: str) -> Path:
         token, limits = token_of(self._settings), self._settings.limits
         with conversation(repo_id, token):
-            siblings = HfApi(token=token).model_info(repo_id, files_metadata=True).siblings or ()
-            sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+            sizes = sizes_on_hub(HfApi(token=token), repo_id)
             if (chosen := _chosen(sizes, file)) is None:
                 there = listed(sorted(name for name in sizes if name.endswith(LORA.suffixes)))
                 wanted = f"has no file {file}" if file else "does not have exactly one LoRA; name a file behind its id"
@@ -78,6 +79,12 @@ def cached_lora(name: str) -> FoundFile | None:
     chosen = _chosen(names, file)
     place = None if chosen is None else try_to_load_from_cache(repo_id, chosen)
     return _found(name, Path(place)) if isinstance(place, str) else None
+
+
+def loras_here(folders: ModelFolders, operation: Operation) -> dict[str, FoundFile]:
+    """The LoRAs that an operation names, by their names, as far as they are on this machine."""
+    names = dict.fromkeys(lora.name for several in operation.asked_loras.values() for lora in several)
+    return {name: file for name in names if (file := find_lora(folders, name) or cached_lora(name)) is not None}
 
 
 def _parted(name: str) -> tuple[str, str]:

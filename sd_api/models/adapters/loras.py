@@ -14,7 +14,7 @@ import torch
 from sd_api.errors import ModelUnavailable, OutOfLimits
 from sd_api.models.adapters.active_loras import ActiveLora, FoundLora
 from sd_api.models.adapters.adapter_cache import AdapterCache, UnfitError, denoiser_of, reason_of
-from sd_api.models.adapters.hub_loras import HubLoras, cached_lora
+from sd_api.models.adapters.hub_loras import HubLoras
 from sd_api.models.adapters.loading_bound import LoadingBound
 from sd_api.models.adapters.lora_files import architecture_of, find_lora, read_header
 from sd_api.models.adapters.lora_hosts import LoraHosts
@@ -160,11 +160,6 @@ class LoraLayers:
             self._forget(self._cache.components)
             self.merged.clear()
         return host
-
-    def named(self, name: str) -> FoundFile | None:
-        """The LoRA of a name, as far as it is on this machine; may be called from any thread."""
-        found = find_lora(self._folders, name)
-        return cached_lora(name) if found is None and self._hub is not None else found
 
     def _file(self, name: str) -> FoundFile:
         file = find_lora(self._folders, name)
