@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from sd_api.generation.engine import Phase
 from sd_api.generation.operation import OperationName
 from sd_api.jobs.job import State
 from sd_api.web.plugin.schemas import Success
+from sd_api.web.progress import ReportedProgress
 
 
 class JobQuery(BaseModel):
@@ -27,18 +27,8 @@ class MoveQuery(BaseModel):
     after: str = Field(default="", description="or the one that it shall come right after", examples=[""])
 
 
-class JobProgress(BaseModel):
+class JobProgress(ReportedProgress):
     """The progress of a job."""
-
-    phase: Phase = Field(description="what is done now")
-    step: int = Field(description="the steps of all its pictures that are done", examples=[5])
-    steps: int = Field(description="the steps of all its pictures; 0 while unknown", examples=[20])
-    bytes: int | None = Field(
-        default=None, description="while downloading: the bytes that have arrived", examples=[1000000]
-    )
-    total_bytes: int | None = Field(
-        default=None, description="while downloading: the bytes in all", examples=[5000000000]
-    )
 
 
 class JobEntry(BaseModel):

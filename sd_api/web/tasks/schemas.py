@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
-from sd_api.generation.engine import Phase
 from sd_api.tasks.parameters import PARAMETERS
 from sd_api.web.placements import Placed
+from sd_api.web.progress import ReportedProgress
 
 _REFS: dict[str, Any] = {kind: f"#/components/schemas/{model.__name__}" for kind, model in PARAMETERS.items()}
 
@@ -100,20 +100,11 @@ class CancelledEvent(_StoredEvent):
     reason: str = Field(description="why", examples=["This task was cancelled."])
 
 
-class ProgressEvent(BaseModel):
+class ProgressEvent(ReportedProgress):
     """The progress of a running task; sent only to listeners that ask for it, and not stored."""
 
     event_type: Literal["progress"] = Field(description="the kind of event")
     task_id: str = Field(description="the task", examples=["8c1f0c5e4b0c4c1c9a4e0c5d1a2b3c4d"])
-    phase: Phase = Field(description="what is done now")
-    step: int = Field(description="the steps of all its pictures that are done", examples=[5])
-    steps: int = Field(description="the steps of all its pictures; 0 while unknown", examples=[20])
-    bytes: int | None = Field(
-        default=None, description="while downloading: the bytes that have arrived", examples=[1000000]
-    )
-    total_bytes: int | None = Field(
-        default=None, description="while downloading: the bytes in all", examples=[5000000000]
-    )
     seconds_left: float | None = Field(description="how long it will take yet; null while unknown", examples=[2.5])
     preview_blob_id: str | None = Field(
         default=None,
