@@ -68,6 +68,23 @@ def step_together(parts: Parts, rows: Sequence[Any], shared: Sequence[int]) -> N
         assert not step(family_of(parts.pipeline), parts, group)
 
 
+def check_references_together(parts: Parts, kinds: Sequence[Operation]) -> None:
+    """Rows share forwards by what acts in a step, and each is as alone.
+
+    Args:
+        parts: The model.
+        kinds: Without a reference; with one; with another one in the first half of the steps; with the first, weighted.
+    """
+    rows = [begun(parts, kind) for kind in kinds]
+    for done in range(STEPS):
+        # One that acts no more is as none.
+        shared = [0, 1, 1, 3] if done < STEPS / 2 else [0, 1, 0, 3]
+        step_together(parts, rows, shared)
+    for kind, row in zip(kinds, rows, strict=True):
+        alone = ours(parts, kind)
+        assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
 def theirs(pipeline: Any, prompt: str = "a dog", **arguments: Any) -> torch.Tensor:
     """The latents of one of diffusers' pipelines after its last step; arguments that are None are left out."""
     latents: torch.Tensor = pipeline(

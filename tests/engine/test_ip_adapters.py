@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from controlled import step_together
+from controlled import SEED, SIDE, STEPS, begun, check_references_together, ours
 from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -22,26 +22,23 @@ from tiny_families import sd, sdxl
 from tiny_ip_adapters import adapter_weights, save_adapter, save_image_encoder
 from tiny_loras import save_lora
 
-from sd_api.engine.diffusion import denoise
 from sd_api.errors import OutOfLimits, ServerError
 from sd_api.generation.controls import Control
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import Edit, ImageToImage, Inpaint, TextToImage
 from sd_api.generation.references import Reference
-from sd_api.generation.spec import PictureSeeds
 from sd_api.models.adapters.image_encoder_files import encoder_of
 from sd_api.models.adapters.image_encoders import load_encoder
 from sd_api.models.adapters.ip_adapter_files import described_adapters, header_of
 from sd_api.models.components import Parts
-from sd_api.models.families.registry import family_of
 from sd_api.models.folders import ModelFolders
 from sd_api.models.placement import Placement
 from sd_api.models.schedulers import make_scheduler
 from sd_api.settings import Limits
 
 LIMITS = Limits()
-STEPS, GUIDANCE, SEED, SIDE = 4, 5.0, 5, 64
+GUIDANCE = 5.0
 STYLE = '{"style": 0.5}'
 IMAGES = [photograph(64, 48, seed=3), photograph(40, 70, seed=4)]
 CLASSES: dict[str, Any] = {
@@ -105,18 +102,6 @@ def asked(references: tuple[Reference, ...] = (), mode: str = "txt2img", **chang
     if mode == "img2img":
         return ImageToImage(strength=0.75, **fields)
     return Inpaint(mask=ref(half_mask(SIDE, SIDE), "mask"), strength=0.75, **fields)
-
-
-def begun(parts: Parts, operation: Operation) -> Any:
-    family = family_of(parts.pipeline)
-    with torch.inference_mode():
-        return family.start(parts, operation, PictureSeeds(seed=SEED), (SIDE, SIDE), family.encode(parts, operation))
-
-
-def ours(parts: Parts, operation: Operation) -> torch.Tensor:
-    latents = denoise(family_of(parts.pipeline), parts, begun(parts, operation)).latents
-    assert latents is not None
-    return latents
 
 
 def by_hand(name: str, folder: Path, operation: Operation, files: list[str], images: Any, **about: Any) -> torch.Tensor:
@@ -267,14 +252,7 @@ def _forget(parts: Parts) -> None:
 def test_rows_with_the_same_adapter_share_forwards(folder: Path) -> None:
     parts = model("sd", folder)
     kinds = [asked(), asked(seen("sd-plus")), asked(seen("sd-plus", 1, end=0.5)), asked(seen("sd-plus", weight=0.5))]
-    rows = [begun(parts, kind) for kind in kinds]
-    for done in range(STEPS):
-        # One that acts no more is as none.
-        shared = [0, 1, 1, 3] if done < STEPS / 2 else [0, 1, 0, 3]
-        step_together(parts, rows, shared)
-    for kind, row in zip(kinds, rows, strict=True):
-        alone = ours(parts, kind)
-        assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+    check_references_together(parts, kinds)
 
 
 def test_an_image_is_seen_once_and_a_file_loaded_once(folder: Path) -> None:

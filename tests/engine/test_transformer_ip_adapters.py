@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from controlled import IMAGE, MASK, STEPS, asked, begun, ours, step_together, theirs
+from controlled import IMAGE, MASK, asked, begun, check_references_together, ours, theirs
 from pictures import photograph
 from safetensors.torch import load_file
 from tiny_ip_adapters import flux_weights, save_adapter, save_image_encoder, save_siglip, sd3_weights
@@ -145,14 +145,7 @@ def test_rows_with_the_same_adapter_share_forwards(folder: Path, name: str, file
     parts = model(name, folder)
     several = [(), seen(file), seen(None, 1, end=0.5), seen(file, weight=0.5)]
     kinds = [asked("txt2img", references=references) for references in several]
-    rows = [begun(parts, kind) for kind in kinds]
-    for done in range(STEPS):
-        # One that acts no more is as none.
-        shared = [0, 1, 1, 3] if done < STEPS / 2 else [0, 1, 0, 3]
-        step_together(parts, rows, shared)
-    for kind, row in zip(kinds, rows, strict=True):
-        alone = ours(parts, kind)
-        assert (row.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+    check_references_together(parts, kinds)
 
 
 @pytest.mark.parametrize(("name", "file"), [(FLUX, "one"), (SD3, "sd3")])
