@@ -22,6 +22,7 @@ import torch
 from sd15 import model_directory
 from specs import StepTimes, image_to_image, masking, text_to_image
 
+from sd_api.allocator import keep_freed_memory
 from sd_api.engine.engine import DiffusersEngine
 from sd_api.engine.finishing import Finisher
 from sd_api.generation.engine import EngineStatus
@@ -32,7 +33,6 @@ from sd_api.models.components import Parts
 from sd_api.models.device import choose_device
 from sd_api.models.libraries import import_libraries
 from sd_api.models.library import ModelLibrary
-from sd_api.models.memory import keep_freed_memory
 from sd_api.models.sources import BUILTIN_MODEL
 from sd_api.settings import Limits, Settings
 

@@ -20,13 +20,13 @@ from diffusers import AutoPipelineForText2Image
 from sd15 import model_directory
 from specs import photograph, text_to_image
 
+from sd_api.allocator import keep_freed_memory
 from sd_api.imaging.encoding import encode_png
 from sd_api.models.backends.compiled import CompiledUNet, keep_compiled_code
 from sd_api.models.converted import copy_in_background, find_copy
 from sd_api.models.device import DeviceChoice, choose_device
 from sd_api.models.libraries import import_libraries
 from sd_api.models.library import ModelLibrary
-from sd_api.models.memory import keep_freed_memory
 from sd_api.settings import Settings
 
 SIZE = 512

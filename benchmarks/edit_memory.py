@@ -22,6 +22,7 @@ from canvases import canvas, square_mask
 from PIL import Image
 from running_server import running_queue
 
+from sd_api.allocator import M_MMAP_THRESHOLD
 from sd_api.engine.composing import composed
 from sd_api.engine.passes import Drawn, Unit, drawn, operation_of
 from sd_api.generation.images import ImageRef
@@ -30,7 +31,6 @@ from sd_api.generation.plan import Plan, area, size_of
 from sd_api.generation.planning import plan
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.encoding import encode_png
-from sd_api.models.memory import M_MMAP_THRESHOLD
 from sd_api.models.tiling import pasted
 from sd_api.settings import Limits
 

@@ -1,9 +1,10 @@
 """What does an edit cost, and is it right, on canvases of any size? Side by side in one run with diffusers.
 
-Each edit goes to a server over HTTP, with everything that belongs to it: base64, decoding, PNG. Beside it, on the same
-model with the same steps and scheduler, runs diffusers' inpainting pipeline over the whole canvas, and over what its
-``padding_mask_crop`` cuts out. That one only enlarges what is beyond the model's reach, as the server does with
-``refine=0``, so both are compared there. The built-in model's classifier names what was drawn. The last line is JSON.
+Each edit goes to a server, a process of its own, over HTTP, with everything that belongs to it: base64, decoding, PNG.
+Beside it, on the same model with the same steps and scheduler, runs diffusers' inpainting pipeline over the whole
+canvas, and over what its ``padding_mask_crop`` cuts out. That one only enlarges what is beyond the model's reach, as
+the server does with ``refine=0``, so both are compared there. The built-in model's classifier names what was drawn. The
+last line is JSON.
 With ``--log``, each row of the first table is written to a file at once, and those that are there are not made again.
 
     PYTHONPATH=. python benchmarks/editing.py
@@ -28,8 +29,9 @@ import torch
 from canvases import CONTENTS, border_step, canvas, square_mask
 from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
 from PIL import Image
-from running_server import running_server
+from server_of import REPOSITORY, server_of
 
+from sd_api.allocator import keep_freed_memory, share_one_arena
 from sd_api.generation.plan import area
 from sd_api.models.device import DTYPES
 from sd_api.models.sources import BUILTIN_MODEL
@@ -79,9 +81,12 @@ def main() -> None:
     parser.add_argument("--whole", type=float, default=4.2, help="megapixels that diffusers gets at once, at most")
     parser.add_argument("--log", type=Path, help="the file of the rows that are done, one JSON object a line")
     arguments = parser.parse_args()
+    # As the server does, so that both run under the same conditions.
+    share_one_arena()
+    keep_freed_memory()
     judge = Judge(Path(__file__).parents[1] / "tests" / "models" / "thing_classifier")
     pipeline = _pipeline(arguments.dtype)
-    with running_server(arguments.dtype) as url:
+    with server_of(REPOSITORY, dtype=arguments.dtype) as (url, _):
         _wait_until_ready(url)
         rows = _table(url, pipeline, judge, arguments)
         ratios = {way: _ratio(url, arguments, way) for way in WAYS}

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sd_api import __version__
+from sd_api.allocator import share_one_arena
 from sd_api.commands import models, pull
 from sd_api.errors import ConfigurationError
 from sd_api.logs import wrapped
@@ -57,6 +58,7 @@ def main(
     check: bool,
 ) -> None:
     """Serve Stable Diffusion to the Photoshop plugin, and to every client of its API; without a command, that is."""
+    share_one_arena()
     write_last_lines = configure_logging()
     if context.invoked_subcommand is not None:
         return

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from sd_api.accounts.accounts import Accounts
 from sd_api.accounts.attempts import Attempts
 from sd_api.accounts.tokens import Tokens
+from sd_api.allocator import keep_freed_memory
 from sd_api.errors import ConfigurationError
 from sd_api.generation.engine import Engine, EngineStatus
 from sd_api.jobs.failures import RecentFailures
@@ -220,7 +221,6 @@ def build_engine(settings: Settings) -> Engine:
     from sd_api.models.backends.compiled import keep_compiled_code
     from sd_api.models.device import choose_device
     from sd_api.models.library import ModelLibrary
-    from sd_api.models.memory import keep_freed_memory
 
     device = choose_device(settings.device, settings.dtype)
     if device.device.type == "cpu":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from sd_api import __version__
+from sd_api.allocator import share_one_arena
 from sd_api.errors import ConfigurationError
 from sd_api.starting import (
     PATIENCE,
@@ -37,6 +38,7 @@ log = logging.getLogger("sd_api")
 @click.version_option(__version__, prog_name="sd-api-worker")
 def main(config: Path, device: str | None, demo: bool) -> None:
     """Make pictures for all servers that share a Redis with this worker; start one for each device."""
+    share_one_arena()
     write_last_lines = configure_logging()
     with exit_at_faults():
         settings = read_settings(config, {"device": device}, demo=demo)

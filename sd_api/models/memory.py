@@ -1,7 +1,5 @@
-"""Memory: how much a card has, what a processor does with what is freed, telling lack from other errors, freeing it."""
+"""Memory: how much a card has, telling lack of it from other errors, freeing it."""
 
-import ctypes
-import ctypes.util
 import gc
 import traceback
 from collections.abc import Iterator
@@ -25,22 +23,6 @@ OUT_OF_MEMORY_TEXTS = (
     "could not create a memory",
     "bad_alloc",
 )
-
-
-# From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-
-
-def keep_freed_memory() -> None:
-    """Keep what is freed for the next tensors, where glibc would give it back and get it, cleared, anew each time.
-
-    Nothing happens where there is no glibc.
-    """
-    name = ctypes.util.find_library("c")
-    mallopt = getattr(ctypes.CDLL(name), "mallopt", None) if name else None
-    if mallopt is not None:
-        for option, size in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)):
-            mallopt(option, size)
 
 
 def memory_of(device: torch.device) -> DeviceMemory | None:

@@ -1,24 +1,12 @@
 """Gives memory back to the system after large requests."""
 
 import asyncio
-import ctypes
-import sys
 import threading
-from collections.abc import Callable
+
+from sd_api.allocator import find_trim
 
 # It is worth it, if what was taken since the last time had more bytes than this in all.
 WORTH_TRIMMING = 32 << 20
-
-
-def find_trim() -> Callable[[], object] | None:
-    """What gives back the memory that was freed; None where the system does so by itself.
-
-    Python frees what it held, but glibc keeps most of that for the next allocation.
-    """
-    if sys.platform != "linux":
-        return None
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return None if trim is None else lambda: trim(0)
 
 
 class Trimming:
