@@ -12,6 +12,7 @@ from sd_api.generation.plan import Box, Plan, Region, grown, intersection, size_
 from sd_api.generation.result import Placement
 from sd_api.imaging.blending import ANY_LEVEL, CORRECTED, MatchedBorder, cut_out, match_border
 from sd_api.imaging.collage import Collage, Piece
+from sd_api.imaging.grain import Grain, missing_grain, with_grain
 from sd_api.imaging.masks import with_seam
 from sd_api.imaging.samples import Array
 from sd_api.imaging.sizing import part_of
@@ -50,6 +51,7 @@ def unchanged(operation: FromImage) -> Collage:
 def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Iterator[Piece]:
     """What was drawn in a region, as far as its mask shows it."""
     box = region.passes[-1].box
+    grain = _grain(operation, plan, region, image)
     for square in squares(box, _MATCHED):
         # With the pixels around it that say how it is to be matched.
         around = intersection(grown(square, 2 * CORRECTED, plan.size), box)
@@ -60,7 +62,18 @@ def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) 
             continue
         matched = MatchedBorder(partial(_seen, operation, around), image.crop(relative(around, box)), mask)
         for part in filter(None, shown):
-            yield absolute(part, around), matched.part(part), mask.crop(part)
+            shown_at = absolute(part, around)
+            yield shown_at, with_grain(matched.part(part), grain, *shown_at[:2]), mask.crop(part)
+
+
+def _grain(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Grain | None:
+    """What a drawing lacks of the canvas's grain; a picture that is drawn at once stays as the model made it."""
+    if plan.whole:
+        return None
+    box = region.passes[-1].box
+    return missing_grain(
+        partial(_seen, operation, box), image, lambda part: own_mask(operation.replaced, region, absolute(part, box))
+    )
 
 
 def _masked(mask: Image.Image, box: Box) -> Box | None:
@@ -103,7 +116,8 @@ def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, 
     if black:
         return cut_out(Image.new("RGB", image.size), mask)
     original = operation.part(box)
-    image = match_border(original, image, mask)
+    grain = _grain(operation, plan, region, image)
+    image = with_grain(match_border(original, image, mask), grain, *box[:2])
     if any(operation.margins):
         # The client's canvas has nothing there for the layer to fade into.
         added = _added(operation, region)

@@ -174,7 +174,7 @@ def _differences(original: Image.Image, generated: Image.Image, mask: Image.Imag
         colour the difference of these in levels.
     """
     difference, kept = _bands(original) - _bands(generated), np.asarray(mask) == 0
-    plausible = kept * _fade(np.abs(difference).max(axis=0), _OUTLIER)
+    plausible = kept * fade(np.abs(difference).max(axis=0), _OUTLIER)
     return np.stack([_coarse(plane) for plane in (kept, plausible, *(band * plausible for band in difference))])
 
 
@@ -183,9 +183,9 @@ def _shift(cells: _Floats) -> _Floats:
     near, trusted, *shifts = map(_blur, cells)
     shift: _Floats = np.stack(shifts)
     shift /= np.maximum(trusted, _TINY)
-    shift *= _fade(np.abs(shift).max(axis=0), _SHIFT)
+    shift *= fade(np.abs(shift).max(axis=0), _SHIFT)
     shift *= trusted / np.maximum(near, _TINY)  # weaker where most pixels were ignored
-    shift *= _fade(ndimage.distance_transform_edt(cells[0] == 0), _FALLOFF)
+    shift *= fade(ndimage.distance_transform_edt(cells[0] == 0), _FALLOFF)
     return shift
 
 
@@ -194,7 +194,7 @@ def _bands(image: Image.Image) -> _Floats:
     return np.stack([np.asarray(band, np.float32) for band in image.split()])
 
 
-def _fade(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> _Floats:
+def fade(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> _Floats:
     """Fall smoothly from 1 at the first limit to 0 at the second."""
     full, none = limits
     t = ((none - values) / (none - full)).clip(0, 1)
