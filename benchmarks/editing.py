@@ -12,8 +12,6 @@ With ``--log``, each row of the first table is written to a file at once, and th
 """
 
 import argparse
-import base64
-import io
 import json
 import math
 import statistics
@@ -21,18 +19,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 import requests
 import torch
 from canvases import CONTENTS, border_step, canvas, square_mask
 from diffusers import DDIMScheduler, StableDiffusionInpaintPipeline
+from edits_sent import EDIT, SEED, deep_differences, edit, encoded, form_of, sender, sent
 from PIL import Image
 from server_of import REPOSITORY, server_of
 
 from sd_api.allocator import keep_freed_memory, share_one_arena
-from sd_api.generation.plan import area
 from sd_api.models.device import DTYPES
 from sd_api.models.sources import BUILTIN_MODEL
 from tools.builtin_model.judge import Judge
@@ -47,9 +44,7 @@ CANVASES = {
 }
 SHARES = (0.5, 2, 10, 30, 60)  # per cent of the canvas
 PROMPTS = ("dog", "pizza", "owl", "strawberry", "rocket")
-SEED = 7
-# Pixels on a side of the edit that is compared between canvases, and of the smallest thing that must be recognized.
-EDIT = 256
+# Pixels on a side of the smallest thing that must be recognized.
 RECOGNIZED = 96
 # How a picture of 12 megapixels is sent and answered: the fields beside those of every edit.
 WAYS: dict[str, dict[str, str]] = {
@@ -63,7 +58,6 @@ WAYS: dict[str, dict[str, str]] = {
 COLUMNS = ("server", "enlarged", "whole", "crop")
 # How far an estimate may be from what it estimates, and after how many jobs.
 CLOSE, JOBS_BEFORE = 0.2, 5
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 # The steps of the second edit of a document.
 STEPS_AGAIN = 8
 # Of the edit whose border is measured: so little changes that what differs there is the seam.
@@ -92,15 +86,18 @@ def main() -> None:
         ratios = {way: _ratio(url, arguments, way) for way in WAYS}
         again = {answer: _again(url, arguments, answer) for answer in ("image", "patch")}
         borders = _borders(url, arguments)
+        deep = {name: deep_differences(url, CANVASES[name], arguments.steps) for name in arguments.canvases}
     named = [row["named"] for row in rows if row["side"] >= RECOGNIZED]
     close = [abs(row["estimate"] / row["server"] - 1) <= CLOSE for row in rows if row["estimate"]]
     print(f"\nnamed right: {sum(named)} of {len(named)}; kept pixels that differ: {sum(row['differ'] for row in rows)}")
+    print(f"kept samples of 16 bits that differ: {sum(deep.values())}")
     print(f"estimates within {CLOSE:.0%}: {sum(close)} of {len(close)}")
     for way, ratio in ratios.items():
         print(f"an edit of {EDIT}x{EDIT} on 12 megapixels, {way}: {ratio:.2f} times that on 512x512")
     for answer, ratio in again.items():
         print(f"the first edit of 12 megapixels by the second one of the document, answered as {answer}: {ratio:.2f}")
-    print(json.dumps({"steps": arguments.steps, "rows": rows, "ratios": ratios, "again": again, "borders": borders}))
+    measured = {"ratios": ratios, "again": again, "borders": borders, "deep": deep}
+    print(json.dumps({"steps": arguments.steps, "rows": rows, **measured}))
 
 
 def _table(url: str, pipeline: Any, judge: Judge, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -137,15 +134,15 @@ def _row(
     mask, box = square_mask(image.size, share)
     side, prompt = box[2] - box[0], f"a {thing} on a blue background"
     by_hand = _by_hand(pipeline, image, mask, prompt, arguments.steps)
-    form = _form(image, mask, prompt, arguments.steps)
+    form = form_of(image, mask, prompt, arguments.steps)
     estimate = requests.post(f"{url}/estimate", data=form, timeout=600).json()["estimate"]
-    body = _encoded(form)
-    server, result = _median(arguments.rounds, lambda: _sent(url, body))
+    body = encoded(form)
+    server, result = _median(arguments.rounds, lambda: sent(url, body))
     refined = len(estimate["regions"][0]["passes"]) > 1
     enlarged = whole = math.nan
     if refined:
-        unrefined = _encoded(form | {"refine": 0})
-        enlarged, _ = _median(arguments.rounds, lambda: _sent(url, unrefined))
+        unrefined = encoded(form | {"refine": 0})
+        enlarged, _ = _median(arguments.rounds, lambda: sent(url, unrefined))
     if image.width * image.height <= arguments.whole * 1e6:
         # Once, because it takes the longest.
         whole, _ = _median(1, lambda: by_hand(width=image.width, height=image.height))
@@ -172,17 +169,17 @@ def _row(
 
 def _ratio(url: str, arguments: argparse.Namespace, way: str) -> float:
     """What an edit costs on 12 megapixels, by what it costs on 512 x 512; the two take turns."""
-    large, small = (_sender(url, CANVASES[name], arguments.steps, WAYS[way]) for name in ("12M", "512"))
+    large, small = (sender(url, CANVASES[name], arguments.steps, WAYS[way]) for name in ("12M", "512"))
     return _pairs(arguments.rounds, large, small)
 
 
 def _again(url: str, arguments: argparse.Namespace, answer: str) -> float:
     """How much longer an edit takes whose image comes with it than the second one of a document; they take turns."""
     way = {"png": "1", "output": answer}
-    by_id = _sender(url, CANVASES["12M"], STEPS_AGAIN, way | {"document": "1"})
+    by_id = sender(url, CANVASES["12M"], STEPS_AGAIN, way | {"document": "1"})
     # Another picture each time, so that nothing of it is known.
     numbers = range(arguments.rounds)
-    colds = [_sender(url, CANVASES["12M"], STEPS_AGAIN, way | {"number": str(number)}) for number in numbers]
+    colds = [sender(url, CANVASES["12M"], STEPS_AGAIN, way | {"number": str(number)}) for number in numbers]
     by_id()
     return _pairs(arguments.rounds, lambda: colds.pop()(), by_id)
 
@@ -199,25 +196,6 @@ def _pairs(rounds: int, one: Callable[[], bytes], other: Callable[[], bytes]) ->
     return statistics.median(ratios)
 
 
-def _sender(url: str, size: tuple[int, int], steps: int, way: dict[str, str]) -> Callable[[], bytes]:
-    """Sends an edit of 256 x 256 pixels in a way; the time in which a client makes its files is no part of it."""
-    image, (mask, _) = canvas(size, "photo", int(way.get("number", 20))), square_mask(size, EDIT**2 / area(size))
-    form = _form(image, mask, "a dog on a blue background", steps)
-    if "document" in way:
-        content = base64.b64decode(form["init_image"])
-        sent = requests.post(f"{url}/documents", data=content, headers={"Content-Type": "image/png"}, timeout=600)
-        form["init_image"] = sent.json()["document"]["id"]
-    form["output"] = way.get("output", "image")
-    body, headers = _encoded(form), FORM | ({"Accept": "image/png"} if "png" in way else {})
-
-    def send() -> bytes:
-        response = requests.post(f"{url}/masking", data=body, headers=headers, timeout=3600)
-        response.raise_for_status()
-        return response.content
-
-    return send
-
-
 def _borders(url: str, arguments: argparse.Namespace) -> dict[str, float]:
     """The largest step of colour at the border of a mask, in CIE ΔE, by content and canvas."""
     steps: dict[str, float] = {}
@@ -225,39 +203,10 @@ def _borders(url: str, arguments: argparse.Namespace) -> dict[str, float]:
         for content in CONTENTS:
             image = canvas(CANVASES[name], content)
             mask, box = square_mask(image.size, 0.02)
-            result = _edit(url, image, mask, "", arguments.steps, strength=FAINT)
+            result = edit(url, image, mask, "", arguments.steps, strength=FAINT)
             steps[f"{name} {content}"] = border_step(image, result, box)
             print(f"{name:>6}  border on {content:8}  ΔE {steps[f'{name} {content}']:.2f}", flush=True)
     return steps
-
-
-def _edit(
-    url: str, image: Image.Image, mask: Image.Image, prompt: str, steps: int, strength: float = 1.0
-) -> Image.Image:
-    return _sent(url, _encoded(_form(image, mask, prompt, steps, strength)))
-
-
-def _form(image: Image.Image, mask: Image.Image, prompt: str, steps: int, strength: float = 1.0) -> dict[str, Any]:
-    return {
-        "prompt": prompt or "a picture",
-        "init_image": _text(image),
-        "mask_image": _text(mask),
-        "num_inference_steps": steps,
-        "strength": strength,
-        "scheduler": "ddim",
-        "seed": SEED,
-    }
-
-
-def _encoded(form: dict[str, Any]) -> bytes:
-    """The body of a request, made beforehand: Python needs longer for its escapes than the server for all of it."""
-    return urlencode(form).encode()
-
-
-def _sent(url: str, body: bytes) -> Image.Image:
-    response = requests.post(f"{url}/masking", data=body, headers=FORM, timeout=3600)
-    response.raise_for_status()
-    return Image.open(io.BytesIO(base64.b64decode(response.json()["images"][0]["base64"]))).convert("RGB")
 
 
 def _by_hand(
@@ -293,13 +242,6 @@ def _median(rounds: int, run: Callable[[], Image.Image]) -> tuple[float, Image.I
         result = run()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds), result
-
-
-def _text(image: Image.Image) -> str:
-    file = io.BytesIO()
-    # A client's own time is no part of the edit; little is saved by more effort.
-    image.save(file, "PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def _wait_until_ready(url: str) -> None:
