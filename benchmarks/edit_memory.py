@@ -2,7 +2,7 @@
 
 It counts the file, its pixels, its mask, the images of each pass and the encoded answer, by what Linux says of the
 process's peak. With ``--drawn``, the built-in model draws it, in as few steps as there are: counted is by how much its
-peak is higher than that of a canvas of about two megapixels with tiles of the same size, per pixel that it has more.
+peak is higher than that of a canvas of about two megapixels with tiles of as many pixels, per pixel that it has more.
 
     python benchmarks/edit_memory.py
     python benchmarks/edit_memory.py --megapixels 12
@@ -80,19 +80,20 @@ def measured(size: tuple[int, int], kind: str, content: str, extend: str | None,
 
 
 def _with_such_tiles(size: tuple[int, int], extend: str | None) -> tuple[int, int]:
-    """A small canvas that goes through the model in pieces of the same size."""
+    """A small canvas of the same shape that goes through the model in pieces of as many pixels."""
 
-    def pieces(width: int, height: int) -> list[tuple[int, int]]:
+    def pieces(width: int, height: int) -> list[int]:
         image, mask = Image.new("RGB", (width, height)), square_mask((width, height), EDIT**2 / (width * height))[0]
         images: dict[str, Any] = {"image": ImageRef.of(image, "image"), "mask": ImageRef.of(mask, "mask")}
         passes = plan(_operation(images, extend, Limits(max_image_pixels=2 * area(size)))).regions[0].passes
-        return [size_of(one.tiles[0]) if one.tiles else one.size for one in passes]
+        return [area(size_of(one.tiles[0]) if one.tiles else one.size) for one in passes]
 
     wanted = pieces(*size)
-    for height, width in product(range(1024, 2048, 64), repeat=2):
+    for height in range(1024, 2048, 16):
+        width = round(height * size[0] / size[1])
         if pieces(width, height) == wanted:
             return width, height
-    raise LookupError(f"no small canvas has pieces of {wanted}")
+    raise LookupError(f"no small canvas has pieces of {wanted} pixels")
 
 
 def write(folder: Path, size: tuple[int, int], kind: str, content: str) -> int:
