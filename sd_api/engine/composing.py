@@ -12,7 +12,7 @@ from sd_api.generation.plan import Box, Plan, Region, grown, intersection, size_
 from sd_api.generation.result import Placement
 from sd_api.imaging.blending import ANY_LEVEL, CORRECTED, MatchedBorder, cut_out, match_border
 from sd_api.imaging.collage import Collage, Piece
-from sd_api.imaging.masks import with_seam
+from sd_api.imaging.masks import seam_reach, with_seam
 from sd_api.imaging.samples import Array
 from sd_api.imaging.sizing import part_of
 
@@ -123,14 +123,16 @@ def _added(operation: Inpaint, region: Region) -> Image.Image:
 
 def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:
     """What a box, within that of the last pass, shows of a region's mask with its seam."""
-    seam = _seam(operation, plan, region)
-    around = intersection(grown(box, seam, plan.size), region.passes[-1].box)
+    width, thin = _seam(operation, plan)
+    around = intersection(grown(box, seam_reach(width, thin=thin), plan.size), region.passes[-1].box)
     assert around is not None  # noqa: S101 - it holds the box
-    return part_of(with_seam(own_mask(operation.replaced, region, around), seam), relative(box, around))
+    mask = with_seam(own_mask(operation.replaced, region, around), width, thin=thin)
+    return part_of(mask, relative(box, around))
 
 
-def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
+def _seam(operation: Inpaint, plan: Plan) -> tuple[int, bool]:
+    """The width of the seam, and whether it is narrower where what is masked is thin."""
     if operation.seam is not None:
-        return operation.seam
+        return operation.seam, False
     widest = WIDEST_EXTENDED_SEAM if any(operation.margins) else WIDEST_SEAM
-    return 0 if plan.whole else min(widest, min(size_of(region.edit)) // 4)
+    return (0 if plan.whole else widest), True

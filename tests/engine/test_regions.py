@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icc import adobe_rgb
 from pictures import composite, photograph, png
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 from requested import request
 from running import generate, serve
 from tiny_controls import control_net
@@ -177,6 +177,16 @@ def test_tiles_and_further_pictures_follow_an_image_as_well(engine: Any, preproc
     kept = np.asarray(masked((20, 20, 380, 280))) == 0
     assert (changed[kept] == array(CANVAS)[kept]).all()
     assert (changed != before).any(axis=2).mean() > 0.3
+
+
+def test_a_thin_ring_is_drawn_wherever_it_lies_in_its_box(engine: Any) -> None:
+    mask = Image.new("L", CANVAS.size)
+    ImageDraw.Draw(mask).ellipse((100, 60, 240, 200), outline=255, width=4)
+    spec = request(image=CANVAS, mask=mask, strength=1.0, steps=2, scheduler="ddim")
+    changed = np.abs(array(drawn(engine, spec)) - array(CANVAS)).max(axis=2) > 0
+    inside = np.asarray(mask) > 0
+    assert not changed[~inside].any()
+    assert changed[inside].mean() > 0.9
 
 
 def test_regions_are_drawn_as_each_alone_and_everything_else_is_kept(engine: Any) -> None:
