@@ -54,13 +54,17 @@ def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) 
         # With the pixels around it that say how it is to be matched.
         around = intersection(grown(square, 2 * CORRECTED, plan.size), box)
         assert around is not None  # noqa: S101 - it holds the square
-        mask = _mask(operation, plan, region, around)
-        shown = [_masked(mask, relative(place, around)) for place in squares(square, _HELD)]
+        mask, added = _mask(operation, plan, region, around), _added(operation, region, around)
+        opaque = _opaque(mask, added)
+        shown = [_masked(opaque, relative(place, around)) for place in squares(square, _HELD)]
         if not any(shown):
             continue
         matched = MatchedBorder(partial(_seen, operation, around), image.crop(relative(around, box)), mask)
         for part in filter(None, shown):
-            yield absolute(part, around), matched.part(part), mask.crop(part)
+            place, drawn = absolute(part, around), matched.part(part)
+            if added is not None:
+                drawn = _faded(drawn, operation.part(place), mask.crop(part), added.crop(part))
+            yield place, drawn, opaque.crop(part)
 
 
 def _masked(mask: Image.Image, box: Box) -> Box | None:
@@ -103,22 +107,31 @@ def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, 
     if black:
         return cut_out(Image.new("RGB", image.size), mask)
     original = operation.part(box)
-    image = match_border(original, image, mask)
-    if any(operation.margins):
-        # The client's canvas has nothing there for the layer to fade into.
-        added = _added(operation, region)
-        image = Image.composite(Image.composite(image, original, mask), image, added)
-        mask = ImageChops.lighter(mask, added)
-    return cut_out(image, mask)
+    image, added = match_border(original, image, mask), _added(operation, region, box)
+    if added is not None:
+        image = _faded(image, original, mask, added)
+    return cut_out(image, _opaque(mask, added))
 
 
-def _added(operation: Inpaint, region: Region) -> Image.Image:
-    """A mask of what ``extend`` adds to the canvas and a region draws."""
-    box, (left, upper, _, _), (width, height) = region.passes[-1].box, operation.margins, operation.image.size
+def _added(operation: Inpaint, region: Region, box: Box) -> Image.Image | None:
+    """A mask of what ``extend`` adds to the canvas and a region draws within a box; None where nothing is added."""
+    if not any(operation.margins):
+        return None
+    (left, upper, _, _), (width, height) = operation.margins, operation.image.size
     added = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
     if (kept := intersection((left, upper, left + width, upper + height), box)) is not None:
         added.paste(0, relative(kept, box))
     return added
+
+
+def _faded(image: Image.Image, original: Image.Image, mask: Image.Image, added: Image.Image) -> Image.Image:
+    """A drawing that fades into the canvas's repeated edge where ``extend`` adds to the canvas."""
+    return Image.composite(Image.composite(image, original, mask), image, added)
+
+
+def _opaque(mask: Image.Image, added: Image.Image | None) -> Image.Image:
+    """How opaque a drawing is: all over where ``extend`` adds to the canvas, because nothing lies below it there."""
+    return mask if added is None else ImageChops.lighter(mask, added)
 
 
 def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:

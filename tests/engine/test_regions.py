@@ -361,6 +361,22 @@ def test_a_layer_or_patch_over_the_canvas_is_the_image(engine: Any, fields: dict
         assert np.asarray(image).any() == bool(operation.steps_run)
 
 
+def test_what_is_added_to_a_transparent_canvas_is_opaque_in_the_image_as_in_the_layer(engine: Any) -> None:
+    canvas = CANVAS.copy()
+    canvas.putalpha(Image.linear_gradient("L").resize(CANVAS.size))
+    fields: dict[str, Any] = {"image": canvas, "extend": "8,0,16,8", "seam": 6}
+    expected = drawn(engine, edit(FAR, **fields))
+    image, placement = placed(engine, edit(FAR, **fields, output="layer"))
+    over = Image.new("RGBA", expected.size)
+    over.paste(canvas, (8, 0))
+    assert expected.crop((8, 0, 408, 300)).getchannel("A").getextrema() == canvas.getchannel("A").getextrema()
+    over.alpha_composite(image, (placement.x, placement.y))
+    added = np.ones((308, 424), bool)
+    added[:300, 8:408] = False
+    assert (array(expected)[added][:, 3] == 255).all()
+    assert np.abs(array(over) - array(expected)).max() <= 1
+
+
 def test_a_patch_of_nothing_is_a_transparent_pixel(engine: Any) -> None:
     image, placement = placed(engine, edit(output="patch"))
     assert (image.size, image.getextrema()) == ((1, 1), ((0, 0),) * 4)
