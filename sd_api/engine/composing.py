@@ -137,8 +137,8 @@ def _opaque(mask: Image.Image, added: Image.Image | None) -> Image.Image:
 def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:
     """What a box, within that of the last pass, shows of a region's mask with its seam."""
     width, thin = _seam(operation, plan)
-    around = intersection(grown(box, seam_reach(width, thin=thin), plan.size), region.passes[-1].box)
-    assert around is not None  # noqa: S101 - it holds the box
+    # Also beyond what the model has seen: a drawing that ends where that does must not end with an edge.
+    around = grown(box, seam_reach(width, thin=thin), plan.size)
     mask = with_seam(own_mask(operation.replaced, region, around), width, thin=thin)
     return part_of(mask, relative(box, around))
 

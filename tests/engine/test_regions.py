@@ -35,7 +35,7 @@ from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.metadata import read_parameters
 from sd_api.generation.operations import Inpaint
-from sd_api.generation.plan import Box
+from sd_api.generation.plan import Box, size_of
 from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
@@ -324,6 +324,22 @@ def test_a_mask_grows_and_inverts_and_fades(engine: Any) -> None:
     assert (array(turned.replaced) == array(masked(FAR))).all()
     seam = np.abs(array(drawn(engine, edit(FAR, seam=10))) - array(CANVAS)).sum(axis=2)[upper:lower, left:right]
     assert seam[:, 0].mean() < seam[:, 14].mean() / 2
+
+
+@pytest.mark.parametrize("fields", [{"context": 0}, {"region": "60,60,100,100"}], ids=str)
+def test_a_mask_fades_where_the_model_sees_no_farther(engine: Any, fields: dict[str, Any]) -> None:
+    spec = edit((80, 80, 160, 200), seam=12, **fields).for_model(UNKNOWN)
+    operation: Any = spec.operation
+    (region,) = spec.plan.regions
+    left, upper, right, lower = region.edit
+    white = Image.new("RGB", size_of(region.passes[-1].box), "white")
+    canvas = Image.new("RGB", CANVAS.size)
+    black = derived(operation, Inpaint, image=ImageRef.of(canvas, "image"))
+    rows = composing.composed(black, spec.plan, Drawn(0, [white], nsfw=False)).rows(0, CANVAS.height)
+    shown = rows[upper:lower, left:right, 0].astype(int)
+    for border in (shown[0], shown[-1], shown[:, 0], shown[:, -1]):
+        assert border.max() < 10
+    assert shown[shown.shape[0] // 2, shown.shape[1] // 2] == 255
 
 
 def placed(engine: Any, spec: JobSpec) -> tuple[Image.Image, Placement]:
