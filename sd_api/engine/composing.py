@@ -13,7 +13,7 @@ from sd_api.generation.result import Placement
 from sd_api.imaging.blending import ANY_LEVEL, CORRECTED, MatchedBorder, cut_out, match_border
 from sd_api.imaging.collage import Collage, Piece
 from sd_api.imaging.grain import Grain, missing_grain, with_grain
-from sd_api.imaging.masks import with_seam
+from sd_api.imaging.masks import seam_reach, with_seam
 from sd_api.imaging.samples import Array
 from sd_api.imaging.sizing import part_of
 
@@ -56,14 +56,18 @@ def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) 
         # With the pixels around it that say how it is to be matched.
         around = intersection(grown(square, 2 * CORRECTED, plan.size), box)
         assert around is not None  # noqa: S101 - it holds the square
-        mask = _mask(operation, plan, region, around)
-        shown = [_masked(mask, relative(place, around)) for place in squares(square, _HELD)]
+        mask, added = _mask(operation, plan, region, around), _added(operation, region, around)
+        opaque = _opaque(mask, added)
+        shown = [_masked(opaque, relative(place, around)) for place in squares(square, _HELD)]
         if not any(shown):
             continue
         matched = MatchedBorder(partial(_seen, operation, around), image.crop(relative(around, box)), mask)
         for part in filter(None, shown):
-            shown_at = absolute(part, around)
-            yield shown_at, with_grain(matched.part(part), grain, *shown_at[:2]), mask.crop(part)
+            place = absolute(part, around)
+            drawn = with_grain(matched.part(part), grain, *place[:2])
+            if added is not None:
+                drawn = _faded(drawn, operation.part(place), mask.crop(part), added.crop(part))
+            yield place, drawn, opaque.crop(part)
 
 
 def _grain(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Grain | None:
@@ -118,33 +122,45 @@ def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, 
     original = operation.part(box)
     grain = _grain(operation, plan, region, image)
     image = with_grain(match_border(original, image, mask), grain, *box[:2])
-    if any(operation.margins):
-        # The client's canvas has nothing there for the layer to fade into.
-        added = _added(operation, region)
-        image = Image.composite(Image.composite(image, original, mask), image, added)
-        mask = ImageChops.lighter(mask, added)
-    return cut_out(image, mask)
+    added = _added(operation, region, box)
+    if added is not None:
+        image = _faded(image, original, mask, added)
+    return cut_out(image, _opaque(mask, added))
 
 
-def _added(operation: Inpaint, region: Region) -> Image.Image:
-    """A mask of what ``extend`` adds to the canvas and a region draws."""
-    box, (left, upper, _, _), (width, height) = region.passes[-1].box, operation.margins, operation.image.size
+def _added(operation: Inpaint, region: Region, box: Box) -> Image.Image | None:
+    """A mask of what ``extend`` adds to the canvas and a region draws within a box; None where nothing is added."""
+    if not any(operation.margins):
+        return None
+    (left, upper, _, _), (width, height) = operation.margins, operation.image.size
     added = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
     if (kept := intersection((left, upper, left + width, upper + height), box)) is not None:
         added.paste(0, relative(kept, box))
     return added
 
 
+def _faded(image: Image.Image, original: Image.Image, mask: Image.Image, added: Image.Image) -> Image.Image:
+    """A drawing that fades into the canvas's repeated edge where ``extend`` adds to the canvas."""
+    return Image.composite(Image.composite(image, original, mask), image, added)
+
+
+def _opaque(mask: Image.Image, added: Image.Image | None) -> Image.Image:
+    """How opaque a drawing is: all over where ``extend`` adds to the canvas, because nothing lies below it there."""
+    return mask if added is None else ImageChops.lighter(mask, added)
+
+
 def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:
     """What a box, within that of the last pass, shows of a region's mask with its seam."""
-    seam = _seam(operation, plan, region)
-    around = intersection(grown(box, seam, plan.size), region.passes[-1].box)
-    assert around is not None  # noqa: S101 - it holds the box
-    return part_of(with_seam(own_mask(operation.replaced, region, around), seam), relative(box, around))
+    width, thin = _seam(operation, plan)
+    # Also beyond what the model has seen: a drawing that ends where that does must not end with an edge.
+    around = grown(box, seam_reach(width, thin=thin), plan.size)
+    mask = with_seam(own_mask(operation.replaced, region, around), width, thin=thin)
+    return part_of(mask, relative(box, around))
 
 
-def _seam(operation: Inpaint, plan: Plan, region: Region) -> int:
+def _seam(operation: Inpaint, plan: Plan) -> tuple[int, bool]:
+    """The width of the seam, and whether it is narrower where what is masked is thin."""
     if operation.seam is not None:
-        return operation.seam
+        return operation.seam, False
     widest = WIDEST_EXTENDED_SEAM if any(operation.margins) else WIDEST_SEAM
-    return 0 if plan.whole else min(widest, min(size_of(region.edit)) // 4)
+    return (0 if plan.whole else widest), True

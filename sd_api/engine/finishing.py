@@ -14,16 +14,16 @@ from PIL import Image
 
 from sd_api.engine.active import ActiveJob
 from sd_api.engine.composing import composed, layer, unchanged
-from sd_api.engine.passes import Drawn
+from sd_api.engine.passes import Drawn, relative
 from sd_api.errors import generation_failure
 from sd_api.generation.metadata import parameters_text
 from sd_api.generation.operations import FromImage, Inpaint
-from sd_api.generation.plan import area
+from sd_api.generation.plan import Region, area, intersection, size_of
 from sd_api.generation.result import GeneratedImage
 from sd_api.generation.spec import JobSpec
 from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
-from sd_api.imaging.profiles import from_srgb
+from sd_api.imaging.gamut import into_document
 from sd_api.imaging.samples import Array
 from sd_api.models.adapters.hashes import written_hashes
 from sd_api.models.memory import out_of_memory_as_ours
@@ -36,6 +36,9 @@ BACKLOG = 32
 # Pixels of a canvas from which pictures are finished one at a time: its file is read again for its alpha and its 16
 # bits, which takes up to 20 bytes for each pixel.
 LARGE = 32 * 1024 * 1024
+
+# Pixels of a side of what says which colours an image has.
+SAMPLED = 512
 
 
 class Finisher:
@@ -84,8 +87,13 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     spec, seeds = job.spec, job.spec.pictures[drawn.picture]
     operation, placement = spec.operation, None
     profile = operation.profile if isinstance(operation, FromImage) else None
-    # In place, so that nothing else holds what composing gives up.
-    drawn.regions[:] = [from_srgb(image, profile) for image in drawn.regions]
+    if isinstance(operation, FromImage) and profile:
+        # In place, so that nothing else holds what composing gives up.
+        drawn.regions[:] = [
+            into_document(image, _sample(operation, region), profile)
+            # Without steps nothing is drawn.
+            for image, region in zip(drawn.regions, spec.plan.regions, strict=False)
+        ]
     image: Image.Image | Collage | Array
     if isinstance(operation, Inpaint) and operation.output != "image":
         image, placement = layer(operation, spec.plan, drawn)
@@ -102,6 +110,15 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     parameters = parameters_text(spec, seeds, scheduler=scheduler, model=job.model.label, further=hashes)
     png = encode_png(image, parameters=parameters, profile=profile)
     return GeneratedImage(png, seeds.seed, drawn.nsfw, seeds.variation, placement)
+
+
+def _sample(operation: FromImage, region: Region) -> Image.Image:
+    """Pixels of the image from all of what the model has seen of it; of a large part, not each of them."""
+    image = operation.image.pixels
+    full = (0, 0, *image.size)
+    seen = intersection(relative(region.passes[-1].box, operation.margins), full) or full
+    width, height = size_of(seen)
+    return image.resize((min(width, SAMPLED), min(height, SAMPLED)), Image.Resampling.NEAREST, box=seen)
 
 
 def _summary(job: ActiveJob) -> str:

@@ -187,8 +187,8 @@ class EditedArea(Refined):
         Param(
             label="Seam",
             description="The width of the border within the mask in which the drawing fades into the image; where none "
-            "is given, 0 if the whole image is drawn at once, else a quarter of the part, and at most 24, or 8 with "
-            "extend.",
+            "is given, 0 if the whole image is drawn at once, else a quarter of how thick the mask is there, and at "
+            "most 24, or 8 with extend.",
             example=8,
             low=0,
             high=MAX_BORDER,

@@ -3,6 +3,7 @@
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFilter
 from scipy import ndimage
 
@@ -56,29 +57,48 @@ def within(mask: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return kept
 
 
-def with_seam(mask: Image.Image, width: int) -> Image.Image:
+def with_seam(mask: Image.Image, width: int, *, thin: bool = False) -> Image.Image:
     """Let a mask rise smoothly from 0 to its value within a border.
 
     Args:
         mask: The mask; the edges of the image are no border of it.
         width: Of the border in pixels, inside of the mask.
+        thin: Whether the border is at most a quarter of what is masked there is thick, so that no line and no dot fades
+            away.
     """
     levels = np.asarray(mask)
     if width == 0 or levels.all():
         return mask
     result = np.empty_like(levels)
+    reach = seam_reach(width, thin=thin)
     for upper, left in product(range(0, mask.height, _SQUARE), range(0, mask.width, _SQUARE)):
         square = slice(upper, upper + _SQUARE), slice(left, left + _SQUARE)
         # What lies farther away counts as far.
-        above, before = min(upper, width), min(left, width)
-        part = levels[upper - above : upper + _SQUARE + width, left - before : left + _SQUARE + width]
+        above, before = min(upper, reach), min(left, reach)
+        part = levels[upper - above : upper + _SQUARE + reach, left - before : left + _SQUARE + reach]
         if part.all() or not part.any():
             result[square] = levels[square]
             continue
-        rise = (ndimage.distance_transform_edt(part > 0) / (width + 1)).clip(0, 1)
+        depth = ndimage.distance_transform_edt(part > 0)
+        rise = (depth / ((_borders(depth, width) if thin else width) + 1)).clip(0, 1)
         faded = np.rint(part * rise**2 * (3 - 2 * rise)).astype(np.uint8)
         result[square] = faded[above : above + _SQUARE, before : before + _SQUARE]
     return Image.fromarray(result)
+
+
+def seam_reach(width: int, *, thin: bool) -> int:
+    """How far away from a pixel, in pixels, a mask says how the pixel fades; for the arguments see ``with_seam``."""
+    return 4 * width if thin else width
+
+
+def _borders(depth: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
+    """The width of the border at each pixel, by how deep the pixels around it lie within the mask.
+
+    A line of one or two pixels has none. The outermost pixel has depth 1.
+    """
+    deepest = ndimage.maximum_filter(np.minimum(depth, 2 * width + 1), size=4 * width + 1, mode="nearest")
+    borders: npt.NDArray[np.float64] = np.maximum(deepest - 1, 0) / 2
+    return borders
 
 
 def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:

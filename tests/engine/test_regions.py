@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icc import adobe_rgb
 from pictures import composite, photograph, png
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 from requested import request
 from running import generate, serve
 from tiny_controls import control_net
@@ -35,7 +35,7 @@ from sd_api.generation.fields import derived
 from sd_api.generation.images import ImageRef
 from sd_api.generation.metadata import read_parameters
 from sd_api.generation.operations import Inpaint
-from sd_api.generation.plan import Box
+from sd_api.generation.plan import Box, size_of
 from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
@@ -179,6 +179,16 @@ def test_tiles_and_further_pictures_follow_an_image_as_well(engine: Any, preproc
     assert (changed != before).any(axis=2).mean() > 0.3
 
 
+def test_a_thin_ring_is_drawn_wherever_it_lies_in_its_box(engine: Any) -> None:
+    mask = Image.new("L", CANVAS.size)
+    ImageDraw.Draw(mask).ellipse((100, 60, 240, 200), outline=255, width=4)
+    spec = request(image=CANVAS, mask=mask, strength=1.0, steps=2, scheduler="ddim")
+    changed = np.abs(array(drawn(engine, spec)) - array(CANVAS)).max(axis=2) > 0
+    inside = np.asarray(mask) > 0
+    assert not changed[~inside].any()
+    assert changed[inside].mean() > 0.9
+
+
 def test_regions_are_drawn_as_each_alone_and_everything_else_is_kept(engine: Any) -> None:
     both = array(drawn(engine, edit(FAR, NEAR)))
     # Corners and edges of the canvas are no special place.
@@ -316,6 +326,22 @@ def test_a_mask_grows_and_inverts_and_fades(engine: Any) -> None:
     assert seam[:, 0].mean() < seam[:, 14].mean() / 2
 
 
+@pytest.mark.parametrize("fields", [{"context": 0}, {"region": "60,60,100,100"}], ids=str)
+def test_a_mask_fades_where_the_model_sees_no_farther(engine: Any, fields: dict[str, Any]) -> None:
+    spec = edit((80, 80, 160, 200), seam=12, **fields).for_model(UNKNOWN)
+    operation: Any = spec.operation
+    (region,) = spec.plan.regions
+    left, upper, right, lower = region.edit
+    white = Image.new("RGB", size_of(region.passes[-1].box), "white")
+    canvas = Image.new("RGB", CANVAS.size)
+    black = derived(operation, Inpaint, image=ImageRef.of(canvas, "image"))
+    rows = composing.composed(black, spec.plan, Drawn(0, [white], nsfw=False)).rows(0, CANVAS.height)
+    shown = rows[upper:lower, left:right, 0].astype(int)
+    for border in (shown[0], shown[-1], shown[:, 0], shown[:, -1]):
+        assert border.max() < 10
+    assert shown[shown.shape[0] // 2, shown.shape[1] // 2] == 255
+
+
 def placed(engine: Any, spec: JobSpec) -> tuple[Image.Image, Placement]:
     """A layer or a patch, and where it lies."""
     (picture,) = generate(engine, spec).images
@@ -349,6 +375,22 @@ def test_a_layer_or_patch_over_the_canvas_is_the_image(engine: Any, fields: dict
         # Outside of the edit there is nothing, not even a colour.
         assert not np.asarray(image)[np.asarray(operation.replaced.crop(box)) == 0].any()
         assert np.asarray(image).any() == bool(operation.steps_run)
+
+
+def test_what_is_added_to_a_transparent_canvas_is_opaque_in_the_image_as_in_the_layer(engine: Any) -> None:
+    canvas = CANVAS.copy()
+    canvas.putalpha(Image.linear_gradient("L").resize(CANVAS.size))
+    fields: dict[str, Any] = {"image": canvas, "extend": "8,0,16,8", "seam": 6}
+    expected = drawn(engine, edit(FAR, **fields))
+    image, placement = placed(engine, edit(FAR, **fields, output="layer"))
+    over = Image.new("RGBA", expected.size)
+    over.paste(canvas, (8, 0))
+    assert expected.crop((8, 0, 408, 300)).getchannel("A").getextrema() == canvas.getchannel("A").getextrema()
+    over.alpha_composite(image, (placement.x, placement.y))
+    added = np.ones((308, 424), bool)
+    added[:300, 8:408] = False
+    assert (array(expected)[added][:, 3] == 255).all()
+    assert np.abs(array(over) - array(expected)).max() <= 1
 
 
 def test_a_patch_of_nothing_is_a_transparent_pixel(engine: Any) -> None:
