@@ -29,7 +29,7 @@ _CUT_OFF = (4, 251)
 
 # The standard deviation in levels from which on grain is seen, and that of what may be a texture of the thing that was
 # replaced: full effect up to the first, none from the second on.
-_SEEN, _TEXTURE = 0.5, (7.0, 14.0)
+_SEEN, _TEXTURE = 0.5, (10.0, 18.0)
 
 Grain = npt.NDArray[np.float32]
 """(height, width, 3) levels around 0, which repeat over a canvas from its corner."""
