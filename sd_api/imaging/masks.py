@@ -111,7 +111,7 @@ def _borders(depth: _Floats, width: int) -> _Floats:
 
     around = np.ones((4 * width + 1, 4 * width + 1), np.uint8)
     deepest = np.asarray(cv2.dilate(np.minimum(depth, 2 * width + 1), around), np.float32)
-    borders: _Floats = np.maximum(deepest - 1, 0) / 2
+    borders: _Floats = (np.maximum(deepest, 1) - 1) / np.float32(2)
     return borders
 
 
