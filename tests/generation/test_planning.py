@@ -185,7 +185,9 @@ def test_what_is_added_to_the_canvas_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("size", [(1000, 1000), (40, 40)])
-@pytest.mark.parametrize("fields", [{}, {"inpaint_area": "whole"}, {"region": "0,0,9,9"}, {"mask_invert": True}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{}, {"inpaint_area": "whole"}, {"region": "0,0,9,9"}, {"mask_invert": True}], ids=str
+)
 def test_where_nothing_is_masked_hardly_anything_is_drawn(size: tuple[int, int], fields: dict[str, Any]) -> None:
     full = (0, 0, *size)
     masked = {"mask_invert": full, "region": (20, 20, 40, 40)}

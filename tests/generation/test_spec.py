@@ -178,7 +178,7 @@ def test_a_faulty_field_of_a_plan_is_refused_with_what_is_valid(field: str, valu
 
 def test_what_is_drawn_at_once_is_limited_with_what_extend_adds() -> None:
     grown = {**COMMON, "image": IMAGE, "strength": 0.8, "extend": "0,0,2039,0"}
-    with pytest.raises(InvalidFields, match="^extend makes 2049×20; at most 2048×2048 are allowed at once$"):
+    with pytest.raises(InvalidFields, match=r"^extend makes 2049×20; at most 2048×2048 are allowed at once$"):
         Inpaint(**grown, inpaint_area="whole")
     assert Inpaint(**{**grown, "extend": "0,0,2038,0"}, inpaint_area="whole").size == (2048, 20)
     assert Inpaint(**grown).size == (2049, 20)
