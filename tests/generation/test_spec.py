@@ -184,6 +184,18 @@ def test_what_is_drawn_at_once_is_limited_with_what_extend_adds() -> None:
     assert Inpaint(**grown).size == (2049, 20)
 
 
+def test_the_mask_of_a_waiting_job_counts_as_memory_where_it_is_another_than_the_one_that_came() -> None:
+    mask = ImageRef(content=png(Image.new("L", (10, 20), 255)), kind="mask", field="mask", max_pixels=1000)
+    common = {**COMMON, "image": IMAGE, "strength": 0.8}
+    as_it_came, grown = Inpaint(**common, mask=mask), Inpaint(**common, extend="0,0,90,0")
+    files = len(IMAGE.content) + 3 * 200
+    for operation, held in ((as_it_came, len(mask.content) + 200), (grown, 100 * 20)):
+        spec = job(operation=operation)
+        assert spec.plan
+        assert spec.memory == files + held
+        assert job(operation=drawn()).memory == 0
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
