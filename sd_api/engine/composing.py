@@ -10,11 +10,10 @@ from sd_api.engine.passes import Drawn, absolute, own_mask, relative
 from sd_api.generation.operations import FromImage, Inpaint
 from sd_api.generation.plan import Box, Plan, Region, grown, intersection, size_of, squares
 from sd_api.generation.result import Placement
-from sd_api.imaging.blending import ANY_LEVEL, CORRECTED, MatchedBorder, cut_out, match_border
+from sd_api.imaging.blending import ANY_LEVEL, CORRECTED, MatchedBorder
 from sd_api.imaging.collage import Collage, Piece
 from sd_api.imaging.grain import Grain, missing_grain, with_grain
 from sd_api.imaging.masks import seam_reach, with_seam
-from sd_api.imaging.samples import Array
 from sd_api.imaging.sizing import part_of
 
 # Pixels in which a region fades into the canvas where no request says it: wide enough to hide a step of colour, and
@@ -30,10 +29,7 @@ _MATCHED, _HELD = 512, 128
 
 def composed(operation: Inpaint, plan: Plan, drawn: Drawn) -> Collage:
     """The canvas with what was drawn in each region, which is given up; other pixels are as they were, with alpha."""
-    pieces: list[Piece] = []
-    for region in plan.regions:
-        # No more is held of a drawing than the mask shows.
-        pieces += _pieces(operation, plan, region, drawn.regions.pop(0))
+    pieces = _all_pieces(operation, plan, drawn)
     # Pieces have masks of their own; a file with further samples is read a second time.
     operation.let_go()
     result = unchanged(operation)
@@ -48,26 +44,62 @@ def unchanged(operation: FromImage) -> Collage:
     return Collage(operation.image.pixels if samples is None else samples, operation.margins)
 
 
-def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Iterator[Piece]:
-    """What was drawn in a region, as far as its mask shows it."""
+def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Collage, Placement]:
+    """What was drawn, to lie over the canvas with straight alpha: RGBA, transparent where the canvas is kept.
+
+    What was drawn is given up. Nothing is where the operation has no steps, and a flagged picture is black.
+
+    Returns:
+        The layer, of the canvas's size or, as a patch, of that of the mask's bounding box (one pixel where nothing is
+        masked), and where it lies.
+    """
+    shown: Box = (0, 0, *plan.size)
+    if operation.output == "patch":
+        shown = operation.replaced.getbbox() or (0, 0, 1, 1)
+    pieces = _all_pieces(operation, plan, drawn) if operation.steps_run else []
+    operation.let_go()
+    deep = operation.depth == "source" and operation.image.is_deep
+    # One transparent pixel whose margins are repeated, so that no more is held than what was drawn.
+    width, height = size_of(shown)
+    result = Collage(np.zeros((1, 1, 4), np.uint16 if deep else np.uint8), (0, 0, width - 1, height - 1))
+    for box, image, mask in pieces:
+        result.lay((relative(box, shown), image, mask))
+    return result, Placement(*shown[:2], *plan.size)
+
+
+def _all_pieces(operation: Inpaint, plan: Plan, drawn: Drawn) -> list[Piece]:
+    """What was drawn in all regions; no more is held of a drawing than the mask shows."""
+    return [
+        piece
+        for region in plan.regions
+        for piece in _pieces(operation, plan, region, drawn.regions.pop(0), black=drawn.nsfw)
+    ]
+
+
+def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, black: bool) -> Iterator[Piece]:
+    """What was drawn in a region, as far as its mask shows it, or black in its place."""
     box = region.passes[-1].box
-    grain = _grain(operation, plan, region, image)
+    grain = None if black else _grain(operation, plan, region, image)
     for square in squares(box, _MATCHED):
         # With the pixels around it that say how it is to be matched.
         around = intersection(grown(square, 2 * CORRECTED, plan.size), box)
         assert around is not None  # noqa: S101 - it holds the square
-        mask, added = _mask(operation, plan, region, around), _added(operation, region, around)
-        opaque = _opaque(mask, added)
-        shown = [_masked(opaque, relative(place, around)) for place in squares(square, _HELD)]
+        mask, bare = _mask(operation, plan, region, around), _bare(operation, region, around)
+        # Nothing lies below a drawing where the canvas is extended.
+        opacity = mask if bare is None else ImageChops.lighter(mask, bare)
+        shown = [_masked(opacity, relative(place, around)) for place in squares(square, _HELD)]
         if not any(shown):
             continue
         matched = MatchedBorder(partial(_seen, operation, around), image.crop(relative(around, box)), mask)
         for part in filter(None, shown):
             place = absolute(part, around)
-            drawn = with_grain(matched.part(part), grain, *place[:2])
-            if added is not None:
-                drawn = _faded(drawn, operation.part(place), mask.crop(part), added.crop(part))
-            yield place, drawn, opaque.crop(part)
+            if black:
+                yield place, Image.new("RGB", size_of(part)), opacity.crop(part)
+                continue
+            drawing = with_grain(matched.part(part), grain, *place[:2])
+            if bare is not None:
+                drawing = _faded(drawing, operation.part(place), mask.crop(part), bare.crop(part))
+            yield place, drawing, opacity.crop(part)
 
 
 def _grain(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -> Grain | None:
@@ -80,6 +112,11 @@ def _grain(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -
     )
 
 
+def _faded(drawing: Image.Image, canvas: Image.Image, mask: Image.Image, bare: Image.Image) -> Image.Image:
+    """A drawing that has faded already into the canvas's repeated edge, where nothing lies below it."""
+    return Image.composite(Image.composite(drawing, canvas, mask), drawing, bare)
+
+
 def _masked(mask: Image.Image, box: Box) -> Box | None:
     """The box of what is masked within a box; None where nothing is."""
     masked = mask.crop(box).getbbox()
@@ -90,63 +127,15 @@ def _seen(operation: Inpaint, origin: Box, box: Box) -> Image.Image:
     return operation.part(absolute(box, origin))
 
 
-def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Image.Image | Array, Placement]:
-    """What was drawn, to lie over the canvas with straight alpha: RGBA, transparent where the canvas is kept.
-
-    Nothing is drawn where the operation has no steps, and a flagged picture is black.
-
-    Returns:
-        The layer, of the canvas's size or, as a patch, of that of the mask's bounding box (one pixel where nothing is
-        masked), and where it lies.
-    """
-    shown: Box = (0, 0, *plan.size)
-    if operation.output == "patch":
-        shown = operation.replaced.getbbox() or (0, 0, 1, 1)
-    result = Image.new("RGBA", size_of(shown))
-    # Without steps there are no regions.
-    for region, image in zip(plan.regions, drawn.regions, strict=False):
-        if (edit := intersection(region.edit, shown)) is not None:
-            cut = _cut(operation, plan, region, image, black=drawn.nsfw).crop(relative(edit, region.passes[-1].box))
-            result.paste(cut, relative(edit, shown)[:2])
-    placement = Placement(*shown[:2], *plan.size)
-    if operation.depth == "source" and operation.image.is_deep:
-        return np.asarray(result).astype(np.uint16) * np.uint16(257), placement
-    return result, placement
-
-
-def _cut(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, *, black: bool) -> Image.Image:
-    """The layer of one region, of the size of its last pass's box."""
-    box, mask = region.passes[-1].box, _mask(operation, plan, region, region.passes[-1].box)
-    if black:
-        return cut_out(Image.new("RGB", image.size), mask)
-    original = operation.part(box)
-    grain = _grain(operation, plan, region, image)
-    image = with_grain(match_border(original, image, mask), grain, *box[:2])
-    added = _added(operation, region, box)
-    if added is not None:
-        image = _faded(image, original, mask, added)
-    return cut_out(image, _opaque(mask, added))
-
-
-def _added(operation: Inpaint, region: Region, box: Box) -> Image.Image | None:
+def _bare(operation: Inpaint, region: Region, box: Box) -> Image.Image | None:
     """A mask of what ``extend`` adds to the canvas and a region draws within a box; None where nothing is added."""
     if not any(operation.margins):
         return None
     (left, upper, _, _), (width, height) = operation.margins, operation.image.size
-    added = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
+    bare = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
     if (kept := intersection((left, upper, left + width, upper + height), box)) is not None:
-        added.paste(0, relative(kept, box))
-    return added
-
-
-def _faded(image: Image.Image, original: Image.Image, mask: Image.Image, added: Image.Image) -> Image.Image:
-    """A drawing that fades into the canvas's repeated edge where ``extend`` adds to the canvas."""
-    return Image.composite(Image.composite(image, original, mask), image, added)
-
-
-def _opaque(mask: Image.Image, added: Image.Image | None) -> Image.Image:
-    """How opaque a drawing is: all over where ``extend`` adds to the canvas, because nothing lies below it there."""
-    return mask if added is None else ImageChops.lighter(mask, added)
+        bare.paste(0, relative(kept, box))
+    return bare
 
 
 def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:

@@ -24,7 +24,6 @@ from sd_api.generation.spec import JobSpec
 from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.gamut import into_document
-from sd_api.imaging.samples import Array
 from sd_api.models.adapters.hashes import written_hashes
 from sd_api.models.memory import out_of_memory_as_ours
 
@@ -94,7 +93,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
             # Without steps nothing is drawn.
             for image, region in zip(drawn.regions, spec.plan.regions, strict=False)
         ]
-    image: Image.Image | Collage | Array
+    image: Image.Image | Collage
     if isinstance(operation, Inpaint) and operation.output != "image":
         image, placement = layer(operation, spec.plan, drawn)
     elif drawn.nsfw:

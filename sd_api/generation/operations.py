@@ -121,11 +121,14 @@ class FromImage(Operation):
 
     def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)
-        width, height = self.image.size
+        width, height = self.size
         # A line of few pixels would be padded to a great many.
         if self.at_once and (width > limits.max_width or height > limits.max_height):
             most = f"at most {limits.max_width}×{limits.max_height} are allowed at once"
-            yield OutOfLimits("image", f"is {width}×{height} pixels; {most}")
+            if self.size == self.image.size:
+                yield OutOfLimits("image", f"is {width}×{height} pixels; {most}")
+            else:
+                yield OutOfLimits("extend", f"makes {width}×{height}; {most}")
 
 
 @dataclass(frozen=True, kw_only=True)

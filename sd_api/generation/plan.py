@@ -10,6 +10,9 @@ Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 """Left, upper, right and lower edge in pixels; right and lower are outside."""
 
+NOTHING: Box = (0, 0, 0, 0)
+"""What is replaced where nothing is masked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
@@ -100,8 +103,10 @@ class Plan:
         return ", then ".join(_counted(sizes, word) for sizes, word in ((regions, "region"), (tiles, "tile")) if sizes)
 
     def warnings(self) -> Iterator[str]:
-        """Sentences about regions that are shown larger than they are drawn, because they are not refined."""
+        """Sentences about what is drawn in vain, or shown larger than it is drawn because it is not refined."""
         for region in self.regions:
+            if region.edit == NOTHING:
+                yield "Nothing is masked, so the image comes back as it was."
             last = region.passes[-1]
             seen = size_of(last.box)
             if last.inner[0] < seen[0] - 1:

@@ -8,7 +8,19 @@ from itertools import combinations
 from sd_api.generation.abilities import ModelAbilities
 from sd_api.generation.operation import MIN_SIDE, Operation
 from sd_api.generation.operations import Edit, Inpaint, Redrawing
-from sd_api.generation.plan import Box, Pass, Plan, Region, Size, area, grown, intersection, size_of, union
+from sd_api.generation.plan import (
+    NOTHING,
+    Box,
+    Pass,
+    Plan,
+    Region,
+    Size,
+    area,
+    grown,
+    intersection,
+    size_of,
+    union,
+)
 from sd_api.generation.working_sizes import BLENDED_OVERLAP, SCALES, tile_size, tiles_of, working_sizes
 from sd_api.imaging.masks import masked_parts
 from sd_api.imaging.sizing import padded_size
@@ -68,12 +80,13 @@ class _Planner:
     def plan(self) -> Plan:
         operation, full = self.operation, (0, 0, *self.size)
         if isinstance(operation, Inpaint):
+            if operation.replaced.getbbox() is None:
+                # As little as possible is drawn in vain.
+                return Plan(size=self.size, regions=(self._region((0, 0, 1, 1), NOTHING),))
             by_itself = operation.inpaint_area == "masked" or operation.rectangle is not None
             if operation.inpaint_area == "whole" or (not by_itself and area(self.size) <= (self.native * SMALL) ** 2):
                 return self._at_once()
-            # Where nothing is masked, as little as possible is drawn in vain.
-            nothing = self._region((0, 0, 1, 1), (0, 0, 0, 0))
-            regions = self._masked_regions(operation) or (nothing,)
+            regions = self._masked_regions(operation)
             sees_all = any(region.passes[0].box == full for region in regions)
             if not by_itself and sees_all and self._within_reach():
                 return self._at_once()
@@ -98,7 +111,7 @@ class _Planner:
 
     def _masked_regions(self, operation: Inpaint) -> tuple[Region, ...]:
         parts = masked_parts(operation.replaced)
-        if operation.rectangle is not None and parts:
+        if operation.rectangle is not None:
             seen = intersection(operation.rectangle, (0, 0, *self.size))
             assert seen is not None  # noqa: S101 - the operation has looked
             edit = parts[0]

@@ -263,9 +263,13 @@ class JobSpec:
 
     @property
     def memory(self) -> int:
-        """Bytes that its images take, each counted once; everything else is small."""
+        """Bytes that its images and the mask made of them take, each counted once; everything else is small."""
         images = {id(image): image for image in images_of(self.operation)}
-        return sum(image.memory for image in images.values())
+        sent = sum(image.memory for image in images.values())
+        mask = vars(self.operation).get("replaced")
+        if mask is None or any(mask is vars(image).get("pixels") for image in images.values()):
+            return sent
+        return sent + area(mask.size)
 
     @property
     def batch_key(self) -> Hashable:

@@ -75,41 +75,13 @@ def lay_over(samples: Array, generated: Image.Image, mask: Image.Image) -> None:
         part[there] = np.rint(blended).astype(samples.dtype)
 
 
-def cut_out(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """What a mask shows of an image as RGBA: alpha is the mask, and where it is 0, so is the colour.
-
-    Args:
-        image: mode RGB.
-        mask: mode L, the same size.
-    """
-    layer = Image.new("RGBA", image.size)
-    layer.paste(image, mask=mask.point(ANY_LEVEL))
-    layer.putalpha(mask)
-    return layer
-
-
-def match_border(original: Image.Image, generated: Image.Image, mask: Image.Image) -> Image.Image:
-    """Remove the colour shift of generated pixels near kept ones.
-
-    Args:
-        original: the picture that was sent, mode RGB.
-        generated: the picture that the model made, mode RGB, the same size.
-        mask: 255 = replace, 0 = keep, mode L, the same size.
-
-    Returns:
-        ``generated`` with its shift removed, exactly the same farther than ``CORRECTED`` pixels from where the mask is
-        0; the same image where there is nothing to remove.
-    """
-    return MatchedBorder(original.crop, generated, mask).part((0, 0, *generated.size))
-
-
 class MatchedBorder:
-    """The same for a large picture, of which parts are made when they are needed.
+    """Removes the colour shift of generated pixels near kept ones, in parts that are made when they are needed.
 
     Args:
-        original: what a box shows of the picture that was sent; it is asked only here.
-        generated: see ``match_border``.
-        mask: see ``match_border``.
+        original: what a box shows of the picture that was sent, mode RGB; it is asked only here.
+        generated: the picture that the model made, mode RGB.
+        mask: 255 = replace, 0 = keep, mode L, the same size.
     """
 
     def __init__(self, original: Callable[[_Box], Image.Image], generated: Image.Image, mask: Image.Image) -> None:
@@ -139,7 +111,10 @@ class MatchedBorder:
             self._shift[:, start : start + _ROWS] = shift[:, above : above + _ROWS]
 
     def part(self, box: _Box) -> Image.Image:
-        """What a box shows of the generated picture with its shift removed."""
+        """What a box shows of the generated picture with its shift removed.
+
+        It is exactly the same farther than ``CORRECTED`` pixels from where the mask is 0.
+        """
         if self._box is None:
             return part_of(self._generated, box)
         result = self._generated.crop(box)

@@ -4,6 +4,7 @@ Every exception that a library raises on damaged or hostile data is translated h
 """
 
 import re
+import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -226,7 +227,9 @@ def _known_format(field: str, data: bytes) -> _Format:
 
 
 def _unreadable(field: str, known: _Format, error: Exception) -> InvalidField:
-    reason = str(error).strip() or type(error).__name__
+    # Pillow passes on what Python says where the bytes end.
+    ended = isinstance(error.__cause__ or error, (struct.error, IndexError, EOFError))
+    reason = "it is cut off" if ended else str(error).strip() or type(error).__name__
     return InvalidField(field, f"is a {known.name} file that cannot be read: {reason}")
 
 

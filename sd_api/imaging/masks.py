@@ -51,11 +51,14 @@ def extended(mask: Image.Image, margins: tuple[int, int, int, int]) -> Image.Ima
 
 
 def within(mask: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Keep everything outside of a box; the same mask where nothing lies there."""
-    if box == (0, 0, *mask.size):
+    """Keep everything outside of a box, which may reach beyond the mask; the same mask where nothing lies there."""
+    left, upper = max(box[0], 0), max(box[1], 0)
+    right, lower = min(box[2], mask.width), min(box[3], mask.height)
+    if (left, upper, right, lower) == (0, 0, *mask.size):
         return mask
     kept = Image.new("L", mask.size, 0)
-    kept.paste(mask.crop(box), box[:2])
+    # Pillow would make what lies beyond the mask as well, however large it is.
+    kept.paste(mask.crop((left, upper, max(left, right), max(upper, lower))), (left, upper))
     return kept
 
 
@@ -110,9 +113,8 @@ def _borders(depth: _Floats, width: int) -> _Floats:
     import cv2
 
     around = np.ones((4 * width + 1, 4 * width + 1), np.uint8)
-    deepest = np.asarray(cv2.dilate(np.minimum(depth, 2 * width + 1), around), np.float32)
-    borders: _Floats = (np.maximum(deepest, 1) - 1) / np.float32(2)
-    return borders
+    deepest = np.asarray(cv2.dilate(np.minimum(depth, 2 * width + 1), around))
+    return ((np.maximum(deepest, 1) - 1) / 2).astype(np.float32)
 
 
 def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:

@@ -39,6 +39,7 @@ from sd_api.generation.plan import Box, size_of
 from sd_api.generation.planning import UNKNOWN
 from sd_api.generation.result import Placement
 from sd_api.generation.spec import JobSpec
+from sd_api.imaging.collage import Collage
 from sd_api.imaging.encoding import encode_png
 from sd_api.imaging.profiles import from_srgb, to_srgb
 from sd_api.imaging.sizing import resized
@@ -399,12 +400,31 @@ def test_a_patch_of_nothing_is_a_transparent_pixel(engine: Any) -> None:
     assert placement == Placement(0, 0, *CANVAS.size)
 
 
+@pytest.mark.parametrize("output", ["layer", "patch"])
+def test_of_a_layer_no_more_is_held_than_the_mask_shows(monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    made = edit((0, 0, 20, 20), (360, 280, 390, 300), output=output, region="0,0,400,300")
+    spec = made.for_model(UNKNOWN)
+    held: list[Any] = []
+    monkeypatch.setattr(Collage, "lay", lambda _, piece: held.append(piece))
+    canvases: list[Any] = []
+    monkeypatch.setattr(Collage, "__init__", lambda _, canvas, *__: canvases.append(canvas))
+    shown = CANVAS.crop(spec.plan.regions[0].passes[-1].box)
+    operation: Any = spec.operation
+    drawn = Drawn(0, [shown], nsfw=False)
+    layer(operation, spec.plan, drawn)
+    assert sum(image.width * image.height for _, image, _ in held) <= 20 * 20 + 30 * 20
+    assert [canvas.shape for canvas in canvases] == [(1, 1, 4)]
+    assert not drawn.regions
+
+
 def test_a_flagged_layer_is_black_where_the_mask_is() -> None:
     spec = edit(FAR, output="patch", seam=0).for_model(UNKNOWN)
     operation: Any = spec.operation
     shown = CANVAS.crop(spec.plan.regions[0].passes[-1].box)
-    image, _ = layer(operation, spec.plan, Drawn(0, [shown], nsfw=True))
-    assert np.asarray(image).max(axis=(0, 1)).tolist() == [0, 0, 0, 255]
+    made, _ = layer(operation, spec.plan, Drawn(0, [shown], nsfw=True))
+    image = made.rows(0, made.size[1])
+    assert image.shape == (FAR[3] - FAR[1], FAR[2] - FAR[0], 4)
+    assert image.max(axis=(0, 1)).tolist() == [0, 0, 0, 255]
 
 
 @pytest.mark.parametrize("seam", [0, 9])

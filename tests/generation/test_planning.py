@@ -170,16 +170,33 @@ def test_a_region_that_the_editor_knows_is_what_the_model_sees() -> None:
     assert region.passes[0].box == (280, 260, 408, 388)
 
 
+def test_a_region_that_reaches_far_beyond_the_canvas_ends_at_its_edge() -> None:
+    far = edit((300, 200), (10, 10, 40, 40), (250, 150, 300, 200), region="240,20,999999999,999999999")
+    assert far.replaced.getbbox() == (250, 150, 300, 200)
+    assert plan(far, MODEL) == planned((300, 200), (250, 150, 300, 200), region="240,20,60,180")
+    everywhere = edit((300, 200), (10, 10, 40, 40), region="0,0,100000,100000")
+    assert everywhere.replaced.getbbox() == (10, 10, 40, 40)
+
+
 def test_what_is_added_to_the_canvas_is_drawn() -> None:
     made = planned((300, 300), extend="0,0,0,100")
     assert made.size == (300, 400)
     assert [region.edit for region in made.regions] == [(0, 300, 300, 400)]
 
 
-def test_where_nothing_is_masked_hardly_anything_is_drawn() -> None:
-    (region,) = planned((1000, 1000)).regions
+@pytest.mark.parametrize("size", [(1000, 1000), (40, 40)])
+@pytest.mark.parametrize(
+    "fields", [{}, {"inpaint_area": "whole"}, {"region": "0,0,9,9"}, {"mask_invert": True}], ids=str
+)
+def test_where_nothing_is_masked_hardly_anything_is_drawn(size: tuple[int, int], fields: dict[str, Any]) -> None:
+    full = (0, 0, *size)
+    masked = {"mask_invert": full, "region": (20, 20, 40, 40)}
+    made = planned(size, *[masked[name] for name in fields if name in masked], **fields)
+    (region,) = made.regions
     assert area(region.edit[2:]) == 0
     assert region.passes[0].size in SIZES
+    assert list(made.warnings()) == ["Nothing is masked, so the image comes back as it was."]
+    assert not list(planned(size, full).warnings())
 
 
 def test_pictures_beyond_the_models_reach_are_refined_in_tiles_unless_asked_otherwise() -> None:

@@ -176,6 +176,26 @@ def test_a_faulty_field_of_a_plan_is_refused_with_what_is_valid(field: str, valu
         Inpaint(**{**COMMON, "image": IMAGE, "mask": mask, "strength": 0.8, field: value})
 
 
+def test_what_is_drawn_at_once_is_limited_with_what_extend_adds() -> None:
+    grown = {**COMMON, "image": IMAGE, "strength": 0.8, "extend": "0,0,2039,0"}
+    with pytest.raises(InvalidFields, match=r"^extend makes 2049×20; at most 2048×2048 are allowed at once$"):
+        Inpaint(**grown, inpaint_area="whole")
+    assert Inpaint(**{**grown, "extend": "0,0,2038,0"}, inpaint_area="whole").size == (2048, 20)
+    assert Inpaint(**grown).size == (2049, 20)
+
+
+def test_the_mask_of_a_waiting_job_counts_as_memory_where_it_is_another_than_the_one_that_came() -> None:
+    mask = ImageRef(content=png(Image.new("L", (10, 20), 255)), kind="mask", field="mask", max_pixels=1000)
+    common = {**COMMON, "image": IMAGE, "strength": 0.8}
+    as_it_came, grown = Inpaint(**common, mask=mask), Inpaint(**common, extend="0,0,90,0")
+    files = len(IMAGE.content) + 3 * 200
+    for operation, held in ((as_it_came, len(mask.content) + 200), (grown, 100 * 20)):
+        spec = job(operation=operation)
+        assert spec.plan
+        assert spec.memory == files + held
+        assert job(operation=drawn()).memory == 0
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [

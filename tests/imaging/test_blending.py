@@ -3,12 +3,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import composite
+from pictures import composite, match_border
 from PIL import Image
 from scipy import ndimage
 
 from sd_api.imaging import blending, masks
-from sd_api.imaging.blending import CORRECTED, match_border
+from sd_api.imaging.blending import CORRECTED
 from sd_api.imaging.masks import with_seam
 
 Pixels = npt.NDArray[np.uint8]

@@ -154,6 +154,12 @@ def test_absurd_sizes_are_refused_in_every_format(data: bytes) -> None:
         read_image("init_image", data, max_pixels=PIXELS)
 
 
+@pytest.mark.parametrize("length", [6, 10])
+def test_of_a_file_that_ends_within_its_header_nothing_but_that_is_said(length: int) -> None:
+    with pytest.raises(InvalidField, match=r"^init_image is a GIF file that cannot be read: it is cut off$"):
+        read_image("init_image", b"GIF89a\1\0\1\0\0\0\0"[:length], max_pixels=PIXELS)
+
+
 def test_an_absurd_size_is_refused_in_webp() -> None:
     data = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\xff\xff" * 2
     # Pillow 12 hands the header to its decoder at once, which refuses it as a damaged file.

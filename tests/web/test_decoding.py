@@ -251,6 +251,25 @@ def test_a_custom_models_fields_tell_its_operation(
     assert (type(spec.operation), spec.model) == (operation, "custom")
 
 
+@pytest.mark.parametrize(
+    ("path", "image", "body"),
+    [
+        ("/custom/custom", "init_image", "data"),
+        ("/masking", "init_image", "data"),
+        ("/sdapi/v1/img2img", "init_images", "json"),
+        ("/v1/images/edits", "image", "json"),
+    ],
+)
+def test_an_image_is_extended_without_a_mask_in_every_dialect(
+    client: FlaskClient, engine: Recording, path: str, image: str, body: str
+) -> None:
+    # The engine's empty pictures are none that A1111's answer could hold.
+    client.post(path, **{body: {"prompt": "a dog", image: IMAGE, "extend": "0,0,8,0"}})
+    made = engine.specs[-1].operation
+    assert isinstance(made, Inpaint)
+    assert (made.mask, made.size) == (None, (72, 72))
+
+
 def test_references_in_whichever_form_they_are_sent(client: FlaskClient, engine: Recording) -> None:
     said = {"image": MASK, "adapter": "plus", "weight": 0.5, "end": 0.75}
     forms: dict[str, list[Any]] = {

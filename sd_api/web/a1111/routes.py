@@ -115,7 +115,8 @@ class A1111Endpoints:
         if len(images) > 1:
             raise InvalidField("init_images", f"came with {len(images)} images; the models of this server take one")
         fields["init_images"] = images[0]
-        return self._submit("masking" if "mask" in fields else self._redraws(fields), fields)
+        masked = "mask" in fields or "extend" in fields
+        return self._submit("masking" if masked else self._redraws(fields), fields)
 
     def _submit(self, operation: OperationName, fields: Mapping[str, Any]) -> "_Submitted":
         options = self._options_of(fields)

@@ -119,9 +119,10 @@ class OpenAIEndpoints:
         """A picture that is changed: where a mask is transparent, as an instruction says, or all over."""
         fields = _fields()
         operation: OperationName = "edit" if "edit" in self._modes(fields) else "img2img"
-        if "mask" in fields or self._has_hole(fields):
+        hole = "mask" not in fields and self._has_hole(fields)
+        if hole or not {"mask", "extend"}.isdisjoint(fields):
             operation = "masking"
-            fields = {"strength": 1.0, "mask": fields.get("image"), **fields}
+            fields = {"strength": 1.0, **({"mask": fields["image"]} if hole else {}), **fields}
         return self._make(operation, fields, "image_edit")
 
     def variations(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from sd_api.errors import OutOfLimits, RequestError, UnknownBlob
+from sd_api.errors import InvalidField, InvalidFields, OutOfLimits, RequestError, UnknownBlob
 from sd_api.generation.stored_files import StoredFile
 from sd_api.imaging.base64_text import decode_base64
 from sd_api.imaging.long_text import LongText, Text
@@ -97,7 +97,11 @@ class DocumentEndpoints:
 
     def upload(self) -> dict[str, Any]:
         """Keep a picture; the answer has its id."""
-        blob, image = store_picture(self._blobs, self._limits, self._owners.sender(), _content(), FIELD)
+        try:
+            blob, image = store_picture(self._blobs, self._limits, self._owners.sender(), _content(), FIELD)
+        except InvalidField as error:
+            # The field is this endpoint's own, and no operation's whose name the dialect changes.
+            raise InvalidFields([error]) from None
         size = {"width": image.width, "height": image.height}
         return {"status": "success", "document": {**_entry(blob), **size}}
 
