@@ -15,9 +15,10 @@ from sd_api.engine.memory import fail, with_room
 from sd_api.engine.passes import Drawn, operation_of
 from sd_api.errors import JobCancelled, OutOfMemory, ServerError, generation_failure
 from sd_api.generation.abilities import refuse_other_mode
-from sd_api.generation.engine import EngineStatus, Feed, Run
+from sd_api.generation.engine import Duration, EngineStatus, Feed, Run
 from sd_api.generation.operation import Operation
 from sd_api.generation.operations import FromImage
+from sd_api.generation.spec import JobSpec
 from sd_api.models.device import DeviceChoice
 from sd_api.models.download_progress import watched_downloads
 from sd_api.models.families.base import Row
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 # Beyond this a GPU gains nothing, and a cancelled picture is computed for longer in vain.
 MAX_AT_ONCE = 16
+
+# Seconds from which on a job that is drawn at once has a line before it begins; those with a plan always have one.
+LONG = 5.0
 
 
 class DiffusersEngine:
@@ -115,8 +119,8 @@ class DiffusersEngine:
             first = operation.for_seed(run.spec.seeds[0])
             for warning in (*model.family.warnings(model.parts, first), *job.spec.plan.warnings()):
                 job.warn(warning)
-            if not job.spec.plan.whole:
-                log.info("%s with %s: %s", operation.name, model.label, job.spec.plan.summary())
+            if not job.spec.plan.whole or (run.duration is not None and run.duration.expected >= LONG):
+                log.info("%s with %s: %s", operation.name, model.label, _beforehand(job.spec, run.duration))
         except JobCancelled:
             return None
         except Exception as error:
@@ -255,6 +259,14 @@ class DiffusersEngine:
         log.warning("A forward of %d rows failed (%s); making them one by one", len(rows), error)
         for job in jobs:
             job.alone = True
+
+
+def _beforehand(spec: JobSpec, duration: Duration | None) -> str:
+    """What a job will take, in few words: what is computed, the time with its range, the memory of its images."""
+    megabytes = round(spec.memory / 1e6)
+    images = f"{megabytes} MB of images" if megabytes else ""
+    time = "" if duration is None else "about {:.1f} s ({:.1f} to {:.1f})".format(*duration[:3])
+    return ", ".join(filter(None, (spec.plan.summary(), time, images)))
 
 
 def _look_alive(rows: dict[Row, ActiveJob]) -> None:

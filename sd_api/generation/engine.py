@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sd_api.errors import ServerError
 from sd_api.generation.abilities import ModelAbilities
@@ -35,12 +35,32 @@ class Progress:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+class Duration(NamedTuple):
+    """How long a job will have the device, in seconds.
+
+    Attributes:
+        expected: The estimate.
+        least: The lower end of its range.
+        most: The upper end of its range.
+        of_others: Whether it follows from the jobs of another model.
+    """
+
+    expected: float
+    least: float
+    most: float
+    of_others: bool = False
+
+
 class Run(Protocol):
     """One job on its way through an engine. Every method may be called from any of the engine's threads."""
 
     @property
     def spec(self) -> JobSpec:
         """What to make."""
+
+    @property
+    def duration(self) -> Duration | None:
+        """How long it is expected to take; None where that is not known."""
 
     @property
     def preview_wanted(self) -> bool:

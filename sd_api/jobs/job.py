@@ -10,7 +10,7 @@ from typing import Literal
 from uuid import uuid4
 
 from sd_api.errors import JobCancelled, ServerError
-from sd_api.generation.engine import Progress
+from sd_api.generation.engine import Duration, Progress
 from sd_api.generation.operation import OperationName
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
@@ -76,6 +76,8 @@ class Job:
         lasting: whether the job outlives the process that has submitted it, as a task's does.
         max_seconds: how long it may work, without loading a model; None is for ever.
     """
+
+    duration: Duration | None = None  # set when it begins, by a queue that has measured such jobs
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from sd_api.errors import QueueFull, ServerStopping, UnknownJob
-from sd_api.generation.engine import Engine, EngineStatus
+from sd_api.generation.engine import Duration, Engine, EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.dispatch import Dispatcher
 from sd_api.jobs.engine_thread import EngineThread
@@ -111,7 +111,7 @@ class LocalQueue:
             left = [status.seconds_left for status in self._live()]
             known = [seconds for seconds in left if seconds is not None]
             wait = max(known, default=0.0) if len(known) == len(left) else None
-            return Forecast(self._rates.duration(_kind(spec), spec.work, spec.finishing, flops), wait)
+            return Forecast(self._duration(spec, flops), wait)
 
     def cancel(self, job_id: str, reason: str) -> JobStatus:
         """See JobQueue."""
@@ -190,7 +190,10 @@ class LocalQueue:
                 return []
             # At each step: the engine's status asks the device for its memory, which only a waiting job is worth.
             loaded = self.status().abilities if len(self._dispatcher.waiting) else ()
-            return self._dispatcher.begin(at_once, loaded, active=active)
+            begun = self._dispatcher.begin(at_once, loaded, active=active)
+            for job in begun:
+                job.duration = self._duration(job.spec)
+            return begun
 
     def wait(self, at_once: int) -> list[Job]:
         """See Feed."""
@@ -255,6 +258,9 @@ class LocalQueue:
     def _seconds_left(self, job: Job) -> float | None:
         spec, worked = job.spec, job.working_seconds()
         return self._rates.seconds_left(_kind(spec), spec.work, job.progress, worked, spec.finishing)
+
+    def _duration(self, spec: JobSpec, flops: Mapping[str | None, float] = NOTHING_KNOWN) -> Duration | None:
+        return self._rates.duration(_kind(spec), spec.work, spec.finishing, flops)
 
     def _reap(self) -> None:
         """Move the jobs that have ended, for whatever reason, to the remembered ones."""

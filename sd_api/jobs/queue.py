@@ -6,10 +6,10 @@ from typing import Protocol
 
 from sd_api.errors import JobIdTaken, JobNotWaiting, QueueFull
 from sd_api.generation.abilities import ModelAbilities
-from sd_api.generation.engine import EngineStatus
+from sd_api.generation.engine import Duration, EngineStatus
 from sd_api.generation.spec import JobSpec
 from sd_api.jobs.job import Job, JobStatus
-from sd_api.jobs.work_rates import NOTHING_KNOWN, Duration
+from sd_api.jobs.work_rates import NOTHING_KNOWN
 from sd_api.jobs.workers import WorkerStatus
 from sd_api.owners import job_name
 from sd_api.settings import Limits

@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sd_api.generation.engine import Progress
+from sd_api.generation.engine import Duration, Progress
 from sd_api.generation.operation import OperationName
 from sd_api.generation.spec import JobSpec
 
@@ -69,22 +69,6 @@ class Timing(NamedTuple):
     def of(cls, spec: JobSpec, seconds: float) -> "Timing":
         """The timing of a job that took so many seconds; finishing its canvas counts for half of them at most."""
         return cls(spec.work, max(seconds - spec.finishing, seconds / 2))
-
-
-class Duration(NamedTuple):
-    """How long a job will have the device, in seconds.
-
-    Attributes:
-        expected: The estimate.
-        least: The lower end of its range.
-        most: The upper end of its range.
-        of_others: Whether it follows from the jobs of another model.
-    """
-
-    expected: float
-    least: float
-    most: float
-    of_others: bool = False
 
 
 class WorkRates:

@@ -75,10 +75,15 @@ def test_the_region_of_an_edit_is_that_of_its_picture(
     text = f"{box['width']}x{box['height']}+{box['left']}+{box['top']} at {size['width']}x{size['height']}"
     assert f"Regions: {text}" in parameters
     assert found["summary"] == f"1 region of {size['width']}×{size['height']}"
-    # In the terminal, too.
-    assert f": {found['summary']}" in "".join(caplog.messages)
     assert only["scale"] > 1
     assert found["steps"] == 2 * 4
+    # In the terminal, too, with its time, once such a job has been measured.
+    assert any(f": {found['summary']}" in line for line in caplog.messages)
+    seconds = estimated(client, **edit)["seconds"]
+    caplog.clear()
+    assert client.post("/masking", data=edit).status_code == 200
+    expected, least, most = (f"{seconds[name]:.1f}" for name in ("expected", "least", "most"))
+    assert f"{found['summary']}, about {expected} s ({least} to {most})" in caplog.messages[0]
 
 
 def test_the_fields_select_the_operation_unless_it_is_named(client: FlaskClient, edit: dict[str, Any]) -> None:
