@@ -22,7 +22,7 @@ import torch
 from sd15 import model_directory
 from specs import StepTimes, image_to_image, masking, text_to_image
 
-from sd_api.allocator import keep_freed_memory
+from sd_api.allocator import keep_freed_memory, share_one_arena
 from sd_api.engine.engine import DiffusersEngine
 from sd_api.engine.finishing import Finisher
 from sd_api.generation.engine import EngineStatus
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     import_libraries()
+    share_one_arena()
     keep_freed_memory()
     places = [("cpu", str(BUILTIN_MODEL), arguments.size)]
     if torch.cuda.is_available():

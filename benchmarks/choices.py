@@ -20,7 +20,7 @@ from diffusers import AutoPipelineForText2Image
 from sd15 import model_directory
 from specs import photograph, text_to_image
 
-from sd_api.allocator import keep_freed_memory
+from sd_api.allocator import keep_freed_memory, share_one_arena
 from sd_api.imaging.encoding import encode_png
 from sd_api.models.backends.compiled import CompiledUNet, keep_compiled_code
 from sd_api.models.converted import copy_in_background, find_copy
@@ -39,6 +39,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     import_libraries()
     device = choose_device("cpu", "auto")
+    share_one_arena()
     keep_freed_memory()
     keep_compiled_code()
     path = model_directory()

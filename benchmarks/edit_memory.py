@@ -22,7 +22,7 @@ from canvases import canvas, square_mask
 from PIL import Image
 from running_server import running_queue
 
-from sd_api.allocator import M_MMAP_THRESHOLD
+from sd_api.allocator import M_MMAP_THRESHOLD, share_one_arena
 from sd_api.engine.composing import composed
 from sd_api.engine.passes import Drawn, Unit, drawn, operation_of
 from sd_api.generation.images import ImageRef
@@ -128,7 +128,7 @@ def edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
 
 def drawn_edit(folder: Path, size: tuple[int, int], extend: str | None) -> int:
     """The bytes that a process needs in which the built-in model draws an edit."""
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
+    share_one_arena()
     limits = Limits(max_image_pixels=2 * area(size))
     images = _images((folder / "image").read_bytes(), (folder / "mask").read_bytes(), limits)
     operation = _operation(images, extend, limits, steps=1)

@@ -13,6 +13,8 @@ import requests
 from canvases import canvas, square_mask
 from PIL import Image
 
+from sd_api.generation.plan import area
+
 SEED = 7
 # Pixels on a side of the edit that is compared between canvases.
 EDIT = 256
@@ -62,7 +64,7 @@ def sender(url: str, size: tuple[int, int], steps: int, way: dict[str, str]) -> 
     """What sends an edit of 256 x 256 pixels in a way; the time in which a client makes its files is no part of it."""
     image, (mask, _) = (
         canvas(size, "photo", int(way.get("number", 20))),
-        square_mask(size, EDIT**2 / (size[0] * size[1])),
+        square_mask(size, EDIT**2 / area(size)),
     )
     form = form_of(image, mask, "a dog on a blue background", steps)
     if "document" in way:
@@ -78,7 +80,7 @@ def sender(url: str, size: tuple[int, int], steps: int, way: dict[str, str]) -> 
 
 def deep_differences(url: str, size: tuple[int, int], steps: int) -> int:
     """The kept samples of 16 bits, alpha included, that an edit changes in a document of a size."""
-    mask, _ = square_mask(size, EDIT**2 / (size[0] * size[1]))
+    mask, _ = square_mask(size, EDIT**2 / area(size))
     y, x = np.ogrid[: size[1], : size[0]]
     # Every level of the lower byte, in a pattern that takes little room in a file.
     lower = ((x + y) % 256).astype(np.uint16)
@@ -98,8 +100,8 @@ def document_of(url: str, content: bytes) -> str:
     """The id of a document, which is uploaded."""
     headers = {"Content-Type": "image/png"}
     uploaded = _content(requests.post(f"{url}/documents", data=content, headers=headers, timeout=600))
-    number: str = json.loads(uploaded)["document"]["id"]
-    return number
+    document: str = json.loads(uploaded)["document"]["id"]
+    return document
 
 
 def _content(response: requests.Response) -> bytes:

@@ -47,7 +47,7 @@ def unchanged(operation: FromImage) -> Collage:
 def layer(operation: Inpaint, plan: Plan, drawn: Drawn) -> tuple[Collage, Placement]:
     """What was drawn, to lie over the canvas with straight alpha: RGBA, transparent where the canvas is kept.
 
-    What was drawn is given up. Nothing is where the operation has no steps, and a flagged picture is black.
+    What was drawn is given up. It is empty where the operation has no steps, and a flagged picture is black.
 
     Returns:
         The layer, of the canvas's size or, as a patch, of that of the mask's bounding box (one pixel where nothing is
@@ -84,21 +84,22 @@ def _pieces(operation: Inpaint, plan: Plan, region: Region, image: Image.Image, 
         # With the pixels around it that say how it is to be matched.
         around = intersection(grown(square, 2 * CORRECTED, plan.size), box)
         assert around is not None  # noqa: S101 - it holds the square
-        mask, bare = _mask(operation, plan, region, around), _bare(operation, region, around)
+        mask, added = _mask(operation, plan, region, around), _added(operation, region, around)
         # Nothing lies below a drawing where the canvas is extended.
-        opacity = mask if bare is None else ImageChops.lighter(mask, bare)
+        opacity = mask if added is None else ImageChops.lighter(mask, added)
         shown = [_masked(opacity, relative(place, around)) for place in squares(square, _HELD)]
         if not any(shown):
+            continue
+        if black:
+            for part in filter(None, shown):
+                yield absolute(part, around), Image.new("RGB", size_of(part)), opacity.crop(part)
             continue
         matched = MatchedBorder(partial(_seen, operation, around), image.crop(relative(around, box)), mask)
         for part in filter(None, shown):
             place = absolute(part, around)
-            if black:
-                yield place, Image.new("RGB", size_of(part)), opacity.crop(part)
-                continue
             drawing = with_grain(matched.part(part), grain, *place[:2])
-            if bare is not None:
-                drawing = _faded(drawing, operation.part(place), mask.crop(part), bare.crop(part))
+            if added is not None:
+                drawing = _faded(drawing, operation.part(place), mask.crop(part), added.crop(part))
             yield place, drawing, opacity.crop(part)
 
 
@@ -112,9 +113,9 @@ def _grain(operation: Inpaint, plan: Plan, region: Region, image: Image.Image) -
     )
 
 
-def _faded(drawing: Image.Image, canvas: Image.Image, mask: Image.Image, bare: Image.Image) -> Image.Image:
+def _faded(drawing: Image.Image, canvas: Image.Image, mask: Image.Image, added: Image.Image) -> Image.Image:
     """A drawing that has faded already into the canvas's repeated edge, where nothing lies below it."""
-    return Image.composite(Image.composite(drawing, canvas, mask), drawing, bare)
+    return Image.composite(Image.composite(drawing, canvas, mask), drawing, added)
 
 
 def _masked(mask: Image.Image, box: Box) -> Box | None:
@@ -127,15 +128,15 @@ def _seen(operation: Inpaint, origin: Box, box: Box) -> Image.Image:
     return operation.part(absolute(box, origin))
 
 
-def _bare(operation: Inpaint, region: Region, box: Box) -> Image.Image | None:
+def _added(operation: Inpaint, region: Region, box: Box) -> Image.Image | None:
     """A mask of what ``extend`` adds to the canvas and a region draws within a box; None where nothing is added."""
     if not any(operation.margins):
         return None
     (left, upper, _, _), (width, height) = operation.margins, operation.image.size
-    bare = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
+    added = own_mask(operation.replaced, region, box).point(ANY_LEVEL)
     if (kept := intersection((left, upper, left + width, upper + height), box)) is not None:
-        bare.paste(0, relative(kept, box))
-    return bare
+        added.paste(0, relative(kept, box))
+    return added
 
 
 def _mask(operation: Inpaint, plan: Plan, region: Region, box: Box) -> Image.Image:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # Beyond this a GPU gains nothing, and a cancelled picture is computed for longer in vain.
 MAX_AT_ONCE = 16
 
-# Seconds from which on a job that is drawn at once has a line before it begins; those with a plan always have one.
+# Seconds from which on a job that is drawn at once has a line before it begins; others always have one.
 LONG = 5.0
 
 
@@ -262,8 +262,8 @@ class DiffusersEngine:
 
 
 def _beforehand(spec: JobSpec, duration: Duration | None) -> str:
-    """What a job will take, in few words: what is computed, the time with its range, the memory of its images."""
-    megabytes = round(spec.memory / 1e6)
+    """What a job will take, in few words: regions and tiles, its time with the range, its images and one picture."""
+    megabytes = round(spec.memory_with_picture / 1e6)
     images = f"{megabytes} MB of images" if megabytes else ""
     time = "" if duration is None else "about {:.1f} s ({:.1f} to {:.1f})".format(*duration[:3])
     return ", ".join(filter(None, (spec.plan.summary(), time, images)))

@@ -89,7 +89,7 @@ def finished(job: ActiveJob, drawn: Drawn, *, scheduler: str) -> GeneratedImage:
     if isinstance(operation, FromImage) and profile:
         # In place, so that nothing else holds what composing gives up.
         drawn.regions[:] = [
-            into_document(image, _sample(operation, region), profile)
+            into_document(image, partial(_sample, operation, region), profile)
             # Without steps nothing is drawn.
             for image, region in zip(drawn.regions, spec.plan.regions, strict=False)
         ]

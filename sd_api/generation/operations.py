@@ -16,7 +16,7 @@ from sd_api.generation.examples import LANDSCAPE, SKY
 from sd_api.generation.fields import Param, fields_of
 from sd_api.generation.images import ImageRef
 from sd_api.generation.operation import MAX_GUIDANCE, MIN_SIDE, Operation, OperationName
-from sd_api.generation.plan import Box, area, intersection
+from sd_api.generation.plan import Box, Size, area, intersection
 from sd_api.generation.planned_fields import AnySize, EditedArea
 from sd_api.imaging.masks import extended, prepared, within
 from sd_api.imaging.samples import Array
@@ -121,14 +121,17 @@ class FromImage(Operation):
 
     def _faults(self, limits: Limits) -> Iterator[InvalidField]:
         yield from super()._faults(limits)
-        width, height = self.size
+        if self._too_large_at_once(self.image.size, limits):
+            width, height = self.image.size
+            yield OutOfLimits("image", f"is {width}×{height} pixels; {_most_at_once(limits)}")
+
+    def _too_large_at_once(self, size: Size, limits: Limits) -> bool:
         # A line of few pixels would be padded to a great many.
-        if self.at_once and (width > limits.max_width or height > limits.max_height):
-            most = f"at most {limits.max_width}×{limits.max_height} are allowed at once"
-            if self.size == self.image.size:
-                yield OutOfLimits("image", f"is {width}×{height} pixels; {most}")
-            else:
-                yield OutOfLimits("extend", f"makes {width}×{height}; {most}")
+        return self.at_once and (size[0] > limits.max_width or size[1] > limits.max_height)
+
+
+def _most_at_once(limits: Limits) -> str:
+    return f"at most {limits.max_width}×{limits.max_height} are allowed at once"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,11 +247,12 @@ class Inpaint(EditedArea, Redrawing):
         yield from super()._faults(limits)
         if self.mask is None and not any(self.margins):
             yield InvalidField("mask", "is missing; only an image that extend grows needs none")
+        width, height = self.size
         if any(self.margins) and area(self.size) > limits.max_image_pixels:
-            width, height = self.size
             yield OutOfLimits("extend", f"makes {width}×{height}; at most {limits.max_image_pixels:,} are allowed")
+        elif self._too_large_at_once(self.size, limits) and not self._too_large_at_once(self.image.size, limits):
+            yield OutOfLimits("extend", f"makes {width}×{height}; {_most_at_once(limits)}")
         elif self.rectangle is not None and intersection(self.rectangle, (0, 0, *self.size)) is None:
-            width, height = self.size
             yield OutOfLimits("region", f"is {self.region}, which has no pixel of the image's {width}×{height}")
 
 

@@ -106,7 +106,7 @@ class Plan:
         """Sentences about what is drawn in vain, or shown larger than it is drawn because it is not refined."""
         for region in self.regions:
             if region.edit == NOTHING:
-                yield "Nothing is masked, so the image comes back as it was."
+                yield "Nothing is masked, so nothing of the image is changed."
             last = region.passes[-1]
             seen = size_of(last.box)
             if last.inner[0] < seen[0] - 1:

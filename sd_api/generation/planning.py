@@ -82,7 +82,8 @@ class _Planner:
         if isinstance(operation, Inpaint):
             if operation.replaced.getbbox() is None:
                 # As little as possible is drawn in vain.
-                return Plan(size=self.size, regions=(self._region((0, 0, 1, 1), NOTHING),))
+                only = Pass(box=(0, 0, 1, 1), size=self._padded((1, 1)), inner=(1, 1))
+                return Plan(size=self.size, regions=(Region(edit=NOTHING, passes=(only,)),))
             by_itself = operation.inpaint_area == "masked" or operation.rectangle is not None
             if operation.inpaint_area == "whole" or (not by_itself and area(self.size) <= (self.native * SMALL) ** 2):
                 return self._at_once()

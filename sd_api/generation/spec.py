@@ -272,6 +272,11 @@ class JobSpec:
         return sent + area(mask.size)
 
     @property
+    def memory_with_picture(self) -> int:
+        """The same with one finished picture of three bytes a pixel."""
+        return self.memory + 3 * area(self.size)
+
+    @property
     def batch_key(self) -> Hashable:
         """Jobs with the same key may share forwards: model, working sizes, and every field not marked per image."""
         shared = (

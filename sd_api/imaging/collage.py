@@ -43,6 +43,7 @@ class Collage:
     def rows(self, start: int, end: int) -> Array:
         """The rows from ``start`` to before ``end``: (rows, width, channels), not to be changed."""
         part: Image.Image | Array = extended_part(self._canvas, self._margins, (0, start, self.size[0], end))
+        own = False  # whether the part is a copy, which may be changed
         for (left, top, right, bottom), image, mask in self._pieces:
             upper, lower = max(top, start), min(bottom, end)
             if upper >= lower:
@@ -50,9 +51,10 @@ class Collage:
             shown = (0, upper - top, right - left, lower - top)
             image, mask = part_of(image, shown), part_of(mask, shown)
             if isinstance(part, Image.Image) and part.mode == "RGB":
-                part = part.copy()
+                part = part if own else part.copy()
                 part.paste(image, (left, upper - start), mask)
             else:
-                part = np.array(part)
+                part = part if own and not isinstance(part, Image.Image) else np.array(part)
                 lay_over(part[upper - start : lower - start, left:right], image, mask)
+            own = True
         return np.asarray(part)

@@ -227,9 +227,9 @@ def _known_format(field: str, data: bytes) -> _Format:
 
 
 def _unreadable(field: str, known: _Format, error: Exception) -> InvalidField:
-    # Pillow passes on what Python says where the bytes end.
+    # Pillow passes on what Python says where bytes are missing.
     ended = isinstance(error.__cause__ or error, (struct.error, IndexError, EOFError))
-    reason = "it is cut off" if ended else str(error).strip() or type(error).__name__
+    reason = "it is damaged or cut off" if ended else str(error).strip() or type(error).__name__
     return InvalidField(field, f"is a {known.name} file that cannot be read: {reason}")
 
 

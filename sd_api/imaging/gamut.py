@@ -4,6 +4,8 @@ The model is shown the nearest colours of sRGB instead. What it draws in these i
 document, so that no drawing is paler than the saturated colours around it.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
@@ -24,12 +26,12 @@ _ROUNDED = 2.0
 _ROWS = 256  # that are changed at a time
 
 
-def into_document(drawn: Image.Image, document: Image.Image, profile: bytes | None) -> Image.Image:
+def into_document(drawn: Image.Image, document: Callable[[], Image.Image], profile: bytes | None) -> Image.Image:
     """Convert what a model has drawn from sRGB into a document's profile, in colours as saturated as the document's.
 
     Args:
         drawn: Mode RGB, in sRGB.
-        document: Some of the document's pixels, mode RGB, in its own colours; of any size.
+        document: Returns some of the document's pixels, mode RGB, in its own colours; of any size.
         profile: Its ICC profile; None where it has none.
 
     Returns:
@@ -38,7 +40,8 @@ def into_document(drawn: Image.Image, document: Image.Image, profile: bytes | No
     converted = from_srgb(drawn, profile)
     if converted is drawn:
         return drawn
-    lost = _lost(document, from_srgb(to_srgb(document, profile), profile))
+    sample = document()
+    lost = _lost(sample, from_srgb(to_srgb(sample, profile), profile))
     if np.abs(lost).max() <= _ROUNDED:
         return converted
     levels = np.linspace(0, 1, _NODES, dtype=np.float32)

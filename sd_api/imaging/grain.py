@@ -60,7 +60,8 @@ def missing_grain(
     if len(there) < _LEAST:
         return None
     wanted = _power(there)
-    has = _power(_quietest(_without_shapes(_pixels(generated.crop, drawn))))
+    # A thin mask holds no window; what the model has left of the kept canvas's grain says as much.
+    has = _power(_quietest(_without_shapes(_pixels(generated.crop, drawn or kept))))
     deviation = math.sqrt(max(wanted - has, 0.0))
     (share,) = fade(np.array([deviation], np.float32), _TEXTURE)
     if share * deviation < _SEEN:

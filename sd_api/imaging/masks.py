@@ -1,4 +1,4 @@
-"""Masks of mode L, 255 = replace and 0 = keep: what is done to a client's before it acts."""
+"""Masks of mode L, 255 = replace and 0 = keep: what is done to a client's, their seams, and their parts."""
 
 from itertools import product
 
@@ -8,6 +8,9 @@ from PIL import Image, ImageChops, ImageFilter
 from scipy import ndimage
 
 from sd_api.imaging.sizing import resize_mask
+
+# How much thicker than the last a mask must be to be looked at again, as a factor.
+_FINER = 1.3
 
 _Floats = npt.NDArray[np.float32]
 
@@ -106,15 +109,21 @@ def _depth(masked: npt.NDArray[np.bool_]) -> _Floats:
 
 
 def _borders(depth: _Floats, width: int) -> _Floats:
-    """The width of the border at each pixel, by how deep the pixels around it lie within the mask.
+    """The width of the border at each pixel: a quarter of how thick the mask is there, and at most ``width``.
 
-    A line of one or two pixels has none. The outermost pixel has depth 1.
+    A mask is as thick at a pixel as the largest square around a pixel of such a depth that holds it. A line of one or
+    two pixels has no border. The outermost pixel has depth 1.
     """
     import cv2
 
-    around = np.ones((4 * width + 1, 4 * width + 1), np.uint8)
-    deepest = np.asarray(cv2.dilate(np.minimum(depth, 2 * width + 1), around))
-    return ((np.maximum(deepest, 1) - 1) / 2).astype(np.float32)
+    thick, radius, largest = np.ones_like(depth), 2, 2 * width + 1
+    while (core := depth >= radius).any():
+        near = cv2.dilate(core.view(np.uint8), np.ones((2 * radius - 1, 2 * radius - 1), np.uint8))
+        thick[near.view(np.bool_)] = radius
+        if radius == largest:
+            break
+        radius = min(max(radius + 1, round(radius * _FINER)), largest)
+    return ((thick - 1) / 2).astype(np.float32)
 
 
 def masked_parts(mask: Image.Image) -> list[tuple[int, int, int, int]]:

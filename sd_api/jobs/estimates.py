@@ -107,7 +107,7 @@ def estimate(queue: JobQueue, spec: JobSpec, model: CatalogModel, folders: Model
         loaded=abilities is not None,
         forecast=queue.forecast(spec, status.flops),
         memory=Memory(
-            images=spec.memory + 3 * area(spec.size),
+            images=spec.memory_with_picture,
             latents=round(
                 LATENT_BYTES * max(area(each.size) for region in spec.plan.regions for each in region.passes)
             ),

@@ -1,6 +1,5 @@
 """Signing up, logging in, and what is refused."""
 
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +109,8 @@ def test_no_such_user_takes_as_long_as_a_wrong_password() -> None:
             started = time.process_time()
             assert not passwords.verify(password_hash, "wrong")
             times.append(time.process_time() - started)
-        return statistics.median(times)
+        # Threads that other tests have left count as well, so the least is nearest.
+        return min(times)
 
     assert 0.5 < seconds(None) / seconds(known) < 2
 

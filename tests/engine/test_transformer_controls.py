@@ -204,9 +204,9 @@ def test_those_of_qwen_image_act_as_in_diffusers(folder: Path) -> None:
 
 
 def test_those_of_sana_act_as_in_diffusers(folder: Path) -> None:
-    """Without guidance to the last bit; with it diffusers encodes each map twice at once, which rounds otherwise."""
+    """But for the last bits, which some processors round otherwise; guidance encodes a map twice at once in diffusers."""
     parts, net = model("sana", folder), loaded("sana", "lines", folder)
-    for guidance, most in ((1.0, 0.0), (5.0, 1e-5)):
+    for guidance, most in ((1.0, 1e-6), (5.0, 1e-5)):
         one = asked("txt2img", control("lines/sana", weight=0.8), guidance=guidance)
         arguments = {"control_image": MAP, "controlnet_conditioning_scale": 0.8}
         expected = by_hand("sana", one, "SanaControlNetPipeline", net, **arguments)

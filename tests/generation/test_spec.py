@@ -180,6 +180,11 @@ def test_what_is_drawn_at_once_is_limited_with_what_extend_adds() -> None:
     grown = {**COMMON, "image": IMAGE, "strength": 0.8, "extend": "0,0,2039,0"}
     with pytest.raises(InvalidFields, match=r"^extend makes 2049×20; at most 2048×2048 are allowed at once$"):
         Inpaint(**grown, inpaint_area="whole")
+    # The image alone is too large, and so is what neither limit allows: one of them is named.
+    with pytest.raises(InvalidFields, match=r"^image is 10×20 pixels; at most 9×2048 are allowed at once$"):
+        Inpaint(**grown | {"limits": Limits(max_width=9)}, inpaint_area="whole")
+    with pytest.raises(InvalidFields, match=r"^extend makes 1000000009×20; at most 200,000,000 are allowed$"):
+        Inpaint(**grown | {"extend": "0,0,999999999,0"}, inpaint_area="whole")
     assert Inpaint(**{**grown, "extend": "0,0,2038,0"}, inpaint_area="whole").size == (2048, 20)
     assert Inpaint(**grown).size == (2049, 20)
 

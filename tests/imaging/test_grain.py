@@ -71,6 +71,15 @@ def test_only_what_the_drawing_lacks_is_added() -> None:
     assert missing(scene() + noise(3), scene() + noise(5, seed=4)) is None
 
 
+@pytest.mark.parametrize("hole", [(101, 20, 113, 200), (7, 7, 9, 9)])
+def test_a_thin_mask_has_the_grain_that_the_model_leaves_elsewhere(hole: tuple[int, int, int, int]) -> None:
+    noisy = scene() + noise(5)
+    assert missing(noisy, noisy, hole) is None
+    grain = missing(noisy, scene(), hole)
+    assert grain is not None
+    assert grain.std() == pytest.approx(5, rel=0.12)
+
+
 def lettered() -> Levels:
     """Text, as in a drawing by a program: the ground is even."""
     levels = np.full((SIZE, SIZE, 3), 200.0)

@@ -43,6 +43,19 @@ def test_what_is_thick_fades_over_the_whole_width_to_its_corners() -> None:
     assert with_seam(mask, 24, thin=True).tobytes() == with_seam(mask, 24).tobytes()
 
 
+def test_what_is_thin_does_not_fade_away_beside_something_thick() -> None:
+    mask = Image.new("L", (300, 260))
+    mask.paste(255, (90, 70, 210, 190))
+    # A line that touches nothing, and a hair that grows out of the thick part.
+    mask.paste(255, (50, 70, 52, 190))
+    mask.paste(255, (210, 120, 280, 123))
+    faded = np.asarray(with_seam(mask, 24, thin=True))
+    assert (faded[70:190, 50:52] == 255).all()
+    assert faded[121, 214:280].min() > 180
+    assert faded[130, 150] == 255
+    assert faded[90, 90] < 20
+
+
 @pytest.mark.parametrize("thin", [False, True])
 @pytest.mark.parametrize("kind", ["line", "ring", "dots", "frame", "rectangle"])
 def test_a_part_of_a_mask_fades_as_it_does_in_the_whole(kind: str, thin: bool) -> None:

@@ -9,7 +9,7 @@ import click
 import torch
 from diffusers import StableDiffusionPipeline
 
-from sd_api.models.memory import keep_freed_memory
+from sd_api.allocator import keep_freed_memory
 
 from . import autoencoder, classifier, control, emphasis, evaluate, icons, latents, safety, text_training, unet
 from .export import export, restore
