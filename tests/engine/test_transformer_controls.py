@@ -204,7 +204,7 @@ def test_those_of_qwen_image_act_as_in_diffusers(folder: Path) -> None:
 
 
 def test_those_of_sana_act_as_in_diffusers(folder: Path) -> None:
-    """But for the last bits, which some processors round otherwise; guidance encodes a map twice at once in diffusers."""
+    """But for the last bits, which some processors round otherwise; guidance encodes a map twice in diffusers."""
     parts, net = model("sana", folder), loaded("sana", "lines", folder)
     for guidance, most in ((1.0, 1e-6), (5.0, 1e-5)):
         one = asked("txt2img", control("lines/sana", weight=0.8), guidance=guidance)
