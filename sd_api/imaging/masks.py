@@ -116,13 +116,18 @@ def _borders(depth: _Floats, width: int) -> _Floats:
     """
     import cv2
 
-    thick, radius, largest = np.ones_like(depth), 2, 2 * width + 1
-    while (core := depth >= radius).any():
-        near = cv2.dilate(core.view(np.uint8), np.ones((2 * radius - 1, 2 * radius - 1), np.uint8))
-        thick[near.view(np.bool_)] = radius
-        if radius == largest:
+    radii, largest = [2], 2 * width + 1
+    while radii[-1] < largest:
+        radii.append(min(max(radii[-1] + 1, round(radii[-1] * _FINER)), largest))
+    thick, left = np.ones_like(depth), depth > 0
+    # The thickest first, because most masks are nowhere thin.
+    for radius in reversed(radii):
+        square = np.ones((2 * radius - 1, 2 * radius - 1), np.uint8)
+        near = cv2.dilate((depth >= radius).view(np.uint8), square).view(np.bool_)
+        thick[near & left] = radius
+        left &= ~near
+        if not left.any():
             break
-        radius = min(max(radius + 1, round(radius * _FINER)), largest)
     return ((thick - 1) / 2).astype(np.float32)
 
 
