@@ -22,6 +22,11 @@ def _whole_numbers(text: str) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
+def extends(value: object) -> bool:
+    """Whether a client's ``extend`` asks for a larger canvas; what is malformed does, so that it is refused as that."""
+    return bool(value) and any(_whole_numbers(str(value)) or (1,))
+
+
 def _four(meaning: str, example: str) -> Callable[[str, Limits], str | None]:
     def check(text: str, limits: Limits) -> str | None:  # noqa: ARG001 - as Param.check has it
         if _whole_numbers(text) is not None:

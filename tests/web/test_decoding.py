@@ -270,6 +270,14 @@ def test_an_image_is_extended_without_a_mask_in_every_dialect(
     assert (made.mask, made.size) == (None, (72, 72))
 
 
+@pytest.mark.parametrize(("path", "image"), [("/sdapi/v1/img2img", "init_images"), ("/v1/images/edits", "image")])
+def test_a_client_that_always_sends_extend_changes_whole_images(
+    client: FlaskClient, engine: Recording, path: str, image: str
+) -> None:
+    client.post(path, json={"prompt": "a dog", image: IMAGE, "extend": "0,0,0,0"})
+    assert type(engine.specs[-1].operation) is ImageToImage
+
+
 def test_references_in_whichever_form_they_are_sent(client: FlaskClient, engine: Recording) -> None:
     said = {"image": MASK, "adapter": "plus", "weight": 0.5, "end": 0.75}
     forms: dict[str, list[Any]] = {

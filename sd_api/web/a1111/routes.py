@@ -9,6 +9,7 @@ from flask import Blueprint, Response, after_this_request, request
 
 from sd_api.errors import InvalidField, JobCancelled, RequestError, UnknownJob
 from sd_api.generation.operation import OperationName
+from sd_api.generation.planned_fields import extends
 from sd_api.generation.reading import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.jobs.job import Job, JobStatus
@@ -115,7 +116,7 @@ class A1111Endpoints:
         if len(images) > 1:
             raise InvalidField("init_images", f"came with {len(images)} images; the models of this server take one")
         fields["init_images"] = images[0]
-        masked = "mask" in fields or "extend" in fields
+        masked = "mask" in fields or extends(fields.get("extend"))
         return self._submit("masking" if masked else self._redraws(fields), fields)
 
     def _submit(self, operation: OperationName, fields: Mapping[str, Any]) -> "_Submitted":

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, after_this_request, request, stream_with_
 
 from sd_api.errors import InvalidField, RequestError, UnknownJob, UnknownModel
 from sd_api.generation.operation import OperationName
+from sd_api.generation.planned_fields import extends
 from sd_api.generation.reading import Reading
 from sd_api.generation.result import GenerationResult
 from sd_api.generation.spec import JobSpec
@@ -120,7 +121,7 @@ class OpenAIEndpoints:
         fields = _fields()
         operation: OperationName = "edit" if "edit" in self._modes(fields) else "img2img"
         hole = "mask" not in fields and self._has_hole(fields)
-        if hole or not {"mask", "extend"}.isdisjoint(fields):
+        if hole or "mask" in fields or extends(fields.get("extend")):
             operation = "masking"
             fields = {"strength": 1.0, **({"mask": fields["image"]} if hole else {}), **fields}
         return self._make(operation, fields, "image_edit")
