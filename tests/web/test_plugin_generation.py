@@ -77,9 +77,10 @@ def test_kept_pixels_are_those_of_the_input_for_any_mask_and_size(
     values = data.draw(st.sampled_from([[0, 255], [0, 1, 254, 255], list(range(256)), [0]]))
     mask = generator.choice(values, size=(height, width)).astype(np.uint8)
     init = photograph(width, height, seed=int(mask.sum()))
-    result = picture(
-        client, "/masking", init_image=to_base64(init), mask_image=to_base64(Image.fromarray(mask)), strength=1
-    )
+    form = {"init_image": to_base64(init), "mask_image": to_base64(Image.fromarray(mask)), "strength": 1}
+    answer = client.post("/masking", data=QUICK | form).get_json()
+    assert ("warnings" in answer) == (not mask.any())
+    result = from_base64(answer["images"][0]["base64"])
     assert result.size == (width, height)
     assert (np.asarray(init)[mask == 0] == np.asarray(result)[mask == 0]).all()
 
