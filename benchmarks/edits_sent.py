@@ -62,10 +62,8 @@ def text_of(image: Image.Image) -> str:
 
 def sender(url: str, size: tuple[int, int], steps: int, way: dict[str, str]) -> Callable[[], bytes]:
     """What sends an edit of 256 x 256 pixels in a way; the time in which a client makes its files is no part of it."""
-    image, (mask, _) = (
-        canvas(size, "photo", int(way.get("number", 20))),
-        square_mask(size, EDIT**2 / area(size)),
-    )
+    image = canvas(size, "photo", int(way.get("number", 20)))
+    mask, _ = square_mask(size, EDIT**2 / area(size))
     form = form_of(image, mask, "a dog on a blue background", steps)
     if "document" in way:
         form["init_image"] = document_of(url, base64.b64decode(form["init_image"]))

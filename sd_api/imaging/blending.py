@@ -57,13 +57,12 @@ def lay_over(samples: Array, generated: Image.Image, mask: Image.Image) -> None:
         mask: mode L, the same size; samples where it is 0 are not touched.
     """
     white = int(np.iinfo(samples.dtype).max)
-    for start in range(0, len(samples), _ROWS):
-        box = (0, start, mask.width, min(start + _ROWS, mask.height))
+    for box in in_rows((0, 0, *mask.size)):
         levels = np.asarray(mask.crop(box))
         there = levels > 0
         if not there.any():
             continue
-        part = samples[start : start + _ROWS]
+        part = samples[box[1] : box[3]]
         old, opacity = part[there].astype(np.float32), levels[there][:, None].astype(np.float32) / 255
         new = np.asarray(generated.crop(box))[there].astype(np.float32) * (white / 255)
         if samples.shape[-1] == 4:
@@ -100,7 +99,7 @@ class MatchedBorder:
         )
         left, upper, right, lower = self._box
         cells = np.empty((5, -((upper - lower) // _CELL), -((left - right) // _CELL)), np.float32)
-        for part in _rows(self._box):
+        for part in in_rows(self._box):
             start = (part[1] - upper) // _CELL
             differences = _differences(original(part), generated.crop(part), mask.crop(part))
             cells[:, start : start + _ROWS // _CELL] = differences
@@ -122,7 +121,7 @@ class MatchedBorder:
         right, lower = min(box[2], self._box[2]), min(box[3], self._box[3])
         if left >= right:
             return result
-        for part in _rows((left, upper, right, lower)):
+        for part in in_rows((left, upper, right, lower)):
             after = _bands(self._generated.crop(part))
             matched = (after + _fine(self._shift, _relative(part, self._box))).clip(0, 255)
             bands = [Image.fromarray(band) for band in np.rint(matched).astype(np.uint8)]
@@ -135,8 +134,8 @@ def _relative(box: _Box, origin: _Box) -> _Box:
     return box[0] - left, box[1] - upper, box[2] - left, box[3] - upper
 
 
-def _rows(box: _Box) -> list[_Box]:
-    """Cut a box into parts of ``_ROWS`` rows."""
+def in_rows(box: _Box) -> list[_Box]:
+    """Cut a box into parts of 64 rows, which are worked on one at a time."""
     left, upper, right, lower = box
     return [(left, start, right, min(start + _ROWS, lower)) for start in range(upper, lower, _ROWS)]
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
+from sd_api.imaging.blending import in_rows
 from sd_api.imaging.profiles import from_srgb, to_srgb
 
 # Levels of each channel between which what is lost is interpolated, and how far a colour says something of others.
@@ -22,8 +23,6 @@ _DOUBT = 1e-4
 
 # Levels of 255 that are lost by rounding.
 _ROUNDED = 2.0
-
-_ROWS = 256  # that are changed at a time
 
 
 def into_document(drawn: Image.Image, document: Callable[[], Image.Image], profile: bytes | None) -> Image.Image:
@@ -50,9 +49,8 @@ def into_document(drawn: Image.Image, document: Callable[[], Image.Image], profi
     table = np.stack([red, green, blue], axis=-1) + lost / 255
     richer = ImageFilter.Color3DLUT(_NODES, table.clip(0, 1).ravel().tolist())
     # In place, without a further copy of a large image.
-    for start in range(0, converted.height, _ROWS):
-        rows = converted.crop((0, start, converted.width, min(start + _ROWS, converted.height)))
-        converted.paste(rows.filter(richer), (0, start))
+    for rows in in_rows((0, 0, *converted.size)):
+        converted.paste(converted.crop(rows).filter(richer), rows)
     return converted
 
 

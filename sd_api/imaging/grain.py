@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sd_api.imaging.blending import ANY_LEVEL, fade
+from sd_api.imaging.blending import ANY_LEVEL, fade, in_rows
 
 # The side in pixels of the windows in which grain is measured, of what repeats over a canvas, and of the squares in
 # which a region's mask is looked at; whole windows.
@@ -83,11 +83,10 @@ def with_grain(image: Image.Image, grain: Grain | None, left: int, upper: int) -
         return image
     result = Image.new("RGB", image.size)
     across = (left + np.arange(image.width)) % _TILE
-    for start in range(0, image.height, _TILE):
-        part = image.crop((0, start, image.width, min(start + _TILE, image.height)))
-        down = (upper + start + np.arange(part.height)) % _TILE
-        levels = np.asarray(part) + grain[down[:, None], across]
-        result.paste(Image.fromarray(np.rint(levels).clip(0, 255).astype(np.uint8)), (0, start))
+    for rows in in_rows((0, 0, *image.size)):
+        down = (upper + np.arange(rows[1], rows[3])) % _TILE
+        levels = np.asarray(image.crop(rows)) + grain[down[:, None], across]
+        result.paste(Image.fromarray(np.rint(levels).clip(0, 255).astype(np.uint8)), rows)
     return result
 
 

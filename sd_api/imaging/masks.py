@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from sd_api.imaging.sizing import resize_mask
 
-# How much thicker than the last a mask must be to be looked at again, as a factor.
+# By what factor the thicknesses differ that are distinguished in a mask.
 _FINER = 1.3
 
 _Floats = npt.NDArray[np.float32]
